@@ -1,0 +1,49 @@
+"""camlens: see where a PyTorch vision model looks, and whether that can be trusted."""
+
+from camlens import metrics as _metrics
+from camlens import targets
+from camlens.core.errors import (
+    CamlensError,
+    DataError,
+    EvidenceWarning,
+    InputError,
+    LayerError,
+    MissingExtraError,
+    ModelError,
+    NoGradientError,
+    StoreError,
+    TargetError,
+)
+from camlens.core.registry import METHODS, METRICS, register_method, register_metric
+from camlens.explainer import Explainer, explain
+from camlens.explanation import Explanation
+from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
+from camlens.models import LoadedModel, load_model
+
+__version__ = "0.1.0"
+__all__ = [
+    "METHODS",
+    "METRICS",
+    "CamlensError",
+    "DataError",
+    "EvidenceWarning",
+    "Explainer",
+    "Explanation",
+    "InputError",
+    "LayerError",
+    "LoadedModel",
+    "MissingExtraError",
+    "ModelError",
+    "NoGradientError",
+    "StoreError",
+    "TargetError",
+    "compute_gradcam",
+    "explain",
+    "get_conv_layers",
+    "get_top_predictions",
+    "load_model",
+    "register_method",
+    "register_metric",
+    "targets",
+]
+del _metrics

@@ -1,0 +1,1 @@
+"""Running a user's model without harming it: hooks, state, replay and memory."""

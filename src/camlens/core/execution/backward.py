@@ -1,0 +1,107 @@
+"""Gradients of many scores with respect to a layer, in the cheapest way that is exact."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.core.targets import Output, Scorer
+
+FEW_TARGETS = 8
+_BATCHED_BYTES = 256 * 2**20
+
+
+def gradients_of(
+    scores: Float[Tensor, "n t"], kept: Sequence[Tensor], output: Output, scorer: Scorer
+) -> list[Tensor | None]:
+    """For each kept tensor the gradients (t, *its shape) of the scores, or None where no score depends on it.
+
+    Images do not influence each other in evaluation mode, so one backward pass of the batch's sum gives every
+    image its own gradient. Few targets take one pass each over the part after the layer. Many take the closed
+    form where what follows is pooling and one linear layer, else passes that are batched.
+    """
+    targets = scores.shape[1]
+    if targets > FEW_TARGETS and len(kept) == 1 and scorer.plain and scorer.classes is not None:
+        constant = _pooled_linear(output.logits_or_none(), kept[0], scorer.classes)
+        if constant is not None:
+            return [constant]
+    with torch.enable_grad():
+        totals = scores.sum(dim=0)
+        each = totals.unbind()
+    if targets > FEW_TARGETS:
+        try:
+            return _batched(totals, kept)
+        except RuntimeError:
+            pass  # an operation without a batching rule: pass by pass is slower and as exact
+    columns = [
+        torch.autograd.grad(total, kept, retain_graph=index < targets - 1, allow_unused=True)
+        for index, total in enumerate(each)
+    ]
+    return [_stacked([column[place] for column in columns], kept[place]) for place in range(len(kept))]
+
+
+def _stacked(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor | None:
+    """One tensor of all targets' gradients; a target that does not depend on the layer has gradient zero."""
+    if all(gradient is None for gradient in gradients):
+        return None
+    if len(gradients) == 1 and gradients[0] is not None:
+        return gradients[0][None]
+    return torch.stack([torch.zeros_like(like) if gradient is None else gradient for gradient in gradients])
+
+
+def _batched(totals: Tensor, kept: Sequence[Tensor]) -> list[Tensor | None]:
+    """Backward passes of many targets at once, as many as fit a fixed amount of memory."""
+    targets = len(totals)
+    bytes_each = sum(tensor.numel() * tensor.element_size() for tensor in kept)
+    step = max(1, min(targets, _BATCHED_BYTES // max(1, bytes_each)))
+    choose = torch.eye(targets, dtype=totals.dtype, device=totals.device)
+    parts = []
+    for start in range(0, targets, step):
+        chosen = choose[start : start + step]
+        parts.append(
+            torch.autograd.grad(
+                totals, kept, chosen, retain_graph=True, allow_unused=True, is_grads_batched=True
+            )
+        )
+    joined: list[Tensor | None] = []
+    for place in range(len(kept)):
+        pieces = [part[place] for part in parts]
+        joined.append(None if pieces[0] is None else torch.cat(pieces))
+    return joined
+
+
+def _pooled_linear(logits: Tensor | None, kept: Tensor, classes: Tensor) -> Tensor | None:
+    """The gradients (t, n, k, *grid) of class logits where average pooling and one linear layer follow.
+
+    Then d logit_c / d A_kij is the weight of channel k for class c over the number of cells, for every cell.
+    That this is so is not believed from the graph's shape but checked: for a random mixture of logits, the
+    true gradient must be the same mixture of the claimed ones.
+    """
+    weight = _last_linear_weight(logits)
+    if logits is None or weight is None or kept.ndim < 3 or weight.shape[0] != kept.shape[1]:
+        return None
+    cells = kept[0, 0].numel()
+    generator = torch.Generator().manual_seed(len(weight))
+    mixture = torch.randn(logits.shape, generator=generator).to(logits)
+    (true,) = torch.autograd.grad(logits, kept, mixture, retain_graph=True, allow_unused=True)
+    if true is None:
+        return None
+    with torch.no_grad():
+        claimed = (
+            (mixture @ weight.T / cells).reshape(*kept.shape[:2], *[1] * (kept.ndim - 2)).expand_as(kept)
+        )
+        if not (true - claimed).norm() <= 1e-4 * claimed.norm():
+            return None
+        chosen = (weight / cells).T[classes].movedim(1, 0)
+        return chosen.reshape(*chosen.shape, *[1] * (kept.ndim - 2)).expand(*chosen.shape, *kept.shape[2:])
+
+
+def _last_linear_weight(logits: Tensor | None) -> Tensor | None:
+    """The weight (k, classes) of the linear layer whose output the logits are, read from the graph."""
+    node = None if logits is None else logits.grad_fn
+    name = type(node).__name__
+    if name not in ("AddmmBackward0", "MmBackward0"):
+        return None
+    weight = getattr(node, "_saved_mat2", None)
+    return weight if isinstance(weight, Tensor) else None

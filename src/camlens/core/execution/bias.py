@@ -1,0 +1,70 @@
+"""The biases a network adds on the way, and the gradients of the scores where they are added."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.execution.hooks import observed
+from camlens.core.execution.session import Session
+from camlens.core.targets import Scorer
+
+_BIASED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class BiasTerms:
+    """Gradients at the input (n, t, c, *spatial), and per layer its bias with the gradient at its output."""
+
+    input_gradients: Tensor
+    terms: tuple[tuple[Tensor, Tensor], ...]
+
+
+def implicit_bias(module: nn.Module) -> Tensor | None:
+    """What a layer adds to each channel whatever its input is (channels,), or None where it adds nothing.
+
+    A batch norm in evaluation mode is `weight * (x - mean) / std + bias`: it adds `bias - weight * mean / std`.
+    """
+    own = getattr(module, "bias", None)
+    bias = own.detach() if isinstance(own, Tensor) else None
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return bias
+    if module.running_mean is None or module.running_var is None:
+        return bias
+    shift = module.running_mean * torch.rsqrt(module.running_var + module.eps)
+    if module.weight is not None:
+        shift = shift * module.weight.detach()
+    return -shift if bias is None else bias - shift
+
+
+def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
+    """Input gradients and bias terms of every convolution and batch norm. To be called inside `undisturbed`.
+
+    A layer that runs several times is left out of none: each of its calls is a term.
+    """
+    inputs = session.inputs.detach().clone().requires_grad_()
+    calls: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(module: nn.Module, output: object) -> object:
+        if not isinstance(output, Tensor):
+            return None
+        calls.append((module, output))
+        return output.clone()
+
+    modules = [module for module in session.model.modules() if isinstance(module, _BIASED)]
+    live = Session(session.model, inputs, session.args, session.kwargs, session.output)
+    with torch.enable_grad(), observed(modules, keep):
+        scores = scorer(live.run(), torch.arange(session.images, device=inputs.device))
+        columns = scores.sum(dim=0).unbind()
+        tensors = [inputs, *(output for _, output in calls)]
+        each = [torch.autograd.grad(one, tensors, retain_graph=True, allow_unused=True) for one in columns]
+    terms = []
+    for place, (module, _) in enumerate(calls, start=1):
+        bias = implicit_bias(module)
+        found = [gradients[place] for gradients in each]
+        if bias is not None and all(gradient is not None for gradient in found):
+            terms.append(
+                (bias.float(), torch.stack([one.float() for one in found if one is not None], dim=1))
+            )
+    start = [torch.zeros_like(inputs) if gradients[0] is None else gradients[0] for gradients in each]
+    return BiasTerms(torch.stack(start, dim=1).float(), tuple(terms))

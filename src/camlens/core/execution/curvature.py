@@ -1,0 +1,46 @@
+"""Second derivatives at a layer: the Hessian of a score times a direction."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from camlens.core.capture import LayerRecord, forward, scored
+from camlens.core.execution.session import Session
+from camlens.core.targets import Scorer
+
+
+class _PlainAttention(TorchFunctionMode):
+    """Attention written out: the fused kernels have no second derivative. Acts in this thread only."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+        return func(*args, **kwargs)
+
+
+def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, directions: Tensor) -> Tensor:
+    """The Hessian of each score times `directions` (n, k, *grid), as (n, t, k, *grid).
+
+    To be called inside `undisturbed`. Where the score is linear in the features the result is zero.
+    """
+    rows = torch.arange(session.images, device=session.inputs.device)
+    with _PlainAttention():
+        passed = forward(session, [record.layer])
+        kept = passed.kept[record.layer.label]
+        scores = scored(passed, scorer, rows)
+        with torch.enable_grad():
+            columns = scores.sum(dim=0).unbind()
+            products = [_product(column, kept, record, directions) for column in columns]
+    return torch.stack(products, dim=1)
+
+
+def _product(score: Tensor, kept: Tensor, record: LayerRecord, directions: Tensor) -> Tensor:
+    (gradient,) = torch.autograd.grad(score, kept, create_graph=True, retain_graph=True)
+    along = (record.layout.features(gradient).float() * directions).sum()
+    if not along.requires_grad:
+        return torch.zeros_like(directions)
+    (product,) = torch.autograd.grad(along, kept, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(directions) if product is None else record.layout.features(product).float()

@@ -1,0 +1,113 @@
+"""What models return: finding the logits, and reaching into tuples, dicts and output objects."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camlens.core.errors import ModelError
+
+_HOW_TO_SAY = 'say which part it is: output=lambda out: out["logits"]'
+_LOGIT_KEYS = ("logits", "out")
+
+
+def tensors_in(structure: Any) -> Iterator[Tensor]:
+    """Every floating tensor in a nested output, in order."""
+    if isinstance(structure, Tensor):
+        if structure.is_floating_point():
+            yield structure
+    elif isinstance(structure, Mapping):
+        for value in structure.values():
+            yield from tensors_in(value)
+    elif isinstance(structure, list | tuple):
+        for value in structure:
+            yield from tensors_in(value)
+    elif hasattr(structure, "__dataclass_fields__"):
+        for name in structure.__dataclass_fields__:
+            yield from tensors_in(getattr(structure, name))
+
+
+def map_tensors(structure: Any, function: Callable[[Tensor], Any]) -> Any:
+    """The same nested structure with `function` applied to every tensor in it; the given one is not touched."""
+    if isinstance(structure, Tensor):
+        return function(structure)
+    if isinstance(structure, Mapping):
+        changed = {key: map_tensors(value, function) for key, value in structure.items()}
+        if type(structure) is dict:
+            return changed
+        clone = copy.copy(structure)
+        for key, value in changed.items():
+            clone[key] = value  # type: ignore[index]
+        return clone
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(map_tensors(value, function) for value in structure))
+    if isinstance(structure, list | tuple):
+        return type(structure)(map_tensors(value, function) for value in structure)
+    if hasattr(structure, "__dataclass_fields__"):
+        clone = copy.copy(structure)
+        for name in structure.__dataclass_fields__:
+            object.__setattr__(clone, name, map_tensors(getattr(structure, name), function))
+        return clone
+    return structure
+
+
+def with_first_tensor(structure: Any, replacement: Tensor) -> Any:
+    """The same nested structure with its first floating tensor replaced."""
+    pending = [replacement]
+
+    def exchange(tensor: Tensor) -> Tensor:
+        return pending.pop() if pending and tensor.is_floating_point() else tensor
+
+    return map_tensors(structure, exchange)
+
+
+def find_logits(output: Any) -> Tensor | None:
+    """The class scores (n, classes) in a model's output, or None where there is any doubt.
+
+    Understood are a tensor; an object or mapping with `logits` (or `out`, torchvision's segmentation
+    models); and a tuple, list or mapping in which exactly one tensor has two axes.
+    """
+    if isinstance(output, Tensor):
+        return output
+    for name in _LOGIT_KEYS:
+        value = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(value, Tensor):
+            return value
+    tensors = list(tensors_in(output))
+    if len(tensors) == 1:
+        return tensors[0]
+    flat = [tensor for tensor in tensors if tensor.ndim == 2]
+    return flat[0] if len(flat) == 1 else None
+
+
+def describe(output: Any) -> str:
+    """A model's output in one short phrase, for error messages."""
+    if isinstance(output, Tensor):
+        return f"a tensor {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        inside = ", ".join(f"{key!r}: {describe(value)}" for key, value in list(output.items())[:6])
+        return f"{type(output).__name__} {{{inside}}}"
+    if isinstance(output, list | tuple):
+        return f"{type(output).__name__} ({', '.join(describe(value) for value in output[:6])})"
+    return type(output).__name__
+
+
+def class_logits(output: Any, images: int) -> Tensor:
+    """The logits (n, classes) of a classifier, or a ModelError that shows how to point at them."""
+    logits = find_logits(output)
+    if logits is None:
+        raise ModelError(
+            f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}"
+        )
+    if logits.ndim == 1 and len(logits) == images:
+        logits = logits[:, None]
+    if logits.ndim != 2 or len(logits) != images:
+        raise ModelError(
+            f"a class score needs logits of shape ({images}, classes), the model gave {tuple(logits.shape)}; "
+            f"{_HOW_TO_SAY}, or use a target made for such outputs, such as InMask(mask, c)"
+        )
+    if not torch.is_floating_point(logits):
+        raise ModelError(f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SAY}")
+    return logits

@@ -1,0 +1,127 @@
+"""Only the network after a layer: the modules before it answer from a record instead of running.
+
+Ablating a channel changes nothing before the layer, so running that part again is waste. The model is
+run once on the image while each module that finishes before the layer starts is recorded. Then it runs
+again with those modules answering from the record, repeated for the batch without a copy, and with the
+layer answering with the features to try. The model's own code in between runs as always, so the layer
+may sit inside residual, dense or branching blocks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import LayerError
+from camlens.core.execution.hooks import announced, answered, observed
+from camlens.core.execution.outputs import map_tensors, tensors_in, with_first_tensor
+from camlens.core.execution.session import Session
+from camlens.core.layers import LayerCall
+from camlens.core.targets import Output
+
+
+@dataclass(eq=False)
+class Recording:
+    """What the modules before the layer returned for one image, call by call, and what the layer returned."""
+
+    layer: LayerCall
+    answers: dict[int, list[Any]] = field(default_factory=dict)
+    modules: list[nn.Module] = field(default_factory=list)
+    output: Any = None
+    _starts: int = 0
+    _begun: bool = False
+
+    def announce(self, module: nn.Module) -> None:
+        """Note when the wanted call of the layer begins: what finishes later is not before it."""
+        if module is self.layer.module:
+            self._starts += 1
+            self._begun = self._begun or self._starts == (self.layer.call or 1)
+
+    def observe(self, module: nn.Module, output: Any) -> Any:
+        """Keep a copy of what a module before the layer returned."""
+        if not self._begun:
+            if id(module) not in self.answers:
+                self.modules.append(module)
+            self.answers.setdefault(id(module), []).append(_copied(output))
+        elif module is self.layer.module and self.output is None:
+            self.output = _copied(output)
+        return None
+
+
+def _copied(structure: Any) -> Any:
+    return map_tensors(structure, lambda tensor: tensor.detach().clone())
+
+
+def record(session: Session, layer: LayerCall) -> Recording:
+    """Run a session of one image and record what came before the layer. To be called inside `undisturbed`."""
+    recording = Recording(layer)
+    modules = [module for module in session.model.modules() if module is not session.model]
+    with announced([layer.module], recording.announce), observed(modules, recording.observe):
+        session.run()
+    if recording.output is None:
+        raise LayerError(f"layer {layer.label!r} did not run in the forward pass")
+    return recording
+
+
+def replay(session: Session, recording: Recording, native: Tensor, *, copies: bool = False) -> Output:
+    """Run a session of m inputs with the layer's output replaced by `native`, its own layout, m images.
+
+    `copies` gives every module's answer memory of its own, for models that write in place to what came
+    before the layer.
+    """
+    count = session.images
+    given = {key: list(answers) for key, answers in recording.answers.items()}
+    layer_module, wanted, runs = recording.layer.module, recording.layer.call or 1, 0
+
+    def answer(
+        module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        nonlocal runs
+        waiting = given.get(id(module))
+        if module is layer_module:
+            runs += 1
+            if runs == wanted:
+                return with_first_tensor(_repeated(recording.output, count, copies), native)
+        return _repeated(waiting.pop(0), count, copies) if waiting else forward(*args, **kwargs)
+
+    with answered([*recording.modules, layer_module], answer):
+        return session.run()
+
+
+def substitute(session: Session, layer: LayerCall, native: Tensor) -> Output:
+    """Run the whole model with the layer's output replaced: slower than `replay`, and free of assumptions."""
+    runs = 0
+
+    def exchange(module: nn.Module, output: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return with_first_tensor(output, native) if runs == (layer.call or 1) else output
+
+    with observed([layer.module], exchange):
+        return session.run()
+
+
+def _repeated(structure: Any, count: int, copies: bool) -> Any:
+    def repeat(tensor: Tensor) -> Tensor:
+        axis = next((axis for axis, size in enumerate(tensor.shape[:2]) if size == 1), None)
+        if axis is None or count == 1:
+            return tensor.clone() if copies else tensor
+        sizes = [count if place == axis else -1 for place in range(tensor.ndim)]
+        repeated = tensor.expand(sizes)
+        return repeated.clone() if copies else repeated
+
+    return map_tensors(structure, repeat)
+
+
+def first_tensor(structure: Any) -> Tensor:
+    """The tensor of a layer's output that carries the features."""
+    return next(tensors_in(structure))
+
+
+def same_scores(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two ways to compute the same scores agree, up to the rounding of another batch size."""
+    return bool(torch.isfinite(ours).all()) and torch.allclose(
+        ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max())
+    )

@@ -1,0 +1,97 @@
+"""One explanation's fixed facts: which model is run how, on what, and what of its output counts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import InputError
+from camlens.core.execution.outputs import map_tensors
+from camlens.core.targets import Output
+
+SelectOutput = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A model with its inputs (n, c, *spatial) and whatever else it is called with.
+
+    `args` and `kwargs` follow the inputs; tensors in them whose first axis is n belong to the images one by
+    one. `output` picks the part of the model's output that targets see.
+    """
+
+    model: nn.Module
+    inputs: Tensor
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    output: SelectOutput | None = None
+
+    @property
+    def images(self) -> int:
+        """The batch size n."""
+        return len(self.inputs)
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The size of the input without batch and channels."""
+        return tuple(self.inputs.shape[2:])
+
+    def run(self) -> Output:
+        """The model's output for the inputs."""
+        value = self.model(self.inputs, *self.args, **self.kwargs)
+        return Output(value if self.output is None else self.output(value), self.images)
+
+    def part(self, start: int, stop: int) -> "Session":
+        """The same session for the images from `start` to `stop`."""
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor[start:stop] if self._per_image(tensor) else tensor
+
+        return replace(
+            self,
+            inputs=self.inputs[start:stop],
+            args=map_tensors(self.args, cut),
+            kwargs=map_tensors(dict(self.kwargs), cut),
+        )
+
+    def replaced(self, inputs: Tensor, row: int) -> "Session":
+        """The session of image `row`, with `inputs` (m, c, *spatial) in the place of that image."""
+
+        def repeat(tensor: Tensor) -> Tensor:
+            if not self._per_image(tensor):
+                return tensor
+            return tensor[row : row + 1].expand(len(inputs), *tensor.shape[1:])
+
+        return replace(
+            self,
+            inputs=inputs,
+            args=map_tensors(self.args, repeat),
+            kwargs=map_tensors(dict(self.kwargs), repeat),
+        )
+
+    def _per_image(self, tensor: Tensor) -> bool:
+        return tensor.ndim > 0 and len(tensor) == self.images
+
+
+def checked_inputs(inputs: object) -> Tensor:
+    """Inputs (n, c, *spatial), normal tensors outside inference mode; or an InputError that says what to pass."""
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"inputs must be a tensor (n, c, *spatial), not {type(inputs).__name__}")
+    if not 3 <= inputs.ndim <= 5:
+        raise InputError(
+            f"inputs must be (n, c, *spatial) with 1, 2 or 3 spatial axes, not {tuple(inputs.shape)}; "
+            f"add the batch axis of a single image with image[None]"
+        )
+    if 0 in inputs.shape:
+        raise InputError(f"inputs of shape {tuple(inputs.shape)} are empty: pass at least one image")
+    if not inputs.is_floating_point():
+        raise InputError(
+            f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255"
+        )
+    if not torch.isfinite(inputs).all():
+        raise InputError("inputs hold NaN or infinite values: check the preprocessing")
+    with torch.inference_mode(False), torch.no_grad():
+        # clone of an inference tensor made out here is a normal one, which autograd may save
+        return inputs.clone() if inputs.is_inference() else inputs.detach()

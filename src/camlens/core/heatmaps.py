@@ -1,0 +1,57 @@
+"""From signed maps to heat maps in [0, 1]: rectify, normalise, resize. The one place where this happens."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.core.errors import EvidenceWarning
+
+TargetMaps = Float[Tensor, "n t *grid"]
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def rectified(maps: TargetMaps) -> TargetMaps:
+    """Only the evidence that speaks for the target: negative values become zero."""
+    return maps.clamp_min(0)
+
+
+def normalised(maps: TargetMaps) -> TargetMaps:
+    """Each map minus its minimum, divided by its maximum where that is above zero."""
+    cells = maps.flatten(2)
+    raised = cells - cells.amin(dim=2, keepdim=True)
+    highest = raised.amax(dim=2, keepdim=True)
+    return torch.where(highest > 0, raised / torch.where(highest > 0, highest, 1), 0).view_as(maps)
+
+
+def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]:
+    """Maps (n, t, *grid) at another size, linear along every axis, corners not aligned."""
+    if maps.shape[2:] == torch.Size(size):
+        return maps.float()
+    mode = _MODES[maps.ndim - 2]
+    flat = maps.float().flatten(0, 1)[:, None]
+    drawn = torch.nn.functional.interpolate(flat, size=tuple(size), mode=mode, align_corners=False)
+    return drawn.view(*maps.shape[:2], *size).clamp(0, 1)
+
+
+def warn_of_empty_evidence(maps: TargetMaps, layer: str, labels: Sequence[str]) -> list[str]:
+    """Warn once per map that says little, and return what was said."""
+    said = []
+    cells = maps.flatten(2)
+    broken = ~torch.isfinite(cells).all(dim=2)
+    constant = cells.amax(dim=2) == cells.amin(dim=2)
+    negative = cells.amax(dim=2) <= 0
+    for image, target in torch.nonzero(broken | constant | negative).tolist():
+        if broken[image, target]:
+            fault = "holds NaN or infinite values"
+        elif constant[image, target]:
+            fault = f"is constant ({cells[image, target, 0].item():.3g} everywhere)"
+        else:
+            fault = f"has only negative evidence (highest value {cells[image, target].max().item():.3g})"
+        said.append(
+            f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty"
+        )
+        warnings.warn(said[-1], EvidenceWarning, stacklevel=2)
+    return said

@@ -1,0 +1,99 @@
+"""Naming layers: from a name, a module or a call like "relu#2" to one module and one call of it."""
+
+import difflib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from camlens.core.errors import LayerError, ModelError
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One layer of a model, and which of its calls is meant where it runs several times (from 1)."""
+
+    name: str
+    module: nn.Module
+    call: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name as the user would write it."""
+        return self.name if self.call is None else f"{self.name}#{self.call}"
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside torch.compile's, DataParallel's or DistributedDataParallel's wrapper.
+
+    Explaining runs eagerly and on one device: a compiled graph does not run hooks that came later, and
+    replicas live in threads of their own.
+    """
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if not isinstance(inner, nn.Module) and isinstance(
+            model, nn.DataParallel | nn.parallel.DistributedDataParallel
+        ):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """Every 2-D convolution with its name, in the order of `named_modules`."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+
+
+def suggested_names(model: nn.Module, limit: int = 8) -> list[str]:
+    """Names worth trying, judged without running the model: the last convolutions, or the last modules."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    names = [name for name, module in model.named_modules() if isinstance(module, convolutions)]
+    return (names or [name for name, _ in model.named_modules() if name])[-limit:]
+
+
+def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
+    """The layer that a name ("layer4", "relu#2" for its second call) or a module of the model means."""
+    if isinstance(layer, nn.Module):
+        return _resolve_module(model, unwrapped(layer))
+    if not isinstance(layer, str):
+        raise LayerError(
+            f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}"
+        )
+    modules = dict(model.named_modules(remove_duplicate=False))
+    name = layer if layer in modules else _without_wrappers(layer)
+    if name in modules and name:
+        return LayerCall(name, modules[name])
+    name, _, number = name.rpartition("#")
+    if name in modules and name and number.isdecimal() and int(number) >= 1:
+        return LayerCall(name, modules[name], int(number))
+    close = difflib.get_close_matches(layer, [known for known in modules if known], n=4, cutoff=0.5)
+    hint = close or suggested_names(model)
+    raise LayerError(f"the model has no layer named {layer!r}; did you mean {', '.join(hint)}?")
+
+
+def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
+    for name, module in model.named_modules():
+        if module is wanted:
+            return LayerCall(name, module)
+    raise LayerError(
+        f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); "
+        f"layers of this model are for example {', '.join(suggested_names(model))}"
+    )
+
+
+def _without_wrappers(name: str) -> str:
+    for wrapper in ("_orig_mod.", "module."):
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def checked_model(model: object) -> nn.Module:
+    """The module to run, or a ModelError for what cannot be looked into."""
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+    inner = unwrapped(model)
+    scripted = torch.jit.ScriptModule
+    if isinstance(inner, scripted):
+        raise ModelError("a scripted model cannot be looked into: pass the module it was made from")
+    return inner

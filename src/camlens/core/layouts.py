@@ -1,0 +1,217 @@
+"""Where the channels and the grid are: from any layer's output to features (n, k, *grid), and back.
+
+Layers speak several dialects. A convolution gives (n, k, *grid), a Swin block (n, *grid, k), a vision
+transformer (n, tokens, k) with class and register tokens in front, some libraries (tokens, n, k).
+Reading one as the other raises no error; it draws a wrong map. So the dialect is found from three kinds
+of evidence, strongest first: what kind of module it is, which reading fits the shape of the input, and
+which channel counts the module's own weights have.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import LayerError
+
+Kind = Literal["channels_first", "channels_last", "tokens", "tokens_first", "channel_tokens"]
+KINDS: tuple[Kind, ...] = ("channels_first", "channels_last", "tokens", "tokens_first", "channel_tokens")
+MOST_PREFIX_TOKENS = 16
+_EVEN_STRIDES = math.log(1.3)  # grids may be off by a cell from rounding, not by more
+
+_CHANNELS_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd,
+    nn.modules.pooling._AdaptiveMaxPoolNd,
+    nn.Upsample,
+    nn.Dropout2d,
+    nn.PixelShuffle,
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output is laid out: its kind, its grid, and how many tokens stand before the grid's."""
+
+    kind: Kind
+    grid: tuple[int, ...]
+    prefix: int = 0
+
+    def features(self, tensor: Tensor) -> Tensor:
+        """The layer's own tensor as features (n, k, *grid): a view, wherever that is possible."""
+        match self.kind:
+            case "channels_first":
+                return tensor
+            case "channels_last":
+                return tensor.movedim(-1, 1)
+            case "tokens":
+                return self._folded(tensor[:, self.prefix :].transpose(1, 2))
+            case "tokens_first":
+                return self._folded(tensor[self.prefix :].permute(1, 2, 0))
+            case "channel_tokens":
+                return self._folded(tensor[:, :, self.prefix :])
+
+    def native(self, features: Tensor, like: Tensor) -> Tensor:
+        """Features (m, k, *grid) in the layer's own layout, with prefix tokens from `like`, its output for 1 image."""
+        match self.kind:
+            case "channels_first":
+                return features
+            case "channels_last":
+                return features.movedim(1, -1).contiguous()
+            case "tokens":
+                tokens = features.flatten(2).transpose(1, 2)
+                return torch.cat([like[:, : self.prefix].expand(len(features), -1, -1), tokens], dim=1)
+            case "tokens_first":
+                tokens = features.flatten(2).permute(2, 0, 1)
+                return torch.cat([like[: self.prefix].expand(-1, len(features), -1), tokens], dim=0)
+            case "channel_tokens":
+                tokens = features.flatten(2)
+                return torch.cat([like[:, :, : self.prefix].expand(len(features), -1, -1), tokens], dim=2)
+
+    def _folded(self, tokens: Tensor) -> Tensor:
+        """Tokens (n, k, cells) as (n, k, *grid)."""
+        return tokens.reshape(*tokens.shape[:2], *self.grid)
+
+    def __str__(self) -> str:
+        extra = f", {self.prefix} prefix tokens" if self.prefix else ""
+        return f"{self.kind} {'x'.join(map(str, self.grid))}{extra}"
+
+
+def find_layout(
+    module: nn.Module,
+    tensor: Tensor,
+    *,
+    images: int,
+    spatial: Sequence[int],
+    model: nn.Module,
+    kind: Kind | None = None,
+) -> Layout:
+    """The layout of a layer's output, or a LayerError that says why it has no spatial grid.
+
+    `images` and `spatial` are the batch size and the spatial size of the input, `kind` the user's own word.
+    """
+    if kind is not None and kind not in KINDS:
+        raise LayerError(f"there is no layout {kind!r}; layouts are {', '.join(KINDS)}")
+    shape = tuple(tensor.shape)
+    candidates = list(_candidates(module, shape, images=images, spatial=tuple(spatial), model=model))
+    if kind is not None:
+        candidates = [layout for layout in candidates if layout.kind == kind]
+    if not candidates:
+        wanted = f" as {kind}" if kind else ""
+        raise LayerError(
+            f"its output {shape} cannot be read{wanted} as a spatial grid for {images} input(s) of {tuple(spatial)}"
+        )
+    return candidates[0]
+
+
+def _candidates(
+    module: nn.Module, shape: tuple[int, ...], *, images: int, spatial: tuple[int, ...], model: nn.Module
+) -> Iterator[Layout]:
+    """Possible layouts, most credible first."""
+    if len(shape) == len(spatial) + 2 and shape[0] == images:
+        dense = [Layout("channels_first", shape[2:]), Layout("channels_last", shape[1:-1])]
+        yield from _ranked(dense, module, shape, spatial)
+    elif len(shape) == 3:
+        yield from _token_layouts(shape, images=images, spatial=spatial, model=model)
+
+
+def _ranked(
+    dense: list[Layout], module: nn.Module, shape: tuple[int, ...], spatial: tuple[int, ...]
+) -> Iterator[Layout]:
+    """The dense layouts, ordered by the module's kind, then by geometry, then by its weights."""
+    first, last = dense
+    if isinstance(module, _CHANNELS_FIRST):
+        yield from (first, last)
+    elif _speaks_channels_last(module, shape):
+        yield from (last, first)
+    else:
+        fits = [_unevenness(layout.grid, spatial) <= _EVEN_STRIDES for layout in dense]
+        if fits == [True, True] or fits == [False, False]:
+            yield from (last, first) if _weights_say_last(module, shape) else (first, last)
+        else:
+            yield from (first, last) if fits[0] else (last, first)
+
+
+def _speaks_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    if isinstance(module, nn.Linear):
+        return True
+    # exactly LayerNorm: its subclasses in vision models permute to channels-first and back
+    return type(module) is nn.LayerNorm and module.normalized_shape == (shape[-1],)
+
+
+def _weights_say_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Where the shape fits both ways: whether the layers inside speak channels-last only."""
+    inside = list(module.modules())
+    first = any(isinstance(part, _CHANNELS_FIRST) for part in inside)
+    return not first and any(_speaks_channels_last(part, shape) for part in inside)
+
+
+def _unevenness(grid: tuple[int, ...], spatial: tuple[int, ...]) -> float:
+    """How much the strides differ between the axes, as a log ratio after allowing for rounding by a cell."""
+    if any(cells > 2 * size for cells, size in zip(grid, spatial, strict=True)) or 0 in grid:
+        return math.inf
+    lowest = [math.log(size / (cells + 1)) for cells, size in zip(grid, spatial, strict=True)]
+    highest = [math.log(size / max(cells - 1, 0.5)) for cells, size in zip(grid, spatial, strict=True)]
+    return max(0.0, max(lowest) - min(highest))
+
+
+def _token_layouts(
+    shape: tuple[int, ...], *, images: int, spatial: tuple[int, ...], model: nn.Module
+) -> Iterator[Layout]:
+    grids = list(_patch_grids(model, spatial))
+    readings: list[tuple[Kind, int]] = []
+    if shape[0] == images:
+        readings.append(("tokens", 1))
+    if shape[1] == images:
+        readings.append(("tokens_first", 0))
+    if shape[0] == images:
+        readings.append(("channel_tokens", 2))
+    known = [(kind, _known_grid(shape[axis], grids)) for kind, axis in readings]
+    even = [(kind, _even_grid(shape[axis], spatial)) for kind, axis in readings]
+    for kind, found in known + even:
+        if found is not None:
+            yield Layout(kind, *found)
+
+
+def _patch_grids(model: nn.Module, spatial: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """The grid of each patch embedding (a convolution whose stride is its kernel), and its halvings."""
+    for module in model.modules():
+        if not isinstance(module, nn.modules.conv._ConvNd) or len(module.kernel_size) != len(spatial):
+            continue
+        if module.kernel_size == module.stride and max(module.stride) > 1:
+            grid = tuple(size // step for size, step in zip(spatial, module.stride, strict=True))
+            for halvings in range(4):
+                if all(grid):
+                    yield tuple(-(-cells // 2**halvings) for cells in grid)
+
+
+Found = tuple[tuple[int, ...], int]
+
+
+def _known_grid(tokens: int, grids: list[tuple[int, ...]]) -> Found | None:
+    for grid in grids:
+        prefix = tokens - math.prod(grid)
+        if math.prod(grid) > 1 and 0 <= prefix <= MOST_PREFIX_TOKENS:
+            return grid, prefix
+    return None
+
+
+def _even_grid(tokens: int, spatial: tuple[int, ...]) -> Found | None:
+    """The grid with equal strides that leaves the fewest prefix tokens."""
+    if len(spatial) == 1:
+        return (tokens,), 0
+    best: Found | None = None
+    for cells in range(2, spatial[0] + 1):
+        stride = spatial[0] / cells
+        grid = tuple(max(1, round(size / stride)) for size in spatial)
+        prefix = tokens - math.prod(grid)
+        if 0 <= prefix <= MOST_PREFIX_TOKENS and (best is None or prefix < best[1]):
+            best = grid, prefix
+    return best

@@ -1,0 +1,159 @@
+"""The model as a function of what replaces its input, or the features at a layer.
+
+Perturbation methods get a Probe in place of gradients. Every question is asked of the same settled targets:
+a map of the predicted class stays a map of that class when the perturbed image would be classified otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.core.capture import Capture, LayerRecord, capture_session
+from camlens.core.errors import LayerError
+from camlens.core.execution.bias import BiasTerms, bias_terms
+from camlens.core.execution.curvature import hessian_product
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.replay import Recording, first_tensor, record, replay, same_scores, substitute
+from camlens.core.execution.session import Session
+from camlens.core.targets import Output
+from camlens.core.types import Features, Images, Scores
+
+Progress = Callable[[int, int], None]
+
+
+def silent(_done: int, _total: int) -> None:
+    """Report no progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Questions to one model about one layer and the targets of one batch.
+
+    `batch_size` says how many perturbed items are evaluated at once, `generator` is the only source of
+    randomness, `progress(done, total)` may be called in long loops.
+    """
+
+    session: Session
+    captured: Capture
+    record: LayerRecord
+    generator: torch.Generator
+    batch_size: int = 32
+    progress: Progress = silent
+    _recordings: dict[int, tuple[Recording, str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def inputs(self) -> Images:
+        """The images (n, c, *spatial)."""
+        return self.session.inputs
+
+    @property
+    def activations(self) -> Features:
+        """Features (n, k, *grid) at the layer."""
+        return self.record.activations
+
+    @property
+    def gradients(self) -> Float[Tensor, "n t k *grid"]:
+        """Gradients of each target's score with respect to the features."""
+        return self.record.gradients
+
+    @property
+    def scores(self) -> Scores:
+        """Scores (n, t) of the clean images."""
+        return self.captured.scores
+
+    @property
+    def layer_captures(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """Activations and gradients of all layers asked for, shallow to deep."""
+        return {name: (one.activations, one.gradients) for name, one in self.captured.records.items()}
+
+    def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
+        """Scores of image `row`'s targets when `inputs` stand in its place."""
+        with self._still():
+            return self._scores(self.session.replaced(inputs, row).run(), row)
+
+    def feature_scores(self, features: Float[Tensor, "m k *grid"], row: int) -> Float[Tensor, "m t"]:
+        """Scores of image `row`'s targets when `features` stand in the layer's place; only what follows it runs."""
+        with self._still():
+            recording, way = self._recording(row)
+            return self._ask(features, row, recording, way)
+
+    def capture_inputs(
+        self, inputs: Float[Tensor, "m c *spatial"], row: int
+    ) -> tuple[Float[Tensor, "m k *grid"], Float[Tensor, "m t k *grid"]]:
+        """Activations and gradients of image `row`'s targets when `inputs` stand in its place."""
+        again = capture_session(
+            self.session.replaced(inputs, row),
+            [self.record.layer],
+            kind=self.record.layout.kind,
+            scorer=self.captured.scorer,
+            rows=self._rows(len(inputs), row),
+        )
+        one = again.records[self.record.layer.label]
+        return one.activations, one.gradients
+
+    def curvature(self, directions: Features) -> Float[Tensor, "n t k *grid"]:
+        """The Hessian of each score with respect to the features, times `directions` (n, k, *grid)."""
+        with self._still():
+            return hessian_product(self.session, self.record, self.captured.scorer, directions)
+
+    def bias_terms(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each layer's bias (channels,) with the gradient (n, t, channels, *grid) of the scores at its output."""
+        yield from self._biases.terms
+
+    @property
+    def input_gradients(self) -> Float[Tensor, "n t c *spatial"]:
+        """Gradients of the scores with respect to the images."""
+        return self._biases.input_gradients
+
+    @cached_property
+    def _biases(self) -> BiasTerms:
+        with self._still():
+            return bias_terms(self.session, self.captured.scorer)
+
+    def _still(self) -> AbstractContextManager[None]:
+        return undisturbed(self.session.model, self.session.inputs.device)
+
+    def _rows(self, count: int, row: int) -> Tensor:
+        return torch.full((count,), row, dtype=torch.long, device=self.session.inputs.device)
+
+    def _scores(self, output: Output, row: int) -> Tensor:
+        return self.captured.scorer(output, self._rows(output.images, row)).detach().float()
+
+    def _recording(self, row: int) -> tuple[Recording, str]:
+        """The record of image `row`, and the fastest way of asking that is proven right for it."""
+        if row not in self._recordings:
+            session = self.session.part(row, row + 1)
+            recording = record(session, self.record.layer)
+            features = self.record.activations[row : row + 1].to(first_tensor(recording.output).dtype)
+            twice = features.expand(2, *features.shape[1:])
+            for way in ("expanded", "copied", "whole"):
+                if way == "whole" or self._proven(twice, row, recording, way):
+                    break
+            self._recordings.clear()  # one image's record at a time: memory stays that of one forward pass
+            self._recordings[row] = recording, way
+        return self._recordings[row]
+
+    def _proven(self, features: Tensor, row: int, recording: Recording, way: str) -> bool:
+        """Whether unchanged features, asked this way, give the score of the clean image."""
+        try:
+            scores = self._ask(features, row, recording, way)
+        except (RuntimeError, LayerError, IndexError, TypeError, ValueError, AttributeError):
+            return False
+        return same_scores(scores, self.scores[row : row + 1].expand_as(scores))
+
+    def _ask(self, features: Tensor, row: int, recording: Recording, way: str) -> Tensor:
+        session = self.session.part(row, row + 1)
+        image = session.inputs.expand(len(features), *session.inputs.shape[1:])
+        like = first_tensor(recording.output)
+        native = self.record.layout.native(features.to(like.dtype), like).clone()
+        many = session.replaced(image, 0)
+        if way == "whole":
+            output = substitute(many, self.record.layer, native)
+        else:
+            output = replay(many, recording, native, copies=way == "copied")
+        return self._scores(output, row)

@@ -1,0 +1,59 @@
+"""Where a result comes from: versions, the weights' hash, and what was chosen along the way."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from threading import Lock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+_lock = Lock()
+_hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over names, shapes, types and bytes of all parameters and buffers.
+
+    Hashing a large model takes longer than explaining an image, so it is done again only when a tensor's
+    version counter or address has changed. (Writing through `.data` does not count up.)
+    """
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    state = tuple((id(tensor), tensor.data_ptr(), _version(tensor)) for _, tensor in tensors)
+    with _lock:
+        known = _hashes.get(model)
+    if known is not None and known[0] == state:
+        return known[1]
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(plain.view(torch.uint8).numpy().data)
+    with _lock:
+        _hashes[model] = state, f"sha256:{digest.hexdigest()}"
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def origin(model: nn.Module, inputs: Tensor, **facts: Any) -> Mapping[str, Any]:
+    """Everything that a later reader needs to repeat an explanation, as plain values."""
+    return {
+        "camlens": _installed_version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "model": type(model).__name__,
+        "weights": weights_hash(model),
+        "dtype": str(inputs.dtype).removeprefix("torch."),
+        "device": str(inputs.device),
+        **facts,
+    }
+
+
+def _installed_version() -> str:
+    return version("camlens")

@@ -1,0 +1,83 @@
+"""Writing results: all or nothing, and never over something that stands there already."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camlens.core.errors import StoreError
+
+
+@contextmanager
+def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """A path to write to that becomes `path` when the block ends well, and is removed when it does not."""
+    if path.exists() and not force:
+        raise StoreError(f"{path} exists already: choose another place, or say force to overwrite it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(directory: Path, *, force: bool = False) -> Iterator[Path]:
+    """A new directory that becomes `directory` when the block ends well, and is removed when it does not."""
+    if directory.exists() and not directory.is_dir():
+        raise StoreError(f"{directory} is a file: choose a directory")
+    if directory.is_dir() and any(directory.iterdir()) and not force:
+        raise StoreError(f"{directory} is not empty: choose another place, or say force to replace it")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        yield unfinished
+        _exchange(unfinished, directory)
+    except OSError as error:
+        raise StoreError(f"cannot write {directory}: {error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _exchange(unfinished: Path, directory: Path) -> None:
+    """Put the finished directory in its place; what stood there is removed only afterwards."""
+    unfinished.chmod(0o755)
+    if not directory.exists():
+        os.replace(unfinished, directory)
+        return
+    old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.old."))
+    os.replace(directory, old / "was")
+    try:
+        os.replace(unfinished, directory)
+    except OSError:
+        os.replace(old / "was", directory)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bundle(
+    directory: Path,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    manifest: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> Path:
+    """Write arrays as `NAME.npy` beside a `manifest.json` that names them, and return the directory."""
+    with atomic_directory(directory, force=force) as unfinished:
+        for name, array in arrays.items():
+            np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
+        named = {**manifest, "files": {name: f"{name}.npy" for name in arrays}}
+        (unfinished / "manifest.json").write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
+    return directory

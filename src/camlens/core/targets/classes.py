@@ -1,0 +1,260 @@
+"""Targets that are classes: one, the predicted one, the best, all, and one class against another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camlens.core.errors import TargetError
+from camlens.core.targets.scoring import Output, Scorer, Target
+
+
+def _cut(classes: Any, start: int, stop: int, images: int) -> Any:
+    """One class per image, for some of the images; anything else stays as it is."""
+    if not isinstance(classes, list | tuple):
+        return classes
+    _check_count(classes, images)
+    return classes[start:stop]
+
+
+def _check_count(classes: Sequence[int], images: int) -> None:
+    if len(classes) != images:
+        raise TargetError(
+            f"{len(classes)} classes were given for {images} image(s): give one class per image, one int for "
+            f"all, or a list of targets such as [ClassScore(3), ClassScore(5)] for several maps per image"
+        )
+
+
+def checked_class(index: object, classes: int) -> int:
+    if isinstance(index, bool) or not isinstance(index, int | np.integer):
+        raise TargetError(f"a class is an int from 0 to {classes - 1}, not {index!r}")
+    if not 0 <= int(index) < classes:
+        raise TargetError(f"class {int(index)} does not exist: the model has classes 0 to {classes - 1}")
+    return int(index)
+
+
+def _logit_scorer(classes: Tensor, labels: tuple[str, ...]) -> Scorer:
+    """Scores that are the logits of `classes` (n, t)."""
+
+    def scores(output: Output, rows: Tensor) -> Tensor:
+        return output.logits().gather(1, classes[rows])
+
+    return Scorer(scores, labels, classes, plain=True)
+
+
+def _class_column(classes: int | Sequence[int] | None, logits: Tensor) -> Tensor:
+    """The class of each image as (n, 1): given, given per image, or the predicted one for None."""
+    if classes is None:
+        return logits.detach().argmax(dim=1, keepdim=True)
+    count = logits.shape[1]
+    if isinstance(classes, int | np.integer):
+        indices = [checked_class(classes, count)] * len(logits)
+    else:
+        indices = [checked_class(index, count) for index in classes]
+        _check_count(indices, len(logits))
+    return torch.tensor(indices, device=logits.device)[:, None]
+
+
+@dataclass(frozen=True)
+class ClassScore(Target):
+    """The logit of class `c`: one int for all images, or one int per image."""
+
+    c: int | Sequence[int]
+
+    def settle(self, output: Output) -> Scorer:
+        return _logit_scorer(_class_column(self.c, output.logits()), (f"class {self.c}",))
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        return ClassScore(_cut(self.c, start, stop, images))
+
+
+@dataclass(frozen=True)
+class Predicted(Target):
+    """The logit of each image's own predicted class."""
+
+    def settle(self, output: Output) -> Scorer:
+        return _logit_scorer(_class_column(None, output.logits()), ("predicted class",))
+
+
+@dataclass(frozen=True)
+class TopK(Target):
+    """The logits of the `k` classes with the highest scores, best first: k maps per image."""
+
+    k: int
+
+    def settle(self, output: Output) -> Scorer:
+        logits = output.logits()
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or not 1 <= self.k <= logits.shape[1]:
+            raise TargetError(
+                f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}"
+            )
+        classes = logits.detach().topk(self.k, dim=1).indices
+        return _logit_scorer(classes, tuple(f"rank {rank}" for rank in range(1, self.k + 1)))
+
+
+@dataclass(frozen=True)
+class AllClasses(Target):
+    """The logit of every class: as many maps per image as there are classes."""
+
+    def settle(self, output: Output) -> Scorer:
+        logits = output.logits()
+        classes = torch.arange(logits.shape[1], device=logits.device).expand(len(logits), -1)
+        return _logit_scorer(classes, tuple(f"class {index}" for index in range(logits.shape[1])))
+
+
+@dataclass(frozen=True)
+class Contrast(Target):
+    """What speaks for class `a` rather than `b`: the difference of their logits. None is the predicted class."""
+
+    a: int | Sequence[int] | None
+    b: int | Sequence[int] | None
+
+    def settle(self, output: Output) -> Scorer:
+        logits = output.logits()
+        ours, theirs = _class_column(self.a, logits), _class_column(self.b, logits)
+        if (ours == theirs).any():
+            raise TargetError(
+                f"a contrast needs two different classes; a={self.a} and b={self.b} meet on an image"
+            )
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            logits = output.logits()
+            return logits.gather(1, ours[rows]) - logits.gather(1, theirs[rows])
+
+        return Scorer(scores, (f"class {self.a} rather than {self.b}",), ours)
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        return Contrast(_cut(self.a, start, stop, images), _cut(self.b, start, stop, images))
+
+
+@dataclass(frozen=True)
+class Finer(Target):
+    """What tells class `c` from its look-alikes: its logit minus `gamma` times the mean of theirs.
+
+    `c` is a class, one per image, any target that is about classes, or None for the predicted class. The
+    look-alikes are the `similar` other classes whose logits are nearest to that of `c`.
+    Finer-CAM, Zhang et al. 2025, arXiv 2501.11309.
+    """
+
+    c: object = None
+    similar: int = 3
+    gamma: float = 0.6
+
+    def settle(self, output: Output) -> Scorer:
+        logits = output.logits()
+        others = logits.shape[1] - 1
+        if not 1 <= self.similar <= others:
+            raise TargetError(f"similar must be from 1 to {others} (the other classes), not {self.similar!r}")
+        base = as_target(self.c).settle(output)
+        if base.classes is None:
+            raise TargetError(f"look-alikes are defined for targets that are classes, not for {self.c!r}")
+        ours = base.classes
+        distance = (logits.detach()[:, None] - logits.detach().gather(1, ours)[:, :, None]).abs().float()
+        distance = distance.scatter(2, ours[:, :, None], torch.inf)
+        nearest = distance.topk(self.similar, dim=2, largest=False).indices
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            logits = output.logits()
+            lookalikes = (
+                logits.gather(1, nearest[rows].flatten(1)).unflatten(1, nearest.shape[1:]).mean(dim=2)
+            )
+            return logits.gather(1, ours[rows]) - self.gamma * lookalikes
+
+        return Scorer(scores, tuple(f"what tells {label} from look-alikes" for label in base.labels), ours)
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        return Finer(as_target(self.c).part(start, stop, images), self.similar, self.gamma)
+
+
+@dataclass(frozen=True)
+class Probability(Target):
+    """The softmax probability of class `c`; None is the predicted class."""
+
+    c: int | Sequence[int] | None = None
+
+    def settle(self, output: Output) -> Scorer:
+        classes = _class_column(self.c, output.logits())
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            return output.logits().float().softmax(dim=1).gather(1, classes[rows])
+
+        return Scorer(scores, (f"probability of class {self.c}",), classes)
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        return Probability(_cut(self.c, start, stop, images))
+
+
+@dataclass(frozen=True)
+class _Custom(Target):
+    """A user's own function from the model's output to (n,) scores."""
+
+    function: Callable[[Any], Tensor]
+
+    def settle(self, output: Output) -> Scorer:
+        label = getattr(self.function, "__name__", type(self.function).__name__)
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            values = self.function(output.value)
+            if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
+                found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise TargetError(
+                    f"the target {label} must return ({output.images},) scores, it returned {found}"
+                )
+            return values.reshape(-1, 1)
+
+        return Scorer(scores, (label,))
+
+
+@dataclass(frozen=True)
+class _Several(Target):
+    """Several targets at once, one after the other along t."""
+
+    members: tuple[Target, ...]
+
+    def settle(self, output: Output) -> Scorer:
+        scorers = [member.settle(output) for member in self.members]
+        columns = [scorer.classes for scorer in scorers if scorer.classes is not None]
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            return torch.cat([scorer(output, rows).float() for scorer in scorers], dim=1)
+
+        labels = tuple(label for scorer in scorers for label in scorer.labels)
+        known = len(columns) == len(scorers)
+        plain = all(scorer.plain for scorer in scorers)
+        return Scorer(scores, labels, torch.cat(columns, dim=1) if known else None, plain)
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        return _Several(tuple(member.part(start, stop, images) for member in self.members))
+
+
+def as_target(target: object) -> Target:
+    """The Target that a user's `target=` means.
+
+    None is the predicted class; an int one class for all images; ints one class per image; a Target or a
+    callable itself; a list of targets several maps per image.
+    """
+    if target is None:
+        return Predicted()
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, Tensor | np.ndarray):
+        target = target.tolist()
+    if isinstance(target, int | np.integer) and not isinstance(target, bool):
+        return ClassScore(int(target))
+    if isinstance(target, list | tuple):
+        if not target:
+            raise TargetError(
+                "an empty list of targets explains nothing: give an int, one int per image, or targets"
+            )
+        if any(isinstance(member, Target) or callable(member) for member in target):
+            return _Several(tuple(as_target(member) for member in target))
+        return ClassScore(tuple(target))
+    if callable(target):
+        return _Custom(target)
+    raise TargetError(
+        f"cannot explain {target!r}: a target is None (the predicted class), an int, one int per image, "
+        f"a target such as Contrast(3, 5), or a function from the output to (n,) scores"
+    )

@@ -1,0 +1,127 @@
+"""Targets that are not one row of logits: an embedding, a region of a dense output, a detection."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camlens.core.errors import TargetError
+from camlens.core.execution.outputs import find_logits
+from camlens.core.targets.classes import checked_class
+from camlens.core.targets.scoring import Output, Scorer, Target
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(Target):
+    """The cosine similarity of the model's output vector with `embedding`, (d,) or one per image (n, d)."""
+
+    embedding: Tensor
+
+    def settle(self, output: Output) -> Scorer:
+        vectors = output.logits()
+        wanted = torch.as_tensor(self.embedding).detach().to(vectors.device, torch.float32)
+        if wanted.ndim == 1:
+            wanted = wanted.expand(len(vectors), -1)
+        if wanted.shape != vectors.shape:
+            raise TargetError(
+                f"the embedding must be ({vectors.shape[1]},) or {tuple(vectors.shape)} like the model's output, "
+                f"not {tuple(torch.as_tensor(self.embedding).shape)}"
+            )
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            return torch.cosine_similarity(output.logits().float(), wanted[rows], dim=1)[:, None]
+
+        return Scorer(scores, ("similarity to the embedding",))
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        one_each = torch.as_tensor(self.embedding).ndim == 2
+        return Similarity(self.embedding[start:stop]) if one_each else self
+
+
+@dataclass(frozen=True, eq=False)
+class InMask(Target):
+    """The mean logit of class `c` inside a boolean mask, for outputs (n, classes, *size) such as segmentations.
+
+    The mask is (*size) for all images or (n, *size).
+    """
+
+    mask: Tensor
+    c: int
+
+    def settle(self, output: Output) -> Scorer:
+        dense = self._dense(output)
+        index = checked_class(self.c, dense.shape[1])
+        mask = torch.as_tensor(self.mask).to(dense.device).bool()
+        if mask.ndim == dense.ndim - 2:
+            mask = mask.expand(len(dense), *mask.shape)
+        if mask.shape != (len(dense), *dense.shape[2:]):
+            raise TargetError(
+                f"the mask must be {tuple(dense.shape[2:])} like the model's output, "
+                f"not {tuple(torch.as_tensor(self.mask).shape)}"
+            )
+        cells = mask.flatten(1).sum(dim=1)
+        if (cells == 0).any():
+            raise TargetError("the mask is empty for at least one image: mark at least one cell")
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            inside = self._dense(output)[:, index].flatten(1) * mask[rows].flatten(1)
+            return (inside.sum(dim=1) / cells[rows])[:, None]
+
+        return Scorer(scores, (f"class {index} inside the mask",))
+
+    def part(self, start: int, stop: int, images: int) -> Target:
+        mask = torch.as_tensor(self.mask)
+        one_each = mask.ndim > 2 and len(mask) == images
+        return InMask(mask[start:stop], self.c) if one_each else self
+
+    def _dense(self, output: Output) -> Tensor:
+        dense = find_logits(output.value)
+        if dense is None or dense.ndim < 3:
+            raise TargetError(
+                "InMask needs a dense output (n, classes, *size); say which part it is with output=..."
+            )
+        return dense
+
+
+@dataclass(frozen=True)
+class Box(Target):
+    """The confidence of the detection of `label` that best overlaps `box` (x1, y1, x2, y2), times the overlap.
+
+    For detectors that return one mapping with `boxes`, `labels` and `scores` per image, as torchvision's do.
+    """
+
+    box: tuple[float, float, float, float]
+    label: int
+
+    def settle(self, output: Output) -> Scorer:
+        x1, y1, x2, y2 = self.box
+        if not (x1 < x2 and y1 < y2):
+            raise TargetError(f"a box is (x1, y1, x2, y2) with x1 < x2 and y1 < y2, not {self.box}")
+        if self._scores(output).detach().max() <= 0:
+            raise TargetError(f"no detection of label {self.label} overlaps the box {self.box} on any image")
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            return self._scores(output)[:, None]
+
+        return Scorer(scores, (f"label {self.label} in the box",))
+
+    def _scores(self, output: Output) -> Tensor:
+        detections = output.value
+        if not isinstance(detections, list | tuple) or not all("boxes" in found for found in detections):
+            raise TargetError(
+                "Box needs a detector's output: one mapping with boxes, labels and scores per image"
+            )
+        return torch.stack([self._best(found) for found in detections])
+
+    def _best(self, found: dict[str, Tensor]) -> Tensor:
+        chosen = found["labels"] == self.label
+        boxes, confidence = found["boxes"][chosen], found["scores"][chosen]
+        if not len(boxes):
+            return found["boxes"].sum() * 0.0
+        wanted = boxes.new_tensor(self.box)
+        shared = torch.minimum(boxes[:, 2:], wanted[2:]) - torch.maximum(boxes[:, :2], wanted[:2])
+        overlap = shared.clamp_min(0).prod(dim=1)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (wanted[2:] - wanted[:2]).prod()
+        share = overlap / (areas - overlap)
+        best = share.detach().argmax()
+        return share[best] * confidence[best]

@@ -1,0 +1,60 @@
+"""What a target is: something that settles its classes once and then scores any output."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from camlens.core.execution.outputs import class_logits, find_logits
+
+
+@dataclass(frozen=True)
+class Output:
+    """A model's output for `images` inputs: what the user selected from it, and its logits when asked."""
+
+    value: Any
+    images: int
+
+    def logits(self) -> Tensor:
+        """Class logits (n, classes), or a ModelError that says how to point at them."""
+        return class_logits(self.value, self.images)
+
+    def logits_or_none(self) -> Tensor | None:
+        """Class logits (n, classes) where the output has such, else None."""
+        logits = find_logits(self.value)
+        if logits is not None and logits.ndim == 1 and len(logits) == self.images:
+            logits = logits[:, None]
+        fits = logits is not None and logits.ndim == 2 and len(logits) == self.images
+        return logits if fits else None
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Targets with every class settled.
+
+    `function(output, rows)` gives scores (m, t) of the m inputs in `output`, which belong to the images
+    `rows` (m,). `classes` (n, t) are the classes the scores are about, `plain` says that each score is just
+    the logit of its class.
+    """
+
+    function: Callable[[Output, Tensor], Tensor]
+    labels: tuple[str, ...]
+    classes: Tensor | None = None
+    plain: bool = False
+
+    def __call__(self, output: Output, rows: Tensor) -> Tensor:
+        return self.function(output, rows)
+
+
+class Target(ABC):
+    """What to explain. Subclass it, or pass any callable from the model's output to (n,) scores."""
+
+    @abstractmethod
+    def settle(self, output: Output) -> Scorer:
+        """The scorer for these images, with every class known."""
+
+    def part(self, start: int, stop: int, images: int) -> "Target":
+        """The same target for the images from `start` to `stop` of `images`."""
+        return self

@@ -1,0 +1,326 @@
+"""The one place where model, layer, target and method meet."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.capture import Capture, LayerRecord, capture_session
+from camlens.core.errors import CamlensError, InputError, LayerError
+from camlens.core.execution.memory import in_parts
+from camlens.core.execution.session import SelectOutput, Session, checked_inputs
+from camlens.core.execution.survey import choose_layer, usable_names
+from camlens.core.heatmaps import warn_of_empty_evidence
+from camlens.core.layers import LayerCall, checked_model, resolve_layer
+from camlens.core.layouts import Kind
+from camlens.core.probe import Probe, Progress, silent
+from camlens.core.provenance import origin
+from camlens.core.registry import Entry
+from camlens.core.targets import Target, as_target
+from camlens.explanation import Explanation, joined
+from camlens.methods import METHODS
+
+Layer = str | nn.Module
+MethodChoice = str | Callable[..., Any]
+_CHUNK_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to explain, whatever the inputs are.
+
+    Attributes:
+        output: picks the logits (or whatever the target wants) from the model's output.
+        layout: the layers' layout, where it should not be found by itself.
+        seed: of the methods that draw random numbers.
+        options: a method's own settings; with several methods, settings by method name.
+        batch_size: how many perturbed images or features are evaluated at once.
+        memory_budget: bytes that one pass may hold; batches are halved until they fit.
+        progress: called as `progress(done, total)` in long loops.
+    """
+
+    output: SelectOutput | None = None
+    layout: Kind | None = None
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 32
+    memory_budget: int | None = None
+    progress: Progress = silent
+
+    def __post_init__(self) -> None:
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise InputError(f"batch_size must be an int of at least 1, not {self.batch_size!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed must be an int of at least 0, not {self.seed!r}")
+
+
+class Explainer:
+    """A model ready to be explained: layer and method are resolved once, then called on many batches.
+
+    It remembers no tensors and may be shared between threads. Settings are those of `explain`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        method: MethodChoice | Sequence[MethodChoice] = "gradcam",
+        layers: Layer | Sequence[Layer] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.model = checked_model(model)
+        self.several = not isinstance(method, str) and not callable(method)
+        chosen = [method] if isinstance(method, str) or callable(method) else list(method)
+        if not chosen:
+            raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
+        self.methods = [_entry(one) for one in chosen]
+        self.settings = _settings(settings)
+        self._layers = None if layers is None else _resolved(self.model, layers)
+        self._reasons: dict[str, str] = dict.fromkeys((one.label for one in self._layers or ()), "asked for")
+        self._choosing = Lock()
+
+    def __call__(
+        self,
+        inputs: Tensor,
+        *,
+        target: object = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Explain a batch (n, c, *spatial): an Explanation, or {method: Explanation} for a list of methods."""
+        session = Session(
+            self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output
+        )
+        wanted = as_target(target)
+        try:
+            layers = self._resolve(session, wanted)
+            results = self._explain(session, layers, wanted)
+        except LayerError as error:
+            raise self._with_candidates(error, session, wanted) from error
+        return results if self.several else results[self.methods[0].name]
+
+    def __repr__(self) -> str:
+        names = ", ".join(entry.name for entry in self.methods)
+        layers = "best layer" if self._layers is None else ", ".join(layer.label for layer in self._layers)
+        return f"<Explainer: {names} of {type(self.model).__name__} at {layers}>"
+
+    def _resolve(self, session: Session, target: Target) -> list[LayerCall]:
+        with self._choosing:
+            if self._layers is None:
+                choice = choose_layer(session, target, kind=self.settings.layout)
+                self._reasons = {choice.layer.label: choice.reason}
+                self._layers = [choice.layer]
+            return self._layers
+
+    def _explain(self, session: Session, layers: list[LayerCall], target: Target) -> dict[str, Explanation]:
+        def explain_part(start: int, stop: int) -> dict[str, Explanation]:
+            part = session if (start, stop) == (0, session.images) else session.part(start, stop)
+            return self._explain_part(part, layers, target.part(start, stop, session.images))
+
+        parts = in_parts(session.images, self.settings.memory_budget, explain_part)
+        return {entry.name: joined([part[entry.name] for part in parts]) for entry in self.methods}
+
+    def _explain_part(
+        self, session: Session, layers: list[LayerCall], target: object
+    ) -> dict[str, Explanation]:
+        results = {}
+        shared: Capture | None = None
+        for entry in self.methods:
+            if entry.retarget is not None:
+                captured = self._capture(session, layers, entry.retarget(target))
+            else:
+                shared = captured = shared or self._capture(session, layers, target)
+            results[entry.name] = self._explanation(session, layers, captured, entry)
+        return results
+
+    def _capture(self, session: Session, layers: list[LayerCall], target: Target) -> Capture:
+        return capture_session(session, layers, target, kind=self.settings.layout)
+
+    def _explanation(
+        self, session: Session, layers: list[LayerCall], captured: Capture, entry: Entry
+    ) -> Explanation:
+        options = self.settings.options
+        if self.several:
+            options = options.get(entry.name, {})
+        maps: dict[str, Tensor] = {}
+        if entry.scope == "layer":
+            for layer in layers:
+                maps[layer.label] = self._maps(
+                    session, captured, captured.records[layer.label], entry, options
+                )
+        else:
+            name = "input" if entry.scope == "model" else "+".join(captured.records)
+            last = list(captured.records.values())[-1]
+            maps[name] = self._maps(session, captured, last, entry, options)
+        said = [
+            text
+            for name, one in maps.items()
+            for text in warn_of_empty_evidence(one, name, captured.scorer.labels)
+        ]
+        return Explanation(
+            maps=MappingProxyType(maps),
+            scores=captured.scores,
+            logits=captured.logits,
+            classes=captured.scorer.classes,
+            layers=tuple(maps),
+            method=entry.name,
+            targets=captured.scorer.labels,
+            input_size=session.spatial,
+            provenance=MappingProxyType(
+                dict(
+                    origin(
+                        session.model,
+                        session.inputs,
+                        seed=self.settings.seed,
+                        options=dict(options),
+                        layout={name: str(record.layout) for name, record in captured.records.items()},
+                        layer_choice=dict(self._reasons),
+                        warnings=said,
+                    )
+                )
+            ),
+        )
+
+    def _maps(
+        self,
+        session: Session,
+        captured: Capture,
+        record: LayerRecord,
+        entry: Entry,
+        options: Mapping[str, Any],
+    ) -> Tensor:
+        if entry.needs == "probe":
+            generator = torch.Generator().manual_seed(self.settings.seed)
+            probe = Probe(
+                session, captured, record, generator, self.settings.batch_size, self.settings.progress
+            )
+            maps = entry.function(probe, **options)
+        elif entry.needs == "activations":
+            maps = entry.function(record.activations, **options)[:, None]
+            maps = maps.expand(-1, captured.scores.shape[1], *maps.shape[2:])
+        else:
+            maps = _each_target(record, entry, options)
+        return _checked_maps(maps, captured, record, entry)
+
+    def _with_candidates(self, error: LayerError, session: Session, target: Target) -> LayerError:
+        try:
+            names = usable_names(session, target, kind=self.settings.layout)
+        except (CamlensError, RuntimeError):
+            names = []
+        hint = f"; layers that can carry a map: {', '.join(names)}" if names else ""
+        return type(error)(f"{error}{hint}")
+
+
+def explain(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    method: MethodChoice | Sequence[MethodChoice] = "gradcam",
+    layers: Layer | Sequence[Layer] | None = None,
+    target: object = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Any:
+    """Show where `model` looks in `inputs` (n, c, *spatial), and leave the model bit for bit as it was.
+
+    Args:
+        model: any torch.nn.Module; training flags, gradients, buffers, hooks and random state are kept.
+        inputs: floating and preprocessed, with 1, 2 or 3 spatial axes.
+        method: a name from METHODS, a function, or a list of those (then a dict of explanations by name, all
+            from one capture).
+        layers: a name, a module or several; None picks the best spatial layer, and `provenance` says why.
+        target: None (the predicted class), an int, one int per image, a target from `camlens.targets`, a
+            function from the output to (n,) scores, or a list of targets (several maps per image).
+        args, kwargs: what else the model is called with; tensors with n rows belong to the images.
+        settings: `output`, `layout`, `seed`, `options`, `batch_size`, `memory_budget`, `progress`: see Settings.
+
+    Raises:
+        LayerError, TargetError, InputError, ModelError: each names the value, what is allowed and the mend.
+
+    Example:
+        explain(model, images, method="layercam", target=Contrast(281, 207)).heatmaps()
+    """
+    explainer = Explainer(model, method=method, layers=layers, **settings)
+    return explainer(inputs, target=target, args=args, kwargs=kwargs)
+
+
+def _settings(given: Mapping[str, Any]) -> Settings:
+    allowed = Settings.__dataclass_fields__
+    for name in given:
+        if name not in allowed:
+            raise InputError(f"there is no setting {name!r}; settings are {', '.join(allowed)}")
+    return Settings(
+        **{name: value for name, value in given.items() if value is not None or name in ("output",)}
+    )
+
+
+def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:
+    wanted = (
+        [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
+    )
+    if not wanted:
+        raise LayerError("an empty list of layers explains nothing: name a layer, or None for the best one")
+    found = [resolve_layer(model, layer) for layer in wanted]
+    return list({layer.label: layer for layer in found}.values())
+
+
+def _entry(method: MethodChoice) -> Entry:
+    """The registry's entry of a name or function; a function of one's own gets one for this call."""
+    if isinstance(method, str):
+        return METHODS[method]
+    if not callable(method):
+        raise InputError(
+            f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}"
+        )
+    for entry in METHODS.values():
+        if entry.function is method:
+            return entry
+    required = [
+        parameter.name
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind in (0, 1)
+    ]
+    needs = {("probe",): "probe"}.get(
+        tuple(required), {1: "activations", 2: "gradients"}.get(len(required), "")
+    )
+    if not needs:
+        raise InputError(
+            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})"
+        )
+    return Entry(getattr(method, "__name__", "custom"), method, "", needs, "your own")
+
+
+def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
+    """Maps (n, t, *grid) of a method that takes activations and gradients of one target."""
+    activations, gradients = record.activations, record.gradients
+    images, targets = gradients.shape[:2]
+    if targets <= images:
+        return torch.stack(
+            [entry.function(activations, gradients[:, index], **options) for index in range(targets)], dim=1
+        )
+    step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
+    rows = []
+    for image in range(images):
+        starts = range(0, targets, step)
+        chunks = [gradients[image, start : start + step] for start in starts]
+        one = activations[image : image + 1]
+        maps = [entry.function(one.expand(len(chunk), *one.shape[1:]), chunk, **options) for chunk in chunks]
+        rows.append(torch.cat(maps))
+    return torch.stack(rows)
+
+
+def _checked_maps(maps: object, captured: Capture, record: LayerRecord, entry: Entry) -> Tensor:
+    expected = captured.scores.shape
+    if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != record.activations.ndim:
+        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(
+            f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "
+            f"it returned {found}"
+        )
+    return maps.detach().float().contiguous()

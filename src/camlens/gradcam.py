@@ -1,0 +1,107 @@
+"""The three functions people start with: a Grad-CAM map, the convolutions, the best predictions."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from camlens.core.capture import NO_GRADIENTS, capture
+from camlens.core.errors import InputError, LayerError, NoGradientError
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.heatmaps import normalised, rectified, resized, warn_of_empty_evidence
+from camlens.core.layers import checked_model, conv_layers
+from camlens.methods.gradient import gradcam
+
+
+class Prediction(TypedDict):
+    """One class with the model's confidence in it."""
+
+    class_idx: int
+    class_name: str
+    confidence: float
+
+
+def compute_gradcam(
+    model: nn.Module,
+    device: torch.device | str,
+    image_tensor: Tensor,
+    target_layer: nn.Module,
+    target_class: int | None = None,
+) -> tuple[NDArray[np.float32], int, float]:
+    """The Grad-CAM heat map of one image, the class it explains, and the model's confidence in that class.
+
+    Args:
+        model: any image classifier; it is left as it was, on `device`.
+        device: where to run; the model must be there already.
+        image_tensor: (C, H, W), preprocessed.
+        target_layer: the module whose feature maps are weighed.
+        target_class: the class to explain; the predicted one when None.
+
+    Returns:
+        heatmap (H, W) float32 in [0, 1], at the input's own size; class index; softmax probability.
+
+    Raises:
+        RuntimeError: "No gradients captured. Try a different layer." where the layer does not feed the score.
+        LayerError, TargetError, InputError: for a layer, class or tensor that cannot be used.
+
+    Selvaraju et al. 2017, arXiv 1610.02391.
+    """
+    if not isinstance(image_tensor, Tensor) or image_tensor.ndim != 3:
+        found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
+        raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
+    if not isinstance(target_layer, nn.Module):
+        raise LayerError(
+            f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers"
+        )
+    try:
+        captured = capture(model, image_tensor[None].to(device), target_layer, target_class)
+    except NoGradientError as error:
+        raise NoGradientError(NO_GRADIENTS) from error
+    (record,) = captured.records.values()
+    maps = gradcam(record.activations, record.gradients[:, 0])[:, None]
+    warn_of_empty_evidence(maps, record.layer.label, captured.scorer.labels)
+    heatmap = resized(normalised(rectified(maps)), image_tensor.shape[1:])[0, 0]
+    if captured.logits is None or captured.scorer.classes is None:
+        raise InputError(
+            "compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise"
+        )
+    class_index = int(captured.scorer.classes[0, 0])
+    confidence = float(captured.logits[0].softmax(dim=0)[class_index])
+    return heatmap.cpu().numpy(), class_index, confidence
+
+
+def get_conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
+    """Every 2-D convolution of the model with its name, in the order of `named_modules`."""
+    return conv_layers(model)
+
+
+def get_top_predictions(
+    model: nn.Module,
+    device: torch.device | str,
+    image_tensor: Tensor,
+    class_names: Sequence[str],
+    top_k: int = 5,
+) -> list[Prediction]:
+    """The classes the model finds most likely, best first, with softmax confidences in [0, 1].
+
+    `image_tensor` is (C, H, W), preprocessed. Where the model has fewer than `top_k` classes, all are given.
+    """
+    if not isinstance(image_tensor, Tensor) or image_tensor.ndim != 3:
+        found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
+        raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise InputError(f"top_k must be an int of at least 1, not {top_k!r}")
+    session = Session(checked_model(model), checked_inputs(image_tensor[None].to(device)))
+    with undisturbed(session.model, session.inputs.device):
+        logits = session.run().logits()[0].float()
+    if len(class_names) != len(logits):
+        raise InputError(f"{len(class_names)} class names were given for a model with {len(logits)} classes")
+    best = logits.softmax(dim=0).topk(min(top_k, len(logits)))
+    return [
+        {"class_idx": index, "class_name": class_names[index], "confidence": confidence}
+        for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""What can be explained: classes, contrasts, probabilities, similarities, masks, boxes.
+
+The classes live in `camlens.core.targets`; this is their public place.
+"""
+
+from camlens.core.targets import (
+    AllClasses,
+    Box,
+    ClassScore,
+    Contrast,
+    Finer,
+    InMask,
+    Predicted,
+    Probability,
+    Similarity,
+    Target,
+    TopK,
+)
+
+__all__ = [
+    "AllClasses",
+    "Box",
+    "ClassScore",
+    "Contrast",
+    "Finer",
+    "InMask",
+    "Predicted",
+    "Probability",
+    "Similarity",
+    "Target",
+    "TopK",
+]
