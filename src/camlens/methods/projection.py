@@ -1,0 +1,179 @@
+"""Methods that project the layer's cells on the direction in which they differ most."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.core.errors import InputError, LayerError
+from camlens.core.registry import register_method
+from camlens.core.types import Features, Maps
+from camlens.methods.gradient import hirescam
+
+_KERNELS = ("sigmoid", "rbf", "poly", "linear")
+_MOST_CELLS = 4096  # a kernel matrix of 64 x 64 cells: 64 MB per image
+_UNDECIDED = 1e-5  # correlations below this are rounding
+
+
+@register_method(
+    "eigencam",
+    paper="Muhammad and Yeasin 2020, Eigen-CAM, arXiv 2008.00299",
+    needs="activations",
+    good_for="the main object without naming a class; models whose gradients cannot be had",
+)
+def eigencam(activations: Features) -> Maps:
+    """The first principal component of the layer's cells, turned so that strong activity is positive.
+
+    L = X v1, X the cells x channels matrix centred over the cells, v1 its first right singular vector
+    (Muhammad and Yeasin 2020, arXiv 2008.00299). The sign of v1 is arbitrary: the map is turned to
+    correlate positively with the activation energy, the mean of A^2 over channels. Does not know the class.
+
+        explain(model, images, method="eigencam")
+    """
+    return oriented(principal_projection(activations), towards=energy(activations))
+
+
+@register_method(
+    "eigengradcam",
+    paper="Muhammad and Yeasin 2020, Eigen-CAM, arXiv 2008.00299, on gradient times activation",
+    needs="gradients",
+    good_for="Eigen-CAM's clean maps with the class in view",
+)
+def eigengradcam(activations: Features, gradients: Features) -> Maps:
+    """The first principal component of gradient times activation, turned to agree with their sum.
+
+    L = X v1 as in Eigen-CAM (arXiv 2008.00299), X the cells x channels matrix of g * A, centred over the
+    cells. The map is turned to correlate positively with sum_k g_k A_k, so that positive means in favour of
+    the class.
+
+        explain(model, images, method="eigengradcam")
+    """
+    return oriented(principal_projection(gradients * activations), towards=hirescam(activations, gradients))
+
+
+@register_method(
+    "kpcacam",
+    paper="Karmani et al. 2024, KPCA-CAM, arXiv 2410.00267",
+    needs="activations",
+    good_for="Eigen-CAM where channels interact non-linearly",
+)
+def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | None = None) -> Maps:
+    """The first kernel principal component of the layer's cells, turned so that strong activity is positive.
+
+    L = sqrt(l1) u1 of the centred kernel matrix K of the centred cells (Karmani et al. 2024, arXiv
+    2410.00267): sigmoid tanh(gamma x.y + 1), rbf exp(-gamma |x - y|^2), poly (gamma x.y + 1)^3, linear x.y
+    (Eigen-CAM). `gamma` is 1 / channels by default. Kernels have a scale: unlike Eigen-CAM the map of twice
+    the activations is another map. At most 4096 cells.
+
+        explain(model, images, method="kpcacam", options={"kernel": "rbf"})
+    """
+    if kernel not in _KERNELS:
+        raise InputError(f"kernel must be one of {', '.join(_KERNELS)}, not {kernel!r}")
+    if gamma is not None and not 0 < gamma < float("inf"):
+        raise InputError(f"gamma must be a positive number or None (1 / channels), not {gamma!r}")
+    grid = activations.shape[2:]
+    if kernel == "linear":
+        return eigencam(activations)
+    if grid.numel() > _MOST_CELLS:
+        raise LayerError(
+            f"kpcacam compares all pairs of cells and takes at most {_MOST_CELLS}; the layer has "
+            f"{grid.numel()} {tuple(grid)}: choose a deeper layer, or eigencam"
+        )
+    rows, scale = centred(activations)
+    rows = _precise(rows)
+    products = (rows.mT @ rows) * scale.square()
+    similarity = _kernel_matrix(products, kernel, gamma or 1 / activations.shape[1])
+    projection = _leading(similarity).reshape(-1, *grid).to(activations.dtype)
+    return oriented(projection, towards=energy(activations))
+
+
+def centred(features: Features) -> tuple[Float[Tensor, "n k p"], Float[Tensor, "n 1 1"]]:
+    """Channels with their mean over the cells removed, divided by the image's scale, and that scale.
+
+    The first cell is taken off before the mean, so that a constant channel becomes exactly zero. The scale
+    keeps products of tiny gradients from vanishing; it is 1 where nothing varies.
+    """
+    flat = features.flatten(2)
+    rows = flat - flat[:, :, :1]
+    scale = rows.abs().amax(dim=(1, 2), keepdim=True)
+    scale = scale.where(scale != 0, scale.new_ones(()))
+    rows = rows / scale
+    return rows - rows.mean(dim=2, keepdim=True), scale
+
+
+def principal_projection(features: Features) -> Maps:
+    """The cells' coordinates along their first principal direction, sign arbitrary.
+
+    With s1 u1 v1' the leading term of the centred cells x channels matrix X, this is X v1 = s1 u1: u1 and
+    s1^2 are the leading eigenpair of X X', v1 that of X' X. The smaller of the two is decomposed, not X.
+    """
+    rows, scale = centred(features)
+    rows = _precise(rows)
+    _, channels, positions = rows.shape
+    if positions <= channels:
+        values, vectors = _eigh(rows.mT @ rows)
+        projection = vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
+    else:
+        _, vectors = _eigh(rows @ rows.mT)
+        projection = (vectors[:, None, :, -1] @ rows).squeeze(1)
+    return (projection * scale.flatten(1)).reshape(-1, *features.shape[2:]).to(features.dtype)
+
+
+def oriented(projection: Maps, *, towards: Maps) -> Maps:
+    """`projection` or its negative, whichever correlates positively with the map `towards`.
+
+    Where the correlation is nil the largest magnitude is made positive.
+    """
+    flat, guide = projection.flatten(1), towards.flatten(1)
+    guide = guide - guide.mean(dim=1, keepdim=True)
+    flat_unit, guide_unit = _unit(flat), _unit(guide)
+    agreement = (flat_unit * guide_unit).sum(dim=1)
+    peak = flat.amax(dim=1) + flat.amin(dim=1)
+    turned = agreement.where(agreement.abs() > _UNDECIDED, peak) < 0
+    return projection.where(~turned.reshape(-1, *[1] * (projection.ndim - 1)), -projection)
+
+
+def energy(activations: Features) -> Maps:
+    """The mean over channels of the squared activation, in units of the image's largest activation."""
+    flat = activations.flatten(1)
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    shares = flat / largest.where(largest != 0, largest.new_ones(()))
+    return shares.reshape(activations.shape).square().mean(dim=1)
+
+
+def _unit(flat: Tensor) -> Tensor:
+    """Rows (n, p) divided by their length in two steps, so that tiny rows do not vanish; zero stays zero."""
+    largest = flat.abs().amax(dim=1, keepdim=True)
+    shares = flat / largest.where(largest != 0, largest.new_ones(()))
+    return torch.nn.functional.normalize(shares, dim=1, eps=1e-30)
+
+
+def _precise(rows: Tensor) -> Tensor:
+    """In float64 where the device has it: products of rows keep half the digits of the rows."""
+    return rows if rows.device.type == "mps" else rows.double()
+
+
+def _eigh(matrices: Float[Tensor, "n m m"]) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors. NaN entries count as 0: the caller's scale is NaN then."""
+    values, vectors = torch.linalg.eigh(torch.nan_to_num(matrices))
+    return values, vectors
+
+
+def _kernel_matrix(products: Float[Tensor, "n p p"], kernel: str, gamma: float) -> Float[Tensor, "n p p"]:
+    if kernel == "sigmoid":
+        return torch.tanh(gamma * products + 1)
+    if kernel == "poly":
+        return (gamma * products + 1) ** 3
+    norms = products.diagonal(dim1=1, dim2=2)
+    distances = norms[:, :, None] + norms[:, None, :] - 2 * products
+    return torch.exp(-gamma * distances.clamp_min(0))
+
+
+def _leading(similarity: Float[Tensor, "n p p"]) -> Float[Tensor, "n p"]:
+    """sqrt(l1) u1 of the doubly centred matrix; zero where nothing is left but rounding."""
+    largest = similarity.abs().amax(dim=(1, 2))[:, None]
+    rows = similarity - similarity.mean(dim=2, keepdim=True)
+    values, vectors = _eigh(rows - rows.mean(dim=1, keepdim=True))
+    value = values[:, -1:]
+    rounding = similarity.shape[1] * torch.finfo(similarity.dtype).eps * largest
+    length = value.where(value > rounding, value.new_zeros(())).sqrt()
+    return vectors[:, :, -1] * length + 0 * largest

@@ -1,0 +1,26 @@
+"""Linear interpolation of maps on a line, a plane or a volume."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from camlens.core.errors import LayerError
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def resized(
+    maps: Float[Tensor, "m t *grid"], size: Sequence[int], *, align_corners: bool = False
+) -> Float[Tensor, "m t *size"]:
+    """The maps interpolated linearly to `size`, which has as many axes as their grid."""
+    axes = maps.ndim - 2
+    if axes != len(size) or axes not in _MODES:
+        raise LayerError(
+            f"a map with {axes} grid axes {tuple(maps.shape[2:])} cannot be laid over {len(size)} axes "
+            f"{tuple(size)}: choose a layer whose grid has as many axes (1, 2 or 3) as the input"
+        )
+    if maps.shape[2:] == tuple(size):
+        return maps
+    return interpolate(maps, tuple(size), mode=_MODES[axes], align_corners=align_corners)

@@ -1,0 +1,250 @@
+"""Every method a second time: float64, loops over channels and cells, straight from the papers' formulas.
+
+Arrays are `activations` A (k, *grid) and `gradients` g (k, *grid) of one image and one target, unless said
+otherwise. Nothing here is shared with the library, and nothing is made fast.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+Array = np.ndarray
+Score = Callable[[Array], float]
+
+
+def cells(grid: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """All positions of a grid."""
+    return itertools.product(*(range(length) for length in grid))
+
+
+def combined(weights: list[float], activations: Array) -> Array:
+    """sum_k w_k A_k."""
+    result = np.zeros(activations.shape[1:])
+    for position in cells(result.shape):
+        for k, weight in enumerate(weights):
+            result[position] += weight * activations[(k, *position)]
+    return result
+
+
+def channel_sum(channel: Array) -> float:
+    """sum_ij of one channel."""
+    return math.fsum(channel[position] for position in cells(channel.shape))
+
+
+def gradcam(activations: Array, gradients: Array) -> Array:
+    """Equations 1 and 2 of arXiv 1610.02391, without the ReLU."""
+    return combined([channel_sum(one) / one.size for one in gradients], activations)
+
+
+def gradcam_plusplus(activations: Array, gradients: Array) -> Array:
+    """Equations 5 and 19 of arXiv 1710.11063 with Y = exp(S): derivatives are g, g^2, g^3 times exp(S)."""
+    weights = []
+    for channel, gradient in zip(activations, gradients, strict=True):
+        total, weight = channel_sum(channel), 0.0
+        for position in cells(gradient.shape):
+            g = gradient[position]
+            if g > 0:
+                weight += g * g**2 / (2 * g**2 + total * g**3)
+        weights.append(weight)
+    return combined(weights, activations)
+
+
+def xgradcam(activations: Array, gradients: Array) -> Array:
+    """Equation 8 of arXiv 2008.02312; a channel that sums to zero has no weight."""
+    weights = []
+    for channel, gradient in zip(activations, gradients, strict=True):
+        total = channel_sum(channel)
+        weights.append(channel_sum(channel * gradient) / total if total != 0 else 0.0)
+    return combined(weights, activations)
+
+
+def _cellwise(activations: Array, gradients: Array, term: Callable[[float, float], float]) -> Array:
+    result = np.zeros(activations.shape[1:])
+    for position in cells(result.shape):
+        for k in range(len(activations)):
+            result[position] += term(activations[(k, *position)], gradients[(k, *position)])
+    return result
+
+
+def layercam(activations: Array, gradients: Array) -> Array:
+    """sum_k relu(g) A."""
+    return _cellwise(activations, gradients, lambda a, g: max(g, 0.0) * a)
+
+
+def hirescam(activations: Array, gradients: Array) -> Array:
+    """sum_k g A."""
+    return _cellwise(activations, gradients, lambda a, g: g * a)
+
+
+def gradcam_elementwise(activations: Array, gradients: Array) -> Array:
+    """sum_k relu(g A)."""
+    return _cellwise(activations, gradients, lambda a, g: max(g * a, 0.0))
+
+
+def fem(activations: Array, sigmas: float = 2.0) -> Array:
+    """Channel mean times the indicator of A > mean + sigmas * standard deviation."""
+    result = np.zeros(activations.shape[1:])
+    for channel in activations:
+        mean = channel_sum(channel) / channel.size
+        deviation = math.sqrt(channel_sum((channel - mean) ** 2) / channel.size)
+        for position in cells(channel.shape):
+            if channel[position] > mean + sigmas * deviation and channel.min() < channel.max():
+                result[position] += mean
+    return result
+
+
+def turned(projection: Array, guide: Array) -> Array:
+    """The projection with the sign that makes its covariance with the guide positive."""
+    covariance = float(((projection - projection.mean()) * (guide - guide.mean())).sum())
+    return projection if covariance >= 0 else -projection
+
+
+def principal(features: Array) -> Array:
+    """First principal component by a full decomposition of the centred cells x channels matrix."""
+    matrix = np.array(
+        [[features[(k, *position)] for k in range(len(features))] for position in cells(features.shape[1:])]
+    )
+    for k in range(matrix.shape[1]):
+        matrix[:, k] -= math.fsum(matrix[:, k]) / len(matrix)
+    _, _, directions = np.linalg.svd(matrix, full_matrices=True)
+    return (matrix @ directions[0]).reshape(features.shape[1:])
+
+
+def activation_energy(activations: Array) -> Array:
+    """Mean over channels of A^2."""
+    return _cellwise(activations, activations, lambda a, _: a * a) / len(activations)
+
+
+def eigencam(activations: Array) -> Array:
+    """arXiv 2008.00299, turned towards the activation energy."""
+    return turned(principal(activations), activation_energy(activations))
+
+
+def eigengradcam(activations: Array, gradients: Array) -> Array:
+    """The same of g A, turned towards their sum."""
+    return turned(principal(activations * gradients), hirescam(activations, gradients))
+
+
+def kpcacam(activations: Array, kernel: str = "sigmoid", gamma: float | None = None) -> Array:
+    """arXiv 2410.00267: leading eigenvector of the centred kernel matrix, pair of cells by pair of cells."""
+    grid = activations.shape[1:]
+    rows = np.array(
+        [[activations[(k, *position)] for k in range(len(activations))] for position in cells(grid)]
+    )
+    rows = rows - rows.mean(axis=0)
+    gamma = 1 / len(activations) if gamma is None else gamma
+    similarity = np.zeros((len(rows), len(rows)))
+    for i, j in cells(similarity.shape):
+        product, distance = float(rows[i] @ rows[j]), float(((rows[i] - rows[j]) ** 2).sum())
+        similarity[i, j] = {
+            "sigmoid": math.tanh(gamma * product + 1),
+            "rbf": math.exp(-gamma * distance),
+            "poly": (gamma * product + 1) ** 3,
+            "linear": product,
+        }[kernel]
+    centring = np.eye(len(rows)) - 1 / len(rows)
+    values, vectors = np.linalg.eigh(centring @ similarity @ centring)
+    projection = vectors[:, -1] * math.sqrt(max(values[-1], 0.0))
+    return turned(projection.reshape(grid), activation_energy(activations))
+
+
+def resized(image: Array, size: tuple[int, ...], *, align_corners: bool = False) -> Array:
+    """Linear interpolation, one output cell at a time, as the sum over the corners around it."""
+    result = np.zeros(size)
+    for position in cells(size):
+        axes = []
+        for place, new, old in zip(position, size, image.shape, strict=True):
+            if align_corners:
+                source = place * (old - 1) / (new - 1) if new > 1 else 0.0
+            else:
+                source = max((place + 0.5) * old / new - 0.5, 0.0)
+            low = min(int(source), old - 1)
+            high = min(low + 1, old - 1)
+            axes.append(((low, 1 - (source - low)), (high, source - low)))
+        for corner in itertools.product(*axes):
+            share = math.prod(weight for _, weight in corner)
+            result[position] += share * image[tuple(index for index, _ in corner)]
+    return result
+
+
+def min_max(values: Array) -> Array:
+    """To [0, 1]; zero where there is no range."""
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+
+
+def softmax(values: list[float]) -> list[float]:
+    """exp(v) / sum exp(v)."""
+    powers = [math.exp(value - max(values)) for value in values]
+    return [power / math.fsum(powers) for power in powers]
+
+
+def scorecam(
+    activations: Array, image: Array, score: Score, variants: list[Callable[[Array], Array]]
+) -> Array:
+    """Equations 3 to 6 of arXiv 1910.01279: mean over variants of Y(x * mask) - Y(0), softmax, sum.
+
+    `image` (c, *spatial), `score` of one image. Channels without range are left out.
+    """
+    chosen = [k for k, channel in enumerate(activations) if channel.max() > channel.min()]
+    baseline, increases = score(np.zeros_like(image)), []
+    for k in chosen:
+        mask = min_max(resized(activations[k], image.shape[1:], align_corners=True))
+        scores = [score(image * variant(mask)[None]) for variant in variants]
+        increases.append(math.fsum(scores) / len(scores) - baseline)
+    weights = [0.0] * len(activations)
+    for k, weight in zip(chosen, softmax(increases) if chosen else [], strict=True):
+        weights[k] = weight
+    return combined(weights, activations)
+
+
+def ablationcam(activations: Array, score_of_features: Score) -> Array:
+    """Equation 3 of Ablation-CAM: (Y - Y_k) / Y with channel k set to zero."""
+    clean, weights = score_of_features(activations), []
+    for k in range(len(activations)):
+        without = activations.copy()
+        without[k] = 0
+        weights.append((clean - score_of_features(without)) / clean)
+    return combined(weights, activations)
+
+
+def smooth_gradcam_plusplus(activations: Array, gradients: list[Array]) -> Array:
+    """arXiv 1908.01224 with exponential scores: moments of the samples' gradients for derivatives."""
+    weights = []
+    for k, channel in enumerate(activations):
+        total, weight = channel_sum(channel), 0.0
+        for position in cells(channel.shape):
+            sample = [gradient[(k, *position)] for gradient in gradients]
+            first, second, third = (math.fsum(g**power for g in sample) / len(sample) for power in (1, 2, 3))
+            if first > 0:
+                weight += first * second / (2 * second + total * third)
+        weights.append(weight)
+    return combined(weights, activations)
+
+
+def shapleycam(activations: Array, gradients: Array, hessian: Array) -> Array:
+    """arXiv 2501.06261: weights mean(g - H A / 2) with the full Hessian (cells x cells)."""
+    product = (hessian @ activations.reshape(-1)).reshape(activations.shape)
+    return gradcam(activations, gradients - product / 2)
+
+
+def fullgrad(image: Array, input_gradient: Array, bias_terms: list[tuple[Array, Array]]) -> Array:
+    """Equation 7 of arXiv 1905.00780, psi = resize(min_max(|.|)) channel by channel."""
+    size = image.shape[1:]
+    result = np.zeros(size)
+    for channel, gradient in zip(image, input_gradient, strict=True):
+        result += min_max(np.abs(channel * gradient))
+    for biases, gradients in bias_terms:
+        for bias, gradient in zip(biases, gradients, strict=True):
+            result += resized(min_max(np.abs(bias * gradient)), size)
+    return result
+
+
+def fusion(layers: list[tuple[Array, Array]], gamma: float = 2.0) -> Array:
+    """Section IV of LayerCAM: tanh(gamma M / max M) per layer, elementwise maximum at the finest grid."""
+    maps = [np.maximum(layercam(activations, gradients), 0) for activations, gradients in layers]
+    finest = max((one.shape for one in maps), key=math.prod)
+    scaled = [np.tanh(gamma * one / one.max()) if one.max() > 0 else one for one in maps]
+    return np.max([resized(one, finest) for one in scaled], axis=0)

@@ -1,0 +1,37 @@
+"""What the registry says about every method."""
+
+import inspect
+import re
+
+import pytest
+
+from camlens.core.registry import METHODS
+
+EXPECTED = {
+    "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "finercam",
+    "eigencam", "eigengradcam", "kpcacam", "fem", "smoothgradcam++", "scorecam", "sscam", "iscam",
+    "ablationcam", "fullgrad", "fusion", "shapleycam", "random",
+}  # fmt: skip
+
+
+def test_every_method_is_registered() -> None:
+    assert set(METHODS) >= EXPECTED
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_method_says_what_it_computes_where_it_comes_from_and_how_it_is_called(name: str) -> None:
+    entry = METHODS[name]
+    text = inspect.getdoc(entry.function) or ""
+    assert "= " in text, "no formula"
+    assert f'explain(model, images, method="{name}"' in text
+    assert entry.good_for
+    assert re.search(r"\b20\d\d\b|control", entry.paper), "no year"
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_method_takes_what_it_needs_and_only_keyword_options_with_defaults(name: str) -> None:
+    entry = METHODS[name]
+    needs = {"activations": ["activations"], "gradients": ["activations", "gradients"], "probe": ["probe"]}
+    parameters = inspect.signature(entry.function).parameters.values()
+    assert [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY] == needs[entry.needs]
+    assert all(one.default is not one.empty for one in parameters if one.kind is one.KEYWORD_ONLY)
