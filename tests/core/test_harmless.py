@@ -105,9 +105,13 @@ def test_nothing_changes_when_an_exception_strikes(
     elif point == "backward":
         monkeypatch.setattr(torch.autograd, "grad", fails(error))
     else:
-        monkeypatch.setitem(METHODS._entries, method, camlens.core.registry.Entry(
-            method, fails(error), "", entry.needs, "", scope=entry.scope, retarget=entry.retarget
-        ))
+        monkeypatch.setitem(
+            METHODS._entries,
+            method,
+            camlens.core.registry.Entry(
+                method, fails(error), "", entry.needs, "", scope=entry.scope, retarget=entry.retarget
+            ),
+        )
     if point == "target" and entry.retarget is not None:
         error = camlens.TargetError if error is RuntimeError else error
     before = fingerprint(model)
@@ -143,7 +147,9 @@ def test_buffers_and_random_state_of_an_untidy_model_are_put_back() -> None:
     before = fingerprint(model)
     first = explain(model, inputs, layers="conv", target=0)
     assert_untouched(before, fingerprint(model))
-    assert_close(explain(model, inputs, layers="conv", target=0).maps["conv"], first.maps["conv"], rtol=0, atol=0)
+    assert_close(
+        explain(model, inputs, layers="conv", target=0).maps["conv"], first.maps["conv"], rtol=0, atol=0
+    )
 
 
 def test_v5_a_training_model_is_explained_in_evaluation_mode_and_stays_training() -> None:
@@ -164,7 +170,9 @@ def test_inputs_are_not_written_to_and_keep_their_flags() -> None:
 
 
 def test_what_is_returned_does_not_hold_the_graph() -> None:
-    result = explain(seeded(plain_cnn), images(), layers="5", target=[camlens.targets.ClassScore(1), lambda out: out[:, 0]])
+    result = explain(
+        seeded(plain_cnn), images(), layers="5", target=[camlens.targets.ClassScore(1), lambda out: out[:, 0]]
+    )
     assert not any(one.requires_grad for one in (result.maps["5"], result.scores, result.logits))
 
 

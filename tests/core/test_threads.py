@@ -12,7 +12,16 @@ from camlens import Explainer, explain
 from tests.nets import ResidualNet, images, plain_cnn, seeded
 
 THREADS, CALLS = 8, 50
-METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "eigencam", "scorecam", "ablationcam", "smoothgradcam++")
+METHODS = (
+    "gradcam",
+    "gradcam++",
+    "layercam",
+    "hirescam",
+    "eigencam",
+    "scorecam",
+    "ablationcam",
+    "smoothgradcam++",
+)
 
 
 def jobs(layers: tuple[str, ...], seed: int) -> list[tuple[int, int, str, str]]:
@@ -54,7 +63,9 @@ def test_v13_one_shared_explainer_in_many_threads() -> None:
     explainer = Explainer(model, method="gradcam")
     alone = [explainer(pool[row : row + 1], target=row % 5) for row in range(6)]
     with ThreadPoolExecutor(THREADS) as threads:
-        results = list(threads.map(lambda n: explainer(pool[n % 6 : n % 6 + 1], target=n % 6 % 5), range(120)))
+        results = list(
+            threads.map(lambda n: explainer(pool[n % 6 : n % 6 + 1], target=n % 6 % 5), range(120))
+        )
     for number, result in enumerate(results):
         assert_close(result.maps["5"], alone[number % 6].maps["5"], rtol=1e-4, atol=1e-6)
 

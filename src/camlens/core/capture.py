@@ -212,17 +212,21 @@ def _record(
         )
     except LayerError as error:
         raise LayerError(f"layer {layer.label!r} has no spatial grid: {error}") from None
-    gradients = (
-        torch.stack([layout.features(one) for one in gradient], dim=1)
-        if len(gradient) > 1
-        else (layout.features(gradient[0])[:, None])
-    )
-    if not gradients.any():
+    gradients = layout.every_features(gradient).transpose(0, 1)
+    if not _varied_part(gradients).any():
         raise NoGradientError(
             f"{NO_GRADIENTS} The gradient at layer {layer.label!r} is exactly zero over its whole {layout} grid: "
             f"the score reads nothing there, as after a transformer's last attention"
         )
     return LayerRecord(layer, layout, layout.features(kept).float(), gradients.float(), kept)
+
+
+def _varied_part(tensor: Tensor) -> Tensor:
+    """A view without the repetitions of an expanded tensor: it holds the same values, each once."""
+    for axis, stride in enumerate(tensor.stride()):
+        if stride == 0:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 def capture(

@@ -58,6 +58,12 @@ class Layout:
             case "channel_tokens":
                 return self._folded(tensor[:, :, self.prefix :])
 
+    def every_features(self, tensors: Tensor) -> Tensor:
+        """Several tensors of the layer, stacked along a first axis t, as (t, n, k, *grid)."""
+        if self.kind == "channels_first":
+            return tensors
+        return torch.stack([self.features(tensor) for tensor in tensors])
+
     def native(self, features: Tensor, like: Tensor) -> Tensor:
         """Features (m, k, *grid) in the layer's own layout, with prefix tokens from `like`, its output for 1 image."""
         match self.kind:

@@ -130,21 +130,20 @@ class Probe:
             session = self.session.part(row, row + 1)
             recording = record(session, self.record.layer)
             features = self.record.activations[row : row + 1].to(first_tensor(recording.output).dtype)
-            twice = features.expand(2, *features.shape[1:])
-            for way in ("expanded", "copied", "whole"):
-                if way == "whole" or self._proven(twice, row, recording, way):
-                    break
+            tried = torch.cat([features, features / 2])
+            expected = self._ask(tried, row, recording, "whole")
+            ways = ("expanded", "copied")
+            way = next((way for way in ways if self._proven(tried, row, recording, way, expected)), "whole")
             self._recordings.clear()  # one image's record at a time: memory stays that of one forward pass
             self._recordings[row] = recording, way
         return self._recordings[row]
 
-    def _proven(self, features: Tensor, row: int, recording: Recording, way: str) -> bool:
-        """Whether unchanged features, asked this way, give the score of the clean image."""
+    def _proven(self, tried: Tensor, row: int, recording: Recording, way: str, expected: Tensor) -> bool:
+        """Whether features, as they are and halved, asked this way give the scores of a full run."""
         try:
-            scores = self._ask(features, row, recording, way)
+            return same_scores(self._ask(tried, row, recording, way), expected)
         except (RuntimeError, LayerError, IndexError, TypeError, ValueError, AttributeError):
             return False
-        return same_scores(scores, self.scores[row : row + 1].expand_as(scores))
 
     def _ask(self, features: Tensor, row: int, recording: Recording, way: str) -> Tensor:
         session = self.session.part(row, row + 1)

@@ -16,6 +16,10 @@ class _PlainAttention(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.nn.functional.multi_head_attention_forward:
+            # what it calls inside is out of this mode's sight; asked for weights, it writes attention out
+            output, weights = func(*args, **{**kwargs, "need_weights": True})
+            return output, weights if kwargs.get("need_weights", True) else None
         if func is torch.nn.functional.scaled_dot_product_attention:
             return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
         return func(*args, **kwargs)

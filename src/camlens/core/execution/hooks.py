@@ -5,6 +5,7 @@ context variable first and pass through for everyone but their owner. Each modul
 captures that overlap share it, and the last one to leave removes it.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -133,3 +134,24 @@ def announced(modules: Iterable[nn.Module], announce: Announce) -> Any:
 def answered(modules: Iterable[nn.Module], answer: Answer) -> Any:
     """While the block runs, let `answer(module, forward, args, kwargs)` stand in for each module's forward."""
     return _attached("answer", modules, _answer, answer)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of a model, without the relays of captures that are running on it in other threads."""
+    with _lock:  # no relay comes or goes while the modules are walked
+        twin = copy.deepcopy(model)
+    for module in twin.modules():
+        for hooks, relay in (
+            (module._forward_hooks, _relay_output),
+            (module._forward_pre_hooks, _relay_start),
+        ):
+            for key in [key for key, hook in hooks.items() if hook is relay]:
+                del hooks[key]
+        own = module.__dict__.get("forward")
+        if isinstance(own, partial) and own.func is _relay_call:
+            original = own.args[1]
+            if getattr(original, "__func__", None) is type(module).forward:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = original
+    return twin

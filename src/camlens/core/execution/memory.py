@@ -66,8 +66,6 @@ def in_parts(
 
     The batch size stays at what fitted. A single image that does not fit is an InputError.
     """
-    if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
-        raise InputError(f"memory_budget must be a positive number of bytes or None, not {budget!r}")
     size, start, results = min(images, largest or images), 0, []
     while start < images:
         stop = min(start + size, images)

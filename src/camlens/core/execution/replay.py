@@ -86,8 +86,16 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
                 return with_first_tensor(_repeated(recording.output, count, copies), native)
         return _repeated(waiting.pop(0), count, copies) if waiting else forward(*args, **kwargs)
 
-    with answered([*recording.modules, layer_module], answer):
-        return session.run()
+    # observed as well, because torch's fused transformer layers pass over modules that nobody hooks
+    with answered([*recording.modules, layer_module], answer), observed([layer_module], _let_pass):
+        output = session.run()
+    if runs < wanted:
+        raise LayerError(f"layer {recording.layer.label!r} did not run in the replay")
+    return output
+
+
+def _let_pass(_module: nn.Module, _output: Any) -> None:
+    return None
 
 
 def substitute(session: Session, layer: LayerCall, native: Tensor) -> Output:
@@ -100,7 +108,10 @@ def substitute(session: Session, layer: LayerCall, native: Tensor) -> Output:
         return with_first_tensor(output, native) if runs == (layer.call or 1) else output
 
     with observed([layer.module], exchange):
-        return session.run()
+        output = session.run()
+    if runs < (layer.call or 1):
+        raise LayerError(f"layer {layer.label!r} did not run when its features were replaced")
+    return output
 
 
 def _repeated(structure: Any, count: int, copies: bool) -> Any:
