@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
@@ -18,8 +18,8 @@ from camlens.core.execution.session import SelectOutput, Session, checked_inputs
 from camlens.core.execution.survey import choose_layer, usable_names
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
-from camlens.core.layouts import Kind
-from camlens.core.optimized.optimizing import Precision, optimize
+from camlens.core.layouts import KINDS, Kind
+from camlens.core.optimized.optimizing import optimize
 from camlens.core.probe import Probe, Progress, silent
 from camlens.core.provenance import origin, weights_hash
 from camlens.core.registry import Entry
@@ -59,6 +59,8 @@ class Settings:
             raise InputError(f"batch_size must be an int of at least 1, not {self.batch_size!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"seed must be an int of at least 0, not {self.seed!r}")
+        if self.layout is not None and self.layout not in KINDS:
+            raise LayerError(f"there is no layout {self.layout!r}; layouts are {', '.join(KINDS)}")
         budget = self.memory_budget
         if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
             raise InputError(f"memory_budget must be a positive number of bytes or None, not {budget!r}")
@@ -80,7 +82,7 @@ class Explainer:
     ) -> None:
         self.model = checked_model(model)
         self.several = not isinstance(method, str) and not callable(method)
-        chosen = [method] if isinstance(method, str) or callable(method) else list(method)
+        chosen: list[Any] = list(method) if self.several and isinstance(method, Iterable) else [method]
         if not chosen:
             raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
         self.methods = [_entry(one) for one in chosen]
@@ -114,13 +116,13 @@ class Explainer:
         self,
         example_inputs: Tensor,
         *,
-        precision: Precision = "exact",
+        precision: str = "exact",
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> "Explainer":
         """An Explainer that is called the same way and runs a faster copy of the model.
 
-        In the copy batch norms are folded into convolutions and weights lie channels-last; it is a snapshot
+        In the copy batch norms are folded into convolutions and weights lie channels-last. It is a snapshot
         of today's weights, and the model itself is not touched. That the copy agrees is proven on the first of
         `example_inputs` (n, c, *spatial); what fails is left out. `precision="bf16"` also computes what
         runs before the layer in bfloat16: answers then differ. `provenance["optimized"]` holds what was done,

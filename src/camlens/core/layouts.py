@@ -103,8 +103,6 @@ def find_layout(
 
     `images` and `spatial` are the batch size and the spatial size of the input, `kind` the user's own word.
     """
-    if kind is not None and kind not in KINDS:
-        raise LayerError(f"there is no layout {kind!r}; layouts are {', '.join(KINDS)}")
     shape = tuple(tensor.shape)
     candidates = list(_candidates(module, shape, images=images, spatial=tuple(spatial), model=model))
     if kind is not None:

@@ -135,7 +135,8 @@ class Finer(Target):
     """What tells class `c` from its look-alikes: its logit minus `gamma` times the mean of theirs.
 
     `c` is a class, one per image, any target that is about classes, or None for the predicted class. The
-    look-alikes are the `similar` other classes whose logits are nearest to that of `c`.
+    look-alikes are the `similar` other classes whose logits are nearest to that of `c`, or all others where
+    there are fewer.
     Finer-CAM, Zhang et al. 2025, arXiv 2501.11309.
     """
 
@@ -146,15 +147,18 @@ class Finer(Target):
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
         others = logits.shape[1] - 1
-        if not 1 <= self.similar <= others:
-            raise TargetError(f"similar must be from 1 to {others} (the other classes), not {self.similar!r}")
+        if isinstance(self.similar, bool) or not isinstance(self.similar, int) or self.similar < 1 or others < 1:
+            raise TargetError(
+                f"look-alikes need a model of several classes and an int of at least 1, not {self.similar!r} "
+                f"for a model with {logits.shape[1]} class(es)"
+            )
         base = as_target(self.c).settle(output)
         if base.classes is None:
             raise TargetError(f"look-alikes are defined for targets that are classes, not for {self.c!r}")
         ours = base.classes
         distance = (logits.detach()[:, None] - logits.detach().gather(1, ours)[:, :, None]).abs().float()
         distance = distance.scatter(2, ours[:, :, None], torch.inf)
-        nearest = distance.topk(self.similar, dim=2, largest=False).indices
+        nearest = distance.topk(min(self.similar, others), dim=2, largest=False).indices
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()

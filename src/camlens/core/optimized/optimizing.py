@@ -1,0 +1,143 @@
+"""A faster copy of a model: folded, laid out for the processor, and proven on an example."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from camlens.core.capture import Capture, capture_session
+from camlens.core.errors import CamlensError, InputError
+from camlens.core.execution.hooks import copied
+from camlens.core.execution.session import Session
+from camlens.core.layers import LayerCall, resolve_layer
+from camlens.core.layouts import Kind
+from camlens.core.optimized.agreement import disagreement, rounding_error
+from camlens.core.optimized.folding import fold, folding_pairs
+from camlens.core.optimized.narrow import narrow_before
+
+PRECISIONS = ("exact", "bf16")
+
+_SLACK = 8.0  # times what rounding does to the model as it is
+_LEAST = 1e-4  # what no map shows, whatever the model's own rounding
+_PROOF_IMAGES = 2
+_FAILURES = (CamlensError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError)
+
+
+@dataclass(frozen=True, eq=False)
+class Optimized:
+    """A model to run instead of the given one, and what is known about it.
+
+    Attributes:
+        model: a copy of ours, or the given model where it cannot be copied.
+        steps: what was done to it, of "folding", "channels_last" and "bf16".
+        folded: how many batch norms were folded.
+        error: relative distance of logits, activations and gradients to the given model's, on the example.
+        rounding: the same distance between the given model and itself in float64, where that runs.
+        reason: why something was left out; empty where all was done.
+    """
+
+    model: nn.Module
+    steps: tuple[str, ...]
+    folded: int
+    error: float
+    rounding: float | None
+    reason: str
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """Everything but the model, as plain values."""
+        return {
+            "steps": list(self.steps),
+            "folded": self.folded,
+            "error": self.error,
+            "rounding": self.rounding,
+            "reason": self.reason,
+        }
+
+
+def optimize(
+    session: Session,
+    layers: Sequence[LayerCall],
+    *,
+    precision: str = "exact",
+    reads_all_layers: bool = False,
+    kind: Kind | None = None,
+) -> Optimized:
+    """A faster model with the same scores, activations and gradients at `layers`; the given one stays.
+
+    What is done is proven on the session's first images and undone where it fails or disagrees by more than
+    rounding does; `reason` then says so. A method that `reads_all_layers` sees biases where they are
+    added: for it nothing is folded and nothing narrowed.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be 'exact' or 'bf16', not {precision!r}")
+    example = session.part(0, min(_PROOF_IMAGES, session.images))
+    truth = capture_session(example, layers, kind=kind)
+    rounding = rounding_error(example, layers, truth, kind=kind)
+    allowed = max(_LEAST, _SLACK * (rounding or 0.0))
+    reasons = ["the method reads the biases of every layer, so nothing is folded"] * reads_all_layers
+    best = Optimized(session.model, (), 0, 0.0, rounding, "")
+    for steps in _ways(reads_all_layers):
+        try:
+            found = _attempt(example, layers, steps, truth, kind)
+        except _FAILURES as error:
+            reasons.append(f"{' + '.join(steps) or 'copying'} failed: {error}")
+            continue
+        if found.error <= allowed:
+            best = replace(found, rounding=rounding)
+            break
+        reasons.append(f"{' + '.join(steps) or 'a copy'} is {found.error:.1e} off, {allowed:.1e} is allowed")
+    if precision == "bf16":
+        best, refusal = _narrowed(example, layers, best, truth, kind, reads_all_layers)
+        reasons += refusal
+    return replace(best, reason="; ".join(reasons))
+
+
+def _ways(reads_all_layers: bool) -> list[tuple[str, ...]]:
+    ways: list[tuple[str, ...]] = [("folding", "channels_last"), ("folding",), ("channels_last",), ()]
+    return ways[2:] if reads_all_layers else ways
+
+
+def _attempt(
+    example: Session, layers: Sequence[LayerCall], steps: Sequence[str], truth: Capture, kind: Kind | None
+) -> Optimized:
+    """A copy with these steps taken, and its measured disagreement."""
+    model = copied(example.model).eval().requires_grad_(False)
+    ours = replace(example, model=model)
+    wanted = [resolve_layer(model, layer.label) for layer in layers]
+    folded = 0
+    if "folding" in steps:
+        pairs = folding_pairs(ours, [layer.module for layer in wanted])
+        fold(model, pairs)
+        folded = len(pairs)
+    if "channels_last" in steps:
+        model.to(memory_format=torch.channels_last)
+    again = capture_session(ours, wanted, kind=kind, scorer=truth.scorer)
+    taken = tuple(step for step in steps if step != "folding" or folded)
+    return Optimized(model, taken, folded, disagreement(again, truth), None, "")
+
+
+def _narrowed(
+    example: Session,
+    layers: Sequence[LayerCall],
+    exact: Optimized,
+    truth: Capture,
+    kind: Kind | None,
+    reads_all_layers: bool,
+) -> tuple[Optimized, list[str]]:
+    """The exact model with what runs before the layer in bfloat16, or the exact one and why."""
+    if reads_all_layers:
+        return exact, ["bf16 is for methods that look at single layers"]
+    try:
+        model = copied(exact.model).eval().requires_grad_(False)
+        ours = replace(example, model=model)
+        wanted = [resolve_layer(model, layer.label) for layer in layers]
+        narrow_before(ours, wanted)
+        again = capture_session(ours, wanted, kind=kind, scorer=truth.scorer)
+        error = disagreement(again, truth)
+    except _FAILURES as failure:
+        return exact, [f"bf16 failed: {failure}"]
+    if not error < 1.0:
+        return exact, [f"bf16 is off by {error:.1e}: nothing would be left of the map"]
+    return replace(exact, model=model, steps=(*exact.steps, "bf16"), error=error), []

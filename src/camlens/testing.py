@@ -1,0 +1,90 @@
+"""For authors of methods: the checks that every method of camlens passes."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import EvidenceWarning
+from camlens.core.registry import METHODS
+from camlens.core.targets import ClassScore
+from camlens.explainer import explain
+
+_CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_POOLINGS: dict[int, Callable[..., nn.Module]] = {
+    1: nn.AdaptiveAvgPool1d,
+    2: nn.AdaptiveAvgPool2d,
+    3: nn.AdaptiveAvgPool3d,
+}
+
+
+def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any] | None = None) -> None:
+    """Raise an AssertionError that says what is wrong with a method: a registered name or a function.
+
+    Checked on tiny networks with 1, 2 and 3 spatial axes: one finite map per image and target, the same map on
+    every call, the same map for an image alone and in a batch, nothing written to the model or the inputs, no
+    NaN where the features are all zero.
+
+    Example:
+        check_method("layercam")
+        check_method(lambda activations, gradients: (activations * gradients).sum(dim=1))
+    """
+    if isinstance(method, str):
+        METHODS[method]
+    for axes in (1, 2, 3):
+        model, inputs = _network(axes), _images(axes)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EvidenceWarning)
+            _check_on(model, inputs, method, dict(options or {}))
+
+
+def _check_on(
+    model: nn.Module, inputs: Tensor, method: str | Callable[..., Any], options: dict[str, Any]
+) -> None:
+    where = f"with {inputs.ndim - 2} spatial axes"
+    copy, weights = inputs.clone(), [one.detach().clone() for one in model.parameters()]
+
+    def maps(images: Tensor, target: object = 1, layers: Sequence[str] = ("0", "1")) -> Tensor:
+        result = explain(model, images, method=method, layers=layers, target=target, options=options)
+        last: Tensor = list(result.maps.values())[-1]
+        return last
+
+    first = maps(inputs)
+    assert first.shape[:2] == (len(inputs), 1), f"{where}: the map's shape is {tuple(first.shape)}"
+    assert torch.isfinite(first).all(), f"{where}: the map holds NaN or infinite values"
+    assert torch.equal(maps(inputs), first), (
+        f"{where}: a second call gives another map; draw from probe.generator"
+    )
+    alone = torch.cat([maps(inputs[row : row + 1]) for row in range(len(inputs))])
+    scale = float(first.abs().max()) or 1.0
+    assert torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * scale), (
+        f"{where}: a map depends on its neighbours"
+    )
+    # the first of several targets: a method that draws at random may draw anew for the next
+    several, one = maps(inputs, [ClassScore(0), ClassScore(1)]), maps(inputs, 0)
+    assert torch.allclose(several[:, :1], one, rtol=1e-3, atol=1e-4 * scale), f"{where}: targets are mixed up"
+    assert torch.isfinite(maps(torch.zeros_like(inputs), layers=["1"])).all(), (
+        f"{where}: NaN where the features are zero"
+    )
+    assert torch.equal(inputs, copy), f"{where}: the inputs were written to"
+    unchanged = all(torch.equal(one, was) for one, was in zip(model.parameters(), weights, strict=True))
+    assert unchanged, f"{where}: the model was written to"
+
+
+def _network(axes: int) -> nn.Module:
+    """conv without bias, ReLU, pooling, linear; seeded without touching the global random state."""
+    model = nn.Sequential(
+        _CONVOLUTIONS[axes](2, 5, 3, bias=False), nn.ReLU(), _POOLINGS[axes](1), nn.Flatten(), nn.Linear(5, 3)
+    )
+    generator = torch.Generator().manual_seed(axes)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def _images(axes: int) -> Tensor:
+    size = {1: (24,), 2: (9, 12), 3: (5, 6, 7)}[axes]
+    return torch.randn(3, 2, *size, generator=torch.Generator().manual_seed(10 + axes))

@@ -1,0 +1,199 @@
+"""Claims about explain and Explainer."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from camlens import EvidenceWarning, Explainer, InputError, LayerError, NoGradientError, explain
+from camlens.targets import ClassScore, Contrast, Finer, TopK
+from tests.nets import ChannelsLast, ResidualNet, TinyVit, Wrapped, images, plain_cnn, seeded
+
+
+def test_a_list_of_methods_gives_each_its_explanation_from_one_pass() -> None:
+    model, inputs = seeded(plain_cnn), images()
+    calls: list[int] = []
+    handle = model[0].register_forward_hook(lambda *args: calls.append(1))
+    several = explain(model, inputs, method=["gradcam", "layercam", "hirescam"], layers="5", target=1)
+    handle.remove()
+    assert len(calls) == 1
+    for name, result in several.items():
+        assert result.method == name
+        assert_close(result.maps["5"], explain(model, inputs, method=name, layers="5", target=1).maps["5"])
+
+
+@pytest.mark.parametrize(
+    ("build", "layer", "kind"),
+    [
+        (plain_cnn, "5", "channels_first"),
+        (ResidualNet, "block2", "channels_first"),
+        (ChannelsLast, "mix", "channels_last"),
+    ],
+)
+def test_the_best_layer_is_the_last_with_a_grid_and_a_gradient(build: type, layer: str, kind: str) -> None:
+    result = explain(seeded(build), images(size=(32, 32)), target=1)
+    assert result.layers == (layer,)
+    assert "last layer whose output has a spatial grid" in result.provenance["layer_choice"][layer]
+    assert result.provenance["layout"][layer].startswith(kind)
+
+
+def test_v17_the_best_layer_of_a_transformer_is_before_its_last_attention() -> None:
+    result = explain(seeded(TinyVit), images(), target=1)
+    assert result.layers == ("block2.norm1",)
+    assert result.maps["block2.norm1"].shape == (2, 1, 4, 4)
+
+
+def test_v16_refusing_a_dead_layer_lists_layers_that_work() -> None:
+    with pytest.raises(NoGradientError, match=r"layers that can carry a map: .*block2\.norm1"):
+        explain(seeded(TinyVit), images(), layers="block2")
+
+
+def test_several_targets_and_layers_have_promised_shapes() -> None:
+    result = explain(
+        seeded(ResidualNet), images(3), layers=["block1", "block2"], target=[ClassScore(0), Contrast(1, 2)]
+    )
+    assert result.maps["block1"].shape == (3, 2, 8, 8)
+    assert result.scores.shape == (3, 2)
+    assert result.classes.tolist() == [[0, 1]] * 3
+    assert result.logits.shape == (3, 5)
+    assert result.maps["block1"].dtype == result.scores.dtype == torch.float32
+    assert result.classes.dtype == torch.int64
+
+
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+def test_top_k_maps_are_those_of_its_classes() -> None:
+    model, inputs = seeded(plain_cnn), images(2)
+    top = explain(model, inputs, layers="5", target=TopK(3))
+    for rank in range(3):
+        classes = top.classes[:, rank].tolist()
+        one = explain(model, inputs, layers="5", target=classes)
+        assert_close(top.maps["5"][:, rank], one.maps["5"][:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_finercam_is_gradcam_of_the_class_against_its_look_alikes() -> None:
+    model, inputs = seeded(plain_cnn), images(2)
+    finer = explain(model, inputs, method="finercam", layers="5", target=1)
+    by_hand = explain(model, inputs, method="gradcam", layers="5", target=Finer(1))
+    assert_close(finer.maps["5"], by_hand.maps["5"], rtol=0, atol=0)
+    logits = model(inputs).detach()
+    other = [index for index in range(5) if index != 1]
+    nearest = (logits[:, other] - logits[:, 1:2]).abs().argsort(dim=1)[:, :3]
+    expected = logits[:, 1] - 0.6 * logits[:, other].gather(1, nearest).mean(dim=1)
+    assert_close(finer.scores[:, 0], expected)
+
+
+class NeedsMore(nn.Module):
+    """Takes a per-image scale and a flag besides the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = seeded(plain_cnn)
+
+    def forward(self, inputs: Tensor, scale: Tensor, *, double: bool = False) -> Tensor:
+        return self.inner(inputs * scale[:, None, None, None]) * (2 if double else 1)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam", "scorecam", "smoothgradcam++"])
+def test_further_model_inputs_follow_their_images(method: str) -> None:
+    model, inputs, scale = NeedsMore().eval(), images(3), torch.tensor([1.0, 2.0, 0.5])
+    options = {"samples": 2} if method == "smoothgradcam++" else {}
+    result = explain(
+        model,
+        inputs,
+        method=method,
+        layers="inner.5",
+        target=1,
+        args=(scale,),
+        kwargs={"double": True},
+        options=options,
+    )
+    for row in range(3):
+        alone = explain(
+            model, inputs[row : row + 1], method=method, layers="inner.5", target=1,
+            args=(scale[row : row + 1],), kwargs={"double": True}, options=options,
+        )  # fmt: skip
+        assert_close(result.maps["inner.5"][row], alone.maps["inner.5"][0], rtol=1e-3, atol=1e-5)
+
+
+def test_output_says_where_the_logits_are() -> None:
+    inner = seeded(plain_cnn)
+    model = Wrapped(inner, lambda out: {"a": out, "b": out * 3}).eval()
+    result = explain(model, images(), layers="inner.5", target=1, output=lambda out: out["b"])
+    assert_close(result.scores[:, 0], 3 * inner(images()).detach()[:, 1])
+
+
+def test_a_function_of_ones_own_is_a_method() -> None:
+    model, inputs = seeded(plain_cnn), images()
+    own = explain(
+        model,
+        inputs,
+        method=lambda activations, gradients: (activations * gradients).sum(1),
+        layers="5",
+        target=1,
+    )
+    assert_close(own.maps["5"], explain(model, inputs, method="hirescam", layers="5", target=1).maps["5"])
+
+
+def test_v20_empty_evidence_is_warned_of_once_per_map_and_kept_in_provenance() -> None:
+    model = seeded(plain_cnn)
+    with torch.no_grad():
+        model[8].weight.abs_().neg_()
+    with pytest.warns(EvidenceWarning) as caught:
+        result = explain(model, images(2), layers="5", target=0)
+    assert len(caught) == 2
+    assert "image 1" in str(caught[1].message)
+    assert len(result.provenance["warnings"]) == 2
+    assert (result.maps["5"] < 0).any()
+
+
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+def test_v20_magnitude_is_kept() -> None:
+    model = seeded(plain_cnn)
+    big = explain(model, images(), layers="5", target=2)
+    with torch.no_grad():
+        model[8].weight.mul_(1e-6)
+    small = explain(model, images(), layers="5", target=2)
+    assert_close(small.maps["5"], big.maps["5"] * 1e-6, rtol=1e-3, atol=0)
+    assert big.provenance["weights"] != small.provenance["weights"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"method": "gradcamm"}, InputError, "gradcam"),
+        ({"method": []}, InputError, "empty list"),
+        ({"method": 3}, InputError, "a method is"),
+        ({"method": lambda: 0}, InputError, "activations"),
+        ({"layers": []}, LayerError, "empty list"),
+        ({"layers": "nope"}, LayerError, "no layer named"),
+        ({"speed": 3}, InputError, "no setting 'speed'"),
+        ({"seed": -1}, InputError, "seed"),
+        ({"batch_size": 0}, InputError, "batch_size"),
+        ({"layout": "sideways", "layers": "5"}, LayerError, "sideways"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    arguments: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        explain(seeded(plain_cnn), images(), **arguments)
+
+
+@pytest.mark.parametrize(
+    "inputs", [torch.zeros(3, 4), torch.zeros(0, 3, 8, 8), torch.zeros(1, 3, 8, 8).int(), "cat"]
+)
+def test_bad_inputs_are_refused(inputs: object) -> None:
+    with pytest.raises(InputError):
+        explain(seeded(plain_cnn), inputs)
+
+
+def test_an_explainer_chooses_its_layer_once() -> None:
+    model = seeded(plain_cnn)
+    explainer = Explainer(model)
+    first = explainer(images(2), target=1)
+    counted: list[int] = []
+    handle = model[0].register_forward_hook(lambda *args: counted.append(1))
+    second = explainer(images(2), target=1)
+    handle.remove()
+    assert len(counted) == 1
+    assert_close(first.maps["5"], second.maps["5"], rtol=0, atol=0)
