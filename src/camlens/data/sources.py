@@ -1,0 +1,196 @@
+"""Where images come from: a folder per class, a flat folder, files, a manifest, a saved data set, the demo.
+
+A source knows its samples and their labels at once and decodes nothing until a sample is loaded, so that one
+unreadable image is one DataError at its own `load()` and never the end of the others.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camlens.core.errors import DataError
+from camlens.data.decode import MAX_PIXELS
+from camlens.data.hugging_face import hugging_face
+from camlens.data.manifest import manifest
+from camlens.data.samples import Box, Mask, Sample, Samples, Source, file_reader
+
+if TYPE_CHECKING:
+    from camlens.data.demo import DemoPhotos
+
+__all__ = [
+    "Box",
+    "Mask",
+    "Sample",
+    "Samples",
+    "Source",
+    "demo",
+    "flat_folder",
+    "folder_per_class",
+    "hugging_face",
+    "list_of_files",
+    "manifest",
+    "open_source",
+]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
+_SAVED_DATA_SET = ("dataset_dict.json", "state.json")
+_DEMOS = ("photos", "watermark", "watermark-moved")
+
+
+def open_source(
+    source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0
+) -> Source:
+    """The source that a path, a "demo:NAME" or a list of files means.
+
+    A directory whose images lie in sub-directories has one class for each of these; one with images at its
+    top only is flat and unlabelled; one that `datasets` saved is that data set. A .csv or .tsv file is a
+    manifest, any other file is one image. `seed` is for the demo alone.
+
+    Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
+    """
+    if not isinstance(source, str | Path):
+        return list_of_files(source, max_pixels=max_pixels)
+    if str(source).startswith("demo:"):
+        return demo(str(source).removeprefix("demo:"), seed=seed)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _open_directory(path, max_pixels)
+    if not path.exists():
+        raise DataError(
+            f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:photos"'
+        )
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return manifest(path, max_pixels=max_pixels)
+    return list_of_files([path], max_pixels=max_pixels)
+
+
+def folder_per_class(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
+    """Images in sub-directories: the first level names the class, deeper levels belong to it."""
+    root, images = _found_images(directory)
+    nested = [(path, path.relative_to(root).parts) for path in images if path.parent != root]
+    class_names = sorted({parts[0] for _, parts in nested})
+    if not class_names:
+        raise DataError(
+            f"{root} has images but no sub-directories that could be classes: open it as a flat folder"
+        )
+    if _SPLITS.issuperset(name.lower() for name in class_names) and all(
+        len(parts) > 2 for _, parts in nested
+    ):
+        raise DataError(
+            f"{root} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
+            f" {root / class_names[-1]}"
+        )
+    index = {name: label for label, name in enumerate(class_names)}
+    samples = [
+        Sample("/".join(parts), path, index[parts[0]], parts[0], file_reader(path, max_pixels))
+        for path, parts in nested
+    ]
+    return Samples.of(samples, class_names)
+
+
+def flat_folder(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
+    """Every image under a directory, at any depth, without labels."""
+    root, images = _found_images(directory)
+    return Samples.of(
+        [
+            Sample(path.relative_to(root).as_posix(), path, None, None, file_reader(path, max_pixels))
+            for path in images
+        ]
+    )
+
+
+def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) -> Source:
+    """These files in this order, without labels; one that is missing or no image says so on loading."""
+    samples: list[Sample] = []
+    taken: set[str] = set()
+    for path in (Path(path).expanduser() for path in paths):
+        name = path.as_posix() if path.as_posix() not in taken else f"{path.as_posix()}#{len(samples) + 1}"
+        taken.add(name)
+        samples.append(Sample(name, path, None, None, file_reader(path, max_pixels)))
+    if not samples:
+        raise DataError("the list of files is empty: name at least one image")
+    return Samples.of(samples)
+
+
+def demo(name: str, *, seed: int = 0) -> Source:
+    """The demo's test images: "photos", "watermark" (as the cheating model met them) or "watermark-moved".
+
+    In the last, every class but the marked one carries the mark, which a model that cheats falls for.
+    """
+    from camlens.data.demo import (
+        CLASS_NAMES,
+        DemoPhotos,
+    )  # scikit-image: in the extra `demo` alone
+
+    uses = dict(zip(_DEMOS, ("absent", "trained", "moved"), strict=True))
+    if name not in uses:
+        raise DataError(
+            f"there is no demo:{name}; choose one of {', '.join(f'demo:{known}' for known in _DEMOS)}"
+        )
+    photos = DemoPhotos(seed=seed, watermark=uses[name])
+
+    return Samples(list(CLASS_NAMES), len(photos), partial(_demo_sample, photos, CLASS_NAMES))
+
+
+def _demo_sample(photos: "DemoPhotos", class_names: Sequence[str], index: int) -> Sample:
+    label = index % len(class_names)  # as the photographs are composed: known without composing one
+    return Sample(
+        id=f"{photos.split}-{index:05d}-{class_names[label]}",
+        path=None,
+        label=label,
+        class_name=class_names[label],
+        read=lambda: photos[index].image,
+        read_mask=lambda: photos[index].mask,
+    )
+
+
+def _open_directory(directory: Path, max_pixels: int) -> Source:
+    if any((directory / name).is_file() for name in _SAVED_DATA_SET):
+        return hugging_face(directory, max_pixels=max_pixels)
+    images = _images_below(directory)
+    tops = [path for path in images if path.parent == directory]
+    if images and len(tops) == len(images):
+        return flat_folder(directory, max_pixels=max_pixels)
+    if tops:
+        raise DataError(
+            f"{directory} has {len(tops)} images (such as {tops[0].name}) beside sub-directories with"
+            " images, so it is"
+            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by"
+            " one"
+        )
+    return folder_per_class(directory, max_pixels=max_pixels)
+
+
+def _found_images(directory: str | Path) -> tuple[Path, list[Path]]:
+    root = Path(directory).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{root} is not a directory{_near(root)}")
+    images = _images_below(root)
+    if not images:
+        raise DataError(f"{root} has no images: no file in it ends in {', '.join(SUFFIXES)}")
+    return root, images
+
+
+def _images_below(directory: Path) -> list[Path]:
+    """Every visible file that is called like an image, by path; links are followed, circles are not."""
+    found: list[Path] = []
+    walked: set[str] = set()
+    for folder, folders, files in os.walk(directory, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in walked:
+            folders.clear()
+            continue
+        walked.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
+    return sorted(found)
+
+
+def _near(path: Path) -> str:
+    siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=3)
+    return f", did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else ""

@@ -1,0 +1,5 @@
+"""Ready models by name: the network, how to prepare an image for it, and what its classes are called."""
+
+from camlens.models.loading import LoadedModel, Preprocessing, load_model
+
+__all__ = ["LoadedModel", "Preprocessing", "load_model"]

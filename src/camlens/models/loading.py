@@ -1,0 +1,180 @@
+"""The door to every model family: a spec such as "resnet50" or "hf:DIR" becomes a LoadedModel.
+
+A family is one file with `load(request)` and `names()`, and one row in ADAPTERS. Its file, and with it the
+library that it needs, is imported when the family is first asked for. Nothing here or there uses the network.
+"""
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from camlens.core.errors import MissingExtraError, ModelError
+
+ADAPTERS = {
+    "torchvision": "camlens.models.torchvision",
+    "timm": "camlens.models.timm",
+    "hf": "camlens.models.transformers",
+    "demo": "camlens.models.embedded",
+}
+FORMS = (
+    '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos", "package.module:factory"'
+)
+
+
+@runtime_checkable
+class Preprocessing(Protocol):
+    """What a model wants done to an image. An image is a PIL image or a uint8 array (H, W, 3)."""
+
+    def __call__(self, image: object) -> Float[Tensor, "c h w"]:
+        """The tensor that the model takes."""
+        ...
+
+    def display(self, image: object) -> NDArray[np.uint8]:
+        """What the model sees, as uint8 (h, w, 3): resized and cropped alike, the colours as they were."""
+        ...
+
+    def display_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h w"]:
+        """A mask of the image, resized and cropped as the image is."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model in evaluation mode and what belongs to it.
+
+    `default_layer` is the name of a layer that is known to give good maps, or None: then the engine finds
+    one.
+    """
+
+    model: nn.Module
+    preprocess: Preprocessing
+    class_names: list[str]
+    default_layer: str | None
+    spec: str
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What was asked for: the spec, its part after the family's prefix, and the options of `load_model`."""
+
+    spec: str
+    name: str
+    weights: str | Path | None
+    num_classes: int | None
+    trust_pickle: bool
+    seed: int
+
+    @property
+    def random(self) -> bool:
+        """Whether seeded random weights are wanted instead of trained ones."""
+        return self.weights == "random"
+
+
+def load_model(
+    spec: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> LoadedModel:
+    """Load a model with its preprocessing and class names, from this computer only.
+
+    `spec` is "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos",
+    "demo:watermark" or "package.module:factory", where the factory returns a module, (module, preprocess,
+    class_names) or a LoadedModel. `weights` is None (the family's trained weights, which must be on disk), a
+    safetensors or state-dict file, or "random" (initialised from `seed`; the global random state stays as it
+    is). `num_classes` is the size of the classifier where it is not the family's own. A pickle can run code
+    of its maker: it is refused unless `trust_pickle` is said.
+
+    Raises ModelError for an unknown spec, for weights that are absent or do not fit, and for a device that is
+    not there; MissingExtraError for a family whose library is not installed.
+    """
+    if num_classes is not None and num_classes < 1:
+        raise ModelError(f"num_classes is {num_classes}: a classifier needs at least 1")
+    prefix, colon, name = spec.partition(":")
+    if not colon:
+        _check_bare(spec)
+        prefix, name = "torchvision", spec
+    elif prefix not in ADAPTERS:
+        name = spec
+    if not name:
+        raise _nameless(spec)
+    module = ADAPTERS.get(prefix, "camlens.models.checkpoint")
+    load: Callable[[ModelRequest], LoadedModel] = importlib.import_module(module).load
+    loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed))
+    try:
+        loaded.model.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
+    loaded.model.eval()
+    return loaded
+
+
+def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:
+    """The names where there is one for each class, else "class 0", "class 1", ..."""
+    return (
+        list(names)
+        if names is not None and len(names) == count
+        else [f"class {index}" for index in range(count)]
+    )
+
+
+def unknown_model(request: ModelRequest, names: Sequence[str]) -> ModelError:
+    """The error for a name that its family does not have, with the names that come close."""
+    return ModelError(
+        f"unknown model {request.spec!r}{_close(request.name, names)}; a spec is one of {FORMS}"
+    )
+
+
+def _close(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.6)
+    return f", did you mean {' or '.join(close)}?" if close else ""
+
+
+def _nameless(spec: str) -> ModelError:
+    return ModelError(f"spec {spec!r} names no model: write one of {FORMS}")
+
+
+def _check_bare(spec: str) -> None:
+    """A spec without prefix is a torchvision name; where it is not, say what it may have meant."""
+    if spec in ADAPTERS or not spec:
+        raise _nameless(spec)
+    if Path(spec).is_dir():
+        raise ModelError(f'{spec!r} is a directory: a Hugging Face model is loaded from it with "hf:{spec}"')
+    if Path(spec).is_file():
+        raise ModelError(
+            f"{spec!r} is a file, and weights alone do not say what network they are for: name the network"
+            " as spec and"
+            f" give the file as weights={spec!r}"
+        )
+    if spec in _names_of("torchvision"):
+        return
+    elsewhere = [f"{prefix}:{spec}" for prefix in ADAPTERS if spec in _names_of(prefix)]
+    hint = (
+        f", did you mean {' or '.join(elsewhere)}?" if elsewhere else _close(spec, _names_of("torchvision"))
+    )
+    raise ModelError(f"unknown model {spec!r}{hint}; a spec is one of {FORMS}")
+
+
+def _names_of(prefix: str) -> Sequence[str]:
+    try:
+        names: Callable[[], Sequence[str]] = importlib.import_module(ADAPTERS[prefix]).names
+    except MissingExtraError:
+        if (
+            prefix == "torchvision"
+        ):  # the family that a bare name means: without it there is nothing to look in
+            raise
+        return ()
+    return names()

@@ -1,0 +1,123 @@
+"""torchvision's classifiers and segmenters, with the preprocessing and names that come with their weights."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import MissingExtraError, ModelError
+from camlens.models.loading import LoadedModel, ModelRequest, class_list, unknown_model
+from camlens.models.preprocess import Preprocess
+from camlens.models.weight_files import load_weights, read_weights, seeded
+
+try:
+    import torchvision
+    from torchvision.models import WeightsEnum
+except ImportError as error:
+    raise MissingExtraError.of("torchvision", "vision") from error
+
+# Heads that only training uses are not built, and their weights in a file are passed over.
+_TRAINING_HEADS = re.compile(r"^(aux1|aux2|AuxLogits|aux_classifier)\.")
+_INCEPTIONS = ("googlenet", "inception_v3")
+
+
+def names() -> Sequence[str]:
+    """Every classifier and segmenter that torchvision builds."""
+    models = torchvision.models
+    return sorted([*models.list_models(module=models), *models.list_models(module=models.segmentation)])
+
+
+def load(request: ModelRequest) -> LoadedModel:
+    """A torchvision model with trained weights from torch's cache, from a file, or with random ones.
+
+    `weights` may also be the name of one of the model's weight sets ("IMAGENET1K_V1"). A file that is called
+    as torchvision calls it brings the preprocessing and names of its own weight set, any other file those of
+    the best.
+    """
+    if request.name not in names():
+        raise unknown_model(request, names())
+    chosen = _weight_set(request)
+    path = None if request.random else _weights_path(request, chosen)
+    with seeded(request.seed):
+        model = _build(request, chosen)
+    if path is not None:
+        load_weights(model, _renamed(read_weights(path, trust_pickle=request.trust_pickle)), source=path)
+    categories = [str(name) for name in chosen.meta["categories"]]
+    count = request.num_classes or len(categories)
+    return LoadedModel(model, _preprocess(chosen), class_list(count, categories), None, request.spec)
+
+
+def _weight_set(request: ModelRequest) -> WeightsEnum:
+    """The weight set that was named, or that the file is a copy of, or the best one."""
+    known = torchvision.models.get_model_weights(request.name)
+    for member in known:
+        if request.weights is not None and Path(request.weights).name in (member.name, _file_name(member)):
+            return member
+    best: WeightsEnum = known.DEFAULT
+    return best
+
+
+def _file_name(member: WeightsEnum) -> str:
+    return Path(urlparse(member.url).path).name
+
+
+def _weights_path(request: ModelRequest, chosen: WeightsEnum) -> Path:
+    """The file to read: the user's, or the weight set's own file in torch's cache."""
+    if request.weights is not None and request.weights != chosen.name:
+        return Path(request.weights)
+    own = len(chosen.meta["categories"])
+    if request.num_classes not in (None, own):
+        raise ModelError(
+            f"the trained weights of {request.name} have {own} classes, not {request.num_classes}: give a"
+            " file of"
+            ' weights for these classes (weights=FILE), or weights="random"'
+        )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(chosen)
+    if not path.is_file():
+        raise ModelError(
+            f"the trained weights of {request.name} are not on this computer: {path} is missing, and camlens"
+            " downloads"
+            " nothing. On a computer with network run"
+            f" `python -c \"from torchvision.models import get_model; get_model('{request.name}',"
+            f" weights='{chosen.name}')\"` and copy the file {path.name} here, to that place or anywhere with"
+            ' weights=FILE; weights="random" does without'
+        )
+    return path
+
+
+def _build(request: ModelRequest, chosen: WeightsEnum) -> nn.Module:
+    options: dict[str, object] = {
+        "weights": None,
+        "num_classes": request.num_classes or len(chosen.meta["categories"]),
+    }
+    if request.name in _INCEPTIONS:  # their trained weights expect this, whatever way the weights come in
+        options |= {"transform_input": True, "aux_logits": False, "init_weights": request.random}
+    if request.name in torchvision.models.list_models(module=torchvision.models.segmentation):
+        options |= {"weights_backbone": None}
+    model: nn.Module = torchvision.models.get_model(request.name, **options)
+    return model
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The names as today's modules have them: DenseNet's files still say `norm.1` for `norm1`."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name): value
+        for name, value in state.items()
+        if not _TRAINING_HEADS.match(name)
+    }
+
+
+def _preprocess(chosen: WeightsEnum) -> Preprocess:
+    preset = chosen.transforms()
+    crop = getattr(preset, "crop_size", None)
+    resize = preset.resize_size
+    return Preprocess(
+        resize=resize if isinstance(resize, int) or resize is None else int(resize[0]),
+        crop=None if crop is None else (crop[0], crop[-1]),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        interpolation=preset.interpolation.value,
+    )

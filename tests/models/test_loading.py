@@ -1,0 +1,121 @@
+"""Claims about load_model: every family, nothing from the network, and errors that say what to do."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from camlens.core.errors import MissingExtraError, ModelError
+from camlens.models import LoadedModel, load_model
+from camlens.models.loading import ADAPTERS
+
+
+def test_a_loaded_model_has_these_fields_and_is_frozen() -> None:
+    names = [field.name for field in dataclasses.fields(LoadedModel)]
+    assert names == ["model", "preprocess", "class_names", "default_layer", "spec"]
+    loaded = load_model("squeezenet1_1", weights="random")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loaded.spec = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [("squeezenet1_1", None), ("torchvision:mobilenet_v3_small", 5), ("timm:resnet10t", 6)],
+)
+def test_preprocessed_image_goes_through_the_model(spec: str, count: int | None) -> None:
+    loaded = load_model(spec, weights="random", num_classes=count)
+    image = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    assert not loaded.model.training
+    with torch.inference_mode():
+        logits = loaded.model(loaded.preprocess(image)[None])
+    assert logits.shape == (1, len(loaded.class_names))
+    assert count is None or loaded.class_names == [f"class {index}" for index in range(count)]
+    assert loaded.preprocess.display(image).shape[:2] == tuple(loaded.preprocess(image).shape[1:])
+    assert loaded.spec == spec
+
+
+def test_random_weights_follow_the_seed_and_leave_the_global_random_state() -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        load_model("squeezenet1_1", weights="random", seed=seed).model for seed in (3, 3, 4)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    key = "features.0.weight"
+    assert torch.equal(first.state_dict()[key], again.state_dict()[key])
+    assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+
+
+def test_a_name_is_corrected() -> None:
+    with pytest.raises(
+        ModelError, match=r"unknown model 'resnet51', did you mean resnet50 or .*\"hf:DIR_OR_REPO\""
+    ):
+        load_model("resnet51")
+    with pytest.raises(ModelError, match=r"unknown model 'timm:resnet10x', did you mean resnet10t"):
+        load_model("timm:resnet10x", weights="random")
+    with pytest.raises(ModelError, match=r"unknown model 'demo:photo', did you mean photos"):
+        load_model("demo:photo")
+    with pytest.raises(
+        ModelError,
+        match=r"'tim' is neither a family of models .torchvision, timm, hf, demo.*did you mean timm:x",
+    ):
+        load_model("tim:x")
+
+
+def test_a_bare_name_of_another_family_is_given_its_prefix() -> None:
+    with pytest.raises(ModelError, match="did you mean timm:resnet26d"):
+        load_model("resnet26d")
+    with pytest.raises(ModelError, match="did you mean demo:photos"):
+        load_model("photos")
+
+
+@pytest.mark.parametrize("spec", ["", "timm", "hf:", "torchvision:", "demo:"])
+def test_a_spec_without_a_name_is_refused(spec: str) -> None:
+    with pytest.raises(ModelError, match="names no model"):
+        load_model(spec)
+
+
+def test_a_path_as_spec_is_told_how_to_be_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f'"hf:{tmp_path}"'):
+        load_model(str(tmp_path))
+    file = tmp_path / "net.pt"
+    file.touch()
+    with pytest.raises(ModelError, match=f"weights='{file}'"):
+        load_model(str(file))
+
+
+def test_an_absent_device_and_a_senseless_class_count_are_refused() -> None:
+    for device in ("nonsense", "cuda:99"):
+        with pytest.raises(ModelError, match=f"device '{device}'.*try cpu"):
+            load_model("squeezenet1_1", weights="random", device=device)
+    with pytest.raises(ModelError, match="num_classes is 0"):
+        load_model("resnet18", weights="random", num_classes=0)
+
+
+def test_a_family_without_its_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix, library, extra in (("timm", "timm", "vision"), ("hf", "transformers", "hf")):
+        monkeypatch.delitem(sys.modules, ADAPTERS[prefix], raising=False)
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(MissingExtraError, match=rf'{library}.*pip install "camlens\[{extra}\]"'):
+            load_model(f"{prefix}:anything")
+    with pytest.raises(ModelError, match="did you mean demo:photos"):
+        load_model("photos")
+
+
+def test_importing_the_models_imports_no_family() -> None:
+    heavy = ["torchvision", "timm", "transformers", "PIL", "matplotlib", "huggingface_hub"]
+    program = f"import camlens.models, sys; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_family_has_its_file_with_load_and_names() -> None:
+    import importlib
+
+    for module in ADAPTERS.values():
+        adapter = importlib.import_module(module)
+        assert callable(adapter.load)
+        assert all(isinstance(name, str) for name in adapter.names())

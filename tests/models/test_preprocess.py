@@ -1,0 +1,187 @@
+"""Claims about preprocessing: torchvision's and timm's numbers, and a display that is the same view."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import timm.data
+import torch
+from PIL import Image
+from torchvision import models, transforms
+
+from camlens.core.errors import InputError
+from camlens.models import load_model
+from camlens.models.preprocess import AdoptedPreprocess, Preprocess, adopt, as_rgb
+
+SHAPES = [(240, 320), (321, 243), (100, 60), (224, 224), (57, 301)]
+
+
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth colours with some noise: what resizing has something to do with."""
+    random = np.random.default_rng(seed)
+    rough = Image.fromarray(random.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize((width, height), 3)
+    return np.clip(
+        np.asarray(rough).astype(int) + random.integers(-9, 10, (height, width, 3)), 0, 255
+    ).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0", "inception_v3", "swin_v2_t", "vit_h_14"])
+def test_torchvision_models_are_fed_what_torchvision_feeds_them(name: str, shape: tuple[int, int]) -> None:
+    from camlens.models.torchvision import _preprocess
+
+    weights = models.get_model_weights(name).DEFAULT
+    image = photograph(*shape)
+    theirs = weights.transforms()(Image.fromarray(image))
+    ours = _preprocess(weights)(image)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("crop", [(224, 224), (130, 131), (301, 90), None])
+def test_crop_and_padding_are_placed_as_torchvision_places_them(
+    shape: tuple[int, int], crop: tuple[int, int] | None
+) -> None:
+    image = photograph(*shape)
+    steps = [
+        transforms.Resize(131),
+        *([transforms.CenterCrop(crop)] if crop else []),
+        transforms.PILToTensor(),
+    ]
+    theirs = transforms.Compose(steps)(Image.fromarray(image))
+    ours = Preprocess(resize=131, crop=crop).display(image)
+    np.testing.assert_array_equal(ours, theirs.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "test_vit", "test_efficientnet_ln"])
+def test_timm_models_are_fed_what_timm_feeds_them(name: str) -> None:
+    loaded = load_model(f"timm:{name}", weights="random", num_classes=4)
+    config = timm.data.resolve_model_data_config(loaded.model)
+    for shape in SHAPES:
+        image = photograph(*shape)
+        theirs = timm.data.create_transform(**config, is_training=False)(Image.fromarray(image))
+        torch.testing.assert_close(loaded.preprocess(image), theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["center", "border", "squash"])
+def test_every_crop_mode_of_timm_is_shown_as_it_is_fed(mode: str) -> None:
+    from camlens.models.timm import _preprocess
+
+    class Configured(torch.nn.Module):
+        pretrained_cfg: ClassVar = {
+            "input_size": (3, 64, 48),
+            "crop_pct": 0.9,
+            "crop_mode": mode,
+            "mean": (0.4, 0.5, 0.6),
+        }
+
+    prepared = _preprocess(Configured())
+    image = photograph(91, 120)
+    config = timm.data.resolve_data_config(pretrained_cfg=Configured.pretrained_cfg)
+    theirs = timm.data.create_transform(**config, is_training=False)(Image.fromarray(image))
+    torch.testing.assert_close(prepared(image), theirs, atol=1e-6, rtol=0)
+    shown = torch.from_numpy(prepared.display(image)).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
+    torch.testing.assert_close((shown - mean) / std, theirs, atol=1e-5, rtol=0)
+
+
+def test_display_is_the_tensor_before_normalisation() -> None:
+    prepare = Preprocess(resize=40, crop=(36, 30), interpolation="bicubic")
+    image = photograph(90, 70)
+    shown = prepare.display(image)
+    assert shown.dtype == np.uint8
+    assert shown.shape == (36, 30, 3)
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (prepare.mean, prepare.std))
+    expected = (torch.from_numpy(shown).permute(2, 0, 1) / 255 - mean) / std
+    torch.testing.assert_close(prepare(image), expected, atol=1e-6, rtol=0)
+
+
+def test_mask_goes_the_way_of_the_image() -> None:
+    prepare = Preprocess(resize=64, crop=(48, 56))
+    mask = np.zeros((200, 300), dtype=np.bool_)
+    mask[60:140, 90:200] = True
+    image = np.where(mask, 255, 0).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+    seen = prepare.display_mask(mask)
+    assert seen.shape == (48, 56)
+    np.testing.assert_array_equal(seen, prepare.display(image)[:, :, 0] > 128)
+    assert abs(seen.mean() * 48 * 56 - mask.sum() * (64 / 200) ** 2) < 40
+
+
+def test_a_grey_model_gets_one_channel_and_is_shown_in_colour() -> None:
+    prepare = Preprocess(resize=None, crop=None, mean=(0.5,), std=(0.25,))
+    image = np.full((4, 5, 3), 255, dtype=np.uint8)
+    torch.testing.assert_close(prepare(image), torch.full((1, 4, 5), 2.0))
+    assert prepare.display(image).shape == (4, 5, 3)
+
+
+def test_pil_images_and_arrays_give_the_same_tensor_and_are_left_alone() -> None:
+    image = photograph(60, 50)
+    kept = image.copy()
+    prepare = Preprocess(resize=32, crop=(32, 32))
+    torch.testing.assert_close(prepare(image), prepare(Image.fromarray(image)), atol=0, rtol=0)
+    np.testing.assert_array_equal(image, kept)
+
+
+@pytest.mark.parametrize(
+    ("image", "first"),
+    [
+        (Image.new("L", (2, 2), 7), (7, 7, 7)),
+        (Image.new("RGBA", (2, 2), (9, 9, 9, 0)), (255, 255, 255)),
+        (Image.new("LA", (2, 2), (30, 255)), (30, 30, 30)),
+        (Image.new("1", (2, 2), 1), (255, 255, 255)),
+        (np.full((2, 2), 5, np.uint8), (5, 5, 5)),
+    ],
+)
+def test_other_modes_become_rgb(image: object, first: tuple[int, int, int]) -> None:
+    assert as_rgb(image).getpixel((0, 0)) == first
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((4, 4, 3), np.float32), r"ndarray \(4, 4, 3\) of float32"),
+        (np.zeros((3, 4, 4), np.uint8), r"ndarray \(3, 4, 4\) of uint8"),
+        (torch.zeros(3, 4, 4), r"Tensor \(3, 4, 4\) of torch.float32"),
+        (Image.new("I;16", (2, 2)), "a PIL image of mode I;16"),
+        ("photo.jpg", "'photo.jpg'"),
+    ],
+)
+def test_what_is_no_image_is_named(image: object, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        Preprocess()(image)
+
+
+def test_an_adopted_transform_is_shown_without_its_normalisation() -> None:
+    geometry = [transforms.Resize(40), transforms.CenterCrop(32)]
+    normalise = transforms.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
+    transform = transforms.Compose([*geometry, transforms.ToTensor(), normalise])
+    image = photograph(50, 70)
+    prepared = adopt(transform)
+    torch.testing.assert_close(prepared(image), transform(Image.fromarray(image)), atol=0, rtol=0)
+    np.testing.assert_array_equal(
+        prepared.display(image), np.asarray(transforms.Compose(geometry)(Image.fromarray(image)))
+    )
+    assert prepared.display_mask(np.ones((50, 70), np.bool_)).all()
+
+
+def test_an_adopted_preset_is_shown_without_its_normalisation() -> None:
+    preset = models.ResNet18_Weights.DEFAULT.transforms()
+    image = photograph(300, 400)
+    np.testing.assert_array_equal(adopt(preset).display(image), Preprocess().display(image))
+
+
+def test_an_adopted_transform_of_unknown_scale_is_stretched_for_display() -> None:
+    prepared = adopt(lambda image: torch.tensor([[-2.0, 0.0, 2.0]])[None])
+    np.testing.assert_array_equal(prepared.display(photograph(4, 4))[0, :, 2], [0, 128, 255])
+
+
+def test_what_can_display_is_taken_as_it_is() -> None:
+    prepare = Preprocess()
+    assert adopt(prepare) is prepare
+
+
+def test_an_adopted_transform_that_returns_no_tensor_says_so() -> None:
+    prepared = AdoptedPreprocess(lambda image: image, lambda image: np.asarray(image))  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError, match=r"mode RGB.*ToTensor"):
+        prepared(photograph(4, 4))

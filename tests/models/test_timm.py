@@ -1,0 +1,86 @@
+"""Claims about timm's models: weights from this computer's cache alone, names and preprocessing."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from camlens.core.errors import ModelError
+from camlens.models import load_model
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty caches of the hub and of torch, instead of the user's."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def stored(cache: Path, repository: str, name: str) -> Path:
+    """Where the hub would keep a file."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    (folder / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    return folder / "snapshots" / ("0" * 40) / name
+
+
+def test_absent_weights_are_named_with_the_way_to_get_them(cache: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_model("timm:resnet10t")
+    message = str(caught.value)
+    assert "model.safetensors of timm/resnet10t.c3_in1k in the Hugging Face cache is missing" in message
+    assert "timm.create_model('resnet10t', pretrained=True)" in message
+    assert "weights=FILE" in message
+
+
+def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
+    state = timm.create_model("resnet10t", pretrained=False).state_dict()
+    save_file(state, stored(cache, "timm/resnet10t.c3_in1k", "model.safetensors"))
+    for spec in ("timm:resnet10t", "timm:resnet10t.c3_in1k"):
+        loaded = load_model(spec)
+        assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
+        assert loaded.class_names[:2] == ["tench", "goldfish"]
+        assert "state_dict" not in loaded.model.pretrained_cfg
+    with pytest.raises(ModelError, match="have 1000 classes, not 7"):
+        load_model("timm:resnet10t", num_classes=7)
+
+
+def test_cached_weights_that_do_not_fit_are_an_error(cache: Path) -> None:
+    state = timm.create_model("resnet10t", pretrained=False).state_dict()
+    del state["layer1.0.conv1.weight"]
+    save_file(state, stored(cache, "timm/resnet10t.c3_in1k", "model.safetensors"))
+    with pytest.raises(ModelError, match=r"do not fit.*layer1\.0\.conv1\.weight"):
+        load_model("timm:resnet10t")
+
+
+def test_a_poisoned_cache_is_refused(cache: Path) -> None:
+    path = stored(cache, "timm/resnet10t.c3_in1k", "pytorch_model.bin")
+    torch.save({"state_dict": {}, "code": torch.nn.ReLU()}, path)
+    with pytest.raises(ModelError, match="pickle of more than weights"):
+        load_model("timm:resnet10t")
+
+
+def test_a_file_of_the_users_own_classes_is_loaded(tmp_path: Path) -> None:
+    state = timm.create_model("resnet10t", pretrained=False, num_classes=4).state_dict()
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "mine.pth.tar"
+    )
+    loaded = load_model("timm:resnet10t", weights=tmp_path / "mine.pth.tar", num_classes=4)
+    assert torch.equal(loaded.model.state_dict()["fc.weight"], state["fc.weight"])
+    assert loaded.class_names == ["class 0", "class 1", "class 2", "class 3"]
+
+
+def test_unknown_weights_of_a_known_architecture_list_the_known(cache: Path) -> None:
+    with pytest.raises(ModelError, match=r"timm has resnet10t\.c3_in1k"):
+        load_model("timm:resnet10t.mine")
+
+
+def test_nothing_is_asked_of_the_hub_by_another_form_of_name(cache: Path) -> None:
+    for name in ("hf-hub:timm/resnet10t.c3_in1k", "hf_hub:timm/resnet10t.c3_in1k", f"local-dir:{cache}"):
+        with pytest.raises(ModelError, match="unknown model"):
+            load_model(f"timm:{name}", weights="random")

@@ -1,0 +1,104 @@
+"""Claims about torchvision's models: where weights come from, and what comes with them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision import models
+
+from camlens.core.errors import ModelError
+from camlens.models import load_model
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of torch's hub, instead of the user's."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    return checkpoints
+
+
+def random_state(name: str, **options: object) -> dict[str, torch.Tensor]:
+    state = models.get_model(name, weights=None, **options).state_dict()
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def test_absent_weights_are_named_with_the_way_to_get_them(cache: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_model("resnet50")
+    message = str(caught.value)
+    assert str(cache / "resnet50-11ad3fa6.pth") in message
+    assert "get_model('resnet50', weights='IMAGENET1K_V2')" in message
+    assert "weights=FILE" in message
+    assert 'weights="random"' in message
+
+
+def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
+    state = random_state("squeezenet1_1")
+    torch.save(state, cache / "squeezenet1_1-b8a52dc0.pth")
+    loaded = load_model("squeezenet1_1")
+    assert torch.equal(loaded.model.state_dict()["features.0.weight"], state["features.0.weight"])
+    assert loaded.class_names[:2] == ["tench", "goldfish"]
+    assert len(loaded.class_names) == 1000
+    with pytest.raises(ModelError, match="have 1000 classes, not 5"):
+        load_model("squeezenet1_1", num_classes=5)
+
+
+def test_a_poisoned_cache_is_refused(cache: Path) -> None:
+    torch.save(models.squeezenet1_1(), cache / "squeezenet1_1-b8a52dc0.pth")
+    with pytest.raises(ModelError, match="pickle of more than weights"):
+        load_model("squeezenet1_1")
+
+
+def test_a_named_weight_set_brings_its_own_preprocessing(cache: Path) -> None:
+    torch.save(random_state("mobilenet_v2"), cache / "mobilenet_v2-b0353104.pth")
+    assert load_model("mobilenet_v2", weights="IMAGENET1K_V1").preprocess.resize == 256  # type: ignore[attr-defined]
+    assert load_model("mobilenet_v2", weights="random").preprocess.resize == 232  # type: ignore[attr-defined]
+    copied = cache.parent / "mobilenet_v2-b0353104.pth"
+    (cache / copied.name).rename(copied)
+    assert load_model("mobilenet_v2", weights=copied).preprocess.resize == 256  # type: ignore[attr-defined]
+
+
+def test_a_file_of_the_users_own_classes_is_loaded_when_their_number_is_said(tmp_path: Path) -> None:
+    state = random_state("mobilenet_v3_small", num_classes=3)
+    save_file(state, tmp_path / "mine.safetensors")
+    loaded = load_model("mobilenet_v3_small", weights=tmp_path / "mine.safetensors", num_classes=3)
+    assert torch.equal(loaded.model.state_dict()["classifier.3.weight"], state["classifier.3.weight"])
+    assert loaded.class_names == ["class 0", "class 1", "class 2"]
+    with pytest.raises(ModelError, match=r"\(3, 1024\) instead of \(1000, 1024\).*num_classes=3"):
+        load_model("mobilenet_v3_small", weights=tmp_path / "mine.safetensors")
+
+
+def test_densenet_files_with_the_old_names_are_understood(tmp_path: Path) -> None:
+    state = random_state("densenet121", num_classes=2)
+    old = {key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value for key, value in state.items()}
+    assert old.keys() != state.keys()
+    torch.save(old, tmp_path / "densenet.pth")
+    loaded = load_model("densenet121", weights=tmp_path / "densenet.pth", num_classes=2)
+    assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_inceptions_drop_their_training_heads_and_take_the_usual_normalisation(
+    tmp_path: Path, name: str
+) -> None:
+    torch.save(random_state(name, aux_logits=True, init_weights=False), tmp_path / "net.pth")
+    loaded = load_model(name, weights=tmp_path / "net.pth")
+    assert loaded.model.transform_input
+    assert not any("aux" in name.lower() for name in loaded.model.state_dict())
+
+
+def test_segmenters_are_built_without_a_download() -> None:
+    loaded = load_model("lraspp_mobilenet_v3_large", weights="random")
+    assert loaded.class_names[8] == "cat"
+    assert loaded.preprocess(np.zeros((52, 104, 3), np.uint8)).shape == (3, 520, 1040)
+
+
+def test_versioned_modules_load_from_safetensors_which_keep_no_version(tmp_path: Path) -> None:
+    state = random_state("mnasnet0_5", num_classes=2)
+    save_file(state, tmp_path / "net.safetensors")
+    loaded = load_model("mnasnet0_5", weights=tmp_path / "net.safetensors", num_classes=2)
+    assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())

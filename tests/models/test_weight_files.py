@@ -1,0 +1,179 @@
+"""Claims about weights: nothing in a file is run, and what does not fit is explained."""
+
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from camlens.core.errors import ModelError
+from camlens.models.weight_files import load_weights, read_weights, seeded
+
+
+def small_net(classes: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), head=nn.Linear(4, classes))
+    )
+
+
+class Malicious:
+    """Unpickling this makes a directory: harmless, and seen at once."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def same(read: dict[str, torch.Tensor], model: nn.Module) -> bool:
+    expected = model.state_dict()
+    return read.keys() == expected.keys() and all(
+        torch.equal(read[name], expected[name]) for name in expected
+    )
+
+
+def test_safetensors_are_read_back_whatever_the_file_is_called(tmp_path: Path) -> None:
+    model = small_net()
+    save_file(model.state_dict(), tmp_path / "weights.pth")
+    assert same(read_weights(tmp_path / "weights.pth"), model)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("wrapping", [None, "state_dict", "model", "model_state_dict", "module"])
+def test_a_state_dict_is_found_in_its_wrapping(tmp_path: Path, wrapping: str | None, zipped: bool) -> None:
+    model = small_net()
+    content = (
+        model.state_dict() if wrapping is None else {"epoch": 3, "best": 0.5, wrapping: model.state_dict()}
+    )
+    torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    assert same(read_weights(tmp_path / "net.pt"), model)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    mark, path = tmp_path / "was run", tmp_path / "net.pt"
+    torch.save({"state_dict": small_net().state_dict(), "extra": Malicious(mark)}, path,
+               _use_new_zipfile_serialization=zipped)  # fmt: skip
+    with pytest.raises(
+        ModelError, match=r"could run code of whoever made it.*safetensors.*trust_pickle=True"
+    ):
+        read_weights(path)
+    assert not mark.exists()
+
+
+def test_a_bare_malicious_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        mark, path = tmp_path / f"was run {protocol}", tmp_path / f"{protocol}.safetensors"
+        path.write_bytes(pickle.dumps(Malicious(mark), protocol))
+        with pytest.raises(ModelError):
+            read_weights(path)
+        assert not mark.exists()
+
+
+def test_a_trusted_pickle_of_a_whole_model_gives_its_weights(tmp_path: Path) -> None:
+    model = small_net()
+    torch.save(model, tmp_path / "model.pt")
+    with pytest.raises(ModelError, match=r"it holds collections|pickle of more than weights"):
+        read_weights(tmp_path / "model.pt")
+    assert same(read_weights(tmp_path / "model.pt", trust_pickle=True), model)
+
+
+def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.pt").write_text("these are no weights")
+    torch.save({"epoch": 3, "args": [1]}, tmp_path / "empty.pt")
+    torch.save(small_net().state_dict(), tmp_path / "whole.pt")
+    (tmp_path / "half.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:700])
+    save_file(small_net().state_dict(), tmp_path / "whole.safetensors")
+    (tmp_path / "half.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-20])
+    for name, says in {
+        "notes.pt": "neither safetensors nor",
+        "empty.pt": "holds no state dict .found: epoch, args",
+        "half.pt": "cannot be read as weights",
+        "half.safetensors": "damaged safetensors",
+        "missing.pt": "does not exist",
+        ".": "is no file",
+    }.items():
+        with pytest.raises(ModelError, match=says) as caught:
+            read_weights(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_torchscript_archive_is_recognised(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
+        archive.writestr("net/data.pkl", b"")
+        archive.writestr("net/constants.pkl", b"")
+    with pytest.raises(ModelError, match="TorchScript"):
+        read_weights(tmp_path / "net.pt")
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module._orig_mod.", "model.net."])
+def test_prefixes_of_wrappers_are_taken_off(prefix: str) -> None:
+    given, filled = small_net(), small_net()
+    load_weights(
+        filled, {prefix + name: value for name, value in given.state_dict().items()}, source="a file"
+    )
+    assert same(dict(filled.state_dict()), given)
+
+
+def test_a_name_that_is_the_models_own_is_no_prefix() -> None:
+    given, filled = nn.ModuleDict({"model": nn.Linear(2, 2)}), nn.ModuleDict({"model": nn.Linear(2, 2)})
+    load_weights(filled, given.state_dict(), source="a file")
+    assert same(dict(filled.state_dict()), given)
+
+
+def test_batch_counters_may_be_absent() -> None:
+    state = {name: value for name, value in small_net().state_dict().items() if "num_batches" not in name}
+    model = small_net()
+    load_weights(model, state, source="an old file")
+    assert torch.equal(model.norm.running_mean, state["norm.running_mean"])
+
+
+def test_another_number_of_classes_is_said_with_its_mend_and_changes_nothing() -> None:
+    model = small_net(3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        ModelError, match=r"old\.pt do not fit.*head\.weight \(7, 4\) instead of \(3, 4\).*num_classes=7"
+    ):
+        load_weights(model, small_net(7).state_dict(), source="old.pt")
+    assert same(before, model)
+
+
+def test_missing_and_unexpected_names_are_listed() -> None:
+    state = dict(small_net().state_dict())
+    state["top.weight"] = state.pop("head.weight")
+    with pytest.raises(
+        ModelError, match=r"missing: head\.weight; unexpected: top\.weight; .*another variant"
+    ):
+        load_weights(small_net(), state, source="a file")
+
+
+def test_wholly_other_names_are_called_another_architecture() -> None:
+    state = {f"block{index}.weight": torch.zeros(1) for index in range(9)}
+    with pytest.raises(
+        ModelError, match=r"unexpected: block0\.weight, .* and 6 more; .*another architecture"
+    ):
+        load_weights(small_net(), state, source="a file")
+
+
+def test_random_weights_depend_on_the_seed_alone_and_leave_the_random_state() -> None:
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    with seeded(1):
+        first = small_net()
+    torch.rand(3)
+    with seeded(1):
+        again = small_net()
+    with seeded(2):
+        other = small_net()
+    torch.random.set_rng_state(before)
+    assert same(dict(first.state_dict()), again)
+    assert not torch.equal(first.conv.weight, other.conv.weight)
+    with seeded(1):
+        small_net()
+    assert torch.equal(torch.random.get_rng_state(), before)
