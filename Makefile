@@ -1,0 +1,65 @@
+# camlens: everything a contributor needs, one word each. `make` lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ARGS ?=
+
+# Only the package index decides what is installed, whatever local wheels a machine offers.
+unexport PIP_FIND_LINKS
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format docs bench wheel pins clean
+
+help: ## list these words
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make the environment in .venv, with all extras
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("camlens needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": say make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "[1/3] environment in .venv ($$($(PYTHON) --version))"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "[2/3] installing camlens with all extras: some gigabytes, a few minutes the first time"
+	@env -u PIP_FIND_LINKS $(BIN)/python -m pip install --quiet --quiet --progress-bar off \
+		--constraint constraints.txt --editable '.[dev]'
+	@echo "[3/3] $$($(BIN)/python -c 'import camlens, torch; print("camlens", camlens.__version__, "with torch", torch.__version__)')"
+	@touch $(READY)
+
+demo: setup ## explain 20 photographs with the demo model, into camlens-demo/
+	@$(BIN)/camlens demo --output camlens-demo --force
+
+test: setup ## run every test; make test ARGS="-k gradcam" runs some
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## style, types, layers, and the documentation built strictly
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+format: setup ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## build the documentation into site/
+	@$(BIN)/mkdocs build --strict --quiet --site-dir site
+	@echo "site/index.html"
+
+bench: setup ## time and weigh camlens beside the plain forward pass and its peers
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+wheel: setup ## build the wheel and the sdist into dist/
+	@$(BIN)/python -m build --outdir dist . > dist.log 2>&1 || { cat dist.log; exit 1; }
+	@rm -f dist.log; ls -1 dist
+
+pins: ## write constraints.txt from what .venv holds; CUDA packages follow from torch
+	@$(BIN)/python -m pip list --format freeze --exclude-editable --exclude pip \
+		| grep -v -i -E '^(nvidia|cuda)-' | sed 's/+.*//' | LC_ALL=C sort -f > constraints.new
+	@mv constraints.new constraints.txt; wc -l constraints.txt
+
+clean: ## remove what the other words have built, except .venv
+	@rm -rf build dist site camlens-demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,224 @@
+"""The house rules, kept by tests: names, sizes, imports, exports, and documentation that is complete."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "camlens"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
+PURE = {"torch", "numpy", "jaxtyping"}
+
+# methods that are another one's formula with other weights, masks or targets
+REFERENCE_OF = {"finercam": "gradcam", "sscam": "scorecam", "iscam": "scorecam", "random": "combined"}
+
+
+def place(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def words(name: str) -> set[str]:
+    """The words of a snake_case or CamelCase name, in lower case."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+def project_files() -> list[Path]:
+    """What is tracked or would be: git's answer, or all files of an unpacked sdist."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if answer.returncode == 0 and answer.stdout:
+        paths = [ROOT / name for name in answer.stdout.split("\0") if name]
+    else:
+        paths = [path for path in ROOT.rglob("*") if not set(path.relative_to(ROOT).parts) & {".venv", ".git"}]
+    return sorted(path for path in paths if path.is_file())
+
+
+def modules_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())
+
+
+# Names
+
+
+def test_exports_are_sorted() -> None:
+    camlens = importlib.import_module("camlens")
+    assert list(camlens.__all__) == sorted(camlens.__all__)
+
+
+def test_exports_are_what_can_be_imported() -> None:
+    camlens = importlib.import_module("camlens")
+    missing = [name for name in camlens.__all__ if not hasattr(camlens, name)]
+    public = {
+        name for name, value in vars(camlens).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert missing == []
+    assert public - set(camlens.__all__) == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=place)
+def test_nothing_is_named_vaguely(path: Path) -> None:
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    defined = [node.name for node in ast.walk(tree(path)) if isinstance(node, definitions)]
+    names = [*path.relative_to(PACKAGE).with_suffix("").parts, *defined]
+    assert [name for name in names if words(name) & VAGUE] == []
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=place)
+def test_a_source_file_fits_in_the_head(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_a_folder_has_at_most_a_dozen_modules() -> None:
+    folders = {path.parent for path in SOURCES}
+    counts = {place(folder): len(list(folder.glob("[!_]*.py"))) for folder in folders}
+    assert {name: count for name, count in counts.items() if count > 12} == {}
+
+
+# Imports and manners
+
+
+def third_parties(path: Path) -> Iterator[str]:
+    """Top-level packages that a file imports anywhere, our own and the standard library left out."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            top = name.partition(".")[0]
+            if top != "camlens" and top not in sys.stdlib_module_names:
+                yield top
+
+
+@pytest.mark.parametrize("folder", ["core", "methods", "metrics"])
+def test_pure_folders_import_torch_numpy_and_jaxtyping_only(folder: str) -> None:
+    found = {place(path): set(third_parties(path)) - PURE for path in (PACKAGE / folder).rglob("*.py")}
+    assert {name: packages for name, packages in found.items() if packages} == {}
+
+
+def test_importing_camlens_loads_torch_numpy_jaxtyping_and_nothing_more() -> None:
+    base = modules_after("import torch, numpy, jaxtyping")
+    ours = modules_after("import camlens")
+    assert ours - base - {"camlens"} - sys.stdlib_module_names == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=place)
+def test_the_library_sets_no_global_seed_and_has_no_finaliser(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"\b(?:torch|cuda|random)\.(?:manual_seed|manual_seed_all|seed)\(", text) == []
+    assert "def __del__" not in text
+
+
+# Documentation and registries
+
+
+def documented_rows(page: str) -> list[tuple[str, str]]:
+    """Name and whole line of each row that starts with a name in code."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return [(match[1], match[0]) for match in re.finditer(r"^\| `([^`]+)` \|.*$", text, flags=re.MULTILINE)]
+
+
+def test_every_method_has_one_row_in_the_docs() -> None:
+    methods = importlib.import_module("camlens").METHODS
+    assert sorted(name for name, _ in documented_rows("methods.md")) == sorted(methods)
+
+
+def test_every_metric_has_one_row_in_the_docs() -> None:
+    metrics = importlib.import_module("camlens").METRICS
+    assert sorted(name for name, _ in documented_rows("metrics.md")) == sorted(metrics)
+
+
+def test_rows_of_the_docs_name_the_paper_the_cost_and_what_is_needed() -> None:
+    camlens = importlib.import_module("camlens")
+    entries, wrong = {**camlens.METHODS, **camlens.METRICS}, []
+    for name, row in documented_rows("methods.md") + documented_rows("metrics.md"):
+        entry = entries[name]
+        wanted = {entry.needs, *re.findall(r"\d{4}\.\d{5}", entry.paper)}
+        wanted |= {entry.cost} if name in camlens.METHODS else set()
+        wrong += [(name, fact) for fact in sorted(wanted) if fact not in row]
+    assert wrong == []
+
+
+def test_every_method_has_a_slow_reference() -> None:
+    methods = importlib.import_module("camlens").METHODS
+    written = tree(ROOT / "tests" / "methods" / "reference.py").body
+    references = {node.name for node in written if isinstance(node, ast.FunctionDef)}
+    wanted = {name: REFERENCE_OF.get(name, entry.function.__name__) for name, entry in methods.items()}
+    assert {name: reference for name, reference in wanted.items() if reference not in references} == {}
+
+
+def test_every_entry_says_where_it_comes_from_and_what_it_is_good_for() -> None:
+    camlens = importlib.import_module("camlens")
+    entries = [*camlens.METHODS.values(), *camlens.METRICS.values()]
+    assert len(entries) > len(camlens.METHODS) > 0
+    assert [entry.name for entry in entries if not (entry.paper and entry.good_for and entry.needs)] == []
+
+
+# Files of the project
+
+
+def test_no_file_names_a_registry_host_or_a_path_of_some_machine() -> None:
+    hosts = [
+        "py" + "pi.org",
+        "python" + "hosted.org",
+        "npm" + "js.org",
+        "download.py" + "torch.org",
+        "conda" + ".io",
+    ]
+    paths = "|".join(["work", "root", "home", "opt", "Users"])
+    forbidden = re.compile("|".join(map(re.escape, hosts)) + rf"|(?<![\w.~)}}\]<-])/(?:{paths})/\w")
+    found = []
+    for path in project_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{place(path)}: {match}" for match in forbidden.findall(text)]
+    assert found == []
+
+
+def test_constraints_are_exact_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line)] == []
+    assert len({line.partition("==")[0].lower() for line in lines}) == len(lines)
+
+
+def test_constraints_pin_every_package_that_the_project_names() -> None:
+    def canonical(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {canonical(line.partition("==")[0]) for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    names = {canonical(re.split(r"[^A-Za-z0-9._-]", line)[0]) for group in groups for line in group}
+    assert names - {"camlens"} - pinned == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = importlib.import_module("camlens").__version__
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in citation
+    assert re.findall(r"^## \[(\d[^\]]*)\]", changelog, flags=re.MULTILINE)[0] == version
