@@ -1,0 +1,1 @@
+"""From arrays to pictures: colour maps, overlays, figures. Knows no model."""

@@ -1,0 +1,249 @@
+"""Labelled figures of one image: a panel, its maps side by side, one class against another.
+
+Every function returns an RGB Pillow image: `.save(path)` writes it, `numpy.asarray` gives its pixels, and a
+notebook shows it. Nothing global is changed, so figures may be drawn in several threads at once.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from camlens.core.errors import InputError
+from camlens.render.canvas import Box, Canvas, Drawing
+from camlens.render.colorbar import HEIGHT as COLORBAR
+from camlens.render.colorbar import Marks, draw_colorbar
+from camlens.render.colormaps import DIVERGING
+from camlens.render.overlay import difference
+from camlens.render.pictures import Heat, Picture, as_heatmap, as_map, as_picture
+from camlens.render.predictions import Class, Prediction, draw_predictions, is_class
+from camlens.render.theme import Look
+from camlens.render.tiles import (
+    CAPTION,
+    GAP,
+    MARGIN,
+    Tile,
+    draw_header,
+    draw_notes,
+    draw_tile,
+    header_height,
+    note_lines,
+    notes_height,
+    tile_height,
+)
+
+PICTURE = 236.0
+"""How wide a picture of a panel is, in points."""
+
+_ROW_PICTURE = 190.0
+_ROW_LENGTH = 6
+_COLUMN = 256.0
+_ALIKE = 0.95
+_EVIDENCE = ("0", "evidence", "1")
+_SIGNED_EVIDENCE = ("-1, against", "0", "for, 1")
+
+
+def panel(
+    image: object,
+    heatmap: object,
+    *,
+    title: str = "",
+    subtitle: str = "",
+    predictions: Sequence[Prediction] = (),
+    true_class: Class | None = None,
+    target: Class | None = None,
+    notes: Sequence[str] = (),
+    look: Look | None = None,
+) -> Drawing:
+    """One image explained: the original, its heat map with a colour bar, the overlay, and the best classes.
+
+    Args:
+        image: what `as_picture` takes.
+        heatmap: (H, W) in [0, 1], of any size with the image's proportions.
+        title: for example the file's name.
+        subtitle: for example method and layer.
+        predictions: best first, as `get_top_predictions` gives them.
+        true_class: number or name of the class that is right, marked where it stands.
+        target: number or name of the class explained.
+        notes: warnings and remarks, drawn below.
+        look: colour map, opacity, theme, scale.
+    """
+    column_width = (GAP + _COLUMN) if predictions else 0.0
+    canvas = Canvas(2 * MARGIN + 3 * PICTURE + 2 * GAP + column_width, look or Look())
+    picture, heat = as_picture(image), as_heatmap(heatmap, signed=_is_signed(canvas.look))
+    draw_header(canvas, title, subtitle, badge=_verdict(canvas, predictions, true_class))
+    top = MARGIN + header_height(title, subtitle) + CAPTION
+    height = tile_height([picture], PICTURE)
+    boxes = [Box(MARGIN + number * (PICTURE + GAP), top, PICTURE, height) for number in range(3)]
+    draw_tile(canvas, Tile("Photograph", picture), boxes[0])
+    draw_tile(canvas, Tile("Heat map", picture, heat, blended=False), boxes[1])
+    draw_tile(canvas, Tile("Overlay", picture, heat), boxes[2])
+    bar = Box(boxes[1].left, boxes[1].bottom + 10, PICTURE, COLORBAR)
+    draw_colorbar(canvas, bar, canvas.look.colormap, _SIGNED_EVIDENCE if _is_signed(canvas.look) else _EVIDENCE)
+    if predictions:
+        column = Box(boxes[2].right + GAP + 8, top, _COLUMN - 8, height + COLORBAR)
+        canvas.write("Predictions", column.left, top - 9, width=column.width, bold=True)
+        draw_predictions(canvas, column, predictions, true_class=true_class, target=target)
+    lines = note_lines(canvas, notes)
+    bottom = bar.bottom + 4
+    draw_notes(canvas, lines, bottom + GAP)
+    return canvas.picture(bottom + notes_height(lines) + MARGIN - 8)
+
+
+def map_row(
+    image: object,
+    heatmaps: Mapping[str, object],
+    *,
+    details: Mapping[str, str] | None = None,
+    title: str = "",
+    subtitle: str = "",
+    shared_scale: bool = False,
+    look: Look | None = None,
+) -> Drawing:
+    """One image under several maps, each labelled with its key: layers, methods or classes side by side.
+
+    `heatmaps` are non-negative maps (H, W) of any magnitude. Each is divided by its own highest value,
+    or all by the highest of all where `shared_scale` is set. `details` are words beside the labels. More
+    than six pictures take several lines.
+    """
+    if not heatmaps:
+        raise InputError("there is no map to draw: give at least one by name")
+    picture = as_picture(image)
+    scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale)
+    tiles = [Tile("Photograph", picture)]
+    tiles += [Tile(name, picture, heat, (details or {}).get(name, "")) for name, heat in scaled.items()]
+    words = "one scale for all maps" if shared_scale else "each map on its own scale"
+    marks = ("0", words, f"{highest:.3g}" if shared_scale else "1")
+    return _rows(tiles, marks, title, subtitle, look or Look())
+
+
+def layer_row(
+    image: object,
+    heatmaps: Mapping[str, object],
+    *,
+    grids: Mapping[str, Sequence[int]] | None = None,
+    title: str = "One image through the layers",
+    subtitle: str = "",
+    shared_scale: bool = False,
+    look: Look | None = None,
+) -> Drawing:
+    """One image under the maps of several layers, labelled with name and grid; see `map_row`."""
+    details = {name: " × ".join(map(str, grid)) for name, grid in (grids or {}).items()}
+    return map_row(
+        image,
+        heatmaps,
+        details=details,
+        title=title,
+        subtitle=subtitle,
+        shared_scale=shared_scale,
+        look=look,
+    )
+
+
+def method_row(
+    image: object,
+    heatmaps: Mapping[str, object],
+    *,
+    details: Mapping[str, str] | None = None,
+    title: str = "One image, several methods",
+    subtitle: str = "",
+    look: Look | None = None,
+) -> Drawing:
+    """One image under the maps of several methods, each on its own scale; see `map_row`."""
+    return map_row(image, heatmaps, details=details, title=title, subtitle=subtitle, look=look)
+
+
+def class_difference(
+    image: object,
+    heatmap_a: object,
+    heatmap_b: object,
+    *,
+    names: tuple[str, str],
+    title: str = "",
+    subtitle: str = "",
+    look: Look | None = None,
+) -> Drawing:
+    """Where one class has evidence that another has not: both overlays and their signed difference.
+
+    The maps are (H, W) in [0, 1]. Their correlation is printed, and a plain sentence where they are
+    nearly alike.
+    """
+    picture, signed = as_picture(image), difference(heatmap_a, heatmap_b)
+    first, second = as_heatmap(heatmap_a), as_heatmap(heatmap_b)
+    alike = _correlation(first, second)
+    heading = title or f"{names[0]}, not {names[1]}"
+    said = f"correlation of the two maps: {alike:.2f}" if np.isfinite(alike) else "one of the maps is constant"
+    subtitle = f"{subtitle}  ·  {said}" if subtitle else said
+    canvas = Canvas(4 * PICTURE + 3 * GAP + 2 * MARGIN, look or Look())
+    draw_header(canvas, heading, subtitle)
+    top = MARGIN + header_height(heading, subtitle) + CAPTION
+    height = tile_height([picture], PICTURE)
+    boxes = [Box(MARGIN + number * (PICTURE + GAP), top, PICTURE, height) for number in range(4)]
+    draw_tile(canvas, Tile("Photograph", picture), boxes[0])
+    draw_tile(canvas, Tile(names[0], picture, first), boxes[1])
+    draw_tile(canvas, Tile(names[1], picture, second), boxes[2])
+    draw_tile(canvas, Tile("Difference", _grey(picture), signed, colormap=DIVERGING), boxes[3])
+    below = boxes[0].bottom + 10
+    both = Box(boxes[1].left, below, 2 * PICTURE + GAP, COLORBAR)
+    draw_colorbar(canvas, both, canvas.look.colormap, _EVIDENCE)
+    marks = (f"more {names[1]}", "same", f"more {names[0]}")
+    draw_colorbar(canvas, Box(boxes[3].left, below, PICTURE, COLORBAR), DIVERGING, marks)
+    alarm = f"The two maps are nearly the same: they hardly tell {names[0]} from {names[1]}."
+    lines = note_lines(canvas, [alarm] if alike > _ALIKE else [])
+    bottom = below + COLORBAR + 4
+    draw_notes(canvas, lines, bottom + GAP)
+    return canvas.picture(bottom + notes_height(lines) + MARGIN - 8)
+
+
+def _rows(tiles: Sequence[Tile], marks: Marks, title: str, subtitle: str, look: Look) -> Drawing:
+    """The tiles in as many lines as needed, the same number in each, above one colour bar."""
+    lines = -(-len(tiles) // _ROW_LENGTH)
+    columns = -(-len(tiles) // lines)
+    canvas = Canvas(2 * MARGIN + columns * _ROW_PICTURE + (columns - 1) * GAP, look)
+    draw_header(canvas, title, subtitle)
+    top = MARGIN + header_height(title, subtitle) + CAPTION
+    height = tile_height([tile.picture for tile in tiles], _ROW_PICTURE)
+    pitch = height + GAP + CAPTION
+    for number, tile in enumerate(tiles):
+        line, column = divmod(number, columns)
+        left = MARGIN + column * (_ROW_PICTURE + GAP)
+        draw_tile(canvas, tile, Box(left, top + line * pitch, _ROW_PICTURE, height))
+    below = top + lines * pitch - GAP - CAPTION + 12
+    first = MARGIN + _ROW_PICTURE + GAP if columns > 1 and lines == 1 else MARGIN
+    width = min(canvas.width - MARGIN - first, 2 * _ROW_PICTURE + GAP)
+    draw_colorbar(canvas, Box(first, below, width, COLORBAR), look.colormap, marks)
+    return canvas.picture(below + COLORBAR + MARGIN - 8)
+
+
+def _scaled(maps: Mapping[str, Heat], shared_scale: bool) -> tuple[dict[str, Heat], float]:
+    """The maps divided by their highest values, or by the highest of all; and that one."""
+    negative = [name for name, heat in maps.items() if heat.min() < 0]
+    if negative:
+        raise InputError(f"the map {negative[0]!r} has negative values: rectify it, as Explanation.heatmaps() does")
+    tops = {name: float(heat.max()) for name, heat in maps.items()}
+    highest = max(tops.values())
+    return {name: heat / ((highest if shared_scale else tops[name]) or 1.0) for name, heat in maps.items()}, highest
+
+
+def _correlation(first: Heat, second: Heat) -> float:
+    """Pearson correlation of two maps; NaN where one of them is constant."""
+    left, right = (heat.astype(np.float64) - heat.mean(dtype=np.float64) for heat in (first, second))
+    norm = float(np.sqrt((left**2).sum() * (right**2).sum()))
+    return float((left * right).sum()) / norm if norm > 0 else float("nan")
+
+
+def _grey(picture: Picture) -> Picture:
+    """The picture without its colours, so that none of them is taken for a map's."""
+    luminance = picture @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(np.floor(luminance + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _is_signed(look: Look) -> bool:
+    return look.colormap == DIVERGING
+
+
+def _verdict(canvas: Canvas, predictions: Sequence[Prediction], true_class: Class | None) -> tuple[str, str] | None:
+    """Words and colour of the badge that says whether the first prediction is right."""
+    if not predictions or true_class is None:
+        return None
+    right = is_class(predictions[0], true_class)
+    return ("correct", canvas.theme.good) if right else ("incorrect", canvas.theme.bad)

@@ -1,0 +1,109 @@
+"""What renderers take and give: pictures as uint8 RGB arrays, heat maps as floats, checked at the door."""
+
+import io
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from camlens.core.errors import InputError, MissingExtraError
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+Heat = Float[np.ndarray, "_ _"]
+Number = float | int
+
+_ROUNDING = 1e-4  # how far beyond its range a float may lie before it is taken for a mistake
+
+
+def as_picture(image: object) -> Picture:
+    """The picture as uint8 RGB (H, W, 3), in memory of its own.
+
+    `image` is an array, tensor or Pillow image, uint8 or floating in [0, 1], of shape (H, W, 3), (3, H, W),
+    or grey (H, W), (1, H, W), (H, W, 1). Where two of them are possible, the last axis is the colours.
+    Raises InputError for anything else.
+    """
+    pixels = _bytes_of(_colours_last(_array(image)))
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))).copy()
+
+
+def as_heatmap(heatmap: object, *, signed: bool = False) -> Heat:
+    """The heat map as floats (H, W) in [0, 1], or in [-1, 1] where it is signed.
+
+    `heatmap` is an array or tensor (H, W): floating, bool, or uint8, where 255 stands for 1.
+    Raises InputError for other shapes and types, for values outside the range, and for NaN.
+    """
+    values = as_map(heatmap)
+    low, high = float(values.min()), float(values.max())
+    lowest = -1 if signed else 0
+    if low < lowest - _ROUNDING or high > 1 + _ROUNDING:
+        raise InputError(
+            f"a heat map must lie in [{lowest}, 1], not in [{low:.4g}, {high:.4g}]: "
+            "Explanation.heatmaps() gives [0, 1], and the colour map 'diverging' takes [-1, 1]"
+        )
+    clipped: Heat = np.clip(values, lowest, 1)
+    return clipped
+
+
+def as_map(values: object) -> Heat:
+    """The finite map (H, W) of any magnitude, floating; raises InputError for anything else."""
+    array = _array(values)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(f"a heat map must have shape (H, W), not {array.shape}: give one map at a time")
+    if array.dtype == np.uint8:
+        array = array / np.float32(255)
+    elif array.dtype == np.bool_:
+        array = array.astype(np.float32)
+    elif array.dtype.kind != "f":
+        raise InputError(f"a heat map must be floating, bool or uint8, not {array.dtype}")
+    broken = int(np.count_nonzero(~np.isfinite(array)))
+    if broken:
+        raise InputError(f"a heat map must be finite; {broken} of {array.size} values are NaN or infinite")
+    return array
+
+
+def encode_png(picture: object) -> bytes:
+    """The picture as a PNG file: the same bytes for the same pixels."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError.of("pillow", "vision") from error
+    stream = io.BytesIO()
+    Image.fromarray(as_picture(picture)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _array(values: object) -> np.ndarray:
+    """A numpy view or copy of an array, a tensor of any device and precision, or a Pillow image."""
+    if hasattr(values, "detach"):
+        tensor = values.detach().cpu()
+        return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+    return np.asarray(values.convert("RGB") if hasattr(values, "convert") else values)
+
+
+def _colours_last(array: np.ndarray) -> np.ndarray:
+    """The array as (H, W, 3) or (H, W, 1)."""
+    if array.size:
+        if array.ndim == 2:
+            return array[:, :, None]
+        if array.ndim == 3 and array.shape[2] in (1, 3):
+            return array
+        if array.ndim == 3 and array.shape[0] in (1, 3):
+            return np.moveaxis(array, 0, 2)
+    raise InputError(
+        f"an image must have shape (H, W, 3), (3, H, W) or (H, W), not {array.shape}: "
+        "give one image at a time, without an alpha channel"
+    )
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The array as uint8; floats in [0, 1] are rounded half up."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind != "f":
+        raise InputError(f"an image must be uint8, or floating in [0, 1], not {array.dtype}")
+    low, high = float(array.min()), float(array.max())
+    if not (-_ROUNDING <= low <= high <= 1 + _ROUNDING):
+        raise InputError(
+            f"a floating image must lie in [0, 1], not in [{low:.4g}, {high:.4g}]: "
+            "give the photograph itself, not the normalised input of the model, and divide 0..255 by 255"
+        )
+    return np.floor(np.clip(array.astype(np.float64), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,117 @@
+import base64
+import json
+import subprocess
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from camlens.core.errors import InputError
+from camlens.render.colormaps import COLORMAPS, DIVERGING, colorize, colour_table, exported_tables
+
+ORIGINS = {
+    "turbo": "turbo",
+    "viridis": "viridis",
+    "inferno": "inferno",
+    "jet": "jet",
+    "grey": "gray",
+    DIVERGING: "RdBu_r",
+}
+
+
+def luminance(table: np.ndarray) -> np.ndarray:
+    """CIE lightness of sRGB colours."""
+    share = table / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    y = linear @ [0.2126, 0.7152, 0.0722]
+    return np.where(y > 216 / 24389, 116 * np.cbrt(y) - 16, y * 24389 / 27)
+
+
+@pytest.mark.parametrize(("name", "origin"), ORIGINS.items())
+def test_a_table_equals_its_origin_within_one_level(name: str, origin: str) -> None:
+    wanted = matplotlib.colormaps[origin](np.arange(256) / 255, bytes=True)[:, :3]
+    assert np.abs(colour_table(name).astype(int) - wanted).max() <= 1
+
+
+def test_every_table_has_an_origin_and_turbo_comes_first() -> None:
+    assert set(COLORMAPS) == set(ORIGINS)
+    assert next(iter(COLORMAPS)) == "turbo"
+
+
+@pytest.mark.parametrize("name", ["viridis", "inferno", "grey"])
+def test_sequential_maps_grow_lighter_from_row_to_row(name: str) -> None:
+    steps = np.diff(luminance(colour_table(name)))
+    assert steps.min() > -0.05  # 8-bit rounding
+    assert luminance(colour_table(name))[[0, 64, 128, 192, 255]].tolist() == sorted(
+        luminance(colour_table(name))[[0, 64, 128, 192, 255]].tolist()
+    )
+
+
+def test_the_diverging_map_is_neutral_at_zero_and_grows_darker_to_both_ends() -> None:
+    table = colour_table(DIVERGING)
+    assert table[128].tolist() == [247, 247, 247]
+    assert colorize(np.zeros((1, 1)), DIVERGING).tolist() == [[[247, 247, 247]]]
+    light = luminance(table)
+    assert np.diff(light[:129]).min() > -0.2
+    assert np.diff(light[128:]).max() < 0.2
+    assert abs(light[0] - light[255]) < 5
+
+
+def test_the_diverging_map_does_not_rest_on_red_against_green() -> None:
+    table = colour_table(DIVERGING).astype(int)
+    negative, positive = table[40], table[215]
+    assert negative[2] - negative[0] > 80, "blue"
+    assert positive[0] - positive[2] > 80, "red"
+
+
+def test_a_value_takes_the_row_of_its_rounded_share() -> None:
+    values = np.array([[0, 0.5 / 255 - 1e-9, 0.5 / 255 + 1e-9, 0.5, 1]])
+    assert colorize(values, "grey")[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_signed_values_spread_over_the_whole_table() -> None:
+    table = colour_table(DIVERGING)
+    wanted = table[[0, 64, 128, 191, 255]]
+    assert np.array_equal(colorize(np.array([[-1, -0.5, 0, 0.5, 1]]), DIVERGING)[0], wanted)
+
+
+def test_the_hottest_value_gets_the_warmest_colour_also_as_uint8() -> None:
+    warmest = colour_table("turbo")[255].tolist()
+    assert colorize(np.array([[255]], dtype=np.uint8)).tolist() == [[warmest]]
+    assert colorize(torch.ones(1, 1, dtype=torch.bfloat16)).tolist() == [[warmest]]
+
+
+def test_tables_cannot_be_written_on() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        colour_table("turbo")[0] = 0
+    with pytest.raises(TypeError):
+        COLORMAPS["turbo"] = colour_table("jet")  # type: ignore[index]
+
+
+def test_an_unknown_colour_map_is_named_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"'rainbow'.*turbo, viridis, inferno, jet, grey, diverging"):
+        colorize(np.zeros((2, 2)), "rainbow")
+
+
+def test_exported_tables_survive_json() -> None:
+    exported = json.loads(json.dumps(exported_tables()))
+    assert (exported["default"], exported["diverging"]) == ("turbo", DIVERGING)
+    for name, text in exported["tables"].items():
+        assert base64.b64decode(text) == colour_table(name).tobytes()
+
+
+def test_overlays_need_numpy_only_and_figures_without_matplotlib_name_the_extra() -> None:
+    code = (
+        "import sys; sys.modules['PIL'] = sys.modules['matplotlib'] = None\n"
+        "import numpy as np, camlens.render.overlay as o, camlens.render.colormaps as c\n"
+        "print(o.overlay(np.zeros((2, 2, 3), 'uint8'), np.ones((2, 2))).sum())\n"
+        "try: import camlens.render.figure\n"
+        "except ImportError as error: print(type(error).__name__, error)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    total, refusal = answer.stdout.splitlines()
+    assert int(total) == 4 * sum((int(level) + 1) // 2 for level in colour_table("turbo")[255])
+    assert refusal.startswith("MissingExtraError this needs matplotlib, which")
+    assert 'pip install "camlens[vision]"' in refusal

@@ -1,0 +1,47 @@
+from dataclasses import asdict
+
+import pytest
+from matplotlib.colors import to_rgb
+
+from camlens.core.errors import InputError
+from camlens.render.theme import THEMES, Look, Theme
+
+
+def luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_everything_written_can_be_read(theme: Theme) -> None:
+    colours = asdict(theme)
+    for name in ("text", "muted", "accent", "good", "bad"):
+        assert contrast(colours[name], theme.background) >= 4.5, name
+    assert contrast(theme.note_text, theme.note_surface) >= 4.5
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_bars_stand_out_from_their_tracks(theme: Theme) -> None:
+    assert contrast(theme.accent, theme.surface) >= 3
+    assert contrast(theme.quiet, theme.surface) >= 1.7
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"colormap": "hot"}, "'hot'"),
+        ({"theme": "sepia"}, "'sepia'; choose one of light, dark"),
+        ({"scale": 9.0}, "between 0.5 and 4"),
+    ],
+)
+def test_a_look_that_does_not_exist_is_refused_in_words(options: dict[str, object], words: str) -> None:
+    look = Look()
+    for name, value in options.items():
+        object.__setattr__(look, name, value)  # below the type checks of the test run
+    with pytest.raises(InputError, match=words):
+        look.__post_init__()
