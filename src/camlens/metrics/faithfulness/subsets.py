@@ -1,0 +1,242 @@
+"""Do the map's numbers add up? Sums of the map over random sets of places against what the score loses.
+
+`score(inputs (m, c, *spatial), row)` gives the score of image `row`'s class for m variants of that image;
+these papers use logits, probabilities saturate. Maps are (n, *size), signed or not, results (n,). A place is
+one cell of the map, all channels of it at once. Every image meets the same seeded sets.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from camlens.core.errors import InputError
+from camlens.core.registry import register_metric
+from camlens.core.types import Images
+from camlens.metrics.arguments import (
+    AT_ONCE,
+    UNDEFINED,
+    Baseline,
+    Maps,
+    PerImage,
+    Score,
+    baseline_of,
+    cells_of,
+    counted,
+    draws,
+    per_image,
+    same_size,
+    says_something,
+    score_of,
+    scores_of,
+    within,
+)
+from camlens.metrics.similarity import pearson, spearman
+
+Perturb = Callable[[Tensor, int, torch.Generator], Tensor]
+"""perturb(image (c, *spatial), samples, generator) -> I (samples, c, *spatial), taken from the image."""
+
+
+@register_metric(
+    "sensitivity_n",
+    paper="Ancona et al. 2018, Towards better understanding of gradient-based attribution, arXiv 1711.06104",
+    needs="score, inputs, maps",
+    good_for="whether the map's sums predict the fall of the score, for one size of set; higher is better",
+    cost="seconds",
+)
+def sensitivity_n(
+    score: Score,
+    inputs: Images,
+    maps: Maps,
+    *,
+    size: int | None = None,
+    samples: int = 100,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Correlation, over random sets of `size` places, of the map's sum and the score lost without them.
+
+    Lost is s(x) - s(x with the set at 0). Pearson, in [-1, 1]. The paper looks at many sizes, from one place
+    to nearly all; without one a tenth of the places is taken. NaN where the map is constant or no set changes
+    the score.
+    """
+    cells = maps[0].numel()
+    size = max(1, round(cells / 10)) if size is None else counted("size", size)
+    if size >= cells:
+        raise InputError(f"size is {size}, and a map has {cells} cells: choose a smaller size")
+    members = random_subsets(cells, size, samples, generator)
+    sums, losses = _sums_and_losses(score, inputs, maps, members, inputs.new_zeros(()).expand(inputs.shape))
+    return pearson(sums, losses)
+
+
+@register_metric(
+    "faithfulness_correlation",
+    paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
+    needs="score, inputs, maps",
+    good_for="whether the map's sums predict the fall of the score, against a baseline; higher is better",
+    cost="seconds",
+)
+def faithfulness_correlation(
+    score: Score,
+    inputs: Images,
+    maps: Maps,
+    *,
+    share: float = 0.2,
+    samples: int = 100,
+    baseline: Baseline = 0.0,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Correlation, over random sets of a `share` of the places, of the map's sum and the score lost.
+
+    Lost is s(x) - s(x with the set as in `baseline`). Pearson, in [-1, 1].
+    """
+    cells = maps[0].numel()
+    members = random_subsets(cells, _share_of(cells, share), samples, generator)
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    return pearson(sums, losses)
+
+
+@register_metric(
+    "mu_fidelity",
+    paper="Fel et al. 2021, Look at the Variance! (muFidelity), arXiv 2111.04138, after arXiv 2005.00631",
+    needs="score, inputs, maps",
+    good_for="the same over patches, so that one lost pixel need not matter; higher is better",
+    cost="seconds",
+)
+def mu_fidelity(
+    score: Score,
+    inputs: Images,
+    maps: Maps,
+    *,
+    grid: int = 9,
+    share: float = 0.2,
+    samples: int = 100,
+    baseline: Baseline = 0.0,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Rank correlation, over random sets of patches, of the map's sum and the score lost.
+
+    The picture is cut into `grid` patches along every axis (fewer where it has fewer cells). Spearman.
+    """
+    patches = patch_of_each_cell(maps.shape[1:], counted("grid", grid))
+    count = int(patches.max()) + 1
+    members = random_subsets(count, _share_of(count, share), samples, generator)[:, patches]
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    return spearman(sums, losses)
+
+
+@register_metric(
+    "infidelity",
+    paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
+    needs="score, inputs, maps",
+    good_for="how far the map's own prediction of score changes is off; lower is better",
+    cost="seconds",
+)
+def infidelity(
+    score: Score,
+    inputs: Images,
+    maps: Maps,
+    *,
+    perturb: Perturb | None = None,
+    samples: int = 100,
+    scaled: bool = True,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Mean of (scale * I . map - (s(x) - s(x - I)))^2 over random perturbations I.
+
+    I . map adds up all channels of I at a place. With `scaled` the scale is the best one for each map,
+    mean(ab) / mean(a^2); without, it is 1, which only makes sense for signed attributions in units of the
+    score, never for heat maps in [0, 1]. The default perturbation is `removed_squares()`.
+    """
+    same_size(inputs, maps)
+    counted("samples", samples)
+    cells, values = cells_of(maps), []
+    for row, known in enumerate(says_something(cells).tolist()):
+        if not known:
+            values.append(UNDEFINED)
+            continue
+        taken = (perturb or removed_squares())(inputs[row], samples, draws(generator))
+        if taken.shape != (samples, *inputs.shape[1:]):
+            raise InputError(f"perturb gave {tuple(taken.shape)}, not {(samples, *inputs.shape[1:])}")
+        foreseen = cells_of(taken.sum(dim=1)) @ cells[row]
+        parts = ((inputs[row] - part) for part in taken.split(AT_ONCE))
+        losses = score_of(score, inputs[row], row) - scores_of(score, parts, row)
+        values.append(_mean_square_gap(foreseen, losses, scaled=scaled))
+    return per_image(values)
+
+
+def removed_squares(share: float = 0.25) -> Perturb:
+    """Perturbations that set one random square to zero, `share` of the picture long along every axis."""
+    within("share", share, 0, 1)
+
+    def perturb(image: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        inside = torch.ones(samples, 1, *[1] * (image.ndim - 1), dtype=torch.bool)
+        for axis, length in enumerate(image.shape[1:]):
+            side = max(1, round(share * length))
+            starts = torch.randint(length - side + 1, (samples, 1), generator=generator)
+            places = torch.arange(length)
+            hit = (places >= starts) & (places < starts + side)
+            shape = [samples, 1, *[length if one == axis else 1 for one in range(image.ndim - 1)]]
+            inside = inside & hit.view(shape)
+        return image * inside.to(image.device)
+
+    return perturb
+
+
+def gaussian_noise(deviation: float = 0.1) -> Perturb:
+    """Perturbations by independent Gaussian noise, in the images' units."""
+    within("deviation", deviation, 0, float("inf"))
+
+    def perturb(image: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(samples, *image.shape, generator=generator).to(image) * deviation
+
+    return perturb
+
+
+def random_subsets(
+    total: int, size: int, samples: int, generator: torch.Generator | None
+) -> Bool[Tensor, "samples total"]:
+    """Random sets of exactly `size` of `total` members, each set equally likely."""
+    counted("samples", samples, least=2)
+    order = torch.rand(samples, total, generator=draws(generator), dtype=torch.float64).argsort(dim=1)
+    return torch.zeros(samples, total, dtype=torch.bool).scatter(1, order[:, :size], True)
+
+
+def patch_of_each_cell(size: Sequence[int], grid: int) -> Tensor:
+    """Number of the patch that each cell belongs to, flat, for a grid of about equal patches."""
+    patches = torch.zeros((), dtype=torch.long)
+    for length in size:
+        along = min(grid, length)
+        patches = patches[..., None] * along + torch.arange(length) * along // length
+    return patches.flatten()
+
+
+def _share_of(total: int, share: float) -> int:
+    return min(max(1, round(within("share", share, 0, 1) * total)), total - 1)
+
+
+def _sums_and_losses(
+    score: Score, inputs: Tensor, maps: Tensor, members: Bool[Tensor, "m cells"], shown: Tensor
+) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
+    """For every image and set: the map's sum over it, and the score lost without it, NaN if undefined."""
+    same_size(inputs, maps)
+    cells = cells_of(maps)
+    sums, losses = cells @ members.to(cells).T, []
+    for row, known in enumerate(says_something(cells).tolist()):
+        if not known:
+            losses.append(torch.full((len(members),), UNDEFINED, dtype=torch.float64))
+            continue
+        parts = members.view(-1, 1, *inputs.shape[2:]).to(inputs.device).split(AT_ONCE)
+        variants = (torch.where(part, shown[row], inputs[row]) for part in parts)
+        losses.append(score_of(score, inputs[row], row) - scores_of(score, variants, row))
+    return sums, torch.stack(losses)
+
+
+def _mean_square_gap(foreseen: Tensor, losses: Tensor, *, scaled: bool) -> float:
+    if not scaled:
+        return float((foreseen - losses).square().mean())
+    power = float(foreseen.square().mean())
+    if power == 0:
+        return UNDEFINED
+    scale = (foreseen * losses).mean() / power
+    return float((scale * foreseen - losses).square().mean())

@@ -1,0 +1,188 @@
+"""Does the heat lie where the object is? Maps against masks of what they should point at.
+
+Maps and masks are (n, *size); results (n,). Masks that mark nothing, and maps that are constant or not
+finite, give NaN: neither a hit nor a miss. Cells of equal heat are never ordered by chance: what depends on
+their order is the mean over all orders.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import max_pool1d, pad
+
+from camlens.core.errors import InputError
+from camlens.core.registry import register_metric
+from camlens.metrics.arguments import (
+    UNDEFINED,
+    Maps,
+    Masks,
+    PerImage,
+    cells_of,
+    counted,
+    masks_of,
+    per_image,
+    says_something,
+    within,
+)
+
+
+@register_metric(
+    "pointing_game",
+    paper="Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507",
+    needs="heatmaps, masks",
+    good_for="whether the hottest place lies on the object; higher is better",
+)
+def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerImage:
+    """1 where the hottest cell lies on the object or within `tolerance` cells of it, else 0.
+
+    Several hottest cells count by the share of them that hit. Distances are Euclidean; the paper allows 15
+    pixels and averages per class before it averages over classes.
+    """
+    targets = masks_of(heatmaps, grown(masks, counted("tolerance", tolerance, least=0)))
+    cells = cells_of(heatmaps)
+    hottest = cells == cells.amax(dim=1, keepdim=True)
+    shares = (hottest & targets).sum(dim=1) / hottest.sum(dim=1)
+    return _where_defined(shares, cells, targets)
+
+
+@register_metric(
+    "energy_inside",
+    paper="Wang et al. 2020, Score-CAM (energy-based pointing game), arXiv 1910.01279",
+    needs="maps, masks",
+    good_for="how much of the heat lies on the object; higher is better",
+)
+def energy_inside(maps: Maps, masks: Masks) -> PerImage:
+    """Share of the positive evidence that lies inside the mask.
+
+    sum of relu(map) inside / sum of relu(map). Give signed maps or ones that start at zero: subtracting the
+    minimum first, as min-max normalisation does, gives every cell heat and changes the figure. Maps without
+    positive evidence give NaN.
+    """
+    cells, targets = cells_of(maps), masks_of(maps, masks)
+    energy = cells.clamp_min(0)
+    return _where_defined((energy * targets).sum(dim=1) / energy.sum(dim=1), cells, targets)
+
+
+@register_metric(
+    "relevance_rank_accuracy",
+    paper="Arras et al. 2022, CLEVR-XAI, arXiv 2003.07258",
+    needs="maps, masks",
+    good_for="agreement with the mask without choosing a threshold; higher is better",
+)
+def relevance_rank_accuracy(maps: Maps, masks: Masks) -> PerImage:
+    """Share of the k hottest cells that lie inside the mask, k being the size of the mask."""
+    cells, targets = cells_of(maps), masks_of(maps, masks)
+    values = [_hottest_inside(row, target, int(target.sum())) for row, target in zip(cells, targets, strict=True)]
+    return _where_defined(torch.tensor(values), cells, targets)
+
+
+@register_metric(
+    "top_k_intersection",
+    paper="Theiner et al. 2022, Interpretable Semantic Photo Geolocation, arXiv 2104.14995",
+    needs="maps, masks",
+    good_for="whether the very hottest cells lie on the object, however large it is; higher is better",
+)
+def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
+    """Share of the k hottest cells that lie inside the mask, for the same k on every image.
+
+    A mask of fewer than k cells cannot reach 1.
+    """
+    cells, targets = cells_of(maps), masks_of(maps, masks)
+    if counted("k", k) > cells.shape[1]:
+        raise InputError(f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k")
+    values = [_hottest_inside(row, target, k) for row, target in zip(cells, targets, strict=True)]
+    return _where_defined(torch.tensor(values), cells, targets)
+
+
+@register_metric(
+    "intersection_over_union",
+    paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150",
+    needs="heatmaps, masks",
+    good_for="agreement of the hot region's outline with the object's; higher is better",
+)
+def intersection_over_union(heatmaps: Maps, masks: Masks, *, threshold: float = 0.5) -> PerImage:
+    """Overlap of the mask with the cells that have at least `threshold` times the highest heat.
+
+    Choose the threshold on images that are not the ones judged. Maps without positive heat give NaN.
+    """
+    cells, targets = cells_of(heatmaps), masks_of(heatmaps, masks)
+    hot = hot_cells(cells, threshold)
+    overlaps = (hot & targets).sum(dim=1) / (hot | targets).sum(dim=1)
+    return _where_defined(overlaps.where(cells.amax(dim=1) > 0, UNDEFINED), cells, targets)
+
+
+@register_metric(
+    "pixel_average_precision",
+    paper="Choe et al. 2020, Evaluating WSOL Methods Right, arXiv 2001.07437",
+    needs="maps, masks",
+    good_for="agreement with the mask over all thresholds at once; higher is better",
+)
+def pixel_average_precision(maps: Maps, masks: Masks) -> PerImage:
+    """Area under precision over recall when cells are taken for object from the hottest downwards.
+
+    sum over distinct heats of (recall - recall before) * precision; cells of equal heat enter together. The
+    paper's PxAP pools the cells of all images, this is the same area image by image.
+    """
+    cells, targets = cells_of(maps), masks_of(maps, masks)
+    values = [_average_precision(row, target) for row, target in zip(cells, targets, strict=True)]
+    return _where_defined(torch.tensor(values), cells, targets)
+
+
+def hot_cells(cells: Float[Tensor, "n cells"], threshold: float) -> Bool[Tensor, "n cells"]:
+    """Cells with at least `threshold` times the highest value of their map."""
+    within("threshold", threshold, 0, 1)
+    return cells >= threshold * cells.amax(dim=1, keepdim=True)
+
+
+def grown(masks: Masks, radius: int) -> Masks:
+    """Masks (n, *size) with every cell that lies within `radius` cells of them, Euclidean."""
+    if radius == 0:
+        return masks
+    leading = masks.ndim - 2
+    wide = pad(masks.float(), [0, 0, *[radius, radius] * leading])
+    result = torch.zeros_like(masks)
+    for offsets in itertools.product(range(-radius, radius + 1), repeat=leading):
+        left = radius**2 - sum(offset**2 for offset in offsets)
+        if left < 0:
+            continue
+        shifted = wide[_window(offsets, radius, masks.shape[1:-1])]
+        reach = int(left**0.5 + 1e-9)
+        lines = max_pool1d(shifted.reshape(1, -1, shifted.shape[-1]), 2 * reach + 1, stride=1, padding=reach)
+        result = result | (lines.reshape(masks.shape) > 0)
+    return result
+
+
+def _window(offsets: Sequence[int], radius: int, size: Sequence[int]) -> tuple[slice, ...]:
+    """Where a padded tensor shows its middle shifted by `offsets` along its leading axes."""
+    starts = [radius + offset for offset in offsets]
+    return (slice(None), *[slice(start, start + length) for start, length in zip(starts, size, strict=True)])
+
+
+def _hottest_inside(cells: Tensor, target: Tensor, count: int) -> float:
+    """Expected share of the `count` hottest cells inside the target when ties are broken at random."""
+    if count == 0 or not bool(cells.isfinite().all()):
+        return UNDEFINED
+    edge = cells.topk(count).values[-1]
+    above, tied = cells > edge, cells == edge
+    places = count - int(above.sum())
+    inside = float((above & target).sum()) + places * float((tied & target).sum()) / float(tied.sum())
+    return inside / count
+
+
+def _average_precision(cells: Tensor, target: Tensor) -> float:
+    if not bool(target.any()):
+        return UNDEFINED
+    order = cells.argsort(descending=True)
+    last_of_its_heat = torch.cat([cells[order].diff() != 0, torch.ones(1, dtype=torch.bool)])
+    found = target[order].double().cumsum(dim=0)[last_of_its_heat]
+    taken = (last_of_its_heat.nonzero().squeeze(1) + 1).double()
+    recall = found / found[-1]
+    return float((recall.diff(prepend=recall.new_zeros(1)) * found / taken).sum())
+
+
+def _where_defined(values: Tensor, cells: Tensor, targets: Tensor) -> PerImage:
+    defined = says_something(cells) & targets.any(dim=1)
+    return per_image(values.where(defined, UNDEFINED).tolist())

@@ -1,0 +1,134 @@
+"""Does the map stay when little changes? Maps of nearly the same image, and of the image under its map.
+
+`explain(inputs (m, c, *spatial), row)` gives the maps (m, *size) of image `row`'s class for m variants of
+that image. The class must stay the same when the variant would be classified otherwise, else two different
+questions are compared.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.core.errors import InputError
+from camlens.core.registry import register_metric
+from camlens.core.types import Images
+from camlens.metrics.arguments import (
+    AT_ONCE,
+    UNDEFINED,
+    Explain,
+    Maps,
+    PerImage,
+    cells_of,
+    counted,
+    draws,
+    per_image,
+    same_size,
+    says_something,
+    unit_range,
+    within,
+)
+from camlens.metrics.similarity import pearson
+
+
+@register_metric(
+    "max_sensitivity",
+    paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
+    needs="explain, inputs",
+    good_for="how much the map can change when the image hardly does; lower is better",
+    cost="minutes",
+)
+def max_sensitivity(
+    explain: Explain,
+    inputs: Images,
+    *,
+    radius: float = 0.02,
+    samples: int = 10,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Largest relative change of the map, |map(x + d) - map(x)| / |map(x)|, over random small d.
+
+    d is uniform in [-radius, radius] in every value of the input, in the input's units; the norm is
+    Euclidean. NaN where the map of x is zero everywhere.
+    """
+    return _changes(explain, inputs, radius, samples, generator).amax(dim=1)
+
+
+@register_metric(
+    "average_sensitivity",
+    paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
+    needs="explain, inputs",
+    good_for="how much the map changes on average when the image hardly does; lower is better",
+    cost="minutes",
+)
+def average_sensitivity(
+    explain: Explain,
+    inputs: Images,
+    *,
+    radius: float = 0.02,
+    samples: int = 10,
+    generator: torch.Generator | None = None,
+) -> PerImage:
+    """Mean relative change of the map, |map(x + d) - map(x)| / |map(x)|, over random small d."""
+    return _changes(explain, inputs, radius, samples, generator).mean(dim=1)
+
+
+@register_metric(
+    "coherency",
+    paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
+    needs="explain, inputs, heatmaps",
+    good_for="whether the image seen through its map has the same map again; higher is better",
+    cost="seconds",
+)
+def coherency(explain: Explain, inputs: Images, heatmaps: Maps) -> PerImage:
+    """Correlation of the map of the image with the map of the image under it: (Pearson + 1) / 2.
+
+    In [0, 1]. `heatmaps` are those of `inputs`, in [0, 1] and of the images' size; `explain` must give the
+    same kind. NaN where either map is constant.
+    """
+    same_size(inputs, heatmaps)
+    unit_range(heatmaps)
+    values = []
+    for row, known in enumerate(says_something(cells_of(heatmaps)).tolist()):
+        if not known:
+            values.append(UNDEFINED)
+            continue
+        seen = inputs[row] * heatmaps[row].to(inputs)
+        again = _maps_of(explain, seen[None], row)
+        values.append((float(pearson(heatmaps[row : row + 1], again)[0]) + 1) / 2)
+    return per_image(values)
+
+
+def _changes(
+    explain: Explain, inputs: Tensor, radius: float, samples: int, generator: torch.Generator | None
+) -> Float[Tensor, "n samples"]:
+    """Relative change of every image's map for every draw; the draws are the same for all images."""
+    within("radius", radius, 0, float("inf"))
+    counted("samples", samples)
+    rows = []
+    for row, image in enumerate(inputs):
+        still = cells_of(_maps_of(explain, image[None], row))
+        size = float(still.norm())
+        if size == 0:
+            rows.append(torch.full((samples,), UNDEFINED))
+            continue
+        parts = _nearby(image, radius, samples, draws(generator))
+        moved = torch.cat([cells_of(_maps_of(explain, part, row)) for part in parts])
+        rows.append(((moved - still).norm(dim=1) / size).float())
+    return torch.stack(rows)
+
+
+def _nearby(image: Tensor, radius: float, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Copies of the image with uniform noise, some at a time."""
+    for start in range(0, samples, AT_ONCE):
+        count = min(AT_ONCE, samples - start)
+        noise = 2 * torch.rand(count, *image.shape, generator=generator) - 1
+        yield image + radius * noise.to(image)
+
+
+def _maps_of(explain: Explain, images: Tensor, row: int) -> Tensor:
+    maps = explain(images, row)
+    if maps.ndim < 2 or len(maps) != len(images):
+        raise InputError(f"explain gave {tuple(maps.shape)} for {len(images)} images: it must give one map each")
+    return maps.detach()

@@ -1,0 +1,38 @@
+"""Gaussian windows over any number of axes, one axis after the other."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import conv1d, pad
+
+from camlens.core.types import Images
+
+
+def gaussian_window(length: int, deviation: float) -> Float[Tensor, " length"]:
+    """Weights of a Gaussian of the given standard deviation at `length` cells, which sum to one."""
+    offsets = torch.arange(length, dtype=torch.float64) - (length - 1) / 2
+    weights = torch.exp(-offsets.square() / (2 * deviation**2))
+    return weights / weights.sum()
+
+
+def filtered(values: Float[Tensor, "n *size"], window: Tensor) -> Float[Tensor, "n *smaller"]:
+    """Weighted means under the window along every axis but the first, where the window fits inside."""
+    for axis in range(1, values.ndim):
+        lines = values.movedim(axis, -1)
+        smooth = conv1d(lines.reshape(-1, 1, lines.shape[-1]), window.to(values)[None, None])
+        values = smooth.reshape(*lines.shape[:-1], -1).movedim(-1, axis)
+    return values
+
+
+def blurred(inputs: Images, *, deviation: float = 5.0, length: int = 11) -> Images:
+    """Images (n, c, *size) blurred with a Gaussian window; the border repeats its last cell.
+
+    The defaults are those of RISE's insertion (Petsiuk et al. 2018, arXiv 1806.07421).
+    """
+    planes = inputs.flatten(0, 1)
+    for axis in range(1, planes.ndim):
+        lines = planes.movedim(axis, -1)
+        wide = pad(lines.reshape(-1, 1, lines.shape[-1]), (length // 2, (length - 1) // 2), mode="replicate")
+        smooth = conv1d(wide, gaussian_window(length, deviation).to(inputs)[None, None])
+        planes = smooth.reshape(lines.shape).movedim(-1, axis)
+    return planes.reshape(inputs.shape)
