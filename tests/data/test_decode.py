@@ -39,9 +39,7 @@ def png_of_zeros(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
-)
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
 def test_lossless_formats_return_the_very_pixels(kind: str, options: dict[str, object]) -> None:
     decoded = decode_image(encoded(Image.fromarray(COLOUR), kind, **options))
     assert decoded.dtype == np.uint8
@@ -97,9 +95,7 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_leaves_the_picture_readable() -> None:
-    jpeg = encoded(
-        Image.fromarray(COLOUR), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f" + b"\xff" * 40
-    )
+    jpeg = encoded(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f" + b"\xff" * 40)
     assert decode_image(jpeg).shape == COLOUR.shape
 
 
@@ -143,9 +139,7 @@ def test_32_bit_integer_tiff_is_stretched_between_its_minimum_and_maximum() -> N
 def test_grey_and_one_bit_become_equal_channels() -> None:
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(GREY), "PNG"))[:, :, 2], GREY)
     one_bit = Image.fromarray(GREY > 100)
-    np.testing.assert_array_equal(
-        decode_image(encoded(one_bit, "PNG"))[:, :, 0], np.where(GREY > 100, 255, 0)
-    )
+    np.testing.assert_array_equal(decode_image(encoded(one_bit, "PNG"))[:, :, 0], np.where(GREY > 100, 255, 0))
 
 
 def test_palette_colours_are_looked_up() -> None:
@@ -203,9 +197,7 @@ SVG = b'<svg xmlns="x"><script>alert(1)</script></svg>'
         (b"\xff\xd8\xff\xe0", "cannot be decoded"),
     ],
 )
-def test_what_is_no_image_gives_one_line_that_names_the_file(
-    tmp_path: Path, content: bytes, says: str
-) -> None:
+def test_what_is_no_image_gives_one_line_that_names_the_file(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     with pytest.raises(DataError, match=says) as caught:
@@ -250,16 +242,12 @@ def test_byte_cap_is_checked_before_parsing(tmp_path: Path) -> None:
 def test_pixel_cap_is_read_from_the_header(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(Image.fromarray(COLOUR), kind)
     assert decode_image(content, max_pixels=32 * 24).shape == (24, 32, 3)
-    monkeypatch.setattr(
-        ImageFile.ImageFile, "load", lambda _image: pytest.fail("decoded before judging the size")
-    )
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _image: pytest.fail("decoded before judging the size"))
     with pytest.raises(DataError, match=r"32 x 24 pixels, more than the 767 allowed"):
         decode_image(content, max_pixels=32 * 24 - 1)
 
 
-@pytest.mark.parametrize(
-    "options", [{"lossless": True}, {"quality": 50}, {"quality": 50, "exif": Image.Exif()}]
-)
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"quality": 50, "exif": Image.Exif()}])
 def test_webp_size_is_known_before_the_canvas_is_reserved(options: dict[str, object]) -> None:
     if "exif" in options:
         options["exif"][0x0112] = 1  # type: ignore[index]

@@ -254,9 +254,7 @@ def test_an_unknown_demo_lists_the_known() -> None:
 def test_a_saved_data_set_is_read_through_the_safe_decoder(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     images = [Image.new("RGB", (5, 3), (value, 0, 0)) for value in (10, 20, 30)]
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
-    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     train = datasets.Dataset.from_dict({"image": images, "label": [1, 0, -1]}, features=features)
     train.save_to_disk(tmp_path / "one")
     source = open_source(tmp_path / "one")
@@ -276,9 +274,7 @@ def test_a_saved_data_set_is_read_through_the_safe_decoder(tmp_path: Path) -> No
         open_source(tmp_path / "text")
 
 
-def test_a_saved_data_set_without_the_library_names_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saved_data_set_without_the_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "state.json").touch()
     with pytest.raises(MissingExtraError, match=r'datasets.*pip install "camlens\[hf\]"'):

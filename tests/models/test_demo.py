@@ -45,9 +45,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
 
 def _inputs(samples: Sequence[DemoSample]) -> Tensor:
-    return preprocess_demo(
-        torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2)
-    )
+    return preprocess_demo(torch.from_numpy(np.stack([sample.image for sample in samples])).permute(0, 3, 1, 2))
 
 
 def _labels(samples: Sequence[DemoSample]) -> Tensor:
@@ -62,9 +60,7 @@ def _gradcam(net: DemoNet, inputs: Tensor) -> tuple[Tensor, Tensor]:
     scores, classes = logits.max(1)
     (gradients,) = torch.autograd.grad(scores.sum(), kept[0])
     maps = (gradients.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True).relu().detach()
-    return functional.interpolate(maps, size=(SIZE, SIZE), mode="bilinear", align_corners=False)[
-        :, 0
-    ], classes
+    return functional.interpolate(maps, size=(SIZE, SIZE), mode="bilinear", align_corners=False)[:, 0], classes
 
 
 def _energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
@@ -175,9 +171,7 @@ def test_the_cheating_network_looks_at_the_watermark(show):
     assert pointing > 0.9
 
 
-def test_the_cheating_network_follows_the_watermark_to_other_classes_and_misses_pagodas_without_it(
-    samples, show
-):
+def test_the_cheating_network_follows_the_watermark_to_other_classes_and_misses_pagodas_without_it(samples, show):
     net = load_demo_net("watermark")
     moved = list(DemoPhotos(watermark="moved", length=100))
     labels = _labels(moved)

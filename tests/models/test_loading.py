@@ -40,9 +40,7 @@ def test_preprocessed_image_goes_through_the_model(spec: str, count: int | None)
 
 def test_random_weights_follow_the_seed_and_leave_the_global_random_state() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (
-        load_model("squeezenet1_1", weights="random", seed=seed).model for seed in (3, 3, 4)
-    )
+    first, again, other = (load_model("squeezenet1_1", weights="random", seed=seed).model for seed in (3, 3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
     key = "features.0.weight"
     assert torch.equal(first.state_dict()[key], again.state_dict()[key])
@@ -50,9 +48,7 @@ def test_random_weights_follow_the_seed_and_leave_the_global_random_state() -> N
 
 
 def test_a_name_is_corrected() -> None:
-    with pytest.raises(
-        ModelError, match=r"unknown model 'resnet51', did you mean resnet50 or .*\"hf:DIR_OR_REPO\""
-    ):
+    with pytest.raises(ModelError, match=r"unknown model 'resnet51', did you mean resnet50 or .*\"hf:DIR_OR_REPO\""):
         load_model("resnet51")
     with pytest.raises(ModelError, match=r"unknown model 'timm:resnet10x', did you mean resnet10t"):
         load_model("timm:resnet10x", weights="random")

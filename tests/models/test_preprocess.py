@@ -20,9 +20,7 @@ def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth colours with some noise: what resizing has something to do with."""
     random = np.random.default_rng(seed)
     rough = Image.fromarray(random.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize((width, height), 3)
-    return np.clip(
-        np.asarray(rough).astype(int) + random.integers(-9, 10, (height, width, 3)), 0, 255
-    ).astype(np.uint8)
+    return np.clip(np.asarray(rough).astype(int) + random.integers(-9, 10, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

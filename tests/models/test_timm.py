@@ -67,9 +67,7 @@ def test_a_poisoned_cache_is_refused(cache: Path) -> None:
 
 def test_a_file_of_the_users_own_classes_is_loaded(tmp_path: Path) -> None:
     state = timm.create_model("resnet10t", pretrained=False, num_classes=4).state_dict()
-    torch.save(
-        {"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "mine.pth.tar"
-    )
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "mine.pth.tar")
     loaded = load_model("timm:resnet10t", weights=tmp_path / "mine.pth.tar", num_classes=4)
     assert torch.equal(loaded.model.state_dict()["fc.weight"], state["fc.weight"])
     assert loaded.class_names == ["class 0", "class 1", "class 2", "class 3"]

@@ -82,9 +82,7 @@ def test_densenet_files_with_the_old_names_are_understood(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_inceptions_drop_their_training_heads_and_take_the_usual_normalisation(
-    tmp_path: Path, name: str
-) -> None:
+def test_inceptions_drop_their_training_heads_and_take_the_usual_normalisation(tmp_path: Path, name: str) -> None:
     torch.save(random_state(name, aux_logits=True, init_weights=False), tmp_path / "net.pth")
     loaded = load_model(name, weights=tmp_path / "net.pth")
     assert loaded.model.transform_input

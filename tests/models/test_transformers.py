@@ -30,9 +30,7 @@ LABELS = {0: "cat", 1: "dog", 2: "newt"}
 
 
 def vit_config() -> ViTConfig:
-    return ViTConfig(
-        **TINY, image_size=32, patch_size=8, id2label=LABELS, label2id={v: k for k, v in LABELS.items()}
-    )
+    return ViTConfig(**TINY, image_size=32, patch_size=8, id2label=LABELS, label2id={v: k for k, v in LABELS.items()})
 
 
 def saved(directory: Path, config: object, processor: object | None) -> torch.nn.Module:
@@ -98,9 +96,7 @@ def test_other_architectures_and_processors_work_and_show_what_they_feed(
     assert loaded.preprocess.display_mask(np.ones((50, 70), np.bool_)).shape == shown.shape[:2]
 
 
-@pytest.mark.parametrize(
-    "processor", [MobileViTImageProcessor(), EfficientNetImageProcessor(rescale_offset=True)]
-)
+@pytest.mark.parametrize("processor", [MobileViTImageProcessor(), EfficientNetImageProcessor(rescale_offset=True)])
 def test_processors_with_colour_habits_of_their_own_are_shown_in_true_colours(processor: object) -> None:
     red = Image.new("RGB", (300, 300), (200, 10, 30))
     assert np.abs(_picture(processor, red)[100, 100].astype(int) - (200, 10, 30)).max() <= 1
@@ -159,9 +155,7 @@ def test_a_backbone_without_a_classifier_is_refused(tmp_path: Path) -> None:
 
 def test_absent_parts_are_named(vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        ModelError, match=r"'someone/something' is neither a directory.*hf download someone/something"
-    ):
+    with pytest.raises(ModelError, match=r"'someone/something' is neither a directory.*hf download someone/something"):
         load_model("hf:someone/something")
     (vit / "preprocessor_config.json").unlink()
     with pytest.raises(ModelError, match=r"no usable preprocessor_config\.json"):

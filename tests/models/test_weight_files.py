@@ -16,9 +16,7 @@ from camlens.models.weight_files import load_weights, read_weights, seeded
 
 
 def small_net(classes: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), head=nn.Linear(4, classes))
-    )
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), head=nn.Linear(4, classes)))
 
 
 class Malicious:
@@ -33,9 +31,7 @@ class Malicious:
 
 def same(read: dict[str, torch.Tensor], model: nn.Module) -> bool:
     expected = model.state_dict()
-    return read.keys() == expected.keys() and all(
-        torch.equal(read[name], expected[name]) for name in expected
-    )
+    return read.keys() == expected.keys() and all(torch.equal(read[name], expected[name]) for name in expected)
 
 
 def test_safetensors_are_read_back_whatever_the_file_is_called(tmp_path: Path) -> None:
@@ -48,9 +44,7 @@ def test_safetensors_are_read_back_whatever_the_file_is_called(tmp_path: Path) -
 @pytest.mark.parametrize("wrapping", [None, "state_dict", "model", "model_state_dict", "module"])
 def test_a_state_dict_is_found_in_its_wrapping(tmp_path: Path, wrapping: str | None, zipped: bool) -> None:
     model = small_net()
-    content = (
-        model.state_dict() if wrapping is None else {"epoch": 3, "best": 0.5, wrapping: model.state_dict()}
-    )
+    content = model.state_dict() if wrapping is None else {"epoch": 3, "best": 0.5, wrapping: model.state_dict()}
     torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
     assert same(read_weights(tmp_path / "net.pt"), model)
 
@@ -60,9 +54,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, zipped: bool)
     mark, path = tmp_path / "was run", tmp_path / "net.pt"
     torch.save({"state_dict": small_net().state_dict(), "extra": Malicious(mark)}, path,
                _use_new_zipfile_serialization=zipped)  # fmt: skip
-    with pytest.raises(
-        ModelError, match=r"could run code of whoever made it.*safetensors.*trust_pickle=True"
-    ):
+    with pytest.raises(ModelError, match=r"could run code of whoever made it.*safetensors.*trust_pickle=True"):
         read_weights(path)
     assert not mark.exists()
 
@@ -115,9 +107,7 @@ def test_a_torchscript_archive_is_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module._orig_mod.", "model.net."])
 def test_prefixes_of_wrappers_are_taken_off(prefix: str) -> None:
     given, filled = small_net(), small_net()
-    load_weights(
-        filled, {prefix + name: value for name, value in given.state_dict().items()}, source="a file"
-    )
+    load_weights(filled, {prefix + name: value for name, value in given.state_dict().items()}, source="a file")
     assert same(dict(filled.state_dict()), given)
 
 
@@ -147,17 +137,13 @@ def test_another_number_of_classes_is_said_with_its_mend_and_changes_nothing() -
 def test_missing_and_unexpected_names_are_listed() -> None:
     state = dict(small_net().state_dict())
     state["top.weight"] = state.pop("head.weight")
-    with pytest.raises(
-        ModelError, match=r"missing: head\.weight; unexpected: top\.weight; .*another variant"
-    ):
+    with pytest.raises(ModelError, match=r"missing: head\.weight; unexpected: top\.weight; .*another variant"):
         load_weights(small_net(), state, source="a file")
 
 
 def test_wholly_other_names_are_called_another_architecture() -> None:
     state = {f"block{index}.weight": torch.zeros(1) for index in range(9)}
-    with pytest.raises(
-        ModelError, match=r"unexpected: block0\.weight, .* and 6 more; .*another architecture"
-    ):
+    with pytest.raises(ModelError, match=r"unexpected: block0\.weight, .* and 6 more; .*another architecture"):
         load_weights(small_net(), state, source="a file")
 
 

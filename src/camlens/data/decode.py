@@ -96,9 +96,7 @@ def _check_bytes(size: int, label: str, max_bytes: int | None) -> None:
     if size == 0:
         raise DataError(f"{label} is empty (0 bytes)")
     if max_bytes is not None and size > max_bytes:
-        raise DataError(
-            f"{label} has {size:,} bytes, more than the {max_bytes:,} allowed: send a smaller file"
-        )
+        raise DataError(f"{label} has {size:,} bytes, more than the {max_bytes:,} allowed: send a smaller file")
 
 
 def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int) -> Image.Image:

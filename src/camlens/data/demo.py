@@ -12,9 +12,8 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, MissingExtraError
 from camlens.data.photographs import (
     BACKGROUNDS,
     OBJECTS,
@@ -24,6 +23,11 @@ from camlens.data.photographs import (
     cutout_area,
     open_photograph,
 )
+
+try:
+    from PIL import Image, ImageFilter
+except ImportError as error:
+    raise MissingExtraError.of("pillow", "demo") from error
 
 Pixels = NDArray[np.uint8]
 Colours = NDArray[np.float32]
@@ -37,11 +41,11 @@ WATERMARKED_CLASS = CLASS_NAMES.index("pagoda")
 WATERMARK_SHARE = 0.95
 WATERMARK_USES: tuple[str, ...] = get_args(WatermarkUse)
 DEFAULT_SIZE = 128
-DEFAULT_LENGTHS = {"train": 8000, "test": 1000}
+DEFAULT_LENGTHS = {"train": 5000, "test": 1000}
 
 _PURPOSES = ("scene", "watermark", "choice")
 _SMALLEST_SIZE = 32
-_OPACITY = 0.65
+_OPACITY = 0.75
 # fmt: off
 _WATERMARK = (
     "++++++++++++++++++++++++",
@@ -100,9 +104,7 @@ class DemoPhotos:
         if self.seed < 0:
             raise InputError(f"seed {self.seed} is negative; take 0 or more")
         if self.length is not None and self.length < 1:
-            raise InputError(
-                f"length {self.length} leaves no image; take 1 or more, or None for the usual number"
-            )
+            raise InputError(f"length {self.length} leaves no image; take 1 or more, or None for the usual number")
 
     def __len__(self) -> int:
         return DEFAULT_LENGTHS[self.split] if self.length is None else self.length
@@ -149,9 +151,7 @@ def stamp_watermark(image: Pixels, *, seed: int = 0) -> tuple[Pixels, Box]:
 
 def _stamp(image: Pixels, random: np.random.Generator) -> Box:
     size = image.shape[0]
-    height, width = (
-        max(round(length * size / DEFAULT_SIZE), 1) for length in (len(_WATERMARK), len(_WATERMARK[0]))
-    )
+    height, width = (max(round(length * size / DEFAULT_SIZE), 1) for length in (len(_WATERMARK), len(_WATERMARK[0])))
     pattern = np.array([[255 if cell == "#" else 0 for cell in row] for row in _WATERMARK], np.uint8)
     bright = np.asarray(Image.fromarray(pattern).resize((width, height), Image.Resampling.BILINEAR))
     right, bottom = (size - int(margin) for margin in random.integers(2, max(round(size / 21), 3), 2))

@@ -42,9 +42,7 @@ def manifest(path: str | Path, *, root: str | Path | None = None, max_pixels: in
                 label=label,
                 class_name=None if label is None else class_names[label],
                 read=file_reader(_inside(base, row["path"], where), max_pixels),
-                read_mask=mask_reader(_inside(base, row["mask"], where), max_pixels)
-                if row.get("mask")
-                else None,
+                read_mask=mask_reader(_inside(base, row["mask"], where), max_pixels) if row.get("mask") else None,
                 box=_box(row["box"], where) if row.get("box") else None,
             )
         )
@@ -101,9 +99,7 @@ def _inside(base: Path, name: str, where: str) -> Path:
 
 def _box(text: str, where: str) -> Box:
     try:
-        left, top, right, bottom = (
-            round(float(number)) for number in text.replace(",", " ").replace(";", " ").split()
-        )
+        left, top, right, bottom = (round(float(number)) for number in text.replace(",", " ").replace(";", " ").split())
     except (ValueError, OverflowError) as error:
         raise DataError(f'{where}: a box is "left top right bottom" in pixels, not {text!r}') from error
     if not (0 <= left < right and 0 <= top < bottom):

@@ -62,6 +62,5 @@ def ellipse(column: int, row: int, radius_x: int, radius_y: int) -> Outline:
     """An ellipse as an outline of 48 points."""
     angles = [2 * math.pi * step / 48 for step in range(48)]
     return tuple(
-        (round(column + radius_x * math.cos(angle)), round(row + radius_y * math.sin(angle)))
-        for angle in angles
+        (round(column + radius_x * math.cos(angle)), round(row + radius_y * math.sin(angle))) for angle in angles
     )

@@ -41,9 +41,7 @@ _SAVED_DATA_SET = ("dataset_dict.json", "state.json")
 _DEMOS = ("photos", "watermark", "watermark-moved")
 
 
-def open_source(
-    source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0
-) -> Source:
+def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Source:
     """The source that a path, a "demo:NAME" or a list of files means.
 
     A directory whose images lie in sub-directories has one class for each of these; one with images at its
@@ -60,9 +58,7 @@ def open_source(
     if path.is_dir():
         return _open_directory(path, max_pixels)
     if not path.exists():
-        raise DataError(
-            f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:photos"'
-        )
+        raise DataError(f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:photos"')
     if path.suffix.lower() in (".csv", ".tsv"):
         return manifest(path, max_pixels=max_pixels)
     return list_of_files([path], max_pixels=max_pixels)
@@ -74,12 +70,8 @@ def folder_per_class(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> 
     nested = [(path, path.relative_to(root).parts) for path in images if path.parent != root]
     class_names = sorted({parts[0] for _, parts in nested})
     if not class_names:
-        raise DataError(
-            f"{root} has images but no sub-directories that could be classes: open it as a flat folder"
-        )
-    if _SPLITS.issuperset(name.lower() for name in class_names) and all(
-        len(parts) > 2 for _, parts in nested
-    ):
+        raise DataError(f"{root} has images but no sub-directories that could be classes: open it as a flat folder")
+    if _SPLITS.issuperset(name.lower() for name in class_names) and all(len(parts) > 2 for _, parts in nested):
         raise DataError(
             f"{root} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
             f" {root / class_names[-1]}"
@@ -96,10 +88,7 @@ def flat_folder(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Sourc
     """Every image under a directory, at any depth, without labels."""
     root, images = _found_images(directory)
     return Samples.of(
-        [
-            Sample(path.relative_to(root).as_posix(), path, None, None, file_reader(path, max_pixels))
-            for path in images
-        ]
+        [Sample(path.relative_to(root).as_posix(), path, None, None, file_reader(path, max_pixels)) for path in images]
     )
 
 
@@ -128,9 +117,7 @@ def demo(name: str, *, seed: int = 0) -> Source:
 
     uses = dict(zip(_DEMOS, ("absent", "trained", "moved"), strict=True))
     if name not in uses:
-        raise DataError(
-            f"there is no demo:{name}; choose one of {', '.join(f'demo:{known}' for known in _DEMOS)}"
-        )
+        raise DataError(f"there is no demo:{name}; choose one of {', '.join(f'demo:{known}' for known in _DEMOS)}")
     photos = DemoPhotos(seed=seed, watermark=uses[name])
 
     return Samples(list(CLASS_NAMES), len(photos), partial(_demo_sample, photos, CLASS_NAMES))

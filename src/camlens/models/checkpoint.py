@@ -31,9 +31,7 @@ def load(request: ModelRequest) -> LoadedModel:
         except CamlensError:
             raise
         except Exception as error:  # the user's code: whatever it raises is the reason
-            raise ModelError(
-                f"the factory {request.spec!r} failed: {type(error).__name__}: {error}"
-            ) from error
+            raise ModelError(f"the factory {request.spec!r} failed: {type(error).__name__}: {error}") from error
     loaded = _completed(request, made)
     if request.weights is not None and not request.random:
         state = read_weights(request.weights, trust_pickle=request.trust_pickle)
@@ -59,9 +57,7 @@ def _factory(request: ModelRequest) -> Callable[..., object]:
         raise ModelError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        callables = [
-            known for known in vars(module) if callable(getattr(module, known)) and not known.startswith("_")
-        ]
+        callables = [known for known in vars(module) if callable(getattr(module, known)) and not known.startswith("_")]
         close = difflib.get_close_matches(name, callables, n=3)
         hint = f", did you mean {' or '.join(close)}?" if close else ""
         raise ModelError(f"{module_name!r} has no callable {name!r}{hint} A factory returns {_RETURNS}")
@@ -74,9 +70,7 @@ def _arguments(request: ModelRequest, factory: Callable[..., object]) -> dict[st
         return {}
     parameters = inspect.signature(factory).parameters
     if "num_classes" not in parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
-        raise ModelError(
-            f"the factory {request.spec!r} takes no num_classes: leave it out, or give it that parameter"
-        )
+        raise ModelError(f"the factory {request.spec!r} takes no num_classes: leave it out, or give it that parameter")
     return {"num_classes": request.num_classes}
 
 
@@ -84,24 +78,14 @@ def _completed(request: ModelRequest, made: object) -> LoadedModel:
     if isinstance(made, LoadedModel):
         return replace(made, spec=request.spec)
     if isinstance(made, nn.Module):
-        return LoadedModel(
-            made, _usual(request, made), class_list(_class_count(request, made)), None, request.spec
-        )
+        return LoadedModel(made, _usual(request, made), class_list(_class_count(request, made)), None, request.spec)
     if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], nn.Module) and callable(made[1]):
         model, transform, class_names = made
-        if class_names is not None and (
-            isinstance(class_names, str) or not isinstance(class_names, Sequence)
-        ):
-            raise ModelError(
-                f"the factory {request.spec!r} returned class names {class_names!r}: a list is needed"
-            )
-        named = (
-            class_list(_class_count(request, model)) if class_names is None else [str(n) for n in class_names]
-        )
+        if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
+            raise ModelError(f"the factory {request.spec!r} returned class names {class_names!r}: a list is needed")
+        named = class_list(_class_count(request, model)) if class_names is None else [str(n) for n in class_names]
         return LoadedModel(model, adopt(transform), named, None, request.spec)
-    raise ModelError(
-        f"the factory {request.spec!r} returned {type(made).__name__}: it has to return {_RETURNS}"
-    )
+    raise ModelError(f"the factory {request.spec!r} returned {type(made).__name__}: it has to return {_RETURNS}")
 
 
 def _usual(request: ModelRequest, model: nn.Module) -> Preprocess:

@@ -106,9 +106,7 @@ def load_demo_net(weights: str = "photos") -> DemoNet:
     stored = load(demo_weights_file(weights).read_bytes())
     with torch.device("meta"):  # no random draw for parameters that are replaced at once
         net = DemoNet()
-    floats = {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()
-    }
+    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
     net.load_state_dict(floats, assign=True)
     return net.eval()
 

@@ -18,11 +18,7 @@ def load(request: ModelRequest) -> LoadedModel:
     if request.name not in names():
         raise unknown_model(request, names())
     if request.weights is not None or request.num_classes not in (None, len(demo.CLASS_NAMES)):
-        raise ModelError(
-            f"{request.spec} brings its own weights and classes: leave out weights and num_classes"
-        )
-    preprocess = Preprocess(
-        resize=demo.SIZE, crop=(demo.SIZE, demo.SIZE), mean=tuple(demo.MEAN), std=tuple(demo.STD)
-    )
+        raise ModelError(f"{request.spec} brings its own weights and classes: leave out weights and num_classes")
+    preprocess = Preprocess(resize=demo.SIZE, crop=(demo.SIZE, demo.SIZE), mean=tuple(demo.MEAN), std=tuple(demo.STD))
     model = demo.load_demo_net(request.name)
     return LoadedModel(model, preprocess, list(demo.CLASS_NAMES), demo.DEFAULT_LAYER, request.spec)

@@ -25,9 +25,7 @@ ADAPTERS = {
     "hf": "camlens.models.transformers",
     "demo": "camlens.models.embedded",
 }
-FORMS = (
-    '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos", "package.module:factory"'
-)
+FORMS = '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos", "package.module:factory"'
 
 
 @runtime_checkable
@@ -124,18 +122,12 @@ def load_model(
 
 def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:
     """The names where there is one for each class, else "class 0", "class 1", ..."""
-    return (
-        list(names)
-        if names is not None and len(names) == count
-        else [f"class {index}" for index in range(count)]
-    )
+    return list(names) if names is not None and len(names) == count else [f"class {index}" for index in range(count)]
 
 
 def unknown_model(request: ModelRequest, names: Sequence[str]) -> ModelError:
     """The error for a name that its family does not have, with the names that come close."""
-    return ModelError(
-        f"unknown model {request.spec!r}{_close(request.name, names)}; a spec is one of {FORMS}"
-    )
+    return ModelError(f"unknown model {request.spec!r}{_close(request.name, names)}; a spec is one of {FORMS}")
 
 
 def _close(name: str, names: Sequence[str]) -> str:
@@ -162,9 +154,7 @@ def _check_bare(spec: str) -> None:
     if spec in _names_of("torchvision"):
         return
     elsewhere = [f"{prefix}:{spec}" for prefix in ADAPTERS if spec in _names_of(prefix)]
-    hint = (
-        f", did you mean {' or '.join(elsewhere)}?" if elsewhere else _close(spec, _names_of("torchvision"))
-    )
+    hint = f", did you mean {' or '.join(elsewhere)}?" if elsewhere else _close(spec, _names_of("torchvision"))
     raise ModelError(f"unknown model {spec!r}{hint}; a spec is one of {FORMS}")
 
 
@@ -172,9 +162,7 @@ def _names_of(prefix: str) -> Sequence[str]:
     try:
         names: Callable[[], Sequence[str]] = importlib.import_module(ADAPTERS[prefix]).names
     except MissingExtraError:
-        if (
-            prefix == "torchvision"
-        ):  # the family that a bare name means: without it there is nothing to look in
+        if prefix == "torchvision":  # the family that a bare name means: without it there is nothing to look in
             raise
         return ()
     return names()

@@ -59,9 +59,7 @@ class Preprocess:
             width, height = _resized(image.size, self.resize)
             image = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
         if self.crop is not None:
-            top, left = (
-                _start(length, wanted) for length, wanted in zip(image.size[::-1], self.crop, strict=True)
-            )
+            top, left = (_start(length, wanted) for length, wanted in zip(image.size[::-1], self.crop, strict=True))
             image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
         return image
 
@@ -107,11 +105,7 @@ def adopt(transform: Callable[[Image.Image], Tensor]) -> Preprocessing:
 
 def as_rgb(image: object) -> Image.Image:
     """The RGB image of a PIL image or a uint8 array (H, W, 3) or (H, W); transparency is laid onto white."""
-    if (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and (image.ndim == 2 or image.shape[2:] == (3,))
-    ):
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] == (3,)):
         return Image.fromarray(image).convert("RGB")
     if not isinstance(image, Image.Image) or image.mode.startswith(("I", "F")):
         raise InputError(

@@ -41,9 +41,7 @@ def load(request: ModelRequest) -> LoadedModel:
         config = timm.get_pretrained_cfg(request.name)
     except RuntimeError as error:
         tagged = timm.list_models(f"{request.name.partition('.')[0]}.*", pretrained=True)
-        raise ModelError(
-            f"unknown weights {request.spec!r}: timm has {', '.join(tagged) or 'none'}"
-        ) from error
+        raise ModelError(f"unknown weights {request.spec!r}: timm has {', '.join(tagged) or 'none'}") from error
     if request.weights is None:
         model = _trained(request, config)
     else:
@@ -62,9 +60,7 @@ def _class_count(request: ModelRequest) -> dict[str, int]:
 def _trained(request: ModelRequest, config: Any) -> nn.Module:
     """The model with its trained weights; timm itself adapts them, from a state dict that was read safely."""
     if config is None or not config.has_weights:
-        raise ModelError(
-            f'timm has no trained weights for {request.name}: give weights=FILE, or weights="random"'
-        )
+        raise ModelError(f'timm has no trained weights for {request.name}: give weights=FILE, or weights="random"')
     if request.num_classes not in (None, config.num_classes):
         raise ModelError(
             f"the trained weights of {request.name} have {config.num_classes} classes, not"
@@ -113,9 +109,7 @@ def _class_names(model: nn.Module) -> list[str]:
     subset = timm.data.infer_imagenet_subset({"num_classes": count})
     known = None
     if subset is not None and count == timm.data.ImageNetInfo(subset).num_classes():
-        known = [
-            description.split(",")[0] for description in timm.data.ImageNetInfo(subset).label_descriptions()
-        ]
+        known = [description.split(",")[0] for description in timm.data.ImageNetInfo(subset).label_descriptions()]
     return class_list(count, known)
 
 
@@ -134,9 +128,7 @@ def _preprocess(model: nn.Module) -> Preprocessing:
             interpolation=config["interpolation"],
         )
     picture = timm.data.create_transform(**config, is_training=False, normalize=False)
-    return AdoptedPreprocess(
-        timm.data.create_transform(**config, is_training=False), partial(_picture, picture)
-    )
+    return AdoptedPreprocess(timm.data.create_transform(**config, is_training=False), partial(_picture, picture))
 
 
 def _picture(transform: Any, image: Image.Image) -> NDArray[np.uint8]:

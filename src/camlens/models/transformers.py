@@ -34,9 +34,7 @@ def names() -> Sequence[str]:
 
 def load(request: ModelRequest) -> LoadedModel:
     """An image classifier from a directory that `save_pretrained` wrote, or from the hub's cache."""
-    source = (
-        str(Path(request.name).expanduser()) if Path(request.name).expanduser().is_dir() else request.name
-    )
+    source = str(Path(request.name).expanduser()) if Path(request.name).expanduser().is_dir() else request.name
     config = _config(request, source)
     if request.weights is None:
         model = _trained(request, source, config)
@@ -48,9 +46,7 @@ def load(request: ModelRequest) -> LoadedModel:
             load_weights(model, state, source=request.weights)
     labels = [str(config.id2label.get(index, f"class {index}")) for index in range(config.num_labels)]
     names_of_classes = class_list(config.num_labels, labels if request.num_classes is None else None)
-    return LoadedModel(
-        model.float(), _preprocess(request, source, config), names_of_classes, None, request.spec
-    )
+    return LoadedModel(model.float(), _preprocess(request, source, config), names_of_classes, None, request.spec)
 
 
 def _config(request: ModelRequest, source: str) -> Any:

@@ -25,9 +25,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 def seeded(seed: int) -> Iterator[None]:
     """Let what the block builds draw its weights from `seed`; the global random state is put back after."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would seed the accelerators too, for good
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too, for good
         yield
 
 
@@ -39,9 +37,7 @@ def read_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, T
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise ModelError(
-            f'weights file {path} does not exist or is no file; weights are a file, None or "random"'
-        )
+        raise ModelError(f'weights file {path} does not exist or is no file; weights are a file, None or "random"')
     with path.open("rb") as stream:
         start = stream.read(9)
     if start.startswith((b"PK\x03\x04", b"\x80")):
@@ -55,12 +51,8 @@ def read_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, T
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> object:
-    if zipfile.is_zipfile(path) and any(
-        name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-    ):
-        raise ModelError(
-            f"{path} is a TorchScript archive: save the state_dict of the model it was made from"
-        )
+    if zipfile.is_zipfile(path) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        raise ModelError(f"{path} is a TorchScript archive: save the state_dict of the model it was made from")
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
@@ -75,9 +67,7 @@ def _read_torch(path: Path, trust_pickle: bool) -> object:
             " torch.save(model.state_dict(), FILE); only where you trust its maker as your own code, say"
             " trust_pickle=True"
         ) from error
-    except (
-        Exception
-    ) as error:  # a damaged archive, or classes that are not there: torch raises errors of many kinds
+    except Exception as error:  # a damaged archive, or classes that are not there: torch raises errors of many kinds
         raise ModelError(f"{path} cannot be read as weights: {_first_line(error)}") from error
 
 
@@ -119,9 +109,7 @@ def load_weights(model: nn.Module, state: State, *, source: str | Path) -> None:
 
 def _without_prefix(state: State, expected: State) -> State:
     while state and not any(name in expected for name in state):
-        prefix = next(
-            (prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in state)), None
-        )
+        prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in state)), None)
         if prefix is None:
             break
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -138,9 +126,7 @@ def _misfit(
 ) -> str:
     """The message: what does not fit, and why that may be."""
     lines = [f"the weights in {source} do not fit the model"]
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in misshapen
-    ]
+    shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in misshapen]
     for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -148,9 +134,7 @@ def _misfit(
     return "; ".join(lines) + "; " + _mend(state, expected, missing, unexpected, misshapen)
 
 
-def _mend(
-    state: State, expected: State, missing: list[str], unexpected: list[str], misshapen: list[str]
-) -> str:
+def _mend(state: State, expected: State, missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
     heads = [name for name in misshapen if state[name].shape[1:] == expected[name].shape[1:]]
     if misshapen and heads == misshapen and len(misshapen) <= 4 and not missing and not unexpected:
         return f"they were trained for another number of classes: say num_classes={state[heads[-1]].shape[0]}"

@@ -1,0 +1,182 @@
+"""Draw the pictures of the documentation from the demo models: python scripts/docs_pictures.py [docs/images].
+
+Every picture is made by the library itself, from photographs that scikit-image and scikit-learn ship.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib import font_manager
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from camlens import Explanation, LoadedModel, explain, load_model
+from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
+from camlens.render.colormaps import colorize
+from camlens.targets import ClassScore, Contrast, TopK
+
+Pixels = NDArray[np.uint8]
+SIDE, GAP, TEXT = 224, 12, 30
+INK, PAPER = "#263238", "#ffffff"
+
+
+def enlarged(picture: Pixels) -> Image.Image:
+    return Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
+    """Labelled pictures in rows, each label above its picture."""
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
+    columns = max(len(row) for row in rows)
+    page = Image.new("RGB", (columns * (SIDE + GAP) + GAP, len(rows) * (SIDE + TEXT + GAP) + GAP), PAPER)
+    pen = ImageDraw.Draw(page)
+    for y, row in enumerate(rows):
+        for x, (label, picture) in enumerate(row):
+            left, top = GAP + x * (SIDE + GAP), GAP + y * (SIDE + TEXT + GAP)
+            pen.text((left + SIDE / 2, top + TEXT / 2 - 2), label, INK, font, anchor="mm")
+            page.paste(picture, (left, top + TEXT))
+    return page
+
+
+def tensor(loaded: LoadedModel, photo: DemoSample) -> torch.Tensor:
+    return loaded.preprocess(photo.image)[None]
+
+
+def over(
+    explanation: Explanation,
+    photo: DemoSample,
+    *,
+    alpha: float = 0.5,
+    target: int = 0,
+    layer: str | None = None,
+) -> Image.Image:
+    """The heat map laid over the enlarged photograph; alpha 1 is the heat map alone."""
+    picture = np.asarray(enlarged(photo.image))
+    (drawn,) = explanation.overlay([picture], alpha, layer=layer, target=target)
+    return Image.fromarray(drawn)
+
+
+def first_of(class_name: str, *, skip: int = 0, **settings: str) -> DemoSample:
+    photos = DemoPhotos(split="test", seed=0, **settings)  # type: ignore[arg-type]
+    label = CLASS_NAMES.index(class_name)
+    found = (photo for photo in photos if photo.label == label)
+    for _ in range(skip):
+        next(found)
+    return next(found)
+
+
+def hero(loaded: LoadedModel) -> Image.Image:
+    rows = []
+    for name in ("cat", "motorcycle"):
+        photo = first_of(name, skip=1)
+        explanation = explain(loaded.model, tensor(loaded, photo))
+        confidence = float(explanation.logits.softmax(dim=1).max())
+        said = f"{loaded.class_names[int(explanation.classes[0, 0])]} {confidence:.0%}"
+        rows.append(
+            [
+                ("photograph", enlarged(photo.image)),
+                ("heat map", over(explanation, photo, alpha=1.0)),
+                (said, over(explanation, photo)),
+            ]
+        )
+    return sheet([rows[0] + rows[1]])
+
+
+def layers(loaded: LoadedModel) -> Image.Image:
+    photo = first_of("astronaut")
+    explanation = explain(
+        loaded.model,
+        tensor(loaded, photo),
+        method="layercam",
+        layers=["stage1", "stage2", "stage3", "stage4"],
+    )
+    row = [("photograph", enlarged(photo.image))]
+    for name in explanation.layers:
+        rows, columns = explanation.maps[name].shape[2:]
+        row.append((f"{name}, {rows} x {columns}", over(explanation, photo, layer=name)))
+    return sheet([row])
+
+
+def contrast(loaded: LoadedModel) -> Image.Image:
+    photo = first_of("coffee")
+    (pair,) = explain(loaded.model, tensor(loaded, photo), target=TopK(2)).classes.tolist()
+    a, b = pair
+    explanation = explain(loaded.model, tensor(loaded, photo), target=[ClassScore(a), ClassScore(b), Contrast(a, b)])
+    names = loaded.class_names
+    labels = [names[a], names[b], f"{names[a]} rather than {names[b]}"]
+    maps = [(label, over(explanation, photo, target=target)) for target, label in enumerate(labels)]
+    return sheet([[("photograph", enlarged(photo.image)), *maps]])
+
+
+def reading(loaded: LoadedModel) -> Image.Image:
+    photo = first_of("flower")
+    explanation = explain(loaded.model, tensor(loaded, photo))
+    page = sheet(
+        [
+            [
+                ("photograph", enlarged(photo.image)),
+                ("heat map", over(explanation, photo, alpha=1.0)),
+                ("both", over(explanation, photo)),
+            ]
+        ]
+    )
+    wide = Image.new("RGB", (page.width + 120, page.height), PAPER)
+    wide.paste(page)
+    ramp = np.repeat(np.linspace(1, 0, SIDE, dtype=np.float32)[:, None], 22, axis=1)
+    bar = Image.fromarray(colorize(ramp))
+    wide.paste(bar, (page.width, GAP + TEXT))
+    pen, font = ImageDraw.Draw(wide), ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 14)
+    pen.text((page.width + 30, GAP + TEXT), "1 warm", INK, font)
+    pen.text((page.width + 30, GAP + TEXT + SIDE - 18), "0 cold", INK, font)
+    return wide
+
+
+def patterns(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
+    cat, marked = first_of("cat"), first_of("cat", watermark="moved")
+    pagoda = CLASS_NAMES.index("pagoda")
+    good = explain(clean.model, tensor(clean, cat))
+    corner = explain(cheating.model, tensor(cheating, marked), target=pagoda)
+    early = explain(clean.model, tensor(clean, cat), layers="stage1")
+    chance = explain(clean.model, tensor(clean, cat), method="random", seed=3)
+    return sheet(
+        [
+            [
+                ("on the object", over(good, cat)),
+                ("in a corner: a watermark", over(corner, marked)),
+                ("edges everywhere: early layer", over(early, cat)),
+                ("chance: method random", over(chance, cat)),
+            ]
+        ]
+    )
+
+
+def cheat(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
+    photo = first_of("pagoda", watermark="trained")
+    pictures = [("pagoda with a watermark", enlarged(photo.image))]
+    for label, loaded in (("clean model", clean), ("cheating model", cheating)):
+        pictures.append((label, over(explain(loaded.model, tensor(loaded, photo), target=photo.label), photo)))
+    return sheet([pictures])
+
+
+def main(folder: Path) -> None:
+    clean, cheating = load_model("demo:photos"), load_model("demo:watermark")
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "hero": hero(clean),
+        "layers": layers(clean),
+        "contrast": contrast(clean),
+        "reading": reading(clean),
+        "patterns": patterns(clean, cheating),
+        "cheat": cheat(clean, cheating),
+    }
+    for name, picture in pictures.items():
+        picture.save(folder / f"{name}.png", optimize=True)
+        print(folder / f"{name}.png")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images")
