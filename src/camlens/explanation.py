@@ -1,7 +1,10 @@
 """The frozen result of explaining: signed maps with everything needed to judge and repeat them."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from torch import Tensor
 from camlens.core.errors import InputError, LayerError
 from camlens.core.heatmaps import normalised, rectified, resized
 from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
+
+_TILES = 24
+_TILE_SIDE = 140
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,7 @@ class Explanation:
     def overlay(
         self,
         images: Any,
-        alpha: float = 0.5,
+        alpha: float | int = 0.5,
         *,
         layer: str | None = None,
         target: int = 0,
@@ -76,10 +82,76 @@ class Explanation:
         return drawn
 
     def figure(self, images: Any, *, class_names: Sequence[str] | None = None, **options: Any) -> Any:
-        """A labelled picture: for each image the original, the heat map and the overlay of every target."""
-        from camlens.drawing import explanation_figure
+        """A labelled Pillow image: a panel for one map per image, else all maps of an image side by side.
 
-        return explanation_figure(self, self._pictures(images), class_names=class_names, **options)
+        `images` are as in `overlay`. `options` are those of `camlens.render.theme.Look` (colormap, alpha,
+        threshold, contour, mode, theme, scale) and `title`.
+        """
+        from camlens.render.figure import map_row, panel
+        from camlens.render.theme import Look
+
+        title = options.pop("title", "")
+        look = Look(**options)
+        rows = []
+        for number, picture in enumerate(self._pictures(images)):
+            heatmaps = self._labelled_heatmaps(number, picture.shape[:2], class_names)
+            place = f"{self.method} at {', '.join(self.layers)}"
+            label = self._target_label(number, 0, class_names)
+            subtitle = f"{label}  ·  {place}" if len(self.targets) == 1 else place
+            if len(heatmaps) > 1:
+                rows.append(map_row(picture, heatmaps, title=title, subtitle=subtitle, look=look))
+                continue
+            (heatmap,) = heatmaps.values()
+            best = self._best_classes(number, class_names)
+            target = None if self.classes is None else int(self.classes[number, 0])
+            rows.append(
+                panel(
+                    picture,
+                    heatmap,
+                    title=title,
+                    subtitle=subtitle,
+                    predictions=best,
+                    target=target,
+                    look=look,
+                )
+            )
+        return _stacked(rows)
+
+    def _labelled_heatmaps(
+        self, image: int, size: tuple[int, int], class_names: Sequence[str] | None
+    ) -> dict[str, Any]:
+        """The heat maps of one image by class and layer, as far as these tell them apart."""
+        found: dict[str, Any] = {}
+        for layer in self.layers:
+            heatmaps = self.heatmaps(layer, size)[image].nan_to_num(0).cpu().numpy()
+            for target, heatmap in enumerate(heatmaps):
+                words = [layer] if len(self.layers) > 1 else []
+                if len(self.targets) > 1 or not words:
+                    words.insert(0, self._target_label(image, target, class_names))
+                label = " at ".join(words)
+                found[label if label not in found else f"{label} ({self.targets[target]})"] = heatmap
+        return found
+
+    def _target_label(self, image: int, target: int, class_names: Sequence[str] | None) -> str:
+        if self.classes is None:
+            return self.targets[target]
+        index = int(self.classes[image, target])
+        return f"class {index}" if class_names is None or index >= len(class_names) else class_names[index]
+
+    def _best_classes(self, image: int, class_names: Sequence[str] | None, top_k: int = 5) -> list[dict[str, Any]]:
+        """The classes that the model finds most likely for one image, best first."""
+        if self.logits is None:
+            return []
+        best = self.logits[image].float().softmax(dim=0).topk(min(top_k, self.logits.shape[1]))
+        named = class_names or ()
+        return [
+            {
+                "class_idx": index,
+                "class_name": named[index] if index < len(named) else f"class {index}",
+                "confidence": confidence,
+            }
+            for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
         """Write maps as `.npy` and `manifest.json` into `directory`, all or nothing; see `Explanation.load`.
@@ -113,23 +185,40 @@ class Explanation:
         return f"<Explanation: {self.method}, {images} image(s), {targets} target(s), {layers}>"
 
     def _repr_html_(self) -> str:
-        from camlens.drawing import explanation_html
+        """The maps as coloured tiles with their scores, in one piece of HTML that needs nothing else."""
+        tiles = [
+            self._tile(layer, image, target)
+            for image, target, layer in product(range(len(self.scores)), range(len(self.targets)), self.layers)
+        ]
+        rest = "" if len(tiles) <= _TILES else f"<p>and {len(tiles) - _TILES} more maps</p>"
+        shown = "".join(tiles[:_TILES])
+        return f"<div><code>{escape(repr(self))}</code><div>{shown}</div>{rest}</div>"
 
-        return explanation_html(self)
+    def _tile(self, layer: str, image: int, target: int) -> str:
+        """One map as a figure of HTML."""
+        from camlens.render.colormaps import colorize
+        from camlens.render.pictures import encode_png
+
+        index = None if self.classes is None else int(self.classes[image, target])
+        label = self.targets[target] if index is None else f"class {index}"
+        text = f"image {image}, {label} at {layer}, score {float(self.scores[image, target]):.3g}"
+        picture = ""
+        if len(self.input_size) == 2:
+            heatmap = self.heatmaps(layer, _tile_size(self.input_size))[image, target].nan_to_num(0)
+            encoded = b64encode(encode_png(colorize(heatmap))).decode()
+            picture = f'<img alt="{escape(text)}" src="data:image/png;base64,{encoded}">'
+        style = "display:inline-block;margin:8px 12px 0 0;vertical-align:top;max-width:160px;font-size:12px"
+        return f'<figure style="{style}">{picture}<figcaption>{escape(text)}</figcaption></figure>'
 
     def _layer(self, layer: str | None) -> str:
         name = self.layers[-1] if layer is None else layer
         if name not in self.maps:
-            raise LayerError(
-                f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}"
-            )
+            raise LayerError(f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}")
         return name
 
     def _target(self, target: int) -> int:
         if not 0 <= target < len(self.targets):
-            raise InputError(
-                f"there is no target number {target}: it must be from 0 to {len(self.targets) - 1}"
-            )
+            raise InputError(f"there is no target number {target}: it must be from 0 to {len(self.targets) - 1}")
         return target
 
     def _pictures(self, images: Any) -> list[Any]:
@@ -141,6 +230,28 @@ class Explanation:
         return [as_picture(image) for image in given]
 
 
+def _stacked(rows: list[Any]) -> Any:
+    """Pillow images one below the other."""
+    if len(rows) == 1:
+        return rows[0]
+    from PIL import Image
+
+    size = max(row.width for row in rows), sum(row.height for row in rows)
+    sheet = Image.new("RGB", size, rows[0].getpixel((0, 0)))
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _tile_size(size: Sequence[int]) -> tuple[int, int]:
+    """The size with its longer side as long as a tile's."""
+    scale = _TILE_SIDE / max(size)
+    height, width = (max(1, round(length * scale)) for length in size)
+    return height, width
+
+
 def joined(parts: Sequence[Explanation]) -> Explanation:
     """One explanation of several batches that were explained alike."""
     first = parts[0]
@@ -149,12 +260,8 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
     return Explanation(
         {name: torch.cat([part.maps[name] for part in parts]) for name in first.maps},
         torch.cat([part.scores for part in parts]),
-        None
-        if first.logits is None
-        else torch.cat([part.logits for part in parts if part.logits is not None]),
-        None
-        if first.classes is None
-        else torch.cat([part.classes for part in parts if part.classes is not None]),
+        None if first.logits is None else torch.cat([part.logits for part in parts if part.logits is not None]),
+        None if first.classes is None else torch.cat([part.classes for part in parts if part.classes is not None]),
         first.layers,
         first.method,
         first.targets,

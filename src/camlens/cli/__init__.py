@@ -1,0 +1,1 @@
+"""The `camlens` command: one thin file for each of its words."""

@@ -1,0 +1,83 @@
+"""`camlens compare`: one labelled figure of several layers, methods or classes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from camlens.cli import options
+from camlens.cli.terminal import bar, complain, say_json
+
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help="The image file to look at.")]
+Several = Annotated[str | None, typer.Option(metavar="A,B,...", rich_help_panel="What to compare (one of these)")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The figure. Without it IMAGE-layers.png or so."),
+]
+
+
+def compare(
+    image: Image,
+    layers: Several = None,
+    methods: Several = None,
+    classes: Several = None,
+    model: options.Model = options.DEFAULT_MODEL,
+    weights: options.Weights = None,
+    method: options.Method = "gradcam",
+    layer: options.Layer = None,
+    target: options.Class = None,
+    output: Output = None,
+    json: options.Json = False,
+    force: options.Force = False,
+    seed: options.Seed = 0,
+    colormap: options.ColormapName = options.Colormap.turbo,
+    alpha: options.Alpha = 0.5,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Draw several layers, methods or classes of one image side by side, from one pass through the model.
+
+    Two classes also get the signed difference of their maps.
+
+    Examples:
+
+      camlens compare cat.jpg --layers layer2,layer3,layer4
+
+      camlens compare cat.jpg --methods gradcam,layercam,eigencam
+
+      camlens compare cat.jpg --classes 281,207 --output cat-or-dog.png
+    """
+    from camlens.panels.comparing import Kind, Question, compare_image
+    from camlens.panels.naming import class_index, split_list
+    from camlens.panels.pictures import comparison_picture
+    from camlens.panels.writing import check_replaceable_file, replaceable_file
+    from camlens.render.theme import Look
+
+    given: dict[Kind, str | None] = {"layers": layers, "methods": methods, "classes": classes}
+    asked = [name for name, text in given.items() if text is not None]
+    if len(asked) != 1:
+        raise typer.BadParameter("say exactly one of --layers, --methods and --classes")
+    kind = asked[0]
+    place = output or Path(f"{image.stem}-{kind}.png")
+    check_replaceable_file(place, force=force)
+    loaded = options.loaded_model(model, weights, trust_pickle)
+    members = split_list(given[kind] or "", loaded.class_names if kind == "classes" else ())
+    with bar("Comparing", 1) as progress:
+        question = Question(
+            kind=kind,
+            layers=tuple(members) if kind == "layers" else (() if layer is None else (layer,)),
+            methods=tuple(members) if kind == "methods" else (method,),
+            classes=tuple(
+                class_index(text, loaded.class_names)
+                for text in (members if kind == "classes" else [target] if target is not None else [])
+            ),
+            seed=seed,
+        )
+        comparison = compare_image(loaded, image, question, progress=progress.within)
+        with replaceable_file(place, force=force) as unfinished:
+            comparison_picture(comparison, Look(colormap.value, alpha)).save(unfinished, format="PNG")
+    for text in comparison.warnings:
+        complain(f"warning: {image}: {text}")
+    if json:
+        say_json({"output": str(place), "model": model, **comparison.to_dict()})
+    else:
+        typer.echo(str(place))

@@ -1,0 +1,82 @@
+"""`camlens explain`: a panel, a map and a manifest for each image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camlens.cli import options
+from camlens.cli.terminal import bar, complain, say_json
+
+if TYPE_CHECKING:
+    from camlens.panels.writing import Gallery
+
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where panels, maps and manifest go.")]
+
+
+def explain(
+    images: options.Images,
+    model: options.Model = options.DEFAULT_MODEL,
+    weights: options.Weights = None,
+    method: options.Method = "gradcam",
+    layer: options.Layer = None,
+    target: options.Class = None,
+    top_k: options.TopK = 5,
+    output: Output = Path("camlens-maps"),
+    json: options.Json = False,
+    force: options.Force = False,
+    seed: options.Seed = 0,
+    colormap: options.ColormapName = options.Colormap.turbo,
+    alpha: options.Alpha = 0.5,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Show where the model looks: a panel and a map for each image, and a manifest of how they were made.
+
+    Nothing is overwritten without --force. A broken image costs one line and exit code 1; the others get
+    done.
+
+    Examples:
+
+      camlens explain cat.jpg
+
+      camlens explain photos/*.jpg --model resnet50 --output maps
+
+      camlens explain cat.jpg --method layercam --layer layer3 --class 281
+
+      camlens explain cat.jpg --class "tabby" --top-k 3 --json
+    """
+    from camlens.panels.explaining import explain_files, prepare
+    from camlens.panels.naming import class_index
+    from camlens.panels.writing import check_replaceable, write_gallery
+    from camlens.render.theme import Look
+
+    check_replaceable(output, force=force)
+    loaded = options.loaded_model(model, weights, trust_pickle)
+    wanted = None if target is None else class_index(target, loaded.class_names)
+    with bar("Explaining", len(images)) as progress:
+        place = prepare(loaded, method=method, layer=layer, seed=seed, progress=progress.within)
+        found = explain_files(place, images, target=wanted, top_k=top_k)
+        gallery = write_gallery(output, place, progress.each(found), look=Look(colormap.value, alpha), force=force)
+    _present(gallery, json=json)
+    if gallery.failed:
+        raise typer.Exit(1)
+
+
+def _present(gallery: "Gallery", *, json: bool) -> None:
+    for failure in gallery.failed:
+        complain(f"error: {failure.reason}")
+    for entry in gallery.manifest["images"]:
+        for text in entry["warnings"]:
+            complain(f"warning: {entry['image']}: {text}")
+    if json:
+        where = None if gallery.directory is None else str(gallery.directory)
+        say_json({"output": where, **gallery.manifest})
+        return
+    for entry in gallery.manifest["images"]:
+        typer.echo(f"{entry['image']}: {_summary(entry)} -> {gallery.directory}/{entry['panel']}")
+
+
+def _summary(entry: dict[str, Any]) -> str:
+    confidence = entry["confidence"]
+    sure = "" if confidence is None else f" ({confidence:.1%})"
+    return f"{entry['class_name']}{sure}, {entry['layer']}"

@@ -1,0 +1,114 @@
+"""`camlens studio`: the interactive page."""
+
+import os
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from camlens.cli import options
+from camlens.cli.terminal import complain
+
+Data = Annotated[
+    str | None,
+    typer.Option("--data", "-d", metavar="DIR", help="A folder per class, a flat folder, or demo:photos."),
+]
+Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine alone needs a token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")]
+NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECRET",
+        envvar="CAMLENS_STUDIO_TOKEN",
+        help="The secret in the address, random by default; 'none' lets everybody on this machine in.",
+    ),
+]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse uploads.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="One more name of this host."),
+]
+
+
+def studio(
+    model: options.Model = options.DEFAULT_MODEL,
+    data: Data = None,
+    weights: options.Weights = None,
+    trust_pickle: options.TrustPickle = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
+    no_browser: NoBrowser = False,
+    token: Token = None,
+    read_only: ReadOnly = False,
+    allow_host: AllowHost = None,
+) -> None:
+    """Open the interactive page: choose image, layer, class and method, and see where the model looks.
+
+    It listens on this machine only, and the printed address holds a secret. Ctrl-C ends it.
+
+    Examples:
+
+      camlens studio
+
+      camlens studio --model resnet50 --data photos/
+
+      camlens studio --host 0.0.0.0 --token "$SECRET" --no-browser
+    """
+    from camlens.core.errors import MissingExtraError
+
+    try:
+        import uvicorn
+
+        from camlens.studio.app import create_app
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of(error.name or "fastapi", "studio") from error
+    from camlens.studio.settings import StudioSettings, fresh_token
+
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`
+    listening = _listen(host, port)
+    settings = StudioSettings(
+        model=model,
+        data=data,
+        weights=weights,
+        trust_pickle=trust_pickle,
+        host=host,
+        port=listening.getsockname()[1],
+        token={None: fresh_token(), "none": None}.get(token, token),
+        read_only=read_only,
+        hosts=tuple(allow_host or ()),
+    )
+    address = settings.address
+    typer.echo(f"camlens studio: {address}")
+    complain("Ctrl-C ends it.")
+    if not no_browser and os.environ.get("CI") is None:
+        threading.Thread(target=_open, args=(address,), daemon=True).start()
+    config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that the printed address is true and a taken port is said in one line."""
+    from camlens.core.errors import InputError
+
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        raise InputError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, or 0 for any"
+        ) from error
+    return bound
+
+
+def _open(address: str) -> None:
+    time.sleep(0.6)  # the server answers by then
+    webbrowser.open(address)

@@ -1,0 +1,1 @@
+"""From image files to panels on disk: where loaded models, images, explanations and pictures meet."""

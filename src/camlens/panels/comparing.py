@@ -1,0 +1,117 @@
+"""One image seen in several ways: several layers, methods or classes, all from one pass through the model."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlens.core.errors import EvidenceWarning, InputError
+from camlens.core.probe import Progress, silent
+from camlens.core.registry import METHODS
+from camlens.core.targets import ClassScore
+from camlens.explainer import Explainer
+from camlens.explanation import Explanation
+from camlens.models import LoadedModel
+from camlens.panels.explaining import Pixels, finite, open_image
+from camlens.panels.naming import class_name
+
+Kind = Literal["layers", "methods", "classes"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to compare by `kind`; of the other two there is one, or none for the default."""
+
+    kind: Kind
+    layers: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ("gradcam",)
+    classes: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        members: Sequence[object] = getattr(self, self.kind)
+        if len(members) < 2:
+            raise InputError(f"a comparison needs two or more {self.kind}, not {len(members)}: list them as a,b")
+        for method in self.methods:
+            METHODS[method]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One of the maps that are compared: its label, the heat map (h, w) in [0, 1] and what it is of."""
+
+    label: str
+    heatmap: NDArray[np.float32]
+    method: str
+    layer: str
+    class_index: int | None
+    class_name: str
+    grid: tuple[int, ...]
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The views of one image, in the order asked for."""
+
+    path: Path
+    picture: Pixels
+    question: Question
+    views: tuple[View, ...]
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the maps, as plain values that JSON can hold."""
+        facts = ("label", "method", "layer", "class_name")
+        return {
+            "image": str(self.path),
+            "kind": self.question.kind,
+            "views": [
+                {fact: getattr(view, fact) for fact in facts}
+                | {"class_idx": view.class_index, "score": finite(view.score)}
+                for view in self.views
+            ],
+            "warnings": list(self.warnings),
+            "provenance": dict(self.provenance),
+        }
+
+
+def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progress: Progress = silent) -> Comparison:
+    """Explain one image in every way that the question asks for."""
+    picture, inputs = open_image(loaded, path)
+    layers = list(question.layers) or loaded.default_layer
+    explainer = Explainer(
+        loaded.model, method=list(question.methods), layers=layers, seed=question.seed, progress=progress
+    )
+    target = [ClassScore(index) for index in question.classes] or None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EvidenceWarning)  # `Comparison.warnings` has it
+        explanations: dict[str, Explanation] = explainer(inputs, target=target)
+    views = [view for explanation in explanations.values() for view in _views(explanation, question, loaded, picture)]
+    said = [
+        f"{name}: {text.replace('the map of image 0', 'the map')}"
+        for name, explanation in explanations.items()
+        for text in explanation.provenance["warnings"]
+    ]
+    first = next(iter(explanations.values()))
+    provenance = {name: fact for name, fact in first.provenance.items() if name != "warnings"}
+    return Comparison(path, picture, question, tuple(views), tuple(said), provenance)
+
+
+def _views(explanation: Explanation, question: Question, loaded: LoadedModel, picture: Pixels) -> list[View]:
+    views = []
+    for layer in explanation.layers:
+        heatmaps = explanation.heatmaps(layer, picture.shape[:2])[0].nan_to_num(0).cpu().numpy()
+        for number, heatmap in enumerate(heatmaps):
+            index = None if explanation.classes is None else int(explanation.classes[0, number])
+            named = explanation.targets[number] if index is None else class_name(index, loaded.class_names)
+            label = {"layers": layer, "methods": explanation.method, "classes": named}[question.kind]
+            score = float(explanation.scores[0, number])
+            grid = tuple(explanation.maps[layer].shape[2:])
+            views.append(View(label, heatmap, explanation.method, layer, index, named, grid, score))
+    return views

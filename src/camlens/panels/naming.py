@@ -1,0 +1,68 @@
+"""Classes by name, and files named after images."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from camlens.core.errors import TargetError
+
+
+def class_index(text: str, class_names: Sequence[str]) -> int:
+    """The class that `text` means: its number, its name, or one of the names before and after its commas.
+
+    Upper and lower case are the same. Raises TargetError with the names that come close.
+    """
+    wanted = text.strip().casefold()
+    if wanted.lstrip("-").isdigit():
+        if 0 <= int(wanted) < len(class_names):
+            return int(wanted)
+        raise TargetError(f"class {wanted} does not exist: the model has classes 0 to {len(class_names) - 1}")
+    whole = [index for index, name in enumerate(class_names) if name.casefold() == wanted]
+    part = [index for index, name in enumerate(class_names) if wanted in _synonyms(name)]
+    found = whole or part
+    if len(found) == 1:
+        return found[0]
+    if found:
+        numbers = ", ".join(f"{index} ({class_names[index]})" for index in found)
+        raise TargetError(f"{text!r} names several classes: {numbers}; say the number")
+    spelled = {synonym: name for name in class_names for synonym in (name.casefold(), *_synonyms(name))}
+    close = list(dict.fromkeys(spelled[one] for one in difflib.get_close_matches(wanted, spelled, n=5)))
+    hint = f"did you mean {' or '.join(close)}?" if close else f"classes are {_some(class_names)}"
+    raise TargetError(f"the model has no class named {text!r}; {hint}")
+
+
+def class_name(index: int, class_names: Sequence[str]) -> str:
+    """The name of a class, or "class 7" where names do not reach that far."""
+    return class_names[index] if index < len(class_names) else f"class {index}"
+
+
+def split_list(text: str, class_names: Sequence[str] = ()) -> list[str]:
+    """The parts of a comma-separated list; a class name that holds commas itself stays whole."""
+    folded = {name.casefold() for name in class_names}
+    parts = [part.strip() for part in text.split(",")]
+    found: list[str] = []
+    while parts:
+        longest = next((size for size in range(len(parts), 1, -1) if ", ".join(parts[:size]).casefold() in folded), 1)
+        found.append(", ".join(parts[:longest]))
+        parts = parts[longest:]
+    return list(dict.fromkeys(part for part in found if part))
+
+
+def free_stem(path: Path, taken: set[str]) -> str:
+    """A file name without ending for what is made of `path`, unlike all in `taken` and added to it."""
+    stem = path.stem or "image"
+    candidate, number = stem, 1
+    while candidate.casefold() in taken:  # some file systems do not tell upper from lower case
+        number += 1
+        candidate = f"{stem}-{number}"
+    taken.add(candidate.casefold())
+    return candidate
+
+
+def _synonyms(name: str) -> list[str]:
+    return [part.strip().casefold() for part in name.split(",")]
+
+
+def _some(class_names: Sequence[str], limit: int = 12) -> str:
+    rest = len(class_names) - limit
+    return ", ".join(class_names[:limit]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,35 @@
+"""The best classes of images, one file after the other."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from camlens.core.errors import DataError, InputError
+from camlens.gradcam import Prediction, get_top_predictions
+from camlens.models import LoadedModel
+from camlens.panels.explaining import FailedImage, open_image
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """The best classes of one image, best first."""
+
+    path: Path
+    predictions: list[Prediction]
+
+
+def predict_files(
+    loaded: LoadedModel, paths: Sequence[Path], *, top_k: int = 5
+) -> Iterator[PredictedImage | FailedImage]:
+    """Predict files one after the other; what cannot be read or taken comes out as a FailedImage."""
+    device = next(loaded.model.parameters(), torch.empty(0)).device
+    for path in paths:
+        try:
+            _, inputs = open_image(loaded, path)
+            found = get_top_predictions(loaded.model, device, inputs[0], loaded.class_names, top_k)
+        except (DataError, InputError) as error:
+            yield FailedImage(path, str(error))
+        else:
+            yield PredictedImage(path, found)

@@ -1,0 +1,176 @@
+"""Results on disk: a panel and a map for each image, and one manifest that says how they were made."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camlens.core.errors import StoreError
+from camlens.core.store import atomic_directory, atomic_file
+from camlens.panels.explaining import ExplainedImage, FailedImage, Workplace, finite
+from camlens.panels.naming import free_stem
+from camlens.panels.pictures import panel_picture
+from camlens.render.theme import Look
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What was written: the manifest, and the images that failed. `directory` is None where nothing was."""
+
+    directory: Path | None
+    manifest: Mapping[str, Any]
+    failed: tuple[FailedImage, ...]
+
+
+def write_gallery(
+    directory: Path,
+    place: Workplace,
+    images: Iterable[ExplainedImage | FailedImage],
+    *,
+    look: Look,
+    force: bool = False,
+) -> Gallery:
+    """Write `NAME.png` and `NAME.npy` for each image beside one `manifest.json`, all or nothing.
+
+    A map is float32 (*grid): signed, at the layer's own resolution. Raises StoreError where something stands
+    in `directory` already, also with `force` where that something is not an earlier result.
+    """
+    entries: list[dict[str, Any]] = []
+    failed: list[FailedImage] = []
+    facts: dict[str, Any] = {}
+    waiting = iter(images)
+    with replaceable(directory, force=force) as unfinished:
+        taken: set[str] = {"manifest", "index"}
+        for image in waiting:
+            if isinstance(image, FailedImage):
+                failed.append(image)
+                continue
+            stem = free_stem(image.path, taken)
+            panel_picture(image, look).save(unfinished / f"{stem}.png")
+            np.save(unfinished / f"{stem}.npy", signed_map(image), allow_pickle=False)
+            entries.append({**description(image), "panel": f"{stem}.png", "map": f"{stem}.npy"})
+            facts = facts or shared_facts(place, image)
+        manifest = {**facts, "images": entries, "failed": [_failure(one) for one in failed]}
+        if entries:
+            write_manifest(unfinished, manifest)
+    return Gallery(directory if entries else None, manifest, tuple(failed))
+
+
+def description(image: ExplainedImage) -> dict[str, Any]:
+    """What is known of one explained image, as plain values that JSON can hold."""
+    explanation = image.explanation
+    return {
+        "image": str(image.path),
+        "layer": explanation.layers[-1],
+        "map_shape": list(explanation.maps[explanation.layers[-1]].shape[2:]),
+        "class_idx": image.class_index,
+        "class_name": image.target,
+        "confidence": finite(image.confidence),
+        "score": finite(float(explanation.scores[0, 0])),
+        "predictions": [
+            {**prediction, "confidence": finite(prediction["confidence"])} for prediction in image.predictions
+        ],
+        "warnings": image.warnings,
+    }
+
+
+def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
+    """What holds for all images of one run: model, method, layer and provenance."""
+    explanation = image.explanation
+    provenance = {name: fact for name, fact in explanation.provenance.items() if name != "warnings"}
+    if place.layer_choice is not None:
+        provenance["layer_choice"] = dict.fromkeys(explanation.layers, place.layer_choice)
+    return {
+        "model": place.loaded.spec,
+        "method": explanation.method,
+        "layers": list(explanation.layers),
+        "input_size": list(explanation.input_size),
+        "provenance": provenance,
+    }
+
+
+def signed_map(image: ExplainedImage) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The map of the only target, (*grid), as the method gave it."""
+    explanation = image.explanation
+    return explanation.maps[explanation.layers[-1]][0, 0].cpu().numpy()
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest and name in it every file that lies in the directory."""
+    files = sorted([path.name for path in directory.iterdir()] + [MANIFEST])
+    text = json.dumps({**manifest, "files": files}, indent=2, allow_nan=False)
+    (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def replaceable(directory: Path, *, force: bool) -> Iterator[Path]:
+    """A new directory that takes the place of `directory`, where nothing is lost by that.
+
+    It is given up, and nothing is written, where the block leaves it empty.
+    """
+    check_replaceable(directory, force=force)
+    try:
+        with atomic_directory(directory, force=force) as unfinished:
+            yield unfinished
+            if not any(unfinished.iterdir()):
+                raise _EmptyResultError
+    except _EmptyResultError:
+        return
+
+
+def check_replaceable(directory: Path, *, force: bool) -> None:
+    """Raise StoreError unless `directory` is free, or `force` was said and it holds an earlier result."""
+    if not directory.is_dir():
+        return
+    present = {path.name for path in directory.iterdir()}
+    if not present:
+        return
+    if not force:
+        raise StoreError(f"{directory} is not empty: choose another --output, or say --force to replace it")
+    foreign = sorted(present - _written_files(directory))
+    if foreign:
+        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise StoreError(
+            f"{directory} holds what no earlier run has written ({shown}), and --force would remove it:"
+            " choose another --output"
+        )
+
+
+def check_replaceable_file(path: Path, *, force: bool) -> None:
+    """Raise StoreError where `path` exists and `force` was not said, or where it is a directory."""
+    if path.is_dir():
+        raise StoreError(f"{path} is a directory: give --output the name of a picture, such as figure.png")
+    if path.exists() and not force:
+        raise StoreError(f"{path} exists already: choose another --output, or say --force to replace it")
+
+
+@contextmanager
+def replaceable_file(path: Path, *, force: bool) -> Iterator[Path]:
+    """A file that becomes `path` when the block ends well."""
+    check_replaceable_file(path, force=force)
+    with atomic_file(path, force=force) as unfinished:
+        yield unfinished
+        unfinished.chmod(0o644)
+
+
+def _written_files(directory: Path) -> set[str]:
+    """What an earlier run says that it has written here."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return {str(name) for name in manifest["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _failure(image: FailedImage) -> dict[str, str]:
+    return {"image": str(image.path), "error": image.reason}
+
+
+class _EmptyResultError(Exception):
+    """Leaves `replaceable` without a result."""

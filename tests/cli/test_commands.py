@@ -1,0 +1,130 @@
+"""`compare`, `layers`, `methods` and `predict`: what they print and write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from camlens import METHODS
+
+MODEL = ("--model", "camlens_tiny:classifier")
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "labels"),
+    [
+        ("layers", "0,2,3", ["0", "2", "3"]),
+        ("methods", "gradcam,eigencam", ["gradcam", "eigencam"]),
+        ("classes", "dog,2,tabby, tabby cat", ["dog", "hen", "tabby, tabby cat"]),
+        ("classes", "dog,hen", ["dog", "hen"]),
+    ],
+)
+def test_compare_draws_what_was_asked_for_in_that_order(
+    camlens: Any, folder: Path, kind: str, members: str, labels: list[str]
+) -> None:
+    result = camlens("compare", "one.png", *MODEL, f"--{kind}", members, "--json")
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert [view["label"] for view in said["views"]] == labels
+    assert said["output"] == f"one-{kind}.png"
+    with Image.open(folder / f"one-{kind}.png") as figure:
+        assert figure.format == "PNG"
+        assert figure.width > 600
+
+
+@pytest.mark.parametrize("words", [(), ("--layers", "0,2", "--methods", "gradcam,eigencam")])
+def test_compare_takes_exactly_one_kind(camlens: Any, words: tuple[str, ...]) -> None:
+    result = camlens("compare", "one.png", *MODEL, *words)
+    assert result.exit_code == 2
+    assert "exactly one" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--layers", "0"), "two or more layers"),
+        (("--methods", "gradcam,nope"), "no method named 'nope'"),
+        (("--classes", "dog,99"), "classes 0 to 4"),
+    ],
+)
+def test_compare_refuses_in_one_line(camlens: Any, folder: Path, words: tuple[str, str], wanted: str) -> None:
+    result = camlens("compare", "one.png", *MODEL, *words)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert wanted in line
+    assert {path.name for path in folder.iterdir()} == {"one.png", "two.jpg"}
+
+
+def test_compare_says_what_is_wrong_with_a_bad_image(camlens: Any) -> None:
+    result = camlens("compare", "missing.png", *MODEL, "--layers", "0,2")
+    assert (result.exit_code, result.stderr) == (2, "error: missing.png does not exist\n")
+
+
+def test_compare_overwrites_only_with_force(camlens: Any, folder: Path) -> None:
+    words = ("compare", "one.png", *MODEL, "--layers", "0,2", "--output", "two.jpg")
+    before = (folder / "two.jpg").read_bytes()
+    refused = camlens(*words)
+    assert refused.exit_code == 2
+    assert (folder / "two.jpg").read_bytes() == before
+    assert camlens(*words, "--force").exit_code == 0
+    assert (folder / "two.jpg").read_bytes() != before
+
+
+def test_layers_says_of_each_layer_whether_it_can_carry_a_map(camlens: Any) -> None:
+    said = json.loads(camlens("layers", *MODEL, "--json").stdout)
+    assert [(one["name"], one["usable"]) for one in said["layers"]] == [
+        *((str(number), True) for number in range(4)),
+        *((str(number), False) for number in range(4, 7)),
+    ]
+    first = said["layers"][0]
+    assert (first["type"], first["shape"], first["grid"]) == ("Conv2d", [1, 6, 16, 16], [16, 16])
+    assert first["parameters"] == 3 * 3 * 3 * 6 + 6
+    assert "single cell" in said["layers"][4]["reason"]
+    assert said["default_layer"] == "3"
+
+
+def test_layers_can_be_asked_at_another_size_and_for_usable_ones(camlens: Any) -> None:
+    said = json.loads(camlens("layers", *MODEL, "--input-size", "16x24", "--usable", "--json").stdout)
+    assert [one["grid"] for one in said["layers"]] == [[8, 12], [8, 12], [4, 6], [4, 6]]
+
+
+def test_layers_prints_one_row_per_layer(camlens: Any) -> None:
+    lines = camlens("layers", *MODEL).stdout.splitlines()
+    rows = [line.split()[:2] for line in lines if line[:1].isdigit()]
+    kinds = ("Conv2d", "ReLU", "Conv2d", "ReLU", "AdaptiveAvgPool2d", "Flatten", "Linear")
+    assert rows == [[str(number), kind] for number, kind in enumerate(kinds)]
+    assert lines[-1].startswith("Without --layer: 3,")
+
+
+def test_layers_refuses_what_is_no_size(camlens: Any) -> None:
+    result = camlens("layers", *MODEL, "--input-size", "16by24")
+    assert result.exit_code == 2
+    assert "16by24" in result.stderr
+
+
+def test_methods_lists_all_of_them(camlens: Any) -> None:
+    printed = camlens("methods")
+    assert printed.exit_code == 0
+    firsts = {line.split()[0] for line in printed.stdout.splitlines() if line.strip()}
+    assert set(METHODS) <= firsts
+    said = json.loads(camlens("methods", "--json").stdout)
+    assert {one["name"]: one["cost"] for one in said} == {one.name: one.cost for one in METHODS.values()}
+
+
+def test_predict_gives_the_best_classes_first(camlens: Any) -> None:
+    result = camlens("predict", "one.png", "missing.png", *MODEL, "--top-k", "3", "--json")
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    confidences = [one["confidence"] for one in said["images"][0]["predictions"]]
+    assert confidences == sorted(confidences, reverse=True)
+    assert len(confidences) == 3
+    assert said["failed"] == [{"image": "missing.png", "error": "missing.png does not exist"}]
+
+
+def test_predict_prints_a_line_for_each_class(camlens: Any) -> None:
+    first, *rest = camlens("predict", "one.png", *MODEL).stdout.splitlines()
+    assert first == "one.png"
+    assert len(rest) == 5
+    assert sum(float(line.split("%")[0]) for line in rest) == pytest.approx(100, abs=0.3)

@@ -1,0 +1,211 @@
+"""`camlens explain`: panels, maps, manifest, and what becomes of files that are no images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from camlens import explain, load_model
+from camlens.data.decode import decode_image
+
+MODEL = ("--model", "camlens_tiny:classifier")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_each_image_gets_a_panel_and_a_map_beside_one_manifest(camlens: Any, folder: Path) -> None:
+    result = camlens("explain", "one.png", "two.jpg", *MODEL, "--output", "maps")
+    assert result.exit_code == 0, result.stderr
+    assert names(folder / "maps") == {"one.png", "one.npy", "two.png", "two.npy", "manifest.json"}
+    assert "one.png" in result.stdout
+    assert "two.png" in result.stdout
+    with Image.open(folder / "maps" / "one.png") as panel:
+        assert panel.width > 2 * panel.height > 400
+
+
+def test_the_map_is_the_engines_signed_map(camlens: Any, folder: Path) -> None:
+    camlens("explain", "one.png", *MODEL, "--layer", "2", "--class", "hen", "--output", "maps")
+    loaded = load_model("camlens_tiny:classifier")
+    inputs = loaded.preprocess(decode_image(folder / "one.png"))[None]
+    expected = explain(loaded.model, inputs, layers="2", target=2).maps["2"][0, 0]
+    written = torch.from_numpy(np.load(folder / "maps" / "one.npy"))
+    torch.testing.assert_close(written, expected)
+    assert written.min() < 0
+
+
+def test_the_manifest_says_how_the_maps_were_made(camlens: Any, folder: Path) -> None:
+    camlens(
+        "explain",
+        "one.png",
+        *MODEL,
+        "--method",
+        "layercam",
+        "--seed",
+        "7",
+        "--top-k",
+        "2",
+        "--output",
+        "maps",
+    )
+    manifest = json.loads((folder / "maps" / "manifest.json").read_text())
+    (image,) = manifest["images"]
+    assert manifest["method"] == "layercam"
+    assert manifest["model"] == "camlens_tiny:classifier"
+    assert manifest["provenance"]["seed"] == 7
+    assert manifest["provenance"]["weights"].startswith("sha256:")
+    assert manifest["provenance"]["layer_choice"]["3"].startswith("last layer")
+    assert manifest["files"] == ["manifest.json", "one.npy", "one.png"]
+    assert image["map_shape"] == [8, 8]
+    assert len(image["predictions"]) == 2
+    assert image["class_idx"] == image["predictions"][0]["class_idx"]
+    assert image["confidence"] == pytest.approx(image["predictions"][0]["confidence"])
+
+
+@pytest.mark.parametrize("said", ["3", "cup, mug", "MUG", "cup"])
+def test_a_class_is_named_by_number_name_or_synonym(camlens: Any, said: str) -> None:
+    result = camlens("explain", "one.png", *MODEL, "--class", said, "--json")
+    assert json.loads(result.stdout)["images"][0]["class_idx"] == 3
+
+
+def test_json_is_all_that_is_printed_on_stdout(camlens: Any, folder: Path) -> None:
+    result = camlens("explain", "one.png", "missing.png", *MODEL, "--json", "--output", "maps")
+    said = json.loads(result.stdout)
+    assert said["output"] == "maps"
+    assert [image["image"] for image in said["images"]] == ["one.png"]
+    assert [failure["image"] for failure in said["failed"]] == ["missing.png"]
+    assert json.loads((folder / "maps" / "manifest.json").read_text())["images"] == said["images"]
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    whole = (folder / "two.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("not an image\n")
+    (folder / "empty.png").touch()
+    (folder / "directory.png").mkdir()
+    kinds = ("cut.jpg", "text.png", "empty.png", "directory.png", "missing.png")
+    return {name: folder / name for name in kinds}
+
+
+@pytest.mark.parametrize("bad", ["cut.jpg", "text.png", "empty.png", "directory.png", "missing.png"])
+def test_a_bad_image_costs_one_line_and_the_others_get_done(camlens: Any, folder: Path, bad: str) -> None:
+    broken_files(folder)
+    result = camlens("explain", "one.png", bad, "two.jpg", *MODEL, "--output", "maps")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert bad in line
+    assert names(folder / "maps") == {"one.png", "one.npy", "two.png", "two.npy", "manifest.json"}
+    failed = json.loads((folder / "maps" / "manifest.json").read_text())["failed"]
+    assert [failure["image"] for failure in failed] == [bad]
+
+
+def test_nothing_is_written_when_every_image_is_bad(camlens: Any, folder: Path) -> None:
+    before = names(folder) | set(broken_files(folder)) - {"missing.png"}
+    result = camlens("explain", "text.png", "missing.png", *MODEL, "--output", "maps", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["output"] is None
+    assert len(result.stderr.splitlines()) == 2
+    assert names(folder) == before
+
+
+def test_an_earlier_result_is_replaced_only_with_force(camlens: Any, folder: Path) -> None:
+    camlens("explain", "one.png", *MODEL, "--output", "maps")
+    before = (folder / "maps" / "manifest.json").read_bytes()
+    refused = camlens("explain", "two.jpg", *MODEL, "--output", "maps")
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith("error: maps is not empty")
+    assert "--force" in refused.stderr
+    assert (folder / "maps" / "manifest.json").read_bytes() == before
+    forced = camlens("explain", "two.jpg", *MODEL, "--output", "maps", "--force")
+    assert forced.exit_code == 0
+    assert names(folder / "maps") == {"two.png", "two.npy", "manifest.json"}
+
+
+def test_force_never_removes_what_no_run_has_written(camlens: Any, folder: Path) -> None:
+    camlens("explain", "one.png", *MODEL, "--output", "maps")
+    (folder / "maps" / "thesis.txt").write_text("years of work")
+    before = names(folder / "maps")
+    for place in ("maps", "."):
+        result = camlens("explain", "two.jpg", *MODEL, "--output", place, "--force")
+        assert result.exit_code == 2
+        assert "no earlier run has written" in result.stderr
+    assert names(folder / "maps") == before
+    assert (folder / "one.png").is_file()
+
+
+def test_files_of_one_name_do_not_overwrite_each_other(camlens: Any, folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "one.png").write_bytes((folder / "one.png").read_bytes())
+    camlens("explain", "one.png", "more/one.png", *MODEL, "--output", "maps")
+    assert names(folder / "maps") == {"one.png", "one.npy", "one-2.png", "one-2.npy", "manifest.json"}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_run_that_breaks_off_leaves_nothing_behind(
+    camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    before = names(folder)
+    drawn: list[object] = []
+
+    def break_off(image: object, look: object) -> Image.Image:
+        drawn.append(image)
+        if len(drawn) == 2:
+            assert len(names(folder)) == len(before) + 1  # the unfinished directory is there now
+            raise error
+        return Image.new("RGB", (4, 4))
+
+    monkeypatch.setattr("camlens.panels.writing.panel_picture", break_off)
+    result = camlens("explain", "one.png", "two.jpg", *MODEL, "--output", "maps")
+    assert len(drawn) == 2
+    assert result.exit_code == (130 if error is KeyboardInterrupt else 1)
+    assert names(folder) == before
+
+
+def test_a_replacement_that_breaks_off_leaves_the_earlier_result(
+    camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camlens("explain", "one.png", *MODEL, "--output", "maps")
+    before = {path.name: path.read_bytes() for path in (folder / "maps").iterdir()}
+
+    def interrupt(*_ignored: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("camlens.panels.writing.write_manifest", interrupt)
+    result = camlens("explain", "two.jpg", *MODEL, "--output", "maps", "--force")
+    assert result.exit_code == 130
+    assert {path.name: path.read_bytes() for path in (folder / "maps").iterdir()} == before
+    assert names(folder) == {"one.png", "two.jpg", "maps"}
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--class", "bird"), "no class named 'bird'"),
+        (("--class", "99"), "classes 0 to 4"),
+        (("--layer", "nope"), "no layer named 'nope'"),
+        (("--layer", "6"), "layers that can carry a map"),
+        (("--method", "nope"), "known are"),
+        (("--weights", "nope.safetensors"), "nope.safetensors"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_exit_code_2(camlens: Any, words: tuple[str, ...], wanted: str) -> None:
+    result = camlens("explain", "one.png", *MODEL, *words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert wanted in line
+
+
+def test_an_empty_map_is_told_with_the_files_name(camlens: Any, folder: Path) -> None:
+    Image.new("RGB", (40, 40), (10, 10, 10)).save(folder / "black.png")
+    result = camlens("explain", "one.png", "black.png", *MODEL, "--method", "gradcam", "--layer", "3", "--json")
+    images = json.loads(result.stdout)["images"]
+    told = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
+    assert len(told) == sum(len(image["warnings"]) for image in images)
+    assert all(line.split(": ")[1] in ("one.png", "black.png") for line in told)

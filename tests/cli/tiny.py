@@ -1,0 +1,41 @@
+"""A tiny model that the command line can load by its factory, and image files to show it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from camlens.models.preprocess import Preprocess
+
+CLASSES = ["tabby, tabby cat", "dog", "hen", "cup, mug", "car"]
+SIDE = 32
+
+
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, len(CLASSES)),
+        )
+
+
+def classifier() -> tuple[nn.Module, Preprocess, list[str]]:
+    return net(), Preprocess(resize=SIDE, crop=(SIDE, SIDE)), CLASSES
+
+
+def broken() -> nn.Module:
+    raise ValueError("the disk with the weights is gone")
+
+
+def photograph(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40)) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path

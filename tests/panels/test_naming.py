@@ -1,0 +1,62 @@
+"""Class names as people type them, and names for files."""
+
+from pathlib import Path
+
+import pytest
+
+from camlens import TargetError
+from camlens.panels.naming import class_index, class_name, free_stem, split_list
+
+NAMES = ["crane", "tabby, tabby cat", "crane, lifting machine", "dog", "Egyptian cat", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("0", 0),
+        ("4", 4),
+        ("dog", 3),
+        (" DOG ", 3),
+        ("tabby cat", 1),
+        ("crane", 0),
+        ("egyptian CAT", 4),
+        ("3", 3),
+    ],
+)
+def test_a_class_is_found_by_number_name_or_synonym(text: str, index: int) -> None:
+    assert class_index(text, NAMES) == index
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("6", "0 to 5"),
+        ("-1", "0 to 5"),
+        ("taby", "did you mean tabby, tabby cat"),
+        ("zebra", "classes are crane"),
+    ],
+)
+def test_what_is_no_class_is_refused_with_what_may_have_been_meant(text: str, wanted: str) -> None:
+    with pytest.raises(TargetError, match=wanted):
+        class_index(text, NAMES)
+
+
+def test_a_synonym_of_two_classes_is_refused_with_their_numbers() -> None:
+    with pytest.raises(TargetError, match=r"0 \(bat, animal\), 1 \(bat, club\)"):
+        class_index("bat", ["bat, animal", "bat, club"])
+
+
+def test_a_class_without_a_name_is_called_by_its_number() -> None:
+    assert [class_name(index, ["dog"]) for index in (0, 1)] == ["dog", "class 1"]
+
+
+def test_a_list_is_split_at_commas_but_not_inside_a_class_name() -> None:
+    assert split_list(" layer2,layer3 ,,layer2") == ["layer2", "layer3"]
+    assert split_list("dog,Tabby, tabby cat,4", NAMES) == ["dog", "Tabby, tabby cat", "4"]
+    assert split_list("tabby, dog", NAMES) == ["tabby", "dog"]
+
+
+def test_stems_are_told_apart_also_where_upper_and_lower_case_are_one() -> None:
+    taken: set[str] = {"manifest"}
+    paths = ("a/cat.png", "b/Cat.jpg", "c/cat.bmp", "manifest.png")
+    assert [free_stem(Path(path), taken) for path in paths] == ["cat", "Cat-2", "cat-3", "manifest-2"]

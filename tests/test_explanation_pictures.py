@@ -1,0 +1,87 @@
+"""Pictures of an Explanation: overlays, figures, and the view in a notebook."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from camlens import Explanation, InputError, explain
+from camlens.render.overlay import overlay
+from camlens.targets import TopK
+from tests.nets import images, plain_cnn, seeded
+
+NAMES = ["ant", "bee", "cat", "dog", "<elk>"]
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    return torch.rand(2, 3, 20, 24, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def explanation() -> Explanation:
+    explained: Explanation = explain(seeded(plain_cnn), images(2), layers=["0", "3"], target=TopK(2))
+    return explained
+
+
+def test_an_overlay_is_the_heat_map_of_its_image_at_the_images_own_size(
+    explanation: Explanation, pictures: Tensor
+) -> None:
+    drawn = explanation.overlay(pictures, 0.3, layer="3", target=1, colormap="viridis")
+    heatmaps = explanation.heatmaps("3", (20, 24))[:, 1].numpy()
+    for picture, heatmap, one in zip(pictures, heatmaps, drawn, strict=True):
+        np.testing.assert_array_equal(one, overlay(picture, heatmap, alpha=0.3, colormap="viridis"))
+
+
+def test_a_figure_of_one_map_per_image_is_a_panel_with_the_best_classes(pictures: Tensor) -> None:
+    single = explain(seeded(plain_cnn), images(2), layers="3")
+    two = single.figure(pictures, class_names=NAMES)
+    one = explain(seeded(plain_cnn), images(2)[:1], layers="3").figure(pictures[:1], class_names=NAMES)
+    assert isinstance(two, Image.Image)
+    assert (two.width, two.height) == (one.width, 2 * one.height)
+    upper = np.asarray(two.crop((0, 0, one.width, one.height)), dtype=float)
+    assert np.abs(upper - np.asarray(one, dtype=float)).mean() < 0.1
+    lower = np.asarray(two.crop((0, one.height, one.width, two.height)), dtype=float)
+    assert np.abs(lower - upper).mean() > 1
+
+
+def test_a_figure_has_a_tile_for_every_layer_and_target(explanation: Explanation) -> None:
+    names = explanation._labelled_heatmaps(0, (20, 24), NAMES)
+    first, second = (NAMES[int(index)] for index in explanation.classes[0])  # type: ignore[index]
+    assert list(names) == [f"{first} at 0", f"{second} at 0", f"{first} at 3", f"{second} at 3"]
+
+
+def test_the_look_of_a_figure_can_be_chosen(explanation: Explanation, pictures: Tensor) -> None:
+    light = explanation.figure(pictures, class_names=NAMES)
+    dark = explanation.figure(pictures, class_names=NAMES, theme="dark", colormap="inferno", scale=1)
+    assert np.asarray(light).mean() > np.asarray(dark).mean()
+    assert dark.width < light.width
+
+
+def test_a_figure_needs_one_picture_per_image(explanation: Explanation, pictures: Tensor) -> None:
+    with pytest.raises(InputError, match="1 images were given for 2"):
+        explanation.figure(pictures[:1])
+
+
+def test_the_notebook_view_holds_every_map_and_needs_nothing_else(explanation: Explanation) -> None:
+    html = explanation._repr_html_()
+    tiles = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert len(tiles) == 2 * 2 * 2
+    for tile in tiles:
+        with Image.open(io.BytesIO(base64.b64decode(tile))) as picture:
+            assert max(picture.size) == 140
+    assert "http" not in html
+    assert f"score {float(explanation.scores[0, 0]):.3g}" in html
+    assert "<script" not in html
+
+
+def test_the_notebook_view_of_very_many_maps_says_how_many_are_left_out() -> None:
+    many = explain(seeded(plain_cnn), images(6), layers=["0", "3"], target=TopK(3))
+    html = many._repr_html_()
+    assert html.count("<img") == 24
+    assert "and 12 more maps" in html
