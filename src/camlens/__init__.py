@@ -22,8 +22,6 @@ from camlens.models import LoadedModel, load_model
 
 __version__ = "0.1.0"
 __all__ = [
-    "METHODS",
-    "METRICS",
     "CamlensError",
     "DataError",
     "EvidenceWarning",
@@ -32,6 +30,8 @@ __all__ = [
     "InputError",
     "LayerError",
     "LoadedModel",
+    "METHODS",
+    "METRICS",
     "MissingExtraError",
     "ModelError",
     "NoGradientError",

@@ -101,9 +101,7 @@ class Explainer:
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Explain a batch (n, c, *spatial): an Explanation, or {method: Explanation} for a list of methods."""
-        session = Session(
-            self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output
-        )
+        session = Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
         wanted = as_target(target)
         try:
             layers = self._resolve(session, wanted)
@@ -167,14 +165,12 @@ class Explainer:
         parts = in_parts(session.images, self.settings.memory_budget, explain_part)
         return {entry.name: joined([part[entry.name] for part in parts]) for entry in self.methods}
 
-    def _explain_part(
-        self, session: Session, layers: list[LayerCall], target: object
-    ) -> dict[str, Explanation]:
+    def _explain_part(self, session: Session, layers: list[LayerCall], target: Target) -> dict[str, Explanation]:
         results = {}
         shared: Capture | None = None
         for entry in self.methods:
             if entry.retarget is not None:
-                captured = self._capture(session, layers, entry.retarget(target))
+                captured = self._capture(session, layers, as_target(entry.retarget(target)))
             else:
                 shared = captured = shared or self._capture(session, layers, target)
             results[entry.name] = self._explanation(session, layers, captured, entry)
@@ -183,26 +179,20 @@ class Explainer:
     def _capture(self, session: Session, layers: list[LayerCall], target: Target) -> Capture:
         return capture_session(session, layers, target, kind=self.settings.layout)
 
-    def _explanation(
-        self, session: Session, layers: list[LayerCall], captured: Capture, entry: Entry
-    ) -> Explanation:
+    def _explanation(self, session: Session, layers: list[LayerCall], captured: Capture, entry: Entry) -> Explanation:
         options = self.settings.options
         if self.several:
             options = options.get(entry.name, {})
         maps: dict[str, Tensor] = {}
         if entry.scope == "layer":
             for layer in layers:
-                maps[layer.label] = self._maps(
-                    session, captured, captured.records[layer.label], entry, options
-                )
+                maps[layer.label] = self._maps(session, captured, captured.records[layer.label], entry, options)
         else:
             name = "input" if entry.scope == "model" else "+".join(captured.records)
             last = list(captured.records.values())[-1]
             maps[name] = self._maps(session, captured, last, entry, options)
         said = [
-            text
-            for name, one in maps.items()
-            for text in warn_of_empty_evidence(one, name, captured.scorer.labels)
+            text for name, one in maps.items() for text in warn_of_empty_evidence(one, name, captured.scorer.labels)
         ]
         return Explanation(
             maps=MappingProxyType(maps),
@@ -239,9 +229,7 @@ class Explainer:
     ) -> Tensor:
         if entry.needs == "probe":
             generator = torch.Generator().manual_seed(self.settings.seed)
-            probe = Probe(
-                session, captured, record, generator, self.settings.batch_size, self.settings.progress
-            )
+            probe = Probe(session, captured, record, generator, self.settings.batch_size, self.settings.progress)
             maps = entry.function(probe, **options)
         elif entry.needs == "activations":
             maps = entry.function(record.activations, **options)[:, None]
@@ -298,15 +286,11 @@ def _settings(given: Mapping[str, Any]) -> Settings:
     for name in given:
         if name not in allowed:
             raise InputError(f"there is no setting {name!r}; settings are {', '.join(allowed)}")
-    return Settings(
-        **{name: value for name, value in given.items() if value is not None or name in ("output",)}
-    )
+    return Settings(**{name: value for name, value in given.items() if value is not None or name in ("output",)})
 
 
 def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:
-    wanted = (
-        [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
-    )
+    wanted = [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
     if not wanted:
         raise LayerError("an empty list of layers explains nothing: name a layer, or None for the best one")
     found = [resolve_layer(model, layer) for layer in wanted]
@@ -318,9 +302,7 @@ def _entry(method: MethodChoice) -> Entry:
     if isinstance(method, str):
         return METHODS[method]
     if not callable(method):
-        raise InputError(
-            f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}"
-        )
+        raise InputError(f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}")
     for entry in METHODS.values():
         if entry.function is method:
             return entry
@@ -329,9 +311,7 @@ def _entry(method: MethodChoice) -> Entry:
         for parameter in inspect.signature(method).parameters.values()
         if parameter.default is parameter.empty and parameter.kind in (0, 1)
     ]
-    needs = {("probe",): "probe"}.get(
-        tuple(required), {1: "activations", 2: "gradients"}.get(len(required), "")
-    )
+    needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
     if not needs:
         raise InputError(
             f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})"

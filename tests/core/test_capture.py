@@ -139,9 +139,7 @@ def pair(logits: Tensor) -> tuple[Tensor, Tensor]:
     return logits, logits[:, :, None, None].expand(-1, -1, 4, 4)
 
 
-@pytest.mark.parametrize(
-    "form", [lambda out: {"logits": out}, lambda out: [out], pair, lambda out: {"x": out}]
-)
+@pytest.mark.parametrize("form", [lambda out: {"logits": out}, lambda out: [out], pair, lambda out: {"x": out}])
 def test_v11_outputs_that_are_not_a_tensor(form: object) -> None:
     inner, inputs = seeded(plain_cnn), images()
     expected = capture(inner, inputs, "5", 1).gradients["5"]
@@ -235,23 +233,17 @@ def test_one_class_per_image() -> None:
 def test_targets_are_the_scores_they_say() -> None:
     model, inputs = seeded(plain_cnn), images(2)
     logits = model(inputs).detach()
-    seen = capture(
-        model, inputs, "5", [Predicted(), Contrast(1, 3), Probability(2), lambda out: out[:, 0] * 2]
-    )
+    seen = capture(model, inputs, "5", [Predicted(), Contrast(1, 3), Probability(2), lambda out: out[:, 0] * 2])
     expected = [logits.max(1).values, logits[:, 1] - logits[:, 3], logits.softmax(1)[:, 2], logits[:, 0] * 2]
     assert_close(seen.scores, torch.stack(expected, dim=1))
 
 
 def test_one_and_three_dimensional_inputs() -> None:
     line = seeded(
-        lambda: nn.Sequential(
-            nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3)
-        )
+        lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 3))
     )
     solid = seeded(
-        lambda: nn.Sequential(
-            nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3)
-        )
+        lambda: nn.Sequential(nn.Conv3d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
     )
     assert capture(line, images(2, (20,), 2), "1").activations["1"].shape == (2, 4, 18)
     assert capture(solid, images(2, (6, 7, 8), 1), "1").activations["1"].shape == (2, 4, 4, 5, 6)

@@ -1,5 +1,6 @@
 """The model is bit for bit as it was: after success, and after an exception at any point."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -134,10 +135,8 @@ def test_nothing_changes_when_the_model_fails_at_any_of_its_calls(method: str, c
 
     model[7].register_forward_pre_hook(strike)
     before = fingerprint(model)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         explain(model, inputs, method=method, layers="5", options=OPTIONS.get(method))
-    except KeyboardInterrupt:
-        pass
     assert calls >= 1
     assert_untouched(before, fingerprint(model))
 
@@ -147,9 +146,7 @@ def test_buffers_and_random_state_of_an_untidy_model_are_put_back() -> None:
     before = fingerprint(model)
     first = explain(model, inputs, layers="conv", target=0)
     assert_untouched(before, fingerprint(model))
-    assert_close(
-        explain(model, inputs, layers="conv", target=0).maps["conv"], first.maps["conv"], rtol=0, atol=0
-    )
+    assert_close(explain(model, inputs, layers="conv", target=0).maps["conv"], first.maps["conv"], rtol=0, atol=0)
 
 
 def test_v5_a_training_model_is_explained_in_evaluation_mode_and_stays_training() -> None:

@@ -35,9 +35,9 @@ def jobs(layers: tuple[str, ...], seed: int) -> list[tuple[int, int, str, str]]:
 def answer(model: nn.Module, pool: Tensor, job: tuple[int, int, str, str]) -> Tensor:
     image, target, layer, method = job
     options = {"samples": 2} if method == "smoothgradcam++" else {}
-    return explain(
-        model, pool[image : image + 1], method=method, layers=layer, target=target, options=options
-    ).maps[layer]
+    return explain(model, pool[image : image + 1], method=method, layers=layer, target=target, options=options).maps[
+        layer
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
@@ -63,9 +63,7 @@ def test_v13_one_shared_explainer_in_many_threads() -> None:
     explainer = Explainer(model, method="gradcam")
     alone = [explainer(pool[row : row + 1], target=row % 5) for row in range(6)]
     with ThreadPoolExecutor(THREADS) as threads:
-        results = list(
-            threads.map(lambda n: explainer(pool[n % 6 : n % 6 + 1], target=n % 6 % 5), range(120))
-        )
+        results = list(threads.map(lambda n: explainer(pool[n % 6 : n % 6 + 1], target=n % 6 % 5), range(120)))
     for number, result in enumerate(results):
         assert_close(result.maps["5"], alone[number % 6].maps["5"], rtol=1e-4, atol=1e-6)
 

@@ -103,9 +103,7 @@ class Frontier:
                 raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass")
             if layer.call is None and runs > 1:
                 names = ", ".join(f"{layer.name}#{number}" for number in range(1, min(runs, 4) + 1))
-                raise LayerError(
-                    f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}"
-                )
+                raise LayerError(f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}")
             if layer.label not in self.kept:
                 raise LayerError(f"layer {layer.name!r} ran {runs} time(s), so there is no call {layer.call}")
 
@@ -177,9 +175,7 @@ def capture_session(
             layer = next(layer for layer in layers if layer.label == name)
             records[name] = _record(session, layer, passed.kept[name].detach(), gradient, kind)
         logits = passed.output.logits_or_none()
-        return Capture(
-            records, scores.detach().float(), None if logits is None else logits.detach().float(), scorer
-        )
+        return Capture(records, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
 
 
 def _pass_with_grad(
@@ -203,9 +199,7 @@ def _record(
     session: Session, layer: LayerCall, kept: Tensor, gradient: Tensor | None, kind: Kind | None
 ) -> LayerRecord:
     if gradient is None:
-        raise NoGradientError(
-            f"{NO_GRADIENTS} Layer {layer.label!r} ran, but the score does not depend on it"
-        )
+        raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} ran, but the score does not depend on it")
     try:
         layout = find_layout(
             layer.module, kept, images=session.images, spatial=session.spatial, model=session.model, kind=kind

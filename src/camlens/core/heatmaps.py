@@ -50,8 +50,6 @@ def warn_of_empty_evidence(maps: TargetMaps, layer: str, labels: Sequence[str]) 
             fault = f"is constant ({cells[image, target, 0].item():.3g} everywhere)"
         else:
             fault = f"has only negative evidence (highest value {cells[image, target].max().item():.3g})"
-        said.append(
-            f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty"
-        )
+        said.append(f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty")
         warnings.warn(said[-1], EvidenceWarning, stacklevel=2)
     return said

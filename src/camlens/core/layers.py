@@ -57,9 +57,7 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
     if isinstance(layer, nn.Module):
         return _resolve_module(model, unwrapped(layer))
     if not isinstance(layer, str):
-        raise LayerError(
-            f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}"
-        )
+        raise LayerError(f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}")
     modules = dict(model.named_modules(remove_duplicate=False))
     name = layer if layer in modules else _without_wrappers(layer)
     if name in modules and name:

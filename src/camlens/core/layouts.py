@@ -121,13 +121,13 @@ def _candidates(
     """Possible layouts, most credible first."""
     if len(shape) == len(spatial) + 2 and shape[0] == images:
         dense = [Layout("channels_first", shape[2:]), Layout("channels_last", shape[1:-1])]
-        yield from _ranked(dense, module, shape, spatial)
+        yield from _ranked(dense, module, shape, spatial, model)
     elif len(shape) == 3:
         yield from _token_layouts(shape, images=images, spatial=spatial, model=model)
 
 
 def _ranked(
-    dense: list[Layout], module: nn.Module, shape: tuple[int, ...], spatial: tuple[int, ...]
+    dense: list[Layout], module: nn.Module, shape: tuple[int, ...], spatial: tuple[int, ...], model: nn.Module
 ) -> Iterator[Layout]:
     """The dense layouts, ordered by the module's kind, then by geometry, then by its weights."""
     first, last = dense
@@ -137,10 +137,22 @@ def _ranked(
         yield from (last, first)
     else:
         fits = [_unevenness(layout.grid, spatial) <= _EVEN_STRIDES for layout in dense]
-        if fits == [True, True] or fits == [False, False]:
-            yield from (last, first) if _weights_say_last(module, shape) else (first, last)
-        else:
+        if fits[0] != fits[1]:
             yield from (first, last) if fits[0] else (last, first)
+        elif _weights_say_last(module, shape):
+            yield from (last, first)
+        elif fits[0] or _holds(module, _CHANNELS_FIRST) or not _is_attention(shape, spatial, model):
+            yield from (first, last)
+
+
+def _holds(module: nn.Module, kinds: tuple[type, ...]) -> bool:
+    return any(isinstance(part, kinds) for part in module.modules())
+
+
+def _is_attention(shape: tuple[int, ...], spatial: tuple[int, ...], model: nn.Module) -> bool:
+    """Whether an axis counts the tokens of a patch grid, as in (n, heads, tokens, width)."""
+    grids = list(_patch_grids(model, spatial))
+    return any(_known_grid(size, grids) is not None for size in shape[1:])
 
 
 def _speaks_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
@@ -152,9 +164,8 @@ def _speaks_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 def _weights_say_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
     """Where the shape fits both ways: whether the layers inside speak channels-last only."""
-    inside = list(module.modules())
-    first = any(isinstance(part, _CHANNELS_FIRST) for part in inside)
-    return not first and any(_speaks_channels_last(part, shape) for part in inside)
+    speaks_last = any(_speaks_channels_last(part, shape) for part in module.modules())
+    return speaks_last and not _holds(module, _CHANNELS_FIRST)
 
 
 def _unevenness(grid: tuple[int, ...], spatial: tuple[int, ...]) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from camlens.core.errors import StoreError
 
@@ -69,7 +70,7 @@ def _exchange(unfinished: Path, directory: Path) -> None:
 
 def write_bundle(
     directory: Path,
-    arrays: Mapping[str, np.ndarray[Any, Any]],
+    arrays: Mapping[str, NDArray[Any]],
     manifest: Mapping[str, Any],
     *,
     force: bool = False,

@@ -44,9 +44,7 @@ def test_a_score_that_is_linear_in_the_features_has_no_curvature() -> None:
     model, inputs = seeded(plain_cnn), images()
     seen = capture(model, inputs, "5", 0)
     record = seen.records["5"]
-    product = hessian_product(
-        Session(model, inputs), record, seen.scorer, torch.ones_like(record.activations)
-    )
+    product = hessian_product(Session(model, inputs), record, seen.scorer, torch.ones_like(record.activations))
     assert torch.count_nonzero(product) == 0
 
 

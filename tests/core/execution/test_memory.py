@@ -9,21 +9,16 @@ from camlens import InputError, explain
 from camlens.core.execution.memory import _Watch
 from tests.nets import images, plain_cnn, seeded
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
 
-@pytest.mark.parametrize(
-    ("method", "budget"), [("gradcam", 250_000), ("layercam", 250_000), ("ablationcam", 400_000)]
-)
+@pytest.mark.parametrize(("method", "budget"), [("gradcam", 250_000), ("layercam", 250_000), ("ablationcam", 400_000)])
 def test_a_memory_budget_gives_the_same_maps_in_smaller_batches(method: str, budget: int) -> None:
     model, inputs = seeded(plain_cnn), images(7, (32, 32))
     expected = explain(model, inputs, method=method, layers="5", target=[1, 2, 3, 4, 0, 1, 2])
     sizes: list[int] = []
     handle = model[0].register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
-    tight = explain(
-        model, inputs, method=method, layers="5", target=[1, 2, 3, 4, 0, 1, 2], memory_budget=budget
-    )
+    tight = explain(model, inputs, method=method, layers="5", target=[1, 2, 3, 4, 0, 1, 2], memory_budget=budget)
     handle.remove()
     assert sizes[0] == 7
     assert min(sizes) < 7

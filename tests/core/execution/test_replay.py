@@ -34,7 +34,8 @@ def full_run(model: nn.Module, inputs: Tensor, probe: Probe, features: Tensor, r
 CASES = [
     (plain_cnn, "0"), (plain_cnn, "3"), (plain_cnn, "5"),
     (ResidualNet, "stem"), (ResidualNet, "block1.conv1"), (ResidualNet, "block2.conv2"), (ResidualNet, "block2"),
-    (TinyVit, "block1"), (TinyVit, "block2.norm1"), (TinyVit, "patches"), (ChannelsLast, "norm"), (ChannelsLast, "mix.1"),
+    (TinyVit, "block1"), (TinyVit, "block2.norm1"), (TinyVit, "patches"),
+    (ChannelsLast, "norm"), (ChannelsLast, "mix.1"),
 ]  # fmt: skip
 
 
@@ -70,9 +71,7 @@ def test_real_architectures_take_the_fast_way_and_it_is_right(name: str, layer: 
     features = probe.activations.repeat(2, 1, 1, 1)
     features[1, : features.shape[1] // 2] = 0
     expected = full_run(model, inputs, probe, features, 0)
-    assert_close(
-        probe.feature_scores(features, 0), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max())
-    )
+    assert_close(probe.feature_scores(features, 0), expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     ((_, way),) = probe._recordings.values()
     assert way in ("expanded", "copied")
 
@@ -97,9 +96,7 @@ def test_a_model_that_writes_to_its_past_gets_copies() -> None:
     model, inputs = seeded(WritesToItsPast), images()
     probe = probe_of(model, inputs, "late")
     features = probe.activations[:1].repeat(2, 1, 1, 1) * torch.tensor([1.0, 0.0])[:, None, None, None]
-    assert_close(
-        probe.feature_scores(features, 0), full_run(model, inputs, probe, features, 0), rtol=1e-4, atol=1e-5
-    )
+    assert_close(probe.feature_scores(features, 0), full_run(model, inputs, probe, features, 0), rtol=1e-4, atol=1e-5)
     ((_, way),) = probe._recordings.values()
     assert way == "copied"
 

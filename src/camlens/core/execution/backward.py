@@ -60,9 +60,7 @@ def _batched(totals: Tensor, kept: Sequence[Tensor]) -> list[Tensor | None]:
     for start in range(0, targets, step):
         chosen = choose[start : start + step]
         parts.append(
-            torch.autograd.grad(
-                totals, kept, chosen, retain_graph=True, allow_unused=True, is_grads_batched=True
-            )
+            torch.autograd.grad(totals, kept, chosen, retain_graph=True, allow_unused=True, is_grads_batched=True)
         )
     joined: list[Tensor | None] = []
     for place in range(len(kept)):
@@ -88,9 +86,7 @@ def _pooled_linear(logits: Tensor | None, kept: Tensor, classes: Tensor) -> Tens
     if true is None:
         return None
     with torch.no_grad():
-        claimed = (
-            (mixture @ weight.T / cells).reshape(*kept.shape[:2], *[1] * (kept.ndim - 2)).expand_as(kept)
-        )
+        claimed = (mixture @ weight.T / cells).reshape(*kept.shape[:2], *[1] * (kept.ndim - 2)).expand_as(kept)
         if not (true - claimed).norm() <= 1e-4 * claimed.norm():
             return None
         chosen = (weight / cells).T[classes].movedim(1, 0)

@@ -63,8 +63,6 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
         bias = implicit_bias(module)
         found = [gradients[place] for gradients in each]
         if bias is not None and all(gradient is not None for gradient in found):
-            terms.append(
-                (bias.float(), torch.stack([one.float() for one in found if one is not None], dim=1))
-            )
+            terms.append((bias.float(), torch.stack([one.float() for one in found if one is not None], dim=1)))
     start = [torch.zeros_like(inputs) if gradients[0] is None else gradients[0] for gradients in each]
     return BiasTerms(torch.stack(start, dim=1).float(), tuple(terms))

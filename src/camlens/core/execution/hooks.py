@@ -100,9 +100,7 @@ def _leave(kind: str, module: nn.Module) -> None:
 
 
 @contextmanager
-def _attached(
-    kind: str, modules: Iterable[nn.Module], variable: ContextVar[Any], owner: object
-) -> Iterator[None]:
+def _attached(kind: str, modules: Iterable[nn.Module], variable: ContextVar[Any], owner: object) -> Iterator[None]:
     entered: list[nn.Module] = []
     try:
         for module in modules:

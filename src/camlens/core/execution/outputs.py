@@ -98,9 +98,7 @@ def class_logits(output: Any, images: int) -> Tensor:
     """The logits (n, classes) of a classifier, or a ModelError that shows how to point at them."""
     logits = find_logits(output)
     if logits is None:
-        raise ModelError(
-            f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}"
-        )
+        raise ModelError(f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}")
     if logits.ndim == 1 and len(logits) == images:
         logits = logits[:, None]
     if logits.ndim != 2 or len(logits) != images:

@@ -75,9 +75,7 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
     given = {key: list(answers) for key, answers in recording.answers.items()}
     layer_module, wanted, runs = recording.layer.module, recording.layer.call or 1, 0
 
-    def answer(
-        module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def answer(module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         nonlocal runs
         waiting = given.get(id(module))
         if module is layer_module:

@@ -87,9 +87,7 @@ def checked_inputs(inputs: object) -> Tensor:
     if 0 in inputs.shape:
         raise InputError(f"inputs of shape {tuple(inputs.shape)} are empty: pass at least one image")
     if not inputs.is_floating_point():
-        raise InputError(
-            f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255"
-        )
+        raise InputError(f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255")
     if not torch.isfinite(inputs).all():
         raise InputError("inputs hold NaN or infinite values: check the preprocessing")
     with torch.inference_mode(False), torch.no_grad():

@@ -81,9 +81,7 @@ def _status(
         reason = frontier.failed.get(layer.label, "does not run in the forward pass")
     else:
         try:
-            layout = find_layout(
-                layer.module, kept, images=1, spatial=session.spatial, model=session.model, kind=kind
-            )
+            layout = find_layout(layer.module, kept, images=1, spatial=session.spatial, model=session.model, kind=kind)
             reason = _objection(layer, layout, gradients.get(layer.label), runs)
         except LayerError as error:
             reason = f"no spatial grid: {error}"
@@ -132,9 +130,7 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
     return Choice(LayerCall(last.name, session.model.get_submodule(last.name)), reason)
 
 
-def usable_names(
-    session: Session, target: object = None, *, kind: Kind | None = None, limit: int = 8
-) -> list[str]:
+def usable_names(session: Session, target: object = None, *, kind: Kind | None = None, limit: int = 8) -> list[str]:
     """Names of the last layers that can carry a map, for the list in an error message."""
     statuses = survey_session(session, target, kind=kind)
     return [status.name for status in statuses if status.usable and status.type != "Linear"][-limit:]

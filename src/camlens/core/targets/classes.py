@@ -29,6 +29,7 @@ def _check_count(classes: Sequence[int], images: int) -> None:
 
 
 def checked_class(index: object, classes: int) -> int:
+    """The index as an int, or a TargetError where the model has no such class."""
     if isinstance(index, bool) or not isinstance(index, int | np.integer):
         raise TargetError(f"a class is an int from 0 to {classes - 1}, not {index!r}")
     if not 0 <= int(index) < classes:
@@ -88,9 +89,7 @@ class TopK(Target):
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
         if isinstance(self.k, bool) or not isinstance(self.k, int) or not 1 <= self.k <= logits.shape[1]:
-            raise TargetError(
-                f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}"
-            )
+            raise TargetError(f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}")
         classes = logits.detach().topk(self.k, dim=1).indices
         return _logit_scorer(classes, tuple(f"rank {rank}" for rank in range(1, self.k + 1)))
 
@@ -116,9 +115,7 @@ class Contrast(Target):
         logits = output.logits()
         ours, theirs = _class_column(self.a, logits), _class_column(self.b, logits)
         if (ours == theirs).any():
-            raise TargetError(
-                f"a contrast needs two different classes; a={self.a} and b={self.b} meet on an image"
-            )
+            raise TargetError(f"a contrast needs two different classes; a={self.a} and b={self.b} meet on an image")
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()
@@ -162,10 +159,9 @@ class Finer(Target):
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()
-            lookalikes = (
-                logits.gather(1, nearest[rows].flatten(1)).unflatten(1, nearest.shape[1:]).mean(dim=2)
-            )
-            return logits.gather(1, ours[rows]) - self.gamma * lookalikes
+            them = nearest[rows]
+            mine: Tensor = logits.gather(1, ours[rows])
+            return mine - self.gamma * logits.gather(1, them.flatten(1)).view(them.shape).mean(dim=2)
 
         return Scorer(scores, tuple(f"what tells {label} from look-alikes" for label in base.labels), ours)
 
@@ -204,9 +200,7 @@ class _Custom(Target):
             values = self.function(output.value)
             if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
                 found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise TargetError(
-                    f"the target {label} must return ({output.images},) scores, it returned {found}"
-                )
+                raise TargetError(f"the target {label} must return ({output.images},) scores, it returned {found}")
             return values.reshape(-1, 1)
 
         return Scorer(scores, (label,))
@@ -250,9 +244,7 @@ def as_target(target: object) -> Target:
         return ClassScore(int(target))
     if isinstance(target, list | tuple):
         if not target:
-            raise TargetError(
-                "an empty list of targets explains nothing: give an int, one int per image, or targets"
-            )
+            raise TargetError("an empty list of targets explains nothing: give an int, one int per image, or targets")
         if any(isinstance(member, Target) or callable(member) for member in target):
             return _Several(tuple(as_target(member) for member in target))
         return ClassScore(tuple(target))

@@ -77,9 +77,7 @@ class InMask(Target):
     def _dense(self, output: Output) -> Tensor:
         dense = find_logits(output.value)
         if dense is None or dense.ndim < 3:
-            raise TargetError(
-                "InMask needs a dense output (n, classes, *size); say which part it is with output=..."
-            )
+            raise TargetError("InMask needs a dense output (n, classes, *size); say which part it is with output=...")
         return dense
 
 
@@ -108,9 +106,7 @@ class Box(Target):
     def _scores(self, output: Output) -> Tensor:
         detections = output.value
         if not isinstance(detections, list | tuple) or not all("boxes" in found for found in detections):
-            raise TargetError(
-                "Box needs a detector's output: one mapping with boxes, labels and scores per image"
-            )
+            raise TargetError("Box needs a detector's output: one mapping with boxes, labels and scores per image")
         return torch.stack([self._best(found) for found in detections])
 
     def _best(self, found: dict[str, Tensor]) -> Tensor:

@@ -1,0 +1,1 @@
+"""Time and memory of camlens beside the plain forward pass and its peers: `python -m benchmarks`."""

@@ -1,0 +1,108 @@
+"""`python -m benchmarks [GROUP ...] [--quick] [--write]`: print the table; --write also keeps it."""
+
+import argparse
+import importlib
+import os
+import platform
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import Plan, Row, table
+
+GROUPS = ("cam", "memory", "perturbation", "optimized", "threads", "loop", "imports")
+RESULTS = Path(__file__).with_name("RESULTS.md")
+_PACKAGES = ("camlens", "torch", "torchvision", "numpy", "captum", "grad-cam", "torchcam")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the chosen groups and print one table for each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="small networks, few rounds: does it all run?")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md as well")
+    chosen = parser.parse_args(arguments)
+    unknown = [name for name in chosen.groups if name not in GROUPS]
+    if unknown:
+        parser.error(f"there is no group {', '.join(unknown)}; groups are {', '.join(GROUPS)}")
+    plan = Plan(quick=chosen.quick)
+    parts = [heading(plan), conditions()]
+    print("\n\n".join(parts), flush=True)
+    warned = busy()
+    if warned:
+        parts.append(warned)
+        print(f"\n{warned}", flush=True)
+    for name in chosen.groups or GROUPS:
+        part = f"## {name}\n\n{table(rows_of(name, plan))}"
+        parts.append(part)
+        print(f"\n{part}", flush=True)
+    closing = f"Load average at the end: {load()}."
+    print(f"\n{closing}")
+    if chosen.write:
+        RESULTS.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
+
+
+def rows_of(group: str, plan: Plan) -> list[Row]:
+    """The rows of one group; maps of random weights are often empty, and say so each time."""
+    module = importlib.import_module(f"benchmarks.{group}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(module.run(plan))
+
+
+def heading(plan: Plan) -> str:
+    """What the figures are, and how they were taken."""
+    quick = "\n\nA quick run: it shows that everything runs, and its figures mean nothing." if plan.quick else ""
+    return (
+        f"# Benchmarks\n\n"
+        f"Ratios to the plain eager forward pass under inference mode, float32, {plan.size} x {plan.size}, "
+        f"random weights. {plan.rounds} rounds, the candidates in random order each round, one process, no "
+        f"garbage collection while timing; median of the rounds, and the same from the minima. "
+        f"Targets are held against the median.{quick}"
+    )
+
+
+def conditions() -> str:
+    """Machine, versions, and how busy the machine was."""
+    lines = [
+        f"- machine: {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}",
+        f"- python {platform.python_version()}, " + ", ".join(map(installed, _PACKAGES)),
+        f"- load average at the start: {load()}",
+    ]
+    return "\n".join(lines)
+
+
+def busy() -> str:
+    """A warning where other work was using the machine: then no figure below can be trusted."""
+    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if waiting <= cores / 2:
+        return ""
+    return f"**The machine was busy** (load {waiting:.1f} on {cores} cores): measure again when idle."
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def installed(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"
+
+
+def load() -> str:
+    return ", ".join(f"{value:.1f}" for value in os.getloadavg())
+
+
+if __name__ == "__main__":
+    main()

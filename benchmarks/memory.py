@@ -1,0 +1,64 @@
+"""How much memory a pass needs: growth of the highest resident size, each in a process of its own."""
+
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.harness import Plan, Row
+from benchmarks.networks import CLASS, FORWARD, network, peers, pictures, plain_forward
+
+OURS = "camlens"
+PEERS = ("captum", "pytorch-grad-cam", "torchcam")
+_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+def run(plan: Plan) -> Iterator[Row]:
+    name, batch = ("resnet18", 2) if plan.quick else ("resnet50", 32)
+    case = f"memory over base, {name}, batch {batch}"
+    base = grown(FORWARD, name, batch, plan.size)
+    yield Row(f"{case}: {FORWARD}", "MB", base / 1e6)
+    for who in (OURS,) if plan.quick else (OURS, *PEERS):
+        found = grown(who, name, batch, plan.size)
+        note = f"{found / 1e6:.0f} MB"
+        target = 1.15 if who == OURS else None
+        yield Row(f"{case}: {who}", f"x {FORWARD}", found / base if base else float("nan"), target=target, note=note)
+
+
+def grown(who: str, name: str, batch: int, size: int) -> float:
+    """Bytes by which a fresh process grows at its highest, or NaN where it fails."""
+    command = [sys.executable, "-m", "benchmarks.memory", who, name, str(batch), str(size)]
+    root = Path(__file__).parents[1]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    return float(answer.stdout.split()[-1]) if answer.returncode == 0 else float("nan")
+
+
+def highest() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
+
+
+def weigh(who: str, name: str, batch: int, size: int) -> int:
+    """Bytes that one pass adds to this process, after a pass of one image has set everything up."""
+    from camlens import Explainer
+
+    model = network(name)
+
+    def candidate(count: int) -> object:
+        inputs = pictures(count, size)
+        if who == FORWARD:
+            return plain_forward(model, inputs)()
+        if who == OURS:
+            return Explainer(model, layers="layer4")(inputs, target=CLASS)
+        return peers(model, "layer4", inputs)[who]()
+
+    candidate(1)
+    before = highest()
+    candidate(batch)
+    return highest() - before
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    print(weigh(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,80 @@
+"""The networks that are timed: torchvision's, with seeded random weights, plain and by the peers."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Candidate
+
+FORWARD = "forward"
+CLASS = 3
+
+
+def network(name: str) -> nn.Module:
+    """A torchvision model in evaluation mode; a head that is filled with zeros gets random weights."""
+    import torchvision
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and not module.weight.any():
+                nn.init.normal_(module.weight, std=0.02)
+    return model.eval()
+
+
+def pictures(count: int, size: int) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def plain_forward(model: nn.Module, inputs: Tensor) -> Candidate:
+    """The yardstick: the model run eagerly under inference mode."""
+
+    def run() -> object:
+        with torch.inference_mode():
+            return model(inputs)
+
+    return run
+
+
+def peers(model: nn.Module, layer: str, inputs: Tensor) -> dict[str, Candidate]:
+    """Grad-CAM by the peers that are installed, each on its own copy since their hooks stay."""
+    makers: dict[str, Callable[[nn.Module, str, Tensor], Candidate]] = {
+        "captum": _captum,
+        "pytorch-grad-cam": _pytorch_grad_cam,
+        "torchcam": _torchcam,
+    }
+    found: dict[str, Candidate] = {}
+    for name, maker in makers.items():
+        try:
+            found[name] = maker(copy.deepcopy(model), layer, inputs)
+        except ImportError:
+            continue
+    return found
+
+
+def _captum(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
+    from captum.attr import LayerGradCam
+
+    method = LayerGradCam(model, model.get_submodule(layer))
+    return lambda: method.attribute(inputs, target=CLASS)
+
+
+def _pytorch_grad_cam(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    method = GradCAM(model=model, target_layers=[model.get_submodule(layer)])
+    targets = [ClassifierOutputTarget(CLASS) for _ in inputs]
+    return lambda: method(input_tensor=inputs, targets=targets)
+
+
+def _torchcam(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
+    from torchcam.methods import GradCAM
+
+    method = GradCAM(model, target_layer=layer)
+    return lambda: method(CLASS, model(inputs))

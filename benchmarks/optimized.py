@@ -1,0 +1,42 @@
+"""`Explainer.optimized` over the plain forward pass of the model as it was given."""
+
+from collections.abc import Iterator
+
+from benchmarks.harness import Plan, Row, race, ratios
+from benchmarks.networks import CLASS, FORWARD, network, pictures, plain_forward
+from camlens import Explainer
+
+
+def run(plan: Plan) -> Iterator[Row]:
+    names = ("resnet18",) if plan.quick else ("resnet18", "resnet50", "mobilenet_v3_large", "densenet121")
+    for name in names:
+        for batch in plan.batches:
+            yield from faster(plan, name, batch)
+
+
+def faster(plan: Plan, name: str, batch: int) -> list[Row]:
+    """Exact and bf16; targets at batch 16, as exact was measured to win there."""
+    model, inputs = network(name), pictures(batch, plan.size)
+    plain = Explainer(model)
+    exact = plain.optimized(inputs)
+    narrow = plain.optimized(inputs, precision="bf16")
+    candidates = {
+        FORWARD: plain_forward(model, inputs),
+        "camlens": lambda: plain(inputs, target=CLASS),
+        "optimized": lambda: exact(inputs, target=CLASS),
+        "optimized bf16": lambda: narrow(inputs, target=CLASS),
+    }
+    targets = {"optimized bf16": 0.5}
+    if batch == 16 and name in ("resnet50", "mobilenet_v3_large"):
+        targets["optimized"] = 0.85
+    notes = {
+        who: _note(explainer, candidates[who]())
+        for who, explainer in (("optimized", exact), ("optimized bf16", narrow))
+    }
+    return ratios(race(candidates, plan.rounds), FORWARD, targets, f"{name}, batch {batch}", notes)
+
+
+def _note(explainer: Explainer, explanation: object) -> str:
+    facts = explanation.provenance["optimized"]  # type: ignore[attr-defined]
+    reason = f"; {facts['reason']}" if facts["reason"] else ""
+    return f"{' + '.join(facts['steps']) or 'nothing'}, error {facts['error']:.1e}{reason}"

@@ -1,0 +1,53 @@
+"""What it costs that a hook asks whose thread it is in: our relay beside a plain hook, same work."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Plan, Row, race, ratios
+from benchmarks.networks import CLASS, network, pictures
+from camlens.core.execution.hooks import observed
+
+PLAIN = "plain hook"
+
+
+def run(plan: Plan) -> Iterator[Row]:
+    names = ("resnet18",) if plan.quick else ("resnet18", "mobilenet_v3_large", "resnet50")
+    for name in names:
+        model, inputs = network(name), pictures(1, plan.size)
+        layer = model.get_submodule("features" if name.startswith("mobilenet") else "layer4")
+        candidates = {PLAIN: lambda m=model, x=inputs, at=layer: with_plain_hook(m, x, at)}
+        candidates["thread-safe relay"] = lambda m=model, x=inputs, at=layer: with_relay(m, x, at)
+        timings = race(candidates, plan.rounds)
+        yield from ratios(timings, PLAIN, {"thread-safe relay": 1.05}, f"capture {name}, batch 1")
+
+
+def with_plain_hook(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
+    """Forward and backward from the layer on, with a hook that every thread would run."""
+    kept: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: _leaf(kept, output))
+    try:
+        return _gradient(model, inputs, kept)
+    finally:
+        handle.remove()
+
+
+def with_relay(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
+    """The same work, and the hook that acts for its own thread only."""
+    kept: list[Tensor] = []
+    with observed([layer], lambda _module, output: _leaf(kept, output)):
+        return _gradient(model, inputs, kept)
+
+
+def _leaf(kept: list[Tensor], output: Any) -> Tensor:
+    kept.append(output.detach().requires_grad_())
+    torch.set_grad_enabled(True)
+    return kept[0].clone()
+
+
+def _gradient(model: nn.Module, inputs: Tensor, kept: list[Tensor]) -> Tensor:
+    with torch.no_grad():
+        score = model(inputs)[:, CLASS].sum()
+        return torch.autograd.grad(score, kept)[0]
