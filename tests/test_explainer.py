@@ -172,16 +172,12 @@ def test_v20_magnitude_is_kept() -> None:
         ({"layout": "sideways", "layers": "5"}, LayerError, "sideways"),
     ],
 )
-def test_bad_arguments_are_refused(
-    arguments: dict[str, object], error: type[Exception], message: str
-) -> None:
+def test_bad_arguments_are_refused(arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         explain(seeded(plain_cnn), images(), **arguments)
 
 
-@pytest.mark.parametrize(
-    "inputs", [torch.zeros(3, 4), torch.zeros(0, 3, 8, 8), torch.zeros(1, 3, 8, 8).int(), "cat"]
-)
+@pytest.mark.parametrize("inputs", [torch.zeros(3, 4), torch.zeros(0, 3, 8, 8), torch.zeros(1, 3, 8, 8).int(), "cat"])
 def test_bad_inputs_are_refused(inputs: object) -> None:
     with pytest.raises(InputError):
         explain(seeded(plain_cnn), inputs)

@@ -40,9 +40,7 @@ def slowly(model: nn.Module, image: torch.Tensor, layer: nn.Module, target: int)
     heat = heat - heat.min()
     heat = heat / heat.max() if heat.max() > 0 else heat
     size = tuple(image.shape[1:])
-    return torch.nn.functional.interpolate(heat[None, None], size, mode="bilinear", align_corners=False)[
-        0, 0
-    ].numpy()
+    return torch.nn.functional.interpolate(heat[None, None], size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")

@@ -54,9 +54,7 @@ def compute_gradcam(
         found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
         raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
     if not isinstance(target_layer, nn.Module):
-        raise LayerError(
-            f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers"
-        )
+        raise LayerError(f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers")
     try:
         captured = capture(model, image_tensor[None].to(device), target_layer, target_class)
     except NoGradientError as error:
@@ -66,9 +64,7 @@ def compute_gradcam(
     warn_of_empty_evidence(maps, record.layer.label, captured.scorer.labels)
     heatmap = resized(normalised(rectified(maps)), image_tensor.shape[1:])[0, 0]
     if captured.logits is None or captured.scorer.classes is None:
-        raise InputError(
-            "compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise"
-        )
+        raise InputError("compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise")
     class_index = int(captured.scorer.classes[0, 0])
     confidence = float(captured.logits[0].softmax(dim=0)[class_index])
     return heatmap.cpu().numpy(), class_index, confidence

@@ -40,9 +40,7 @@ def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any]
             _check_on(model, inputs, method, dict(options or {}))
 
 
-def _check_on(
-    model: nn.Module, inputs: Tensor, method: str | Callable[..., Any], options: dict[str, Any]
-) -> None:
+def _check_on(model: nn.Module, inputs: Tensor, method: str | Callable[..., Any], options: dict[str, Any]) -> None:
     where = f"with {inputs.ndim - 2} spatial axes"
     copy, weights = inputs.clone(), [one.detach().clone() for one in model.parameters()]
 
@@ -54,14 +52,10 @@ def _check_on(
     first = maps(inputs)
     assert first.shape[:2] == (len(inputs), 1), f"{where}: the map's shape is {tuple(first.shape)}"
     assert torch.isfinite(first).all(), f"{where}: the map holds NaN or infinite values"
-    assert torch.equal(maps(inputs), first), (
-        f"{where}: a second call gives another map; draw from probe.generator"
-    )
+    assert torch.equal(maps(inputs), first), f"{where}: a second call gives another map; draw from probe.generator"
     alone = torch.cat([maps(inputs[row : row + 1]) for row in range(len(inputs))])
     scale = float(first.abs().max()) or 1.0
-    assert torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * scale), (
-        f"{where}: a map depends on its neighbours"
-    )
+    assert torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * scale), f"{where}: a map depends on its neighbours"
     # the first of several targets: a method that draws at random may draw anew for the next
     several, one = maps(inputs, [ClassScore(0), ClassScore(1)]), maps(inputs, 0)
     assert torch.allclose(several[:, :1], one, rtol=1e-3, atol=1e-4 * scale), f"{where}: targets are mixed up"

@@ -130,9 +130,7 @@ def eigengradcam(activations: Array, gradients: Array) -> Array:
 def kpcacam(activations: Array, kernel: str = "sigmoid", gamma: float | None = None) -> Array:
     """arXiv 2410.00267: leading eigenvector of the centred kernel matrix, pair of cells by pair of cells."""
     grid = activations.shape[1:]
-    rows = np.array(
-        [[activations[(k, *position)] for k in range(len(activations))] for position in cells(grid)]
-    )
+    rows = np.array([[activations[(k, *position)] for k in range(len(activations))] for position in cells(grid)])
     rows = rows - rows.mean(axis=0)
     gamma = 1 / len(activations) if gamma is None else gamma
     similarity = np.zeros((len(rows), len(rows)))
@@ -181,9 +179,7 @@ def softmax(values: list[float]) -> list[float]:
     return [power / math.fsum(powers) for power in powers]
 
 
-def scorecam(
-    activations: Array, image: Array, score: Score, variants: list[Callable[[Array], Array]]
-) -> Array:
+def scorecam(activations: Array, image: Array, score: Score, variants: list[Callable[[Array], Array]]) -> Array:
     """Equations 3 to 6 of arXiv 1910.01279: mean over variants of Y(x * mask) - Y(0), softmax, sum.
 
     `image` (c, *spatial), `score` of one image. Channels without range are left out.

@@ -25,9 +25,7 @@ def test_fusion_equals_its_reference(axes: int, gamma: float) -> None:
         [reference.fusion([(a[row], g[row, target]) for a, g in layers], gamma) for target in range(2)]
         for row in range(2)
     ]
-    assert_close(
-        fusion(probe, gamma=gamma), torch.from_numpy(np.array(expected)).float(), rtol=1e-4, atol=1e-5
-    )
+    assert_close(fusion(probe, gamma=gamma), torch.from_numpy(np.array(expected)).float(), rtol=1e-4, atol=1e-5)
 
 
 def test_fusion_lies_between_zero_and_tanh_gamma_whatever_the_scale_of_each_layer() -> None:

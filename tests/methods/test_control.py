@@ -12,9 +12,7 @@ def test_random_maps_weigh_channels_between_minus_one_and_one() -> None:
     twin = torch.Generator().manual_seed(0)
     weights = 2 * torch.rand(2, 4, generator=twin) - 1
     assert weights.min() < 0 < weights.max()
-    assert_close(
-        random(probe), torch.einsum("tk,nkij->ntij", weights, probe.activations), rtol=1e-5, atol=1e-6
-    )
+    assert_close(random(probe), torch.einsum("tk,nkij->ntij", weights, probe.activations), rtol=1e-5, atol=1e-6)
 
 
 def test_random_maps_are_the_same_twice_and_differ_by_seed_and_target() -> None:

@@ -25,9 +25,7 @@ GRIDS = [(7,), (3, 5), (2, 3, 4), (1, 1)]
 LINEAR_IN_GRADIENTS = [name for name in REFERENCES if name != "gradcam++"]
 
 
-def captured(
-    grid: tuple[int, ...], *, images: int = 3, channels: int = 5, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def captured(grid: tuple[int, ...], *, images: int = 3, channels: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Activations as after a ReLU, with one dead channel, and gradients of both signs."""
     draw = torch.Generator().manual_seed(seed)
     activations = torch.randn(images, channels, *grid, generator=draw).relu()
@@ -56,12 +54,8 @@ def test_a_gradient_constant_over_the_grid_gives_the_same_map_expanded_or_copied
     expanded = gradients[:, :, :1, :1].expand(-1, -1, 4, 5)
     assert expanded.stride()[2:] == (0, 0)
     function = METHODS[name].function
-    assert_close(
-        function(activations, expanded), function(activations, expanded.contiguous()), rtol=1e-5, atol=1e-6
-    )
-    assert_close(
-        function(activations, expanded), by_reference(name, activations, expanded), rtol=1e-5, atol=2e-6
-    )
+    assert_close(function(activations, expanded), function(activations, expanded.contiguous()), rtol=1e-5, atol=1e-6)
+    assert_close(function(activations, expanded), by_reference(name, activations, expanded), rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -110,9 +104,7 @@ def test_an_image_has_the_same_map_alone_and_in_a_batch(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*REFERENCES, "eigencam", "fem", "kpcacam"])
 @pytest.mark.parametrize("value", [0.0, 0.1])
-def test_activations_without_change_give_a_finite_map_and_zero_ones_a_zero_map(
-    name: str, value: float
-) -> None:
+def test_activations_without_change_give_a_finite_map_and_zero_ones_a_zero_map(name: str, value: float) -> None:
     entry = METHODS[name]
     activations = torch.full((2, 5, 4, 5), value)
     given = (activations, captured((4, 5), images=2)[1]) if entry.needs == "gradients" else (activations,)
@@ -187,9 +179,7 @@ def test_elementwise_gradcam_lets_nothing_cancel() -> None:
     function = METHODS["gradcam-elementwise"].function
     for_it, against_it = function(activations, gradients), function(activations, -gradients)
     assert (for_it >= 0).all()
-    assert_close(
-        for_it - against_it, METHODS["hirescam"].function(activations, gradients), rtol=1e-5, atol=1e-6
-    )
+    assert_close(for_it - against_it, METHODS["hirescam"].function(activations, gradients), rtol=1e-5, atol=1e-6)
 
 
 def test_finercam_explains_the_class_against_its_lookalikes() -> None:

@@ -18,9 +18,7 @@ AXES = [1, 2, 3]
 
 def masked_by_reference(probe: ToyProbe, variants: list) -> Tensor:
     rows = zip(probe.activations.double().numpy(), probe.inputs.double().numpy(), strict=True)
-    maps = [
-        [reference.scorecam(a, x, probe.score_of(target), variants) for target in range(2)] for a, x in rows
-    ]
+    maps = [[reference.scorecam(a, x, probe.score_of(target), variants) for target in range(2)] for a, x in rows]
     return torch.from_numpy(np.array(maps)).float()
 
 
@@ -160,9 +158,7 @@ def test_masks_reach_from_zero_to_one_and_keep_the_corners() -> None:
 
 def test_masks_of_tiny_activations_are_masks() -> None:
     channels = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert_close(
-        channel_masks(channels * 1e-20, (8, 8)), channel_masks(channels, (8, 8)), rtol=1e-4, atol=1e-5
-    )
+    assert_close(channel_masks(channels * 1e-20, (8, 8)), channel_masks(channels, (8, 8)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("samples", [0, -1])

@@ -52,9 +52,7 @@ def test_a_constant_channel_changes_nothing() -> None:
     features = activations_of(1, 5, 3, 4)
     constant = torch.full((1, 1, 3, 4), 0.1)
     energetic = torch.cat([features, constant], dim=1)
-    assert_close(
-        principal_projection(energetic).abs(), principal_projection(features).abs(), rtol=1e-5, atol=1e-6
-    )
+    assert_close(principal_projection(energetic).abs(), principal_projection(features).abs(), rtol=1e-5, atol=1e-6)
 
 
 def scene(seed: int) -> tuple[Tensor, Tensor]:
@@ -74,9 +72,7 @@ def scene(seed: int) -> tuple[Tensor, Tensor]:
 def test_the_object_is_brighter_than_the_background_in_40_of_40_scenes(method: Callable[..., Tensor]) -> None:
     scenes = [scene(seed) for seed in range(40)]
     maps = method(torch.stack([activations for activations, _ in scenes]))
-    brighter = [
-        heat[inside].mean() > heat[~inside].mean() for heat, (_, inside) in zip(maps, scenes, strict=True)
-    ]
+    brighter = [heat[inside].mean() > heat[~inside].mean() for heat, (_, inside) in zip(maps, scenes, strict=True)]
     assert all(brighter)
 
 

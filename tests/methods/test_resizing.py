@@ -11,17 +11,10 @@ from tests.methods import reference
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-@pytest.mark.parametrize(
-    ("grid", "size"), [((3,), (7,)), ((3, 4), (8, 5)), ((2, 3, 2), (4, 4, 4)), ((6, 6), (3, 4))]
-)
-def test_resized_equals_its_reference(
-    grid: tuple[int, ...], size: tuple[int, ...], align_corners: bool
-) -> None:
+@pytest.mark.parametrize(("grid", "size"), [((3,), (7,)), ((3, 4), (8, 5)), ((2, 3, 2), (4, 4, 4)), ((6, 6), (3, 4))])
+def test_resized_equals_its_reference(grid: tuple[int, ...], size: tuple[int, ...], align_corners: bool) -> None:
     maps = torch.randn(2, 3, *grid, generator=torch.Generator().manual_seed(0))
-    each = [
-        [reference.resized(one, size, align_corners=align_corners) for one in row]
-        for row in maps.double().numpy()
-    ]
+    each = [[reference.resized(one, size, align_corners=align_corners) for one in row] for row in maps.double().numpy()]
     expected = torch.from_numpy(np.array(each)).float()
     assert_close(resized(maps, size, align_corners=align_corners), expected, rtol=1e-5, atol=1e-6)
 

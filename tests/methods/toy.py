@@ -80,9 +80,7 @@ class ToyProbe(Probe):
         axes = self.images.ndim - 2
         pool = _POOLS[axes]
         coarse = pool(self.activations, (2, 2, 1)[:axes], ceil_mode=True)
-        slopes = torch.stack(
-            [pool(one, (2, 2, 1)[:axes], ceil_mode=True) for one in self.gradients.unbind(1)], 1
-        )
+        slopes = torch.stack([pool(one, (2, 2, 1)[:axes], ceil_mode=True) for one in self.gradients.unbind(1)], 1)
         return {"fine": (self.activations, self.gradients), "coarse": (coarse, -slopes)}
 
     @property

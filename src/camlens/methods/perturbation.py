@@ -176,9 +176,7 @@ def _without(features: Float[Tensor, "k *grid"], chosen: Tensor) -> Float[Tensor
     return features.masked_fill(cleared.reshape(*cleared.shape, *[1] * (features.ndim - 1)), 0)
 
 
-def _scattered(
-    rows: Sequence[Tensor], chosen: Bool[Tensor, " k"], scores: Float[Tensor, " t"]
-) -> Float[Tensor, "t k"]:
+def _scattered(rows: Sequence[Tensor], chosen: Bool[Tensor, " k"], scores: Float[Tensor, " t"]) -> Float[Tensor, "t k"]:
     """Values (m, t) of the chosen channels in chunks, put in their places among k zeros."""
     zeros = scores.new_zeros(len(chosen), len(scores))
     if not rows:

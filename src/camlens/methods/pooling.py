@@ -12,8 +12,7 @@ TargetWeights = Float[Tensor, "n t k"]
 def is_constant(gradients: Features) -> bool:
     """Whether every cell of the grid is the same memory, as in an `expand`ed closed-form gradient."""
     return all(
-        step == 0 or length == 1
-        for step, length in zip(gradients.stride()[2:], gradients.shape[2:], strict=True)
+        step == 0 or length == 1 for step, length in zip(gradients.stride()[2:], gradients.shape[2:], strict=True)
     )
 
 
