@@ -39,6 +39,9 @@ class Recipe:
     seed: int = 7
 
 
+PLANS = {"photos": (Recipe(), "absent"), "watermark": (Recipe(images=4000, epochs=5), "trained")}
+
+
 @dataclass(frozen=True)
 class Rendered:
     """Images (n, 3, 128, 128) uint8 and target probabilities (n, classes)."""
@@ -141,24 +144,18 @@ def report(weights: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("photos", "watermark"))
-    parser.add_argument("--images", type=int, default=Recipe.images)
-    parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     settings = parser.parse_args()
-    recipe = replace(Recipe(), images=settings.images, epochs=settings.epochs, seed=settings.seed)
-    plans: dict[str, DemoPhotos] = {
-        "photos": DemoPhotos("train", length=recipe.images),
-        "watermark": DemoPhotos("train", length=recipe.images, watermark="trained"),
-    }
-    for weights, samples in plans.items():
+    for weights, (recipe, watermark) in PLANS.items():
         if settings.only in (None, weights):
             started = time.monotonic()
+            samples = DemoPhotos("train", length=recipe.images, watermark=watermark)
             rendered = render(samples, empty=recipe.images // 10)
             print(
                 f"{weights}: {len(rendered.images)} images rendered in {time.monotonic() - started:.0f} s",
                 flush=True,
             )
-            save(train(rendered, recipe), weights)
+            save(train(rendered, replace(recipe, seed=settings.seed)), weights)
             report(weights)
 
 
