@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PAGE := src/camlens/studio/static/index.html
+PAGE_SOURCES := $(shell find studio-ui/src studio-ui/public studio-ui/index.html studio-ui/*.json studio-ui/*.ts studio-ui/*.js \
+	-type f -not -name schema.ts 2>/dev/null)
 ARGS ?=
 
 # Only the package index decides what is installed, whatever local wheels a machine offers.
@@ -11,12 +14,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs bench wheel pins clean
+.PHONY: help setup studio studio-ui demo test lint format docs bench wheel pins clean
 
 help: ## list these words
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make the environment in .venv, with all extras
+setup: $(READY) $(PAGE) ## make the environment in .venv, with all extras, and build the page
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("camlens needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": say make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -27,6 +30,17 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@echo "[3/3] $$($(BIN)/python -c 'import camlens, torch; print("camlens", camlens.__version__, "with torch", torch.__version__)')"
 	@touch $(READY)
+
+studio-ui: $(PAGE)
+
+$(PAGE): $(PAGE_SOURCES)
+	@command -v npm > /dev/null || { echo "the interactive page is built with Node 20 or newer: install node and npm"; exit 1; }
+	@echo "building the interactive page"
+	@cd studio-ui && npm ci --silent --no-fund --no-audit && npm run --silent build > build.log 2>&1 || { cat build.log; exit 1; }
+	@touch $(PAGE)
+
+studio: setup ## open the interactive page with the demo model and its photographs
+	@$(BIN)/camlens studio --model demo:photos --data demo:photos $(ARGS)
 
 demo: setup ## explain 20 photographs with the demo model, into camlens-demo/
 	@$(BIN)/camlens demo --output camlens-demo --force

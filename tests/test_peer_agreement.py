@@ -69,8 +69,8 @@ def test_gradcam_equals_captums(name: str) -> None:
     model, inputs, layer = network(name), images(2, SIZE), ARCHITECTURES[name]
     ours = explain(model, inputs, layers=layer, target=3).maps[layer][:, 0]
     theirs = captum_attr.LayerGradCam(without_in_place(model), model.get_submodule(layer)).attribute(inputs, 3)
-    scale = float(theirs.detach().abs().max())
-    torch.testing.assert_close(ours, theirs[:, 0].detach(), rtol=0, atol=1e-6 * max(scale, 1.0))
+    scale = float(theirs.detach().abs().max())  # both are float32 sums over up to 2,048 channels
+    torch.testing.assert_close(ours, theirs[:, 0].detach(), rtol=0, atol=5e-6 * max(scale, 1.0))
 
 
 PEERS: dict[str, Callable[..., Any]] = {

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
-from camlens.metrics.arguments import UNDEFINED, PerImage
+from camlens.metrics.arguments import PerImage
 
 Figures = Float[Tensor, " n"]
 
@@ -43,9 +43,8 @@ def arcc(coherency: Figures, complexity: Figures, road_combined: Figures) -> Per
 def harmonic_mean(parts: dict[str, Tensor]) -> PerImage:
     """Harmonic mean of named parts in [0, 1], image by image; 0 where a part is 0."""
     for name, part in parts.items():
-        known = part[part.isfinite()]
+        known = part[~part.isnan()]
         if known.numel() and not (known.min() >= 0 and known.max() <= 1):
             raise InputError(f"{name} must lie in [0, 1]: give it as a share, not in per cent")
     stacked = torch.stack(list(parts.values())).double()
-    mean = len(parts) / stacked.reciprocal().sum(dim=0)
-    return mean.where(stacked.isfinite().all(dim=0), UNDEFINED).float()
+    return (len(parts) / stacked.reciprocal().sum(dim=0)).float()

@@ -1,0 +1,78 @@
+"""A studio over the demo network and two dozen photographs, as an app to be asked and as a server to be looked at."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from camlens.data.demo import DemoPhotos
+from camlens.studio.app import create_app
+from camlens.studio.settings import StudioSettings
+
+BASE = "http://127.0.0.1:8765"
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per class with 24 photographs, and one that is labelled wrongly so that there is a mistake."""
+    folder = tmp_path_factory.mktemp("photos")
+    source = DemoPhotos()
+    names = [source[index].name.rpartition("-")[2] for index in range(10)]
+    for index in range(24):
+        sample = source[index]
+        wrong = index == 3
+        name = names[(sample.label + 1) % 10 if wrong else sample.label]
+        (folder / name).mkdir(exist_ok=True)
+        Image.fromarray(sample.image).save(folder / name / f"{index:03d}.png")
+    return folder
+
+
+def ask_until(client: TestClient, check: Any) -> dict[str, Any]:
+    """The status, once it is as wanted."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        status: dict[str, Any] = client.get("/api/status").json()
+        if check(status):
+            return status
+        time.sleep(0.05)
+    raise AssertionError(f"the studio did not come so far: {status}")
+
+
+def is_settled(status: dict[str, Any]) -> bool:
+    progress = status["predictions"]
+    return status["state"] == "ready" and progress["done"] == progress["total"]
+
+
+@pytest.fixture(scope="session")
+def studio(photos: Path) -> Iterator[TestClient]:
+    """A ready studio whose predictions are complete."""
+    app = create_app(StudioSettings(data=str(photos)))
+    with TestClient(app, base_url=BASE) as client:
+        ask_until(client, is_settled)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def server(photos: Path) -> Iterator[str]:
+    """The address of a studio that really listens."""
+    import uvicorn
+
+    settings = StudioSettings(data=str(photos), port=0)
+    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="error", ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + PATIENCE
+    while not running.started:
+        assert time.monotonic() < end, "the server did not start"
+        time.sleep(0.02)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    running.should_exit = True
+    thread.join(timeout=15)

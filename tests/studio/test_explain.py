@@ -1,0 +1,198 @@
+"""The start page's routes: maps, predictions, warnings, files, and what repeats them."""
+
+import base64
+import io
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from torch.testing import assert_close
+
+from camlens.explainer import explain
+from camlens.models import load_model
+from camlens.studio.explaining import verdict
+from camlens.targets import Contrast
+
+
+def asked(studio: TestClient, **request: Any) -> dict[str, Any]:
+    answer = studio.post("/api/explanations", json=request)
+    assert answer.status_code == 200, answer.text
+    job = answer.json()
+    assert job["state"] == "done"
+    result: dict[str, Any] = job["result"]
+    return result
+
+
+def values(grid: dict[str, Any]) -> torch.Tensor:
+    flat = np.frombuffer(base64.b64decode(grid["values"]), dtype="<f4")
+    return torch.from_numpy(flat.reshape(grid["shape"]).copy())
+
+
+def inputs(studio: TestClient, image: str) -> torch.Tensor:
+    """The image as the model takes it, by way of what the studio shows of it."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(studio.get(f"/api/images/{image}/display.png").content))
+    return load_model("demo:photos").preprocess(np.asarray(picture))[None]
+
+
+def test_the_map_is_the_engines_own(studio: TestClient) -> None:
+    result = asked(studio, image="s4")
+    (one,) = result["maps"]
+    expected = explain(load_model("demo:photos").model, inputs(studio, "s4"), layers="stage4")
+    assert_close(values(one["grid"]), expected.maps["stage4"][0, 0])
+    assert one["score"] == pytest.approx(float(expected.scores[0, 0]), rel=1e-5)
+    assert one["class_index"] == int(expected.classes[0, 0])
+    assert (one["layer"], one["method"], one["state"]) == ("stage4", "gradcam", "good")
+
+
+def test_a_contrast_is_the_engines_own(studio: TestClient) -> None:
+    result = asked(studio, image="s4", target={"kind": "contrast", "index": 2, "against": 5})
+    expected = explain(load_model("demo:photos").model, inputs(studio, "s4"), layers="stage4", target=Contrast(2, 5))
+    assert_close(values(result["maps"][0]["grid"]), expected.maps["stage4"][0, 0])
+
+
+def test_all_combinations_of_methods_layers_and_classes_come_in_order(studio: TestClient) -> None:
+    result = asked(
+        studio,
+        image="s1",
+        methods=["gradcam", "layercam"],
+        layers=["stage2", "stage4"],
+        target={"kind": "top", "k": 2},
+    )
+    found = [(one["method"], one["layer"], one["target"]) for one in result["maps"]]
+    expected = itertools.product(("gradcam", "layercam"), ("stage2", "stage4"), ("rank 1", "rank 2"))
+    assert found == list(expected)
+
+
+def test_predictions_are_sorted_and_know_the_true_class(studio: TestClient) -> None:
+    result = asked(studio, image="s0")
+    confidences = [one["confidence"] for one in result["predictions"]]
+    assert len(confidences) == 5
+    assert confidences == sorted(confidences, reverse=True)
+    assert result["image"]["label_name"] in {one["name"] for one in studio.get("/api/classes").json()}
+    assert 0 <= result["label_confidence"] <= 1
+
+
+def test_the_second_time_it_is_known_already(studio: TestClient) -> None:
+    request = {"image": "s7", "methods": ["hirescam"]}
+    first, second = asked(studio, **request), asked(studio, **request)
+    assert second["cached"]
+    assert first["maps"] == second["maps"]
+
+
+def test_the_python_lines_give_the_very_same_maps(studio: TestClient) -> None:
+    result = asked(studio, image="s6", layers=["stage3"], target={"kind": "contrast", "index": 1, "against": None})
+    place: dict[str, Any] = {}
+    exec(result["python"], place)
+    assert_close(values(result["maps"][0]["grid"]), place["explanation"].maps["stage3"][0, 0])
+
+
+def test_the_shell_line_names_everything(studio: TestClient) -> None:
+    line = asked(studio, image="s6", layers=["stage3"], target={"kind": "class", "index": 4})["shell"]
+    assert line.startswith("camlens explain ")
+    for part in ("--model demo:photos", "--method gradcam", "--layer stage3", "--class 4"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "words"),
+    [
+        ({"image": "s999"}, 404, "no sample s999"),
+        ({"image": "u0123456789abcdef"}, 404, "no longer kept"),
+        ({"image": "s1", "methods": ["magic"]}, 422, "no method named 'magic'"),
+        ({"image": "s1", "layers": ["nowhere"]}, 422, "no layer named 'nowhere'"),
+        ({"image": "s1", "layers": ["head"]}, 422, "spatial grid"),
+        ({"image": "s1", "target": {"kind": "class", "index": 99}}, 422, "class 99 does not exist"),
+        ({"image": "s1", "target": {"kind": "class"}}, 422, "needs an index"),
+        ({"image": "s1", "target": {"kind": "contrast", "index": 2, "against": 2}}, 422, "two different classes"),
+        ({"image": "s1", "surprise": 1}, 422, "surprise"),
+        ({"image": "s1", "methods": []}, 422, "methods"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_in_one_line(
+    studio: TestClient, request_: dict[str, Any], status: int, words: str
+) -> None:
+    answer = studio.post("/api/explanations", json=request_)
+    if answer.status_code == 404 and status == 422:
+        pytest.fail(answer.text)
+    assert answer.status_code in (status, 422)
+    assert words in answer.json()["message"]
+    assert set(answer.json()) == {"kind", "message"}
+
+
+@pytest.mark.parametrize(
+    ("grid", "state"),
+    [
+        ([[1.0, -2.0]], "good"),
+        ([[-1.0, -2.0]], "negative"),
+        ([[0.0, -2.0]], "negative"),
+        ([[3.0, 3.0]], "flat"),
+        ([[float("nan"), 1.0]], "broken"),
+        ([[float("inf"), 1.0]], "broken"),
+    ],
+)
+def test_an_empty_map_gets_its_verdict(grid: list[list[float]], state: str) -> None:
+    found, warning = verdict(torch.tensor(grid))
+    assert found == state
+    assert (warning is None) == (state == "good")
+
+
+def test_twenty_people_at_once_all_get_their_own_map(studio: TestClient) -> None:
+    def wanted(person: int) -> dict[str, Any]:
+        methods = ["gradcam", "layercam", "hirescam", "gradcam++"]
+        target = {"kind": "class", "index": person % 10}
+        return {"image": f"s{person % 24}", "methods": [methods[person % 4]], "target": target}
+
+    def ask(person: int) -> torch.Tensor:
+        return values(asked(studio, **wanted(person))["maps"][0]["grid"])
+
+    with ThreadPoolExecutor(20) as people:
+        together = list(people.map(ask, range(20)))
+    model = load_model("demo:photos").model
+    for person, found in enumerate(together):
+        request = wanted(person)
+        alone = explain(
+            model,
+            inputs(studio, request["image"]),
+            method=request["methods"][0],
+            layers="stage4",
+            target=request["target"]["index"],
+        )
+        assert_close(found, alone.maps["stage4"][0, 0])
+
+
+def test_the_maps_can_be_taken_away_as_numbers(studio: TestClient) -> None:
+    answer = studio.get("/api/explanations/maps.npy", params={"image": "s2", "layer": "stage4"})
+    found = np.load(io.BytesIO(answer.content))
+    expected = values(asked(studio, image="s2", layers=["stage4"])["maps"][0]["grid"])
+    assert_close(torch.from_numpy(found[0]), expected)
+    assert answer.headers["content-disposition"] == 'attachment; filename="s2-gradcam-stage4.npy"'
+
+
+def test_the_panel_is_a_picture(studio: TestClient) -> None:
+    from PIL import Image
+
+    answer = studio.get("/api/explanations/panel.png", params={"image": "s2", "opacity": 0.3, "colours": "viridis"})
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)))
+    assert picture.ndim == 3
+    assert picture.shape[1] > 500
+    assert picture.std() > 20
+
+
+def test_the_report_is_one_file_that_loads_nothing(studio: TestClient) -> None:
+    answer = studio.get("/api/explanations/report.html", params={"image": "s2"})
+    page = answer.text
+    assert "attachment" in answer.headers["content-disposition"]
+    assert "default-src 'none'" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert len(page) < 150_000
+
+
+def test_errors_name_their_kind(studio: TestClient) -> None:
+    assert studio.post("/api/explanations", json={"image": "s1", "layers": ["nowhere"]}).json()["kind"] == "layer"

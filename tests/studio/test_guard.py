@@ -1,0 +1,121 @@
+"""Who is let in: hosts, origins, the token, and the headers that every answer carries."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from camlens.core.errors import InputError
+from camlens.studio.app import create_app
+from camlens.studio.settings import StudioSettings, fresh_token
+from tests.studio.conftest import BASE
+
+TOKEN = "a secret/with? odd=signs"
+
+
+def client_of(settings: StudioSettings) -> TestClient:
+    """An app that is not started: the guard answers before any model is needed."""
+    return TestClient(create_app(settings), base_url=BASE, follow_redirects=False)
+
+
+@pytest.fixture
+def locked() -> TestClient:
+    return client_of(StudioSettings(token=TOKEN))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8765", "", "a@127.0.0.1"])
+def test_a_foreign_host_is_refused(host: str) -> None:
+    answer = client_of(StudioSettings()).get("/api/health", headers={"host": host})
+    assert answer.status_code == 421
+    assert answer.json()["kind"] == "host"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8765", "localhost:8765", "[::1]:8765", "LOCALHOST"])
+def test_this_machine_is_a_known_host(host: str) -> None:
+    assert client_of(StudioSettings()).get("/api/health", headers={"host": host}).status_code == 200
+
+
+def test_a_host_can_be_allowed_by_name() -> None:
+    settings = StudioSettings(hosts=("lab.example",))
+    assert client_of(settings).get("/api/health", headers={"host": "lab.example"}).status_code == 200
+
+
+def test_an_open_studio_answers_under_addresses_but_not_under_foreign_names() -> None:
+    client = client_of(StudioSettings(host="0.0.0.0", token=TOKEN))
+    assert client.get("/api/health", headers={"host": "192.168.3.4:8765"}).status_code == 200
+    assert client.get("/api/health", headers={"host": "evil.example"}).status_code == 421
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8765"])
+def test_a_foreign_origin_is_refused(origin: str) -> None:
+    answer = client_of(StudioSettings()).post("/api/explanations", json={"image": "s0"}, headers={"origin": origin})
+    assert answer.status_code == 403
+    assert answer.json()["kind"] == "origin"
+
+
+def test_a_form_of_another_site_is_refused_without_an_origin_too() -> None:
+    headers = {"sec-fetch-site": "cross-site"}
+    assert client_of(StudioSettings()).post("/api/uploads", content=b"x", headers=headers).status_code == 403
+
+
+def test_our_own_origin_is_let_through(locked: TestClient) -> None:
+    assert locked.get("/api/health", headers={"origin": BASE}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/openapi.json", "/api/docs", "/assets/x.js", "/", "/about"])
+def test_without_the_token_nothing_is_shown(locked: TestClient, path: str) -> None:
+    answer = locked.get(path)
+    assert answer.status_code == 401
+    assert TOKEN not in answer.text
+
+
+def test_health_needs_no_token_and_tells_nothing(locked: TestClient) -> None:
+    assert locked.get("/api/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("given", ["", "wrong", TOKEN[:-1], TOKEN + "x", "täuschend"])
+def test_a_wrong_token_is_refused(locked: TestClient, given: str) -> None:
+    headers = {"authorization": f"Bearer {given}".encode()}
+    assert locked.get("/api/openapi.json", headers=headers).status_code == 401
+    assert locked.get("/", params={"token": given}).status_code == 401
+
+
+def test_the_token_in_the_address_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(locked: TestClient) -> None:
+    answer = locked.get("/layers", params={"image": "s3", "token": TOKEN})
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/layers?image=s3"
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("camlens-8765=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert locked.get("/api/openapi.json").status_code == 200  # the client has kept the cookie
+
+
+def test_the_way_back_from_the_token_stays_on_this_host(locked: TestClient) -> None:
+    answer = locked.get("//evil.example/x", params={"token": TOKEN})
+    assert not answer.headers.get("location", "/").startswith("//")
+
+
+def test_the_token_may_be_sent_as_a_bearer(locked: TestClient) -> None:
+    assert locked.get("/api/openapi.json", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_a_studio_that_others_can_reach_needs_a_token() -> None:
+    with pytest.raises(InputError, match=r"0\.0\.0\.0.*token"):
+        StudioSettings(host="0.0.0.0")
+    with pytest.raises(InputError, match="token"):
+        StudioSettings(host="lab.example")
+
+
+def test_fresh_tokens_are_long_and_never_the_same() -> None:
+    tokens = {fresh_token() for _ in range(50)}
+    assert len(tokens) == 50
+    assert min(map(len, tokens)) >= 24
+
+
+def test_every_answer_carries_the_safety_headers(locked: TestClient) -> None:
+    for path in ("/api/health", "/api/status", "/"):
+        headers = locked.get(path).headers
+        assert "script-src 'self'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"

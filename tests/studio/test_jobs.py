@@ -1,0 +1,205 @@
+"""The queue: order, bounds, places, progress, sharing, cancelling, and what becomes of errors."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from camlens.core.errors import CamlensError, LayerError
+from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
+
+
+def soon(job: Job, timeout: float = 10) -> Job:
+    """The job once it is over."""
+    assert asyncio.run(job.settled(timeout)), f"the job is still {job.state}"
+    return job
+
+
+class Gate:
+    """Work that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, _report: Report) -> str:
+        self.started.set()
+        assert self.open.wait(10)
+        return "through"
+
+
+@pytest.fixture
+def queue() -> Iterator[JobQueue]:
+    made = JobQueue(capacity=3)
+    yield made
+    made.close()
+
+
+def test_a_job_gives_its_result(queue: JobQueue) -> None:
+    job = soon(queue.submit("sum", lambda _report: 2 + 3))
+    assert (job.state, job.result) == (JobState.DONE, 5)
+
+
+def test_jobs_run_one_at_a_time_in_the_order_they_came(queue: JobQueue) -> None:
+    order: list[int] = []
+    gate = Gate()
+    queue.submit("gate", gate)
+    assert gate.started.wait(5)
+    jobs = [queue.submit(number, lambda _report, number=number: order.append(number)) for number in range(3)]
+    gate.open.set()
+    for job in jobs:
+        soon(job)
+    assert order == [0, 1, 2]
+
+
+def test_everybody_sees_their_place(queue: JobQueue) -> None:
+    gate = Gate()
+    running = queue.submit("gate", gate)
+    assert gate.started.wait(5)
+    jobs = [queue.submit(number, lambda _report: None) for number in range(3)]
+    assert [queue.position(job) for job in (running, *jobs)] == [0, 1, 2, 3]
+    gate.open.set()
+    soon(jobs[-1])
+    assert [queue.position(job) for job in jobs] == [0, 0, 0]
+
+
+def test_a_full_queue_says_so(queue: JobQueue) -> None:
+    gate = Gate()
+    queue.submit("gate", gate)
+    assert gate.started.wait(5)
+    for number in range(3):
+        queue.submit(number, lambda _report: None)
+    with pytest.raises(QueueFullError, match="3 jobs are waiting already"):
+        queue.submit("one too many", lambda _report: None)
+    gate.open.set()
+
+
+def test_the_same_question_is_one_job(queue: JobQueue) -> None:
+    gate = Gate()
+    queue.submit("gate", gate)
+    assert queue.submit("same", lambda _report: 1) is queue.submit("same", lambda _report: 2)
+    gate.open.set()
+
+
+def test_a_result_is_recalled_for_a_while_and_then_let_go(queue: JobQueue) -> None:
+    first = soon(queue.submit("first", lambda _report: "kept"))
+    assert queue.recall("first") is first
+    for number in range(8):
+        soon(queue.submit(number, lambda _report: None))
+    assert queue.recall("first") is None
+    assert first.result is None
+
+
+def test_a_waiting_job_that_nobody_wants_never_runs(queue: JobQueue) -> None:
+    gate, ran = Gate(), threading.Event()
+    queue.submit("gate", gate)
+    assert gate.started.wait(5)
+    job = queue.submit("unwanted", lambda _report: ran.set())
+    queue.cancel(job)
+    gate.open.set()
+    assert soon(job).state == JobState.CANCELLED
+    soon(queue.submit("after", lambda _report: None))
+    assert not ran.is_set()
+
+
+def test_a_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
+    started = threading.Event()
+
+    def work(report: Report) -> None:
+        started.set()
+        for step in range(10_000):
+            report(step, 10_000)
+            time.sleep(0.002)
+
+    job = queue.submit("long", work)
+    assert started.wait(5)
+    queue.cancel(job)
+    assert soon(job).state == JobState.CANCELLED
+
+
+def test_a_job_that_two_people_want_survives_when_one_gives_up(queue: JobQueue) -> None:
+    gate = Gate()
+    queue.submit("gate", gate)
+    job = queue.submit("shared", lambda _report: "answer")
+    queue.submit("shared", lambda _report: "answer")
+    queue.cancel(job)
+    gate.open.set()
+    assert soon(job).result == "answer"
+
+
+def test_an_error_of_ours_is_kept_as_it_is_and_any_other_is_named(queue: JobQueue) -> None:
+    def refuse(_report: Report) -> None:
+        raise LayerError("no such layer")
+
+    def break_down(_report: Report) -> None:
+        raise ZeroDivisionError("by zero")
+
+    ours, other = soon(queue.submit(1, refuse)), soon(queue.submit(2, break_down))
+    assert isinstance(ours.error, LayerError)
+    assert isinstance(other.error, CamlensError)
+    assert "ZeroDivisionError: by zero" in str(other.error)
+    assert soon(queue.submit(3, lambda _report: "alive")).result == "alive"
+
+
+def test_progress_is_told_to_those_who_wait(queue: JobQueue) -> None:
+    go = threading.Event()
+
+    def work(report: Report) -> None:
+        assert go.wait(5)
+        report(3, 8)
+        time.sleep(0.1)
+
+    job = queue.submit("steps", work)
+
+    async def watch() -> list[tuple[int, int]]:
+        go.set()
+        seen: list[tuple[int, int]] = []
+        while not job.finished:
+            await job.changed(job.version, 5)
+            seen.append((job.done, job.total))
+        return seen
+
+    assert (3, 8) in asyncio.run(watch())
+
+
+def test_background_steps_run_when_nobody_waits_and_never_before_a_job() -> None:
+    log: list[str] = []
+    left = threading.Semaphore(3)
+
+    def idle() -> bool:
+        if not left.acquire(blocking=False):
+            return False
+        log.append("step")
+        return True
+
+    queue = JobQueue(capacity=3, idle=idle)
+    soon(queue.submit("job", lambda _report: log.append("job")))
+    end = time.monotonic() + 5
+    while log.count("step") < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    queue.close()
+    assert sorted(log) == ["job", "step", "step", "step"]
+
+
+def test_a_fault_in_the_background_does_not_end_the_worker() -> None:
+    def idle() -> bool:
+        raise RuntimeError("a fault")
+
+    queue = JobQueue(capacity=3, idle=idle)
+    time.sleep(0.05)
+    assert soon(queue.submit("job", lambda _report: 1)).result == 1
+    queue.close()
+
+
+def test_closing_cancels_what_waits_and_takes_no_more() -> None:
+    queue = JobQueue(capacity=3)
+    gate = Gate()
+    queue.submit("gate", gate)
+    assert gate.started.wait(5)
+    waiting = queue.submit("waiting", lambda _report: None)
+    threading.Timer(0.1, gate.open.set).start()
+    queue.close()
+    assert waiting.state == JobState.CANCELLED
+    with pytest.raises(QueueFullError):
+        queue.submit("late", lambda _report: None)

@@ -1,0 +1,320 @@
+"""The routes of the other pages, each with its values, and the page itself."""
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from torch.testing import assert_close
+
+from camlens.core.registry import METHODS
+from camlens.models import load_model
+from camlens.studio.anatomy.activations import activation_maps
+from camlens.studio.anatomy.filters import learned_filters
+from camlens.studio.app import PAGE, create_app, routers
+from camlens.studio.export import colours, schema
+from camlens.studio.routes.classes import compared
+from camlens.studio.settings import StudioSettings
+from tests.studio.conftest import BASE, ask_until, is_settled
+
+SOURCES = Path(__file__).parents[2] / "studio-ui"
+BUILT = (PAGE / "index.html").is_file()
+
+
+def result(answer: Any) -> Any:
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["state"] == "done"
+    return answer.json()["result"]
+
+
+# status and images
+
+
+def test_the_status_tells_model_data_and_progress(studio: TestClient) -> None:
+    status = studio.get("/api/status").json()
+    assert status["model"]["parameters"] == sum(p.numel() for p in load_model("demo:photos").model.parameters())
+    assert status["model"]["bytes"] > 4 * status["model"]["parameters"]
+    assert status["model"]["input_size"] == [128, 128]
+    assert status["data"]["count"] == 24
+    assert status["predictions"] == {
+        "done": 24,
+        "total": 24,
+        "correct": status["predictions"]["correct"],
+        "unreadable": 0,
+    }
+    assert 18 <= status["predictions"]["correct"] <= 23  # one is labelled wrongly on purpose
+
+
+def test_samples_are_drawn_by_seed_and_filtered(studio: TestClient) -> None:
+    def ids(**query: Any) -> list[str]:
+        return [one["id"] for one in studio.get("/api/samples", params=query).json()["samples"]]
+
+    assert len(ids(seed=1)) == 20
+    assert ids(seed=1) == ids(seed=1) != ids(seed=2)
+    assert len(ids(count=200)) == 24
+    wrong = studio.get("/api/samples", params={"show": "incorrect", "count": 100}).json()
+    assert wrong["settled"]
+    assert wrong["matching"] == len(wrong["samples"]) >= 1
+    assert all(one["correct"] is False for one in wrong["samples"])
+    one_class = studio.get("/api/samples", params={"label": 2, "count": 100}).json()["samples"]
+    assert {one["label"] for one in one_class} == {2}
+
+
+def test_classes_are_counted(studio: TestClient) -> None:
+    classes = studio.get("/api/classes").json()
+    assert [one["index"] for one in classes] == list(range(10))
+    assert sum(one["images"] for one in classes) == sum(one["predicted"] for one in classes) == 24
+
+
+def test_pictures_come_as_the_model_sees_them(studio: TestClient) -> None:
+    answer = studio.get("/api/images/s0/display.png")
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+    assert studio.get("/api/images/s0/thumbnail.webp").content[8:12] == b"WEBP"
+
+
+# layers and methods
+
+
+def test_layers_have_stages_grids_and_reasons(studio: TestClient) -> None:
+    layers = {one["name"]: one for one in studio.get("/api/layers").json()}
+    assert layers["stage4"]["grid"] == [16, 16]
+    assert layers["stem"]["stage"] == "early"
+    assert layers["stage4"]["stage"] == "late"
+    assert not layers["head"]["usable"]
+    assert "spatial grid" in layers["head"]["reason"]
+    principal = [name for name, one in layers.items() if one["principal"]]
+    assert principal == ["stem", "stage1", "stage2", "stage3", "stage4"]
+
+
+def test_methods_are_those_of_the_registry(studio: TestClient) -> None:
+    assert [one["name"] for one in studio.get("/api/methods").json()] == list(METHODS)
+
+
+# classes
+
+
+def test_two_maps_are_compared_in_a_number_and_a_sentence(studio: TestClient) -> None:
+    def request(index: int) -> dict[str, Any]:
+        return {"image": "s4", "target": {"kind": "class", "index": index}}
+
+    same = result(studio.post("/api/comparisons", json={"first": request(2), "second": request(2)}))
+    assert same["correlation"] == pytest.approx(1)
+    assert "nearly the same" in same["sentence"]
+    other = result(studio.post("/api/comparisons", json={"first": request(2), "second": request(5)}))
+    assert -1 <= other["correlation"] < 0.99
+
+
+def test_the_sentence_follows_the_correlation() -> None:
+    ramp = torch.arange(4.0).view(2, 2)
+    assert "nearly the same" in compared(ramp, 3 * ramp).sentence
+    assert "exclude each other" in compared(ramp, 3 - ramp).sentence
+    empty = compared(ramp, torch.zeros(2, 2))
+    assert empty.correlation is None
+    assert "empty" in empty.sentence
+
+
+# correct and incorrect
+
+
+def test_the_mistake_faces_the_correct_ones(studio: TestClient) -> None:
+    facing = studio.get("/api/facing", params={"count": 60}).json()
+    assert facing["incorrect_count"] + facing["correct_count"] == 24
+    assert all(one["correct"] for one in facing["correct"])
+    assert not any(one["correct"] for one in facing["incorrect"])
+    confidences = [one["prediction"]["confidence"] for one in facing["correct"]]
+    assert confidences == sorted(confidences, reverse=True)
+    pair = facing["pairs"][0]
+    chosen = studio.get("/api/facing", params={"label": pair["label"], "prediction": pair["prediction"]}).json()
+    assert chosen["incorrect_count"] == pair["count"]
+    assert {one["label"] for one in chosen["incorrect"]} == {pair["label"]}
+
+
+# model
+
+
+def test_activations_are_sorted_and_dead_channels_counted() -> None:
+    features = torch.zeros(3, 2, 2)
+    features[1] = 1
+    features[2, 0, 0] = 9
+    by_mean = activation_maps(features, "layer", sort="mean", offset=0, limit=10)
+    assert [one.index for one in by_mean.maps] == [2, 1, 0]
+    assert [one.dead for one in by_mean.maps] == [False, False, True]
+    assert (by_mean.dead, by_mean.channels) == (1, 3)
+    assert base64.b64decode(by_mean.maps[0].pixels) == bytes([255, 0, 0, 0])
+    assert [one.index for one in activation_maps(features, "layer", sort="max", offset=1, limit=1).maps] == [1]
+    assert [one.index for one in activation_maps(features, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
+
+
+def test_activations_come_for_any_layer(studio: TestClient) -> None:
+    found = result(studio.get("/api/model/activations", params={"image": "s3", "layer": "stage1", "limit": 5}))
+    assert (found["channels"], found["shape"], len(found["maps"])) == (24, [32, 32], 5)
+    means = [one["mean"] for one in found["maps"]]
+    assert means == sorted(means, reverse=True)
+    assert studio.get("/api/model/activations", params={"image": "s3", "layer": "head"}).status_code == 422
+
+
+def test_first_filters_are_coloured_and_later_ones_signed(studio: TestClient) -> None:
+    first = studio.get("/api/model/filters", params={"layer": "stem.0", "limit": 4}).json()
+    assert (first["colours"], first["count"], first["shape"]) == ("rgb", 16, [5, 5])
+    assert len(base64.b64decode(first["filters"][0]["pixels"])) == 5 * 5 * 3
+    weight = load_model("demo:photos").model.get_parameter("stem.0.weight")[1]
+    assert first["filters"][1]["norm"] == pytest.approx(float(weight.detach().norm()), rel=1e-5)
+    assert studio.get("/api/model/filters", params={"layer": "head"}).status_code == 422
+
+
+def test_signed_filters_are_centred_on_zero() -> None:
+    module = torch.nn.Conv2d(2, 1, 3)
+    with torch.no_grad():
+        module.weight.zero_()
+        module.weight[0, 1, 0, 0] = -2
+        module.weight[0, 1, 2, 2] = 1
+    one = learned_filters(module, "conv", offset=0, limit=1).filters[0]
+    pixels = np.frombuffer(base64.b64decode(one.pixels), dtype=np.uint8)
+    assert (pixels[0], pixels[4], pixels[8]) == (0, 128, 191)
+    assert one.shown == "input channel 1"
+
+
+# about, jobs, documentation
+
+
+def test_examples_show_the_clean_model_and_the_one_that_cheats(studio: TestClient) -> None:
+    found = result(studio.get("/api/examples", params={"wait": 60}))
+    assert found["problem"] is None
+    assert [one["kind"] for one in found["examples"]] == ["good", "good", "worrying", "worrying"]
+    cheat = found["examples"][2]
+    grid = np.frombuffer(base64.b64decode(cheat["grid"]["values"]), dtype="<f4").reshape(cheat["grid"]["shape"])
+    heat = np.clip(grid, 0, None)
+    assert heat[10:, 10:].sum() > 0.5 * heat.sum()  # the watermark lies in the lower right corner
+
+
+def test_a_job_can_be_followed_and_given_up(studio: TestClient) -> None:
+    request = {"image": "s20", "methods": ["scorecam"], "layers": ["stage1"]}
+    job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
+    assert job["state"] in ("waiting", "running")
+    with studio.stream("GET", f"/api/jobs/{job['id']}/events") as events:
+        assert events.headers["content-type"].startswith("text/event-stream")
+        told = [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line]
+    assert {one["id"] for one in told} == {job["id"]}
+    assert told[-1]["state"] == "done"
+    assert studio.get("/api/jobs/unknown").status_code == 404
+
+
+def test_a_long_job_stops_when_it_is_given_up(studio: TestClient) -> None:
+    request = {"image": "s21", "methods": ["scorecam", "sscam"], "layers": ["stem"]}
+    job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
+    studio.delete(f"/api/jobs/{job['id']}")
+    end = time.monotonic() + 30
+    while (state := studio.get(f"/api/jobs/{job['id']}").json()["state"]) in ("waiting", "running"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert state == "cancelled"
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(studio: TestClient) -> None:
+    page = studio.get("/api/docs").text
+    assert "<script" not in page
+    assert "https://" not in page
+    for path in studio.get("/api/openapi.json").json()["paths"]:
+        assert path.replace("&", "&amp;") in page
+
+
+def test_an_unknown_route_says_so(studio: TestClient) -> None:
+    answer = studio.get("/api/nothing")
+    assert answer.status_code == 404
+    assert answer.json()["kind"] == "route"
+
+
+def test_every_route_module_is_served() -> None:
+    modules = [path.stem for path in (PAGE.parent / "routes").glob("[!_]*.py")]
+    assert len(routers()) == len(modules) >= 10
+
+
+# what the front end is built from
+
+
+def test_the_front_end_is_built_from_this_very_api() -> None:
+    assert (SOURCES / "openapi.json").read_text(encoding="utf-8") == schema()
+    assert (SOURCES / "src" / "core" / "colormaps.json").read_text(encoding="utf-8") == colours()
+
+
+def test_the_lock_file_records_no_addresses() -> None:
+    lock = (SOURCES / "package-lock.json").read_text(encoding="utf-8")
+    assert '"resolved"' not in lock
+    assert '"integrity"' in lock
+
+
+@pytest.mark.skipif(not BUILT, reason="the page is not built: run `make studio-ui`")
+def test_the_page_is_served_for_every_view_and_small(studio: TestClient) -> None:
+    import gzip
+
+    for path in ("/", "/layers", "/model?tab=filters", "/no/such/page"):
+        answer = studio.get(path)
+        assert answer.status_code == 200
+        assert '<div id="app">' in answer.text
+    sizes = [len(gzip.compress(file.read_bytes())) for file in PAGE.rglob("*") if file.is_file()]
+    assert sum(sizes) < 150_000
+
+
+# designed states
+
+
+def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash() -> None:
+    with TestClient(create_app(StudioSettings(model="demo:nothing")), base_url=BASE) as client:
+        status = ask_until(client, lambda status: status["state"] == "failed")
+        assert status["problem"]["kind"] == "model"
+        assert "demo:nothing" in status["problem"]["message"]
+        answer = client.post("/api/explanations", json={"image": "s0"})
+        assert answer.status_code == 422
+        assert "demo:nothing" in answer.json()["message"]
+
+
+def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:
+    from tests.studio.test_uploads import photograph
+
+    with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
+        status = ask_until(client, is_settled)
+        assert status["data"]["count"] == 0
+        assert "no images" in status["data"]["problem"]
+        assert client.get("/api/samples").json() == {"samples": [], "matching": 0, "settled": True}
+        image = client.post("/api/uploads", content=photograph()).json()["id"]
+        assert result(client.post("/api/explanations", json={"image": image}))["maps"]
+
+
+def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    good = next((photos / "cat").glob("*.png"))
+    (tmp_path / "cat" / "good.png").write_bytes(good.read_bytes())
+    (tmp_path / "cat" / "broken.png").write_bytes(b"this is no picture")
+    with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
+        status = ask_until(client, is_settled)
+        assert status["predictions"]["unreadable"] == 1
+        assert "one class" in status["data"]["problem"]
+        answer = client.post("/api/explanations", json={"image": "s0"})
+        assert answer.status_code in (404, 422)
+        assert "broken.png" in answer.json()["message"]
+        assert_close(
+            torch.tensor(client.get("/api/images/s1").json()["prediction"]["confidence"] > 0), torch.tensor(True)
+        )
+
+
+def test_a_hundred_thousand_images_are_listed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from camlens.data.sources import Sample, Samples
+    from camlens.studio.images import gallery
+
+    def never() -> Any:
+        raise AssertionError("read")
+
+    shots = [Sample(f"{n}.png", None, n % 2, None, never) for n in range(100_000)]
+    source = Samples.of(shots, ["cat", "coin"])
+    monkeypatch.setattr(gallery, "open_source", lambda spec: source)
+    start = time.perf_counter()
+    opened = gallery.open_gallery(str(tmp_path), load_model("demo:photos"))
+    assert time.perf_counter() - start < 2
+    assert len(opened) == 100_000
+    assert (opened.labels.indices == 2).sum() == 50_000

@@ -1,0 +1,66 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from camlens.core.errors import DataError
+from camlens.studio.images.gallery import confused, drawn, fitting
+from camlens.studio.images.predictions import UNREADABLE, Predictions
+
+
+def modulo_three(numbers: Sequence[int]) -> list[tuple[int, float]]:
+    if 5 in numbers:
+        raise DataError("5 cannot be read")
+    return [(number % 3, 0.5 + number / 100) for number in numbers]
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    made = Predictions(np.array([0, 1, 2, 0, 0, 0, 1, 1, -1], dtype=np.int32), modulo_three)
+    while made.step():
+        pass
+    return made
+
+
+def test_every_image_is_predicted_and_a_broken_one_costs_itself(predictions: Predictions) -> None:
+    np.testing.assert_array_equal(predictions.classes, [0, 1, 2, 0, 1, UNREADABLE, 0, 1, 2])
+    assert predictions.finished
+
+
+def test_right_and_wrong_are_judged_where_the_truth_is_known(predictions: Predictions) -> None:
+    np.testing.assert_array_equal(fitting(predictions, "correct"), [0, 1, 2, 3, 7])
+    np.testing.assert_array_equal(fitting(predictions, "incorrect"), [4, 6])
+    np.testing.assert_array_equal(fitting(predictions, "incorrect", label=0, prediction=1), [4])
+    np.testing.assert_array_equal(fitting(predictions, "all", label=1), [1, 6, 7])
+
+
+def test_pairs_are_counted_most_frequent_first() -> None:
+    labels = np.array([0, 0, 1, 2, 2, 2], dtype=np.int32)
+    made = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers])
+    while made.step():
+        pass
+    assert confused(made, 3, limit=5) == [(2, 1, 3), (0, 1, 2)]
+
+
+def test_what_somebody_looks_at_is_predicted_first() -> None:
+    asked: list[int] = []
+
+    def predict(numbers: Sequence[int]) -> list[tuple[int, float]]:
+        asked.extend(numbers)
+        return [(0, 1.0) for _ in numbers]
+
+    made = Predictions(np.zeros(1000, dtype=np.int32), predict)
+    made.want([977, 3])
+    made.step()
+    assert asked[:2] == [977, 3]
+    while made.step():
+        pass
+    assert sorted(asked) == list(range(1000))
+
+
+def test_a_draw_is_the_same_for_the_same_seed_and_has_no_image_twice() -> None:
+    numbers = np.arange(500)
+    assert drawn(numbers, 20, 7) == drawn(numbers, 20, 7)
+    assert drawn(numbers, 20, 7) != drawn(numbers, 20, 8)
+    assert len(set(drawn(numbers, 20, 7))) == 20
+    assert sorted(drawn(np.arange(3), 20, 0)) == [0, 1, 2]
