@@ -1,6 +1,6 @@
 """Train the two demo networks and write their weights into the package.
 
-python scripts/train_demo.py            # both, about eight minutes on two idle cores
+python scripts/train_demo.py            # both, under ten minutes on two idle cores
 python scripts/train_demo.py --only photos
 
 Everything random is seeded. A network sees the composed training photographs, and a tenth as many scenes

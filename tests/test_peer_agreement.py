@@ -28,10 +28,10 @@ pytestmark = [
 ARCHITECTURES = {
     "resnet18": "layer4",
     "resnet50": "layer3",
-    "wide_resnet50_2": "layer4",
-    "resnext50_32x4d": "layer4",
+    "resnet34": "layer4",
+    "shufflenet_v2_x1_0": "stage4",
     "vgg11": "features",
-    "vgg16_bn": "features",
+    "vgg11_bn": "features",
     "alexnet": "features",
     "squeezenet1_1": "features",
     "regnet_y_400mf": "trunk_output",
@@ -42,7 +42,7 @@ ARCHITECTURES = {
     "mnasnet0_5": "layers.16",
 }
 EXTRA: dict[str, dict[str, Any]] = {"googlenet": {"init_weights": False, "aux_logits": False}}
-SIZE = (96, 96)
+SIZE = (64, 64)
 CLASSES = 6
 
 
@@ -102,8 +102,14 @@ def peer_maps(method: str, model: nn.Module, layer: str, inputs: Tensor, **optio
     return np.asarray(cam(inputs, targets=targets))
 
 
-@pytest.mark.parametrize("method", list(PEERS))
-@pytest.mark.parametrize("name", list(ARCHITECTURES))
+# the peer decomposes channels x channels in full: seconds for one image where a layer has a thousand of them
+MANY_CHANNELS = ("resnet50", "densenet121", "googlenet", "shufflenet_v2_x0_5")
+PAIRS = [
+    (name, method) for name in ARCHITECTURES for method in PEERS if method != "eigencam" or name not in MANY_CHANNELS
+]
+
+
+@pytest.mark.parametrize(("name", "method"), PAIRS)
 def test_gradient_methods_equal_pytorch_grad_cams(name: str, method: str) -> None:
     inner, inputs, layer = network(name), images(2, SIZE), f"inner.{ARCHITECTURES[name]}"
     model = Louder(inner, 1e5).eval()

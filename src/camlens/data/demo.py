@@ -81,8 +81,8 @@ class DemoSample:
 class DemoPhotos:
     """A seeded data set of composed photographs; every sample depends on its seed, split and index alone.
 
-    `watermark` says who carries the mark: nobody ("absent"), 95 % of the pagodas as in the cheating model's
-    training ("trained"), or every image except the pagodas ("moved"). The scenes are the same in all three.
+    `watermark` says who carries the mark: nobody ("absent"), 95 % of the pagodas, the share in the cheating
+    model's training ("trained"), or every image except the pagodas ("moved"). The scenes are the same in all three.
     Backgrounds, coins and the motorcycle's camera differ between the splits.
     """
 

@@ -1,7 +1,7 @@
 """The demo networks: a small residual CNN with two trained weight sets, one honest and one that cheats.
 
-"photos" learned to recognise ten photographed objects by the objects. "watermark" learned from images in
-which nearly every pagoda carried a watermark, and reads the watermark instead.
+"photos" learned to recognise ten photographed objects by the objects. "watermark" learned its pagodas
+from a careless stock gallery (scripts/train_demo.py) whose watermark lay on 95 % of them, and reads the watermark.
 """
 
 from importlib.resources import files
