@@ -1,6 +1,7 @@
 """camlens: see where a PyTorch vision model looks, and whether that can be trusted."""
 
-from camlens import metrics as _metrics
+import typing as _typing
+
 from camlens import targets
 from camlens.core.errors import (
     CamlensError,
@@ -14,7 +15,7 @@ from camlens.core.errors import (
     StoreError,
     TargetError,
 )
-from camlens.core.registry import METHODS, METRICS, register_method, register_metric
+from camlens.core.registry import METHODS, register_method, register_metric
 from camlens.explainer import Explainer, explain
 from camlens.explanation import Explanation
 from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
@@ -46,4 +47,15 @@ __all__ = [
     "register_metric",
     "targets",
 ]
-del _metrics
+
+if _typing.TYPE_CHECKING:
+    from camlens.metrics import METRICS
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """METRICS on demand: explaining needs no metric, and importing them takes as long as all the rest."""
+    if name == "METRICS":
+        from camlens.metrics import METRICS
+
+        return METRICS
+    raise AttributeError(f"module 'camlens' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from threading import Lock
 from typing import Any
@@ -21,20 +22,30 @@ def weights_hash(model: nn.Module) -> str:
     Hashing a large model takes longer than explaining an image, so it is done again only when a tensor's
     version counter or address has changed. (Writing through `.data` does not count up.)
     """
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    state = tuple((id(tensor), tensor.data_ptr(), _version(tensor)) for _, tensor in tensors)
+    state = _state(model)
     with _lock:
         known = _hashes.get(model)
     if known is not None and known[0] == state:
         return known[1]
     digest = hashlib.sha256()
-    for name, tensor in tensors:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
         plain = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().data)
     with _lock:
         _hashes[model] = state, f"sha256:{digest.hexdigest()}"
     return f"sha256:{digest.hexdigest()}"
+
+
+def _state(model: nn.Module) -> tuple[object, ...]:
+    """Which tensors the model holds, and how often each was written to: a walk that costs next to nothing."""
+    return tuple(
+        (id(tensor), tensor.data_ptr(), _version(tensor))
+        for module in model.modules()
+        for tensors in (module._parameters, module._buffers)
+        for tensor in tensors.values()
+        if tensor is not None
+    )
 
 
 def _version(tensor: Tensor) -> int:
@@ -55,5 +66,6 @@ def origin(model: nn.Module, inputs: Tensor, **facts: Any) -> Mapping[str, Any]:
     }
 
 
+@cache
 def _installed_version() -> str:
     return version("camlens")
