@@ -18,6 +18,7 @@ METHODS = (
     "layercam",
     "hirescam",
     "eigencam",
+    "fullgrad",
     "scorecam",
     "ablationcam",
     "smoothgradcam++",
@@ -35,9 +36,9 @@ def jobs(layers: tuple[str, ...], seed: int) -> list[tuple[int, int, str, str]]:
 def answer(model: nn.Module, pool: Tensor, job: tuple[int, int, str, str]) -> Tensor:
     image, target, layer, method = job
     options = {"samples": 2} if method == "smoothgradcam++" else {}
-    return explain(model, pool[image : image + 1], method=method, layers=layer, target=target, options=options).maps[
-        layer
-    ]
+    result = explain(model, pool[image : image + 1], method=method, layers=layer, target=target, options=options)
+    (maps,) = result.maps.values()
+    return maps
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")

@@ -21,24 +21,38 @@ Observe = Callable[[nn.Module, Any], Any]
 Announce = Callable[[nn.Module], None]
 Answer = Callable[[nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
-_observe: ContextVar[Observe | None] = ContextVar("camlens_observe", default=None)
-_announce: ContextVar[Announce | None] = ContextVar("camlens_announce", default=None)
-_answer: ContextVar[Answer | None] = ContextVar("camlens_answer", default=None)
+
+@dataclass(frozen=True)
+class _Owner:
+    """What one capture wants to be called with, and for which modules: other captures' relays are not its own."""
+
+    call: Callable[..., Any]
+    modules: frozenset[int]
+
+
+_observe: ContextVar[_Owner | None] = ContextVar("camlens_observe", default=None)
+_announce: ContextVar[_Owner | None] = ContextVar("camlens_announce", default=None)
+_answer: ContextVar[_Owner | None] = ContextVar("camlens_answer", default=None)
+
+
+def _asked_for(variable: ContextVar[_Owner | None], module: nn.Module) -> Callable[..., Any] | None:
+    owner = variable.get()
+    return owner.call if owner is not None and id(module) in owner.modules else None
 
 
 def _relay_output(module: nn.Module, _inputs: Any, output: Any) -> Any:
-    observe = _observe.get()
+    observe = _asked_for(_observe, module)
     return None if observe is None else observe(module, output)
 
 
 def _relay_start(module: nn.Module, _inputs: Any) -> None:
-    announce = _announce.get()
+    announce = _asked_for(_announce, module)
     if announce is not None:
         announce(module)
 
 
 def _relay_call(module: nn.Module, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    answer = _answer.get()
+    answer = _asked_for(_answer, module)
     return forward(*args, **kwargs) if answer is None else answer(module, forward, args, kwargs)
 
 
@@ -100,13 +114,15 @@ def _leave(kind: str, module: nn.Module) -> None:
 
 
 @contextmanager
-def _attached(kind: str, modules: Iterable[nn.Module], variable: ContextVar[Any], owner: object) -> Iterator[None]:
+def _attached(
+    kind: str, modules: Iterable[nn.Module], variable: ContextVar[_Owner | None], call: Callable[..., Any]
+) -> Iterator[None]:
     entered: list[nn.Module] = []
     try:
         for module in modules:
             _enter(kind, module)
             entered.append(module)
-        token = variable.set(owner)
+        token = variable.set(_Owner(call, frozenset(map(id, entered))))
         try:
             yield
         finally:
