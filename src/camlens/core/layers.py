@@ -40,6 +40,18 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
+def every_module(model: nn.Module) -> list[nn.Module]:
+    """All modules of a model in no particular order, several times faster than `model.modules()`."""
+    found: dict[int, nn.Module] = {}
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting.extend(child for child in module._modules.values() if child is not None)
+    return list(found.values())
+
+
 def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     """Every 2-D convolution with its name, in the order of `named_modules`."""
     return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]

@@ -12,6 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from camlens.core.layers import every_module
+
 _lock = Lock()
 _hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
 
@@ -41,7 +43,7 @@ def _state(model: nn.Module) -> tuple[object, ...]:
     """Which tensors the model holds, and how often each was written to: a walk that costs next to nothing."""
     return tuple(
         (id(tensor), tensor.data_ptr(), _version(tensor))
-        for module in model.modules()
+        for module in every_module(model)
         for tensors in (module._parameters, module._buffers)
         for tensor in tensors.values()
         if tensor is not None

@@ -8,6 +8,8 @@ from threading import RLock
 import torch
 from torch import Tensor, nn
 
+from camlens.core.layers import every_module
+
 
 @dataclass
 class _Evaluating:
@@ -33,7 +35,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         state.owners += 1
     try:
         with _lock:
-            for module in model.modules():
+            for module in every_module(model):
                 if module.training:
                     state.trained.append(module)
                     module.training = False
@@ -79,7 +81,7 @@ def _own_buffers(model: nn.Module) -> list[_Kept]:
     """
     return [
         _Kept(module, name, tensor, None if tensor is None else tensor.detach().clone())
-        for module in model.modules()
+        for module in every_module(model)
         if module._buffers and not type(module).__module__.startswith("torch.nn.modules.")
         for name, tensor in module._buffers.items()
     ]
