@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui demo test lint format docs bench wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test lint format docs bench wheel pins clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,14 +45,26 @@ studio: setup ## open the interactive page with the demo model and its photograp
 demo: setup ## explain 20 photographs with the demo model, into camlens-demo/
 	@$(BIN)/camlens demo --output camlens-demo --force
 
-test: setup ## run every test; make test ARGS="-k gradcam" runs some
+test: setup browser ## run every test; make test ARGS="-k gradcam" runs some
+	@cd studio-ui && npm run --silent test
 	@$(BIN)/python -m pytest $(ARGS)
+
+browser: ## Chromium for the tests of the page, from Debian's packages where we may install them
+	@if command -v chromium > /dev/null || command -v google-chrome > /dev/null || test -n "$$CAMLENS_CHROMIUM"; then :; \
+	elif test "$$(id -u)" = 0 && command -v apt-get > /dev/null; then \
+		echo "installing Chromium for the tests of the page"; \
+		(apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) > browser.log 2>&1 \
+			|| { cat browser.log; exit 1; }; \
+	else \
+		echo "!!! NO CHROMIUM: the tests of the page will be SKIPPED. Install it: apt-get install chromium !!!"; \
+	fi
 
 lint: setup ## style, types, layers, and the documentation built strictly
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@cd studio-ui && npm run --silent check
 	@$(BIN)/mkdocs build --strict --quiet --site-dir site
 
 format: setup ## let ruff format and mend what it can

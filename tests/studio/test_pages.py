@@ -17,9 +17,9 @@ from camlens.models import load_model
 from camlens.studio.anatomy.activations import activation_maps
 from camlens.studio.anatomy.filters import learned_filters
 from camlens.studio.app import PAGE, create_app, routers
-from camlens.studio.export import colours, schema
 from camlens.studio.routes.classes import compared
 from camlens.studio.settings import StudioSettings
+from camlens.studio.takeaway.export import colours, schema
 from tests.studio.conftest import BASE, ask_until, is_settled
 
 SOURCES = Path(__file__).parents[2] / "studio-ui"

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -72,18 +73,19 @@ def studio(
 
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`
-    listening = _listen(host, port)
     settings = StudioSettings(
         model=model,
         data=data,
         weights=weights,
         trust_pickle=trust_pickle,
         host=host,
-        port=listening.getsockname()[1],
+        port=port,
         token={None: fresh_token(), "none": None}.get(token, token),
         read_only=read_only,
         hosts=tuple(allow_host or ()),
     )
+    listening = _listen(host, port)
+    settings = replace(settings, port=listening.getsockname()[1])
     address = settings.address
     typer.echo(f"camlens studio: {address}")
     complain("Ctrl-C ends it.")
@@ -100,8 +102,12 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         bound = socket.socket(family, socket.SOCK_STREAM)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((host, port))
+        except OSError:
+            bound.close()
+            raise
     except OSError as error:
         raise InputError(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, or 0 for any"

@@ -1,0 +1,84 @@
+"""The studio's web application: routes, safety, and the built page."""
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from camlens.studio import problems, routes
+from camlens.studio.bench import Workbench
+from camlens.studio.safety.body_limit import BodyLimit
+from camlens.studio.safety.guard import Guard
+from camlens.studio.safety.headers import SafeHeaders
+from camlens.studio.settings import StudioSettings
+
+PAGE = Path(__file__).parent / "static"
+LARGE_BODIES = frozenset({"/api/uploads"})
+_UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
+<h1>The page is not built</h1><p>This is a source checkout without the built front end. Build it once with
+<code>make studio-ui</code> (needs Node), or install the wheel. The API works: see <a href="/api/docs">its
+documentation</a>.</p></html>"""
+
+
+def create_app(settings: StudioSettings | None = None) -> FastAPI:
+    """The application, which begins to load its model when it is started."""
+    settings = settings or StudioSettings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        bench = app.state.bench = Workbench(settings)
+        bench.start()
+        yield
+        bench.close()
+
+    app = FastAPI(
+        title="camlens studio",
+        summary="See where a PyTorch vision model looks, and whether that can be trusted",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+    )
+    problems.install(app)
+    for router in routers():
+        app.include_router(router, prefix="/api")
+    _serve_page(app)
+    # the last one added is the first one asked
+    app.add_middleware(BodyLimit, large=settings.upload_bytes, large_paths=LARGE_BODIES)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(SafeHeaders)
+    return app
+
+
+def routers() -> list[APIRouter]:
+    """The router of every module in `routes`."""
+    names = sorted(module.name for module in pkgutil.iter_modules(routes.__path__) if module.name[0] != "_")
+    return [importlib.import_module(f"{routes.__name__}.{name}").router for name in names]
+
+
+def _serve_page(app: FastAPI) -> None:
+    if (PAGE / "assets").is_dir():
+        app.mount("/assets", StaticFiles(directory=PAGE / "assets"), name="assets")
+
+    @app.get("/api/{path:path}", include_in_schema=False)
+    def no_such_route(path: str) -> Response:
+        return Response(
+            '{"kind": "route", "message": "there is no such route under /api: see /api/docs"}',
+            status_code=404,
+            media_type="application/json",
+        )
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        """The one page; which view it shows is its own business."""
+        built = PAGE / "index.html"
+        if not built.is_file():
+            return HTMLResponse(_UNBUILT, status_code=503)
+        if path == "favicon.svg" and (PAGE / path).is_file():
+            return FileResponse(PAGE / path, headers={"cache-control": "max-age=86400"})
+        return FileResponse(built, headers={"cache-control": "no-cache"})

@@ -1,0 +1,136 @@
+"""The workbench: one model, one set of images, one queue, and what has been found out so far."""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from camlens.core.errors import CamlensError, DataError, ModelError
+from camlens.models import LoadedModel, load_model
+from camlens.studio.anatomy.layers import Anatomy, examine
+from camlens.studio.cache import ByteCache
+from camlens.studio.images.gallery import Gallery, open_gallery
+from camlens.studio.images.labels import Pixels
+from camlens.studio.images.predictions import Predictions
+from camlens.studio.images.uploads import Uploads
+from camlens.studio.jobs import JobQueue, Report
+from camlens.studio.settings import StudioSettings
+
+log = logging.getLogger("camlens.studio")
+State = Literal["loading", "ready", "failed"]
+Part = TypeVar("Part")
+
+
+class NotReadyError(CamlensError):
+    """The model is still being loaded, or could not be."""
+
+
+class Workbench:
+    """Everything the routes share. The model is touched by the queue's worker only."""
+
+    def __init__(self, settings: StudioSettings) -> None:
+        self.settings = settings
+        self.session = secrets.token_hex(4)
+        self.state: State = "loading"
+        self.step = "loading the model"
+        self.problem: CamlensError | None = None
+        self.uploads = Uploads(settings)
+        self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
+        self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
+        self._model: LoadedModel | None = None
+        self._gallery: Gallery | None = None
+        self._anatomy: Anatomy | None = None
+        self._predictions: Predictions | None = None
+
+    def start(self) -> None:
+        """Load model and data in the worker; the page shows how far it is."""
+        self.jobs.submit("start", self._load)
+
+    def close(self) -> None:
+        """Stop the worker."""
+        self.jobs.close()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model, once it is loaded."""
+        return _ready(self._model, self)
+
+    @property
+    def gallery(self) -> Gallery:
+        """The images of the data, once they are opened."""
+        return _ready(self._gallery, self)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """What the model is made of, once it was examined."""
+        return _ready(self._anatomy, self)
+
+    @property
+    def predictions(self) -> Predictions:
+        """What the model says about the data so far."""
+        return _ready(self._predictions, self)
+
+    def pixels(self, image: str) -> Pixels:
+        """An image's pixels by its id, as it was read."""
+        if image.startswith("u"):
+            return self.uploads.find(image)
+        return self.gallery.pixels(int(image[1:]))
+
+    def inputs(self, image: str) -> Tensor:
+        """An image as the model takes it, (1, c, height, width)."""
+        return self.model.preprocess(self.pixels(image))[None]
+
+    def predict(self, numbers: Sequence[int]) -> list[tuple[int, float]]:
+        """Predicted class and confidence of some samples."""
+        batch = torch.stack([self.model.preprocess(self.gallery.pixels(number)) for number in numbers])
+        with torch.inference_mode():
+            confidences = self.anatomy.logits(batch).float().softmax(dim=1)
+        best = confidences.max(dim=1)
+        return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+    def _load(self, report: Report) -> None:
+        try:
+            settings = self.settings
+            report(0, 3)
+            self._model = load_model(settings.model, weights=settings.weights, trust_pickle=settings.trust_pickle)
+            self.step = "opening the data"
+            report(1, 3)
+            self._gallery = open_gallery(settings.data, self._model)
+            self.step = "examining the layers"
+            report(2, 3)
+            self._anatomy = examine(self._model, _example(self._model, self._gallery))
+            self._predictions = Predictions(self._gallery.labels.indices, self.predict)
+            self.state, self.step = "ready", "ready"
+        except CamlensError as error:
+            self._fail(error)
+        except Exception as error:  # a user's own model factory may raise anything
+            log.exception("the studio could not start")
+            self._fail(ModelError(f"{self.step} failed with {type(error).__name__}: {error}"))
+
+    def _fail(self, error: CamlensError) -> None:
+        self.state, self.problem = "failed", error
+
+    def _idle(self) -> bool:
+        return self.state == "ready" and self._predictions is not None and self._predictions.step()
+
+
+def _example(model: LoadedModel, gallery: Gallery) -> Tensor:
+    """Something to examine the model with: the first image that can be read, else plain grey."""
+    for number in range(min(len(gallery), 20)):
+        try:
+            return model.preprocess(gallery.pixels(number))[None]
+        except DataError:
+            continue
+    return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
+
+
+def _ready(part: Part | None, bench: Workbench) -> Part:
+    if part is None or bench.state != "ready":
+        if bench.problem is not None:
+            raise bench.problem
+        raise NotReadyError(f"the studio is still {bench.step}: ask again in a moment")
+    return part

@@ -1,0 +1,39 @@
+"""How arrays travel: grids as base64 of float32, pictures as PNG or WebP bytes."""
+
+import base64
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from camlens.studio.schemas import GridValues
+
+
+def grid_values(grid: Tensor) -> GridValues:
+    """A map (height, width) as the API sends it; a map of one axis becomes one row."""
+    flat = grid if grid.ndim == 2 else grid.reshape(1, -1)
+    values = np.ascontiguousarray(flat.detach().cpu().numpy(), dtype="<f4")
+    return GridValues(shape=(values.shape[0], values.shape[1]), values=base64.b64encode(values.tobytes()).decode())
+
+
+def byte_text(values: NDArray[np.uint8]) -> str:
+    """Bytes, row by row, as base64."""
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """The picture without loss, as a browser reads it."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
+    """A small WebP copy whose longer side is at most `longest`."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "WEBP", quality=82, method=2)
+    return stream.getvalue()

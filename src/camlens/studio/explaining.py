@@ -1,0 +1,176 @@
+"""From a request to maps: what is known already is taken from the cache, the rest comes from one capture."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camlens import targets
+from camlens.core.errors import EvidenceWarning, InputError, TargetError
+from camlens.core.registry import METHODS
+from camlens.explainer import Explainer
+from camlens.explanation import Explanation
+from camlens.methods import METHODS as FILLED_METHODS
+from camlens.panels.naming import class_name
+from camlens.studio.bench import Workbench
+from camlens.studio.encoding import grid_values
+from camlens.studio.images.info import image_info, predictions_of
+from camlens.studio.jobs import Report
+from camlens.studio.schemas import ExplanationRequest, ExplanationResult, MapResult, MapState, TargetChoice
+from camlens.studio.takeaway.reproduction import python_lines, shell_line
+
+assert FILLED_METHODS is METHODS
+TOP = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """One request's explanations by method name, how long they took, and whether they were known already."""
+
+    explanations: dict[str, Explanation]
+    layers: tuple[str, ...]
+    seconds: float
+    cached: bool
+
+
+def checked_request(bench: Workbench, request: ExplanationRequest) -> ExplanationRequest:
+    """The request with its layers named, or an error that says what of it does not exist."""
+    for method in request.methods:
+        METHODS[method]
+    classes = len(bench.model.class_names)
+    for index in (request.target.index, request.target.against):
+        if index is not None and index >= classes:
+            raise TargetError(f"class {index} does not exist: the model has classes 0 to {classes - 1}")
+    if request.target.kind == "class" and request.target.index is None:
+        raise TargetError("a target of kind 'class' needs an index")
+    for layer in request.layers:
+        bench.anatomy.layer(layer.partition("#")[0])
+    default = bench.anatomy.default_layer
+    if not request.layers and default is None:
+        raise InputError(f"this model has no layer that can carry a map: {bench.anatomy.reason}")
+    return request.model_copy(update={"layers": request.layers or (default,)})
+
+
+def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
+    """The engine's target that a choice on the page means."""
+    if choice.kind == "class":
+        return targets.ClassScore(choice.index or 0)
+    if choice.kind == "contrast":
+        return targets.Contrast(choice.index, choice.against)
+    if choice.kind == "top":
+        return targets.TopK(min(choice.k, classes))
+    return targets.Predicted()
+
+
+def explain_request(bench: Workbench, request: ExplanationRequest, report: Report) -> Explained:
+    """Explanations of a checked request, computed where they are not known. Runs in the worker."""
+    start = time.perf_counter()
+    keys = {method: ("maps", request.image, method, request.layers, request.target) for method in request.methods}
+    found = {method: bench.cache.get(key) for method, key in keys.items()}
+    missing = [method for method, explanation in found.items() if explanation is None]
+    if missing:
+        computed = _computed(bench, request, missing, report)
+        for method, explanation in computed.items():
+            bench.cache.put(keys[method], explanation, _bytes(explanation))
+        found.update(computed)
+    explanations = {method: one for method, one in found.items() if isinstance(one, Explanation)}
+    return Explained(explanations, request.layers, time.perf_counter() - start, not missing)
+
+
+def known(bench: Workbench, request: ExplanationRequest) -> bool:
+    """Whether a checked request can be answered from the cache."""
+    return all(
+        bench.cache.get(("maps", request.image, method, request.layers, request.target)) is not None
+        for method in request.methods
+    )
+
+
+def _computed(
+    bench: Workbench, request: ExplanationRequest, methods: Sequence[str], report: Report
+) -> dict[str, Explanation]:
+    inputs = bench.inputs(request.image)
+    target = engine_target(request.target, len(bench.model.class_names))
+    explainer = Explainer(bench.model.model, method=list(methods), layers=list(request.layers), progress=report)
+    with warnings.catch_warnings():  # the page shows each map's own warning
+        warnings.simplefilter("ignore", EvidenceWarning)
+        explanations: dict[str, Explanation] = explainer(inputs, target=target)
+    return explanations
+
+
+def _bytes(explanation: Explanation) -> int:
+    return sum(one.numel() * 4 for one in explanation.maps.values()) + 4096
+
+
+def explanation_result(bench: Workbench, request: ExplanationRequest, explained: Explained) -> ExplanationResult:
+    """What the page gets: maps as numbers, predictions, and how to repeat it."""
+    first = next(iter(explained.explanations.values()))
+    predictions = predictions_of(bench, request.image, first.logits)
+    info = image_info(bench, request.image)
+    confidences = None if first.logits is None else first.logits[0].float().softmax(dim=0)
+    label_confidence = None
+    if confidences is not None and info.label is not None:
+        label_confidence = float(confidences[info.label])
+    return ExplanationResult(
+        image=info,
+        size=(first.input_size[0], first.input_size[1]),
+        predictions=predictions,
+        label_confidence=label_confidence,
+        maps=tuple(one for explanation in explained.explanations.values() for one in _results(bench, explanation)),
+        layer_choice=bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for",
+        seconds=explained.seconds,
+        cached=explained.cached,
+        python=python_lines(bench, request),
+        shell=shell_line(bench, request),
+    )
+
+
+def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
+    names = bench.model.class_names
+    results = []
+    for layer in explanation.layers:
+        for number, label in enumerate(explanation.targets):
+            values = explanation.maps[layer][0, number]
+            index = None if explanation.classes is None else int(explanation.classes[0, number])
+            state, warning = verdict(values)
+            results.append(
+                MapResult(
+                    method=explanation.method,
+                    layer=layer,
+                    target=label,
+                    class_index=index,
+                    class_name=None if index is None else class_name(index, names),
+                    score=_finite(explanation.scores[0, number]),
+                    grid=grid_values(values),
+                    state=state,
+                    warning=warning,
+                    energy=_energy(values),
+                )
+            )
+    return results
+
+
+def verdict(values: Tensor) -> tuple[MapState, str | None]:
+    """What a signed map is worth: its state, and a sentence where its picture would be empty."""
+    if not torch.isfinite(values).all():
+        return "broken", "The map holds NaN or infinite values: the model's numbers overflowed on this image."
+    highest, lowest = float(values.max()), float(values.min())
+    if highest == lowest:
+        return "flat", f"The map is constant ({highest:.3g} everywhere): this layer says nothing about where."
+    if highest <= 0:
+        return "negative", (
+            f"There is only evidence against this class here (highest value {highest:.3g}): nothing is "
+            "drawn, because a stretched map would look like evidence for it."
+        )
+    return "good", None
+
+
+def _energy(values: Tensor) -> float:
+    magnitude = float(values.abs().sum())
+    return float(values.clamp_min(0).sum()) / magnitude if magnitude > 0 and magnitude < torch.inf else 0.0
+
+
+def _finite(value: Tensor) -> float | None:
+    return float(value) if torch.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""The images people look at: from the data, from uploads, with what the model says of them."""

@@ -1,0 +1,102 @@
+"""The images of the data by number, and which of them fit a question."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlens.core.errors import DataError
+from camlens.data.sources import Samples, Source, open_source
+from camlens.models import LoadedModel
+from camlens.studio.images.labels import Labels, Pixels, translated
+from camlens.studio.images.predictions import Predictions
+
+Filter = Literal["all", "correct", "incorrect"]
+NO_DATA = "no data folder was given: bring an image of your own, or start with --data FOLDER"
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Images with labels in the model's classes; pixels are read when asked for."""
+
+    spec: str
+    source: Source
+    labels: Labels
+    problem: str | None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def checked(self, number: int) -> int:
+        """A sample's number, or a DataError naming what there is."""
+        if not 0 <= number < len(self):
+            raise DataError(f"there is no sample s{number}: there are {len(self):,} images, from s0")
+        return number
+
+    def pixels(self, number: int) -> Pixels:
+        """The pixels of one image. Raises DataError where it is missing or cannot be read."""
+        return self.source[self.checked(number)].load()
+
+    def name(self, number: int) -> str:
+        """What the image is called within its data."""
+        return self.source[number].id
+
+    def path(self, number: int) -> Path | None:
+        """The file that holds the image, where one does."""
+        return self.source[number].path
+
+    @property
+    def class_names(self) -> list[str]:
+        """The data's own classes."""
+        return self.source.class_names
+
+
+def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
+    """The images to look at; without any the gallery is empty and says why, and uploads still work."""
+    spec = data if data is not None else (loaded.spec if loaded.spec.startswith("demo:") else None)
+    if spec is None:
+        return _empty("", NO_DATA)
+    try:
+        source = open_source(spec)
+    except DataError as error:
+        return _empty(spec, str(error))
+    numbers = [sample.label for sample in source]
+    labels = translated(numbers, source.class_names, loaded.class_names)
+    return Gallery(spec, source, labels, labels.problem)
+
+
+def _empty(spec: str, problem: str) -> Gallery:
+    return Gallery(spec, Samples.of([]), Labels(np.zeros(0, dtype=np.int32), None), problem)
+
+
+def fitting(
+    predictions: Predictions, wanted: Filter, *, label: int | None = None, prediction: int | None = None
+) -> NDArray[np.int64]:
+    """Numbers of the images that fit the filter, the true class and the predicted class."""
+    fits = {
+        "all": np.ones(len(predictions.labels), dtype=bool),
+        "correct": predictions.correct,
+        "incorrect": predictions.incorrect,
+    }[wanted]
+    if label is not None:
+        fits = fits & (predictions.labels == label)
+    if prediction is not None:
+        fits = fits & (predictions.classes == prediction)
+    return np.flatnonzero(fits)
+
+
+def drawn(numbers: NDArray[np.int64], count: int, seed: int) -> list[int]:
+    """`count` of the numbers at random, the same for the same seed."""
+    chosen = np.random.default_rng(seed).choice(numbers, size=min(count, len(numbers)), replace=False)
+    return [int(number) for number in chosen]
+
+
+def confused(predictions: Predictions, classes: int, limit: int) -> list[tuple[int, int, int]]:
+    """The most frequent mistakes as (true class, predicted class, count), most frequent first."""
+    wrong = predictions.incorrect
+    codes = predictions.labels[wrong].astype(np.int64) * classes + predictions.classes[wrong]
+    found, counts = np.unique(codes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:limit]
+    return [(int(found[at] // classes), int(found[at] % classes), int(counts[at])) for at in order]

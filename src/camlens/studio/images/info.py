@@ -1,0 +1,48 @@
+"""What the page is told about an image: its name, its true class, and what the model says."""
+
+from torch import Tensor
+
+from camlens.panels.naming import class_name
+from camlens.studio.bench import Workbench
+from camlens.studio.images.labels import UNKNOWN
+from camlens.studio.schemas import ImageInfo, Prediction
+
+TOP = 5
+
+
+def image_info(bench: Workbench, image: str) -> ImageInfo:
+    """Name, true class and prediction of an image, as far as they are known."""
+    if image.startswith("u"):
+        bench.uploads.find(image)
+        return ImageInfo(id=image, name="uploaded image", label=None, label_name=None, prediction=None, correct=None)
+    number = bench.gallery.checked(int(image[1:]))
+    names, predictions = bench.model.class_names, bench.predictions
+    label = int(predictions.labels[number])
+    index = int(predictions.classes[number])
+    known = label != UNKNOWN
+    prediction = None
+    if index >= 0:
+        prediction = Prediction(
+            index=index, name=class_name(index, names), confidence=float(predictions.confidences[number])
+        )
+    return ImageInfo(
+        id=image,
+        name=bench.gallery.name(number),
+        label=label if known else None,
+        label_name=class_name(label, names) if known else None,
+        prediction=prediction,
+        correct=(index == label) if known and index >= 0 else None,
+    )
+
+
+def predictions_of(bench: Workbench, image: str, logits: Tensor | None) -> tuple[Prediction, ...]:
+    """The most likely classes, best first; an image of the data has its prediction noted."""
+    if logits is None:
+        return ()
+    confidences = logits[0].float().softmax(dim=0)
+    best = confidences.topk(min(TOP, len(confidences)))
+    found = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    if image.startswith("s"):
+        bench.predictions.put(int(image[1:]), *found[0])
+    names = bench.model.class_names
+    return tuple(Prediction(index=index, name=class_name(index, names), confidence=value) for index, value in found)

@@ -1,0 +1,82 @@
+"""What every route module needs: the workbench of the request, and jobs as the page sees them."""
+
+from collections.abc import Callable, Hashable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from camlens.core.errors import CamlensError
+from camlens.studio.bench import Workbench
+from camlens.studio.jobs import Job, JobState, QueueFullError, Report
+from camlens.studio.schemas import JobView, Problem
+
+Found = TypeVar("Found")
+Result = TypeVar("Result")
+
+
+def workbench(request: Request) -> Workbench:
+    """The workbench of the app that answers."""
+    bench: Workbench = request.app.state.bench
+    return bench
+
+
+Bench = Annotated[Workbench, Depends(workbench)]
+Wait = Annotated[float, Query(ge=0, le=120, description="seconds to wait for the result before answering without it")]
+
+
+def problem_of(error: CamlensError) -> Problem:
+    """The error in the API's words."""
+    kind = type(error).__name__.removesuffix("Error").lower()
+    return Problem(kind=kind, message=str(error))
+
+
+def job_view(bench: Workbench, job: Job, result: Any = None) -> JobView[Any]:
+    """A job as the page sees it."""
+    return JobView[Any](
+        id=job.id,
+        state=job.state,
+        position=bench.jobs.position(job),
+        done=job.done,
+        total=job.total,
+        problem=None if job.error is None else problem_of(job.error),
+        result=result if job.state is JobState.DONE else None,
+    )
+
+
+def answered(result: Any) -> JobView[Any]:
+    """What needed no job because it was known."""
+    return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=result)
+
+
+async def as_job(
+    bench: Workbench,
+    key: Hashable,
+    work: Callable[[Report], Found],
+    present: Callable[[Found], Result],
+    wait: float,
+) -> JobView[Any]:
+    """Ask the worker, wait a while, and answer with the result or with the place in the queue.
+
+    Asked again with the same question while the job lives, it joins that job.
+    """
+    job = bench.jobs.recall(key) or bench.jobs.submit(key, work)
+    await job.settled(wait)
+    if job.error is not None:
+        raise job.error
+    found = job.result
+    result = await run_in_threadpool(present, found) if found is not None else None
+    return job_view(bench, job, result)
+
+
+async def finished(bench: Workbench, key: Hashable, work: Callable[[Report], Found]) -> Found:
+    """The result of a job, however long it takes."""
+    job = bench.jobs.recall(key) or bench.jobs.submit(key, work)
+    while not await job.settled(60):
+        continue
+    if job.error is not None:
+        raise job.error
+    result: Found | None = job.result
+    if result is None:
+        raise QueueFullError("the job was cancelled, or its result is no longer held: ask again")
+    return result

@@ -1,0 +1,99 @@
+"""The strip of images: random samples that fit a filter, uploads, and the pictures themselves."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from camlens.studio.bench import Workbench
+from camlens.studio.encoding import png, thumbnail
+from camlens.studio.images.gallery import Filter, drawn, fitting
+from camlens.studio.images.info import image_info
+from camlens.studio.problems import ReadOnlyError
+from camlens.studio.routes._shared import Bench
+from camlens.studio.schemas import ClassInfo, ImageId, ImageInfo, SampleList
+
+router = APIRouter(tags=["images"])
+FRESH = {"cache-control": "private, max-age=86400, immutable"}
+THUMBNAIL = 160
+ImagePath = Annotated[ImageId, Path()]
+
+
+@router.get("/samples")
+def samples(
+    bench: Bench,
+    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    count: Annotated[int, Query(ge=1, le=200)] = 20,
+    show: Filter = "all",
+    label: Annotated[int | None, Query(ge=0)] = None,
+    prediction: Annotated[int | None, Query(ge=0)] = None,
+) -> SampleList:
+    """Random images for a seed, among those that fit the filter as far as predictions are known."""
+    predictions = bench.predictions
+    numbers = fitting(predictions, show, label=label, prediction=prediction)
+    chosen = drawn(numbers, count, seed)
+    predictions.want(chosen)
+    bench.jobs.wake()
+    return SampleList(
+        samples=tuple(image_info(bench, f"s{number}") for number in chosen),
+        matching=len(numbers),
+        settled=predictions.finished or (show == "all" and prediction is None),
+    )
+
+
+@router.get("/classes")
+def classes(bench: Bench) -> list[ClassInfo]:
+    """Every class of the model, with how many images carry it and how they were predicted so far."""
+    predictions, names = bench.predictions, bench.model.class_names
+    images, predicted, correct = (
+        predictions.count(predictions.labels),
+        predictions.count(predictions.classes),
+        predictions.count(predictions.labels[predictions.correct]),
+    )
+    return [
+        ClassInfo(index=index, name=name, images=images[index], predicted=predicted[index], correct=correct[index])
+        for index, name in enumerate(names)
+    ]
+
+
+@router.post("/uploads", openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}})
+async def upload(bench: Bench, request: Request) -> ImageInfo:
+    """Bring an image: its bytes are the body, as `curl --data-binary @cat.jpg ADDRESS` sends them."""
+    if bench.settings.read_only:
+        raise ReadOnlyError("this studio is read-only: uploads are switched off")
+    body = await request.body()
+    name = await run_in_threadpool(bench.uploads.add, body)
+    return await run_in_threadpool(image_info, bench, name)
+
+
+@router.get("/images/{image}")
+def image(bench: Bench, image: ImagePath) -> ImageInfo:
+    """Name, true class and prediction of one image."""
+    if image.startswith("s"):
+        bench.predictions.want([bench.gallery.checked(int(image[1:]))])
+        bench.jobs.wake()
+    return image_info(bench, image)
+
+
+@router.get("/images/{image}/display.png", response_class=Response)
+def display(bench: Bench, image: ImagePath) -> Response:
+    """The image as the model sees it: resized and cropped, in its own colours."""
+    return Response(_picture(bench, image, "display"), media_type="image/png", headers=FRESH)
+
+
+@router.get("/images/{image}/thumbnail.webp", response_class=Response)
+def small(bench: Bench, image: ImagePath) -> Response:
+    """A small copy for lists."""
+    return Response(_picture(bench, image, "thumbnail"), media_type="image/webp", headers=FRESH)
+
+
+def _picture(bench: Workbench, image: str, kind: str) -> bytes:
+    key = ("picture", image, kind)
+    found = bench.cache.get(key)
+    if isinstance(found, bytes):
+        return found
+    pixels = bench.model.preprocess.display(bench.pixels(image))
+    body = png(pixels) if kind == "display" else thumbnail(pixels, THUMBNAIL)
+    bench.cache.put(key, body, len(body))
+    return body

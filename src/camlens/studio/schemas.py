@@ -1,0 +1,317 @@
+"""The words of the API: what pages send and receive. TypeScript types are generated from these."""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from camlens.studio.jobs import JobState
+
+Result = TypeVar("Result")
+Stage = Literal["early", "middle", "late"]
+MapState = Literal["good", "negative", "flat", "broken"]
+ImageId = Annotated[str, Field(pattern=r"^(s\d{1,9}|u[0-9a-f]{16})$", description="`s12` is sample 12, `u…` an upload")]
+LayerName = Annotated[str, Field(min_length=1, max_length=300)]
+MethodName = Annotated[str, Field(min_length=1, max_length=80)]
+
+
+class Words(BaseModel):
+    """Frozen, and strict about names nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Problem(Words):
+    """Why something was refused: `kind` for programs, `message` for people."""
+
+    kind: str
+    message: str
+
+
+class GridValues(Words):
+    """Values (height, width), row by row, as base64 of little-endian float32."""
+
+    shape: tuple[int, int]
+    values: str
+
+
+class Prediction(Words):
+    """One class with its softmax confidence."""
+
+    index: int
+    name: str
+    confidence: float
+
+
+class ImageInfo(Words):
+    """One image the studio can explain. `label` is its true class where that is known."""
+
+    id: str
+    name: str
+    label: int | None
+    label_name: str | None
+    prediction: Prediction | None
+    correct: bool | None
+
+
+class TargetChoice(Words):
+    """What to explain: the predicted class, one class, class `a` rather than `b`, or the `k` best classes.
+
+    For a contrast, `index` or `against` may be left out: that stands for the predicted class.
+    """
+
+    kind: Literal["predicted", "class", "contrast", "top"] = "predicted"
+    index: int | None = Field(default=None, ge=0)
+    against: int | None = Field(default=None, ge=0)
+    k: int = Field(default=3, ge=1, le=10)
+
+
+class ExplanationRequest(Words):
+    """One image, and every combination of the methods and layers asked for, from one capture."""
+
+    image: ImageId
+    methods: tuple[MethodName, ...] = Field(default=("gradcam",), min_length=1, max_length=40)
+    layers: tuple[LayerName, ...] = Field(default=(), max_length=400, description="none: the model's default layer")
+    target: TargetChoice = TargetChoice()
+
+
+class MapResult(Words):
+    """One signed map at its layer's resolution, and what its numbers say.
+
+    `state` is "good", or why the picture would be empty: "negative" (no evidence for the class), "flat"
+    (constant), "broken" (NaN or infinite). `energy` is the share of the map's magnitude that is positive.
+    """
+
+    method: str
+    layer: str
+    target: str
+    class_index: int | None
+    class_name: str | None
+    score: float | None
+    grid: GridValues
+    state: MapState
+    warning: str | None
+    energy: float
+
+
+class ExplanationResult(Words):
+    """Maps in the order methods, layers, targets; what the model predicts; and how to repeat it."""
+
+    image: ImageInfo
+    size: tuple[int, int]
+    predictions: tuple[Prediction, ...]
+    label_confidence: float | None
+    maps: tuple[MapResult, ...]
+    layer_choice: str
+    seconds: float
+    cached: bool
+    python: str
+    shell: str
+
+
+class JobView(Words, Generic[Result]):
+    """A job's place and progress, and its result once `state` is "done"."""
+
+    id: str
+    state: JobState
+    position: int
+    done: int
+    total: int
+    problem: Problem | None
+    result: Result | None
+
+
+class LayerInfo(Words):
+    """One layer: what it gives, whether it can carry a map, and if not, why."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...] | None
+    grid: tuple[int, ...] | None
+    stage: Stage
+    usable: bool
+    reason: str
+    parameters: int
+    trainable: int
+    principal: bool
+    convolution: bool
+
+
+class ModelSummary(Words):
+    """The model in a few numbers."""
+
+    spec: str
+    name: str
+    classes: int
+    default_layer: str | None
+    layer_choice: str
+    parameters: int
+    trainable: int
+    bytes: int
+    device: str
+    forward_ms: float | None
+    input_size: tuple[int, int]
+
+
+class DataSummary(Words):
+    """The data in a few numbers. `problem` says in words what is unusual about it."""
+
+    spec: str
+    count: int
+    classes: int
+    labelled: bool
+    problem: str | None
+
+
+class PredictionProgress(Words):
+    """How far the predictions over the data have come."""
+
+    done: int
+    total: int
+    correct: int
+    unreadable: int
+
+
+class Limits(Words):
+    """What an upload may be."""
+
+    bytes: int
+    pixels: int
+    formats: tuple[str, ...]
+    uploads: bool
+
+
+class Status(Words):
+    """What the studio is doing: loading the model, ready, or unable to start and why."""
+
+    state: Literal["loading", "ready", "failed"]
+    step: str
+    problem: Problem | None
+    version: str
+    session: str
+    model: ModelSummary | None
+    data: DataSummary | None
+    predictions: PredictionProgress
+    jobs: int
+    limits: Limits
+
+
+class MethodInfo(Words):
+    """One method of the registry: `scope` says whether its map is about a layer, all layers or the input."""
+
+    name: str
+    title: str
+    paper: str
+    needs: str
+    good_for: str
+    cost: Literal["cheap", "seconds", "minutes"]
+    signed: bool
+    scope: Literal["layer", "layers", "model"]
+
+
+class SampleList(Words):
+    """Random images that fit the filter. `matching` counts all that are known to fit so far."""
+
+    samples: tuple[ImageInfo, ...]
+    matching: int
+    settled: bool
+
+
+class ClassInfo(Words):
+    """One class with how many images carry it, and how they were predicted so far."""
+
+    index: int
+    name: str
+    images: int
+    predicted: int
+    correct: int
+
+
+class ConfusionPair(Words):
+    """How often images of class `label` were predicted as `prediction`."""
+
+    label: int
+    prediction: int
+    count: int
+
+
+class Facing(Words):
+    """Correct and incorrect predictions that face each other, and the pairs that are confused most."""
+
+    correct: tuple[ImageInfo, ...]
+    incorrect: tuple[ImageInfo, ...]
+    correct_count: int
+    incorrect_count: int
+    pairs: tuple[ConfusionPair, ...]
+
+
+class Comparison(Words):
+    """How alike two maps are: Pearson's correlation, and what that means in a sentence."""
+
+    correlation: float | None
+    sentence: str
+
+
+class ChannelMap(Words):
+    """One channel's activation, 8 bits a cell between `low` and `high`."""
+
+    index: int
+    low: float
+    high: float
+    mean: float
+    dead: bool
+    pixels: str
+
+
+class ActivationMaps(Words):
+    """Channels of one layer for one image, sorted; `pixels` are base64 bytes (height, width)."""
+
+    layer: str
+    shape: tuple[int, int]
+    channels: int
+    dead: int
+    sort: Literal["mean", "max", "index"]
+    offset: int
+    maps: tuple[ChannelMap, ...]
+
+
+class LearnedFilter(Words):
+    """One filter of a convolution. `pixels` are base64 bytes, RGB or signed around 128."""
+
+    index: int
+    shown: str
+    mean: float
+    deviation: float
+    low: float
+    high: float
+    norm: float
+    pixels: str
+
+
+class LearnedFilters(Words):
+    """Filters of one convolution, in the order of their channels."""
+
+    layer: str
+    shape: tuple[int, int]
+    colours: Literal["rgb", "signed"]
+    weights: tuple[int, ...]
+    offset: int
+    count: int
+    filters: tuple[LearnedFilter, ...]
+
+
+class Example(Words):
+    """One picture of a good or a worrying pattern, with its map from a demo model."""
+
+    title: str
+    kind: Literal["good", "worrying"]
+    text: str
+    picture: str
+    size: tuple[int, int]
+    grid: GridValues
+
+
+class Examples(Words):
+    """How to read a heat map, in pictures of the demo models; `problem` says why there are none."""
+
+    examples: tuple[Example, ...]
+    problem: str | None

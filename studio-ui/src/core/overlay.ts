@@ -1,0 +1,81 @@
+// Colours on a picture: a heat map's values become colours, and are blended over the photograph.
+import type { ColourTable } from "./colours";
+import type { Grid } from "./grid";
+
+export interface Picture {
+  readonly height: number;
+  readonly width: number;
+  /** RGBA, four bytes a pixel. */
+  readonly pixels: Uint8ClampedArray;
+}
+
+export interface Look {
+  /** Opacity of the heat map, 0 to 1. */
+  readonly opacity: number;
+  /** Heat below this value (0 to 1) is not drawn. */
+  readonly threshold: number;
+  /** Draw a line where the heat crosses the threshold (or half of the maximum, without a threshold). */
+  readonly contour: boolean;
+  /** Let the opacity follow the heat, so that the picture stays clear where the map says nothing. */
+  readonly weighted?: boolean;
+}
+
+export const PLAIN: Look = { opacity: 0.5, threshold: 0, contour: false };
+const CONTOUR_AT = 0.5;
+const LINE = [255, 255, 255] as const;
+
+/** The colour table's row of a value in [0, 1]; signed values in [-1, 1] come with `signed`. */
+export function tableRow(value: number, signed = false): number {
+  const share = signed ? (value + 1) / 2 : value;
+  return Math.max(0, Math.min(255, Math.floor(share * 255 + 0.5)));
+}
+
+/** The heat map alone, in colours. */
+export function coloured(heat: Grid, table: ColourTable, signed = false): Picture {
+  const pixels = new Uint8ClampedArray(heat.values.length * 4);
+  for (let i = 0; i < heat.values.length; i++) {
+    const row = tableRow(heat.values[i]!, signed) * 3;
+    pixels[i * 4] = table[row]!;
+    pixels[i * 4 + 1] = table[row + 1]!;
+    pixels[i * 4 + 2] = table[row + 2]!;
+    pixels[i * 4 + 3] = 255;
+  }
+  return { height: heat.height, width: heat.width, pixels };
+}
+
+/** The picture under its heat map: `round(image * (1 - opacity) + colour * opacity)` where the heat is drawn. */
+export function blended(picture: Picture, heat: Grid, table: ColourTable, look: Look, signed = false): Picture {
+  const pixels = new Uint8ClampedArray(picture.pixels);
+  const { opacity, threshold, weighted = false } = look;
+  for (let i = 0; i < heat.values.length; i++) {
+    const value = heat.values[i]!;
+    const magnitude = Math.abs(value);
+    if (magnitude < threshold) continue;
+    const row = tableRow(value, signed) * 3;
+    const lay = weighted ? opacity * magnitude : opacity;
+    const keep = 1 - lay;
+    const at = i * 4;
+    for (let channel = 0; channel < 3; channel++) {
+      pixels[at + channel] = Math.floor(pixels[at + channel]! * keep + table[row + channel]! * lay + 0.5);
+    }
+  }
+  if (look.contour) drawContour(pixels, heat, threshold > 0 ? threshold : CONTOUR_AT);
+  return { ...picture, pixels };
+}
+
+/** Mark every pixel at or above `level` that touches one below it. */
+function drawContour(pixels: Uint8ClampedArray, heat: Grid, level: number): void {
+  const { height, width, values } = heat;
+  const inside = (y: number, x: number): boolean => Math.abs(values[y * width + x]!) >= level;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (!inside(y, x)) continue;
+      const edge =
+        (y > 0 && !inside(y - 1, x)) ||
+        (y < height - 1 && !inside(y + 1, x)) ||
+        (x > 0 && !inside(y, x - 1)) ||
+        (x < width - 1 && !inside(y, x + 1));
+      if (edge) pixels.set(LINE, (y * width + x) * 4);
+    }
+  }
+}

@@ -1,0 +1,66 @@
+// What can be chosen, as options for a Choice: layers by stage, methods by cost, classes by likelihood.
+import type { ClassInfo, Explanations, LayerInfo, MethodInfo, Question, TargetChoice } from "../api/client";
+
+import type { Target } from "./address";
+import type { Option } from "../parts/Choice.svelte";
+import { percent, sizeText } from "./maps";
+
+const STAGES = { early: "Early layers", middle: "Middle layers", late: "Late layers" } as const;
+
+/** Layers that can carry a map, early to late; then the others with the reason why not. */
+export function layerOptions(layers: readonly LayerInfo[], standard: string): Option[] {
+  const usable = layers
+    .filter((layer) => layer.usable)
+    .map((layer) => ({
+      value: layer.name,
+      label: layer.name,
+      detail: `${layer.name === standard ? "default · " : ""}${sizeText(layer.grid)} · ${layer.type}`,
+      group: STAGES[layer.stage],
+    }));
+  const others = layers
+    .filter((layer) => !layer.usable)
+    .map((layer) => ({ value: layer.name, label: layer.name, reason: layer.reason, group: "Cannot carry a map" }));
+  return [...usable, ...others];
+}
+
+const COSTS = { cheap: "At once", seconds: "Seconds", minutes: "Minutes" } as const;
+
+export function methodOptions(methods: readonly MethodInfo[]): Option[] {
+  const order = Object.keys(COSTS);
+  return methods
+    .toSorted((a, b) => order.indexOf(a.cost) - order.indexOf(b.cost))
+    .map((method) => ({ value: method.name, label: method.name, detail: method.good_for, group: COSTS[method.cost] }));
+}
+
+/** Classes, the most likely ones of this image first. */
+export function classOptions(classes: readonly ClassInfo[], answer: Explanations | null, first?: Option): Option[] {
+  const likely = answer?.predictions ?? [];
+  const places = new Set(likely.map((one) => one.index));
+  return [
+    ...(first ? [first] : []),
+    ...likely.map((one) => ({
+      value: String(one.index),
+      label: one.name,
+      detail: percent(one.confidence, 1),
+      group: "Most likely",
+    })),
+    ...classes
+      .filter((one) => !places.has(one.index))
+      .map((one) => ({ value: String(one.index), label: one.name, detail: `${one.index}`, group: "All classes" })),
+  ];
+}
+
+export function targetChoice(target: Target): TargetChoice {
+  return { kind: target.kind, index: target.index, against: target.against, k: 3 };
+}
+
+export interface Wanted {
+  readonly image: string;
+  readonly methods: readonly string[];
+  readonly layers: readonly string[];
+  readonly target: TargetChoice;
+}
+
+export function explanationQuestion(wanted: Wanted): Question {
+  return { path: "/api/explanations", body: wanted };
+}

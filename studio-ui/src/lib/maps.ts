@@ -1,0 +1,23 @@
+// Maps as they came, and as grids: decoded once.
+import type { MapResult } from "../api/client";
+import { decodeGrid, type Grid } from "../core/grid";
+
+const decoded = new WeakMap<MapResult, Grid>();
+
+export function gridOf(map: MapResult): Grid {
+  let grid = decoded.get(map);
+  if (!grid) decoded.set(map, (grid = decodeGrid(map.grid.shape, map.grid.values)));
+  return grid;
+}
+
+export const sizeText = (grid: readonly number[] | null | undefined): string => grid?.join(" × ") ?? "";
+export const percent = (share: number | null | undefined, digits = 0): string =>
+  share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)} %`;
+
+/** A number people can read: four significant digits, thousands apart. */
+export function figure(value: number | null | undefined): string {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const size = Math.abs(value);
+  return size >= 1e5 || size < 1e-3 ? value.toExponential(2) : Number(value.toPrecision(4)).toString();
+}

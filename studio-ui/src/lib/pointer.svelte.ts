@@ -1,0 +1,8 @@
+// The point that people look at, shared by all pictures of a page: from 0 to 1 along both axes.
+export const pointer = $state({ shown: false, x: 0.5, y: 0.5 });
+
+export function point(x: number, y: number): void {
+  pointer.x = Math.min(1, Math.max(0, x));
+  pointer.y = Math.min(1, Math.max(0, y));
+  pointer.shown = true;
+}

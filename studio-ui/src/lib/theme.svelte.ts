@@ -1,0 +1,46 @@
+// Dark or light: what the system says, until somebody chooses. And whether single keys are shortcuts.
+
+type Theme = "light" | "dark";
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function stored(name: string): string | null {
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null; // storage may be forbidden; then nothing is remembered
+  }
+}
+function store(name: string, value: string): void {
+  try {
+    localStorage.setItem(name, value);
+  } catch {
+    return;
+  }
+}
+
+const chosen = stored("camlens-theme");
+export const taste = $state({
+  theme: (chosen === "light" || chosen === "dark" ? chosen : dark.matches ? "dark" : "light") as Theme,
+  shortcuts: stored("camlens-shortcuts") !== "off",
+});
+
+function apply(): void {
+  document.documentElement.dataset.theme = taste.theme;
+}
+apply();
+dark.addEventListener("change", () => {
+  if (stored("camlens-theme") !== null) return;
+  taste.theme = dark.matches ? "dark" : "light";
+  apply();
+});
+
+export function switchTheme(): void {
+  taste.theme = taste.theme === "dark" ? "light" : "dark";
+  store("camlens-theme", taste.theme);
+  apply();
+}
+
+export function switchShortcuts(on: boolean): void {
+  taste.shortcuts = on;
+  store("camlens-shortcuts", on ? "on" : "off");
+}

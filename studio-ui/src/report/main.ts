@@ -1,0 +1,167 @@
+// The self-contained report and the notebook view: sliders, and every map drawn anew as they move. No framework.
+import { COLOUR_MAPS, colourTable } from "../core/colours";
+import { decodeGrid, heatmap, range, type Grid } from "../core/grid";
+import { blended, coloured, type Look, type Picture } from "../core/overlay";
+import style from "./report.css?inline";
+
+interface MapData {
+  readonly title: string;
+  readonly shape: readonly number[];
+  readonly values: string;
+  readonly warning: string | null;
+}
+interface ImageData_ {
+  readonly title: string;
+  readonly size: readonly [number, number];
+  readonly picture: string | null;
+  readonly maps: readonly MapData[];
+  readonly facts: readonly (readonly [string, string])[];
+  readonly predictions: readonly (readonly [string, number])[];
+}
+interface PageData {
+  readonly opacity: number;
+  readonly colours: string;
+  readonly images: readonly ImageData_[];
+}
+type Settings = Look & { readonly colours: string };
+type Draw = (settings: Settings) => void;
+
+const FINE = 320;
+
+function element<Name extends keyof HTMLElementTagNameMap>(
+  name: Name,
+  attributes: Record<string, string> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[Name] {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function show(canvas: HTMLCanvasElement, picture: Picture): void {
+  canvas.width = picture.width;
+  canvas.height = picture.height;
+  const data = new ImageData(picture.pixels as Uint8ClampedArray<ArrayBuffer>, picture.width, picture.height);
+  canvas.getContext("2d")!.putImageData(data, 0, 0);
+}
+
+/** The photograph as pixels, enlarged so that coarse maps are drawn smoothly. */
+async function pixelsOf(image: ImageData_): Promise<Picture | null> {
+  if (image.picture === null) return null;
+  const source = new Image();
+  source.src = `data:image/png;base64,${image.picture}`;
+  await source.decode();
+  const scale = Math.max(1, Math.ceil(FINE / Math.max(...image.size)));
+  const canvas = element("canvas");
+  [canvas.height, canvas.width] = [image.size[0] * scale, image.size[1] * scale];
+  const context = canvas.getContext("2d", { willReadFrequently: true })!;
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, canvas.width, canvas.height);
+  const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return { width, height, pixels: data };
+}
+
+const number = (value: number): string => Number(value.toPrecision(4)).toString();
+
+/** Canvas, title and the value under the pointer. */
+function tile(title: string, alt: string, grid: Grid | null): { node: HTMLElement; canvas: HTMLCanvasElement } {
+  const canvas = element("canvas", { role: "img", "aria-label": alt, width: "1", height: "1" });
+  const reading = element("span", { class: "reading" });
+  const node = element("figure", {}, element("figcaption", {}, title), element("div", { class: "stage" }, canvas, reading));
+  canvas.addEventListener("pointermove", (event) => {
+    if (!grid) return;
+    const at = (share: number, size: number): number => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
+    const row = at(event.offsetY / canvas.clientHeight, grid.height);
+    const column = at(event.offsetX / canvas.clientWidth, grid.width);
+    reading.textContent = `${number(grid.values[row * grid.width + column]!)} · cell ${row}, ${column}`;
+  });
+  canvas.addEventListener("pointerleave", () => (reading.textContent = ""));
+  return { node, canvas };
+}
+
+async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw[] }> {
+  const picture = await pixelsOf(image);
+  const [height, width] = picture ? [picture.height, picture.width] : image.size;
+  const tiles = element("div", { class: "tiles" });
+  const draws: Draw[] = [];
+  if (picture) {
+    const original = tile("Original", `${image.title}, the image`, null);
+    show(original.canvas, picture);
+    tiles.append(original.node);
+  }
+  for (const map of image.maps) {
+    const grid = decodeGrid(map.shape, map.values);
+    const heat = heatmap(grid, height, width);
+    const drawn = tile(map.title, `${image.title}, ${map.title}`, grid);
+    const highest = element("p", { class: "note" }, map.warning ?? `highest value ${number(Math.max(0, range(grid.values)[1]))}`);
+    if (map.warning) highest.classList.add("warning");
+    drawn.node.append(highest);
+    if (picture && image.maps.length === 1) {
+      const alone = tile("Heat map", `${image.title}, heat map`, grid);
+      tiles.append(alone.node);
+      draws.push((settings) => show(alone.canvas, coloured(heat, colourTable(settings.colours))));
+    }
+    tiles.append(drawn.node);
+    draws.push((settings) => {
+      const table = colourTable(settings.colours);
+      show(drawn.canvas, picture ? blended(picture, heat, table, settings) : coloured(heat, table));
+    });
+  }
+  const facts = element("dl");
+  for (const [name, value] of image.facts) facts.append(element("dt", {}, name), element("dd", {}, value));
+  const bars = element("ol");
+  for (const [name, confidence] of image.predictions) {
+    const bar = element("span", { class: "bar" }, element("span"));
+    bar.firstElementChild!.setAttribute("style", `width:${confidence * 100}%`);
+    bars.append(element("li", {}, element("span", {}, name), element("span", {}, `${(confidence * 100).toFixed(1)} %`), bar));
+  }
+  const about = element("div", { class: "about" }, facts, bars);
+  return { node: element("article", {}, element("h2", {}, image.title), tiles, about), draws };
+}
+
+function slider(title: string, value: number, onchange: (value: number) => void): HTMLElement {
+  const output = element("output", {}, value.toFixed(2));
+  const input = element("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
+  input.addEventListener("input", () => {
+    output.textContent = Number(input.value).toFixed(2);
+    onchange(Number(input.value));
+  });
+  return element("label", {}, element("span", {}, title, " ", output), input);
+}
+
+async function start(): Promise<void> {
+  const data = JSON.parse(document.getElementById("maps")!.textContent) as PageData;
+  document.head.append(element("style", {}, style));
+  let settings: Settings = { opacity: data.opacity, threshold: 0, contour: false, colours: data.colours };
+  const draws: Draw[] = [];
+  const change = (part: Partial<Settings>): void => {
+    settings = { ...settings, ...part };
+    for (const draw of draws) draw(settings);
+  };
+  const colours = element("select", { "aria-label": "Colours" });
+  for (const name of COLOUR_MAPS) colours.append(element("option", name === data.colours ? { selected: "" } : {}, name));
+  colours.addEventListener("change", () => change({ colours: colours.value }));
+  const contour = element("input", { type: "checkbox" });
+  contour.addEventListener("change", () => change({ contour: contour.checked }));
+  document.querySelector("header")!.append(
+    element(
+      "form",
+      {},
+      slider("Opacity", data.opacity, (opacity) => change({ opacity })),
+      slider("Threshold", 0, (threshold) => change({ threshold })),
+      element("label", {}, element("span", {}, "Colours"), colours),
+      element("label", { class: "check" }, contour, "Contour line"),
+    ),
+  );
+  const main = document.querySelector("main")!;
+  for (const image of data.images) {
+    const made = await card(image);
+    main.append(made.node);
+    for (const draw of made.draws) draw(settings);
+    draws.push(...made.draws);
+  }
+  document.documentElement.dataset.ready = "";
+}
+
+void start();

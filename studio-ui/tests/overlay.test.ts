@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { COLOUR_MAPS, colourTable, DEFAULT_COLOURS, DIVERGING } from "../src/core/colours";
+import { blended, coloured, PLAIN, tableRow, type Picture } from "../src/core/overlay";
+import type { Grid } from "../src/core/grid";
+
+const grey = (height: number, width: number, level: number): Picture => ({
+  height,
+  width,
+  pixels: new Uint8ClampedArray(height * width * 4).fill(level).map((value, i) => (i % 4 === 3 ? 255 : value)),
+});
+const heat = (height: number, width: number, ...values: number[]): Grid => ({
+  height,
+  width,
+  values: Float32Array.from(values),
+});
+const pixel = (picture: Picture, at: number): number[] => [...picture.pixels.slice(at * 4, at * 4 + 3)];
+const ramp = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+
+describe("colours", () => {
+  it("has 256 colours in every table, and the default and the diverging one among them", () => {
+    for (const name of [...COLOUR_MAPS, DIVERGING]) expect(colourTable(name)).toHaveLength(768);
+    expect(COLOUR_MAPS).toContain(DEFAULT_COLOURS);
+    expect(COLOUR_MAPS).not.toContain(DIVERGING);
+  });
+
+  it("finds the row of a value, half up, within the table", () => {
+    expect([0, 0.5, 1, 1.2, -0.1].map((value) => tableRow(value))).toEqual([0, 128, 255, 255, 0]);
+    expect([-1, 0, 1].map((value) => tableRow(value, true))).toEqual([0, 128, 255]);
+  });
+
+  it("draws the heat map alone in its colours", () => {
+    expect(pixel(coloured(heat(1, 2, 0, 1), ramp), 1)).toEqual([255, 255, 255]);
+  });
+});
+
+describe("the picture under its heat map", () => {
+  it("is the picture at opacity 0 and the heat map at opacity 1", () => {
+    const picture = grey(1, 1, 40);
+    expect(pixel(blended(picture, heat(1, 1, 1), ramp, { ...PLAIN, opacity: 0 }), 0)).toEqual([40, 40, 40]);
+    expect(pixel(blended(picture, heat(1, 1, 1), ramp, { ...PLAIN, opacity: 1 }), 0)).toEqual([255, 255, 255]);
+  });
+
+  it("mixes by the opacity, rounded half up", () => {
+    expect(pixel(blended(grey(1, 1, 40), heat(1, 1, 1), ramp, PLAIN), 0)).toEqual([148, 148, 148]);
+  });
+
+  it("leaves pixels below the threshold as they are", () => {
+    const drawn = blended(grey(1, 2, 10), heat(1, 2, 0.4, 0.6), ramp, { ...PLAIN, threshold: 0.5 });
+    expect(pixel(drawn, 0)).toEqual([10, 10, 10]);
+    expect(pixel(drawn, 1)).not.toEqual([10, 10, 10]);
+  });
+
+  it("lays less colour where there is less heat when weighted", () => {
+    const drawn = blended(grey(1, 2, 0), heat(1, 2, 0.5, 1), ramp, { ...PLAIN, opacity: 1, weighted: true });
+    expect(pixel(drawn, 0)).toEqual([64, 64, 64]);
+    expect(pixel(drawn, 1)).toEqual([255, 255, 255]);
+  });
+
+  it("outlines the hot region on its own side of the border, not along the picture's edge", () => {
+    const drawn = blended(grey(1, 4, 0), heat(1, 4, 1, 1, 0, 0), ramp, { ...PLAIN, opacity: 0, contour: true });
+    expect([0, 1, 2, 3].map((at) => pixel(drawn, at)[0])).toEqual([0, 255, 0, 0]);
+  });
+
+  it("does not write on the picture it was given", () => {
+    const picture = grey(1, 1, 40);
+    blended(picture, heat(1, 1, 1), ramp, { ...PLAIN, opacity: 1, contour: true });
+    expect(pixel(picture, 0)).toEqual([40, 40, 40]);
+  });
+});

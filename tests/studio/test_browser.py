@@ -1,0 +1,499 @@
+"""Every page in a real browser: mouse, keyboard, deep links, uploads, states, accessibility, and parity of colours."""
+
+import base64
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from camlens.core.heatmaps import normalised, rectified, resized
+from camlens.render.overlay import overlay
+from camlens.studio.app import PAGE
+
+CHROMIUM = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+AXE = Path(__file__).parents[2] / "studio-ui" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PAGES = [
+    "/",
+    "/layers",
+    "/classes",
+    "/methods",
+    "/correct-and-incorrect",
+    "/model",
+    "/model?tab=activations",
+    "/model?tab=filters",
+    "/about",
+]
+MISSING = next(
+    (
+        words
+        for here, words in (
+            ((PAGE / "index.html").is_file(), "the page is not built: make studio-ui (needs Node)"),
+            (CHROMIUM is not None, "there is no Chromium: apt-get install chromium, or set CAMLENS_CHROMIUM"),
+        )
+        if not here
+    ),
+    None,
+)
+if MISSING is not None and os.environ.get("CI"):
+    pytest.fail(f"the browser tests cannot run: {MISSING}", pytrace=False)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(MISSING is not None, reason=f"BROWSER TESTS DID NOT RUN: {MISSING}"),
+]
+
+DRAWN = "main canvas[data-painted]"
+OVERLAY = 'canvas[aria-label^="The image under"]'
+PIXELS = """canvas => {
+  const {width, height} = canvas;
+  const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+  let text = '';
+  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return [height, width, btoa(text)];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    """A fresh page on the studio; whatever its console complains about fails the test."""
+    context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="light")
+    context.set_default_timeout(30_000)
+    opened = context.new_page()
+    complaints: list[str] = []
+    expected = re.compile(r"status of (4\d\d|503)|ERR_FAILED")
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console",
+        lambda line: complaints.append(line.text) if line.type == "error" and not expected.search(line.text) else None,
+    )
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def pixels(canvas: Any) -> np.ndarray:
+    height, width, text = canvas.evaluate(PIXELS)
+    return np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
+
+
+def opened(page: Any, path: str) -> Any:
+    """The page at a path, when it has drawn and nothing is computed any more."""
+    page.goto(path)
+    page.wait_for_selector("main > *")
+    page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true]))")
+    return page
+
+
+def explained(page: Any, path: str = "/") -> Any:
+    opened(page, path)
+    page.wait_for_selector(f"{OVERLAY}[data-painted]")
+    page.wait_for_selector("text=Take away")
+    return page
+
+
+def repainted(page: Any, before: np.ndarray) -> np.ndarray:
+    """The overlay's pixels once they differ."""
+    for _ in range(100):
+        now = pixels(page.locator(OVERLAY))
+        if now.shape != before.shape or (now != before).any():
+            return now
+        page.wait_for_timeout(30)
+    raise AssertionError("the overlay was not painted anew")
+
+
+def chosen(page: Any, label: str, text: str) -> None:
+    """Choose an option of a combobox by typing a part of its name."""
+    field = page.get_by_role("combobox", name=label, exact=True)
+    field.click()
+    field.fill(text)
+    page.locator("[role=option]").first.click()
+
+
+# the start page
+
+
+def test_the_first_image_is_explained_without_a_click(page: Any) -> None:
+    explained(page)
+    assert page.locator("[role=radio]").count() == 20
+    assert page.locator("[role=radio][aria-checked=true]").count() == 1
+    assert page.get_by_role("button", name="Generate").is_enabled()
+
+
+@pytest.mark.parametrize(("name", "key"), [("Opacity", "ArrowRight"), ("Threshold", "ArrowRight")])
+def test_a_slider_repaints_without_asking_the_server(page: Any, name: str, key: str) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider = page.get_by_role("slider", name=name)
+    slider.focus()
+    for _ in range(20):
+        slider.press(key)
+    after = repainted(page, before)
+    assert np.abs(after.astype(int) - before.astype(int)).mean() > 0.5
+    assert [url for url in asked if "/api/status" not in url and "favicon" not in url] == []
+    page.wait_for_url(re.compile(f"{name.lower()}=0."))
+
+
+def test_opacity_zero_is_the_photograph_itself(page: Any) -> None:
+    explained(page, "/?opacity=0")
+    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    np.testing.assert_array_equal(pixels(page.locator(OVERLAY)), original)
+
+
+def test_colours_and_contour_repaint(page: Any) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    page.get_by_label("Colours").select_option("viridis")
+    after = repainted(page, before)
+    page.get_by_label("Contour line").check()
+    lined = repainted(page, after)
+    assert ((lined == 255).all(axis=2).sum() - (after == 255).all(axis=2).sum()) > 50
+
+
+@pytest.mark.parametrize("colours", ["turbo", "viridis", "grey"])
+def test_the_browser_blends_as_python_does(page: Any, server: str, colours: str) -> None:
+    explained(page, f"/?opacity=0.35&threshold=0.2&contour=1&colours={colours}&layer=stage3")
+    image = page.locator(OVERLAY).get_attribute("data-image")
+    answer = page.request.post("/api/explanations", data={"image": image, "layers": ["stage3"]}).json()
+    grid = answer["result"]["maps"][0]["grid"]
+    values = np.frombuffer(base64.b64decode(grid["values"]), dtype="<f4").reshape(grid["shape"]).copy()
+    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    heat = resized(normalised(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
+    expected = overlay(original, heat, alpha=0.35, colormap=colours, threshold=0.2, contour=0.2)
+    found = pixels(page.locator(OVERLAY))
+    apart = np.abs(found.astype(int) - expected.astype(int)).max(axis=2)
+    assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
+
+
+def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    chosen(page, "Target layer", "stage2")
+    chosen(page, "Method", "layercam")
+    chosen(page, "Target class", "coffee")
+    np.testing.assert_array_equal(pixels(page.locator(OVERLAY)), before)
+    page.get_by_role("button", name="Generate").click()
+    repainted(page, before)
+    about = page.get_by_role("region", name="About this map").inner_text()
+    for word in ("coffee", "stage2 16 × 16", "layercam"):
+        assert word in about
+    page.wait_for_url(re.compile("layer=stage2.*method=layercam.*target=c3"))
+
+
+def test_a_against_b_explains_the_difference(page: Any) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    page.get_by_label("A against B").check()
+    chosen(page, "Class B", "motorcycle")
+    page.get_by_role("button", name="Generate").click()
+    repainted(page, before)
+    assert "rather than 6" in page.get_by_role("region", name="About this map").inner_text()
+
+
+def test_a_click_on_a_prediction_explains_that_class(page: Any) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    line = page.get_by_role("region", name="Predictions").get_by_role("button").nth(1)
+    name = line.inner_text().split("\n")[0]
+    line.click()
+    repainted(page, before)
+    assert name in page.get_by_role("region", name="About this map").inner_text()
+
+
+def test_an_address_brings_the_view_back(page: Any) -> None:
+    path = "/?image=s5&layer=stage3&method=hirescam&target=c4&opacity=0.8&threshold=0.25&colours=inferno&contour=1"
+    explained(page, path)
+    assert page.locator(OVERLAY).get_attribute("data-image") == "s5"
+    about = page.get_by_role("region", name="About this map").inner_text()
+    for word in ("coin", "stage3", "hirescam"):
+        assert word in about
+    assert page.get_by_role("slider", name="Opacity").input_value() == "0.8"
+    assert page.get_by_label("Colours").input_value() == "inferno"
+    assert page.get_by_label("Contour line").is_checked()
+
+
+def test_back_and_forward_walk_through_the_pages(page: Any) -> None:
+    explained(page)
+    page.get_by_role("link", name="Layers", exact=True).click()
+    page.wait_for_url("**/layers**")
+    page.get_by_role("link", name="About", exact=True).click()
+    page.get_by_role("heading", name="How to read a heat map").wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="Layers", level=1).wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="Explain", level=1).wait_for()
+
+
+def test_everything_works_with_the_keyboard_alone(page: Any) -> None:
+    explained(page)
+    before = pixels(page.locator(OVERLAY))
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.textContent") == "Skip to content"
+    page.locator("[role=radio][aria-checked=true]").focus()
+    page.keyboard.press("ArrowRight")
+    second = repainted(page, before)
+    page.get_by_role("combobox", name="Target layer").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.type("stage1.relu1")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.locator("h1").click()
+    page.keyboard.press("g")
+    repainted(page, second)
+    page.wait_for_url(re.compile(r"layer=stage1\.relu1"))
+    page.keyboard.press("]")
+    page.wait_for_url(re.compile("opacity=0.55"))
+    page.keyboard.press("2")
+    page.get_by_role("heading", name="Layers", level=1).wait_for()
+
+
+def test_the_value_under_the_pointer_is_read_by_mouse_and_by_arrow_keys(page: Any) -> None:
+    explained(page)
+    page.locator(OVERLAY).hover()
+    assert re.search(r"\d+ % · .*cell \d+, \d+", page.locator(".reading").last.inner_text().replace("\n", " "))
+    page.mouse.move(5, 5)
+    stage = page.get_by_role("group", name="Overlay: arrow keys move the reading point")
+    stage.focus()
+    page.keyboard.press("ArrowRight")
+    first = page.locator(".reading").last.inner_text()
+    for _ in range(6):
+        page.keyboard.press("ArrowDown")
+    assert page.locator(".reading").last.inner_text() != first
+
+
+def test_an_upload_is_explained_and_a_bad_one_is_said_in_words(page: Any, tmp_path: Path, photos: Path) -> None:
+    explained(page)
+    good = next(photos.rglob("*.png"))
+    page.locator("input[type=file]").set_input_files(str(good))
+    page.wait_for_selector(f'{OVERLAY}[data-image^="u"]')
+    bad = tmp_path / "picture.png"
+    bad.write_text("this is no picture")
+    page.locator("input[type=file]").set_input_files(str(bad))
+    assert "text file" in page.get_by_role("alert").inner_text()
+    page.get_by_role("button", name="Close").click()
+    assert page.get_by_role("alert").count() == 0
+
+
+def test_incorrect_images_can_be_shown_alone(page: Any) -> None:
+    explained(page)
+    page.get_by_role("button", name="Incorrect").click()
+    page.wait_for_selector("[role=radio] .mark.bad")
+    assert page.locator("[role=radio] .mark.good").count() == 0
+
+
+def test_a_layer_that_cannot_carry_a_map_cannot_be_chosen_and_says_why(page: Any) -> None:
+    explained(page)
+    field = page.get_by_role("combobox", name="Target layer")
+    field.click()
+    field.fill("head")
+    option = page.locator("[role=option]").first
+    assert option.get_attribute("aria-disabled") == "true"
+    assert "spatial grid" in option.inner_text()
+
+
+def test_files_can_be_taken_away(page: Any) -> None:
+    explained(page, "/?image=s2")
+    for name, ending in (("PNG panel", ".png"), (".npy", ".npy"), ("HTML report", ".html")):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=name).click()
+        assert download.value.suggested_filename.endswith(ending)
+        assert Path(download.value.path()).stat().st_size > 1000
+
+
+# the other pages
+
+
+def test_layers_are_shown_early_to_late_and_share_a_scale_on_demand(page: Any) -> None:
+    opened(page, "/layers")
+    page.wait_for_selector('canvas[aria-label*="at layer stage4"][data-painted]')
+    titles = page.locator("figure .title").all_inner_texts()
+    assert titles == ["Original", "stem", "stage1", "stage2", "stage3", "stage4"]
+    canvas = page.locator('canvas[aria-label*="at layer stage1"]')
+    before = pixels(canvas)
+    page.get_by_role("button", name="One shared scale").click()
+    page.wait_for_timeout(200)
+    assert (pixels(canvas) != before).any()
+    page.get_by_role("button", name=re.compile("All .* layers")).click()
+    page.wait_for_selector("figure >> nth=20")
+
+
+def test_classes_are_compared_in_pictures_a_number_and_a_sentence(page: Any) -> None:
+    opened(page, "/classes?image=s4")
+    page.wait_for_selector('canvas[aria-label^="Signed difference"][data-painted]')
+    page.get_by_text(re.compile(r"Correlation of the two maps: -?\d\.\d{3}")).wait_for()
+    assert page.locator("main").get_by_text("The two maps").count() >= 1
+    chosen(page, "Class B", "astronaut")
+    page.locator(".title", has_text="B: astronaut").wait_for()
+
+
+def test_methods_come_side_by_side_from_one_question(page: Any) -> None:
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "explanations" in one.url else None)
+    opened(page, "/methods?image=s4")
+    page.wait_for_selector('canvas[aria-label$="by eigencam"][data-painted]')
+    assert len(asked) == 1
+    page.get_by_label("fem", exact=True).check()
+    page.wait_for_selector('canvas[aria-label$="by fem"][data-painted]')
+
+
+def test_correct_and_incorrect_face_each_other_and_lead_to_explain(page: Any) -> None:
+    opened(page, "/correct-and-incorrect")
+    page.get_by_role("region", name="Incorrect predictions").locator("canvas").first.wait_for()
+    assert page.get_by_role("region", name="Correct predictions", exact=True).locator("canvas").count() == 8
+    page.get_by_role("region", name="Incorrect predictions").get_by_role(
+        "link", name=re.compile("Explain")
+    ).first.click()
+    page.get_by_role("heading", name="Explain", level=1).wait_for()
+    page.wait_for_selector(f"{OVERLAY}[data-painted]")
+
+
+def test_the_layer_table_is_searched_and_leads_on(page: Any) -> None:
+    opened(page, "/model")
+    page.get_by_label("Search layers").fill("Conv2d")
+    assert page.locator("tbody tr").count() == 12
+    page.get_by_label("Search layers").fill("nothing like it")
+    page.get_by_text("No layer is called like this").wait_for()
+    page.get_by_label("Search layers").fill("stage4.conv1")
+    page.get_by_role("link", name="see activation maps of layer stage4.conv1").click()
+    page.wait_for_selector('canvas[aria-label^="Channel"]')
+
+
+def test_filters_of_any_convolution_are_shown(page: Any) -> None:
+    opened(page, "/model?tab=filters")
+    page.wait_for_selector('canvas[aria-label="Filter 15, red, green and blue"]')
+    chosen(page, "Convolution", "stage4.conv2")
+    page.wait_for_selector('canvas[aria-label^="Filter 63, input channel"]')
+
+
+def test_about_shows_examples_and_can_switch_shortcuts_off(page: Any) -> None:
+    opened(page, "/about")
+    page.get_by_role("heading", name="Right for the wrong reason").wait_for()
+    page.get_by_label("Single-key shortcuts").uncheck()
+    page.locator("h1").click()
+    page.keyboard.press("2")
+    page.wait_for_timeout(200)
+    assert page.get_by_role("heading", name="About", level=1).count() == 1
+
+
+def test_the_theme_follows_the_system_and_can_be_switched(page: Any, browser: Any, server: str) -> None:
+    opened(page, "/about")
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    page.get_by_role("button", name="Dark theme").click()
+    assert page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor") == "rgb(18, 19, 21)"
+    dark = browser.new_context(base_url=server, color_scheme="dark")
+    other = dark.new_page()
+    other.goto("/about")
+    other.wait_for_selector("html[data-theme=dark]")
+    dark.close()
+
+
+def test_a_page_that_does_not_exist_says_so(page: Any) -> None:
+    page.goto("/nowhere")
+    page.get_by_text("There is no such page").wait_for()
+
+
+def test_an_image_that_is_gone_is_said_in_words(page: Any) -> None:
+    page.goto("/?image=s9999")
+    page.get_by_text("there is no sample s9999").first.wait_for()
+
+
+def test_a_model_that_cannot_be_loaded_is_a_designed_state(page: Any) -> None:
+    problem = {"kind": "model", "message": "unknown model 'resnet5', did you mean resnet50?"}
+
+    def fail(route: Any) -> None:
+        answer = route.fetch()
+        status = {**answer.json(), "state": "failed", "problem": problem, "model": None, "data": None}
+        route.fulfill(response=answer, json=status)
+
+    page.route("**/api/status", fail)
+    page.goto("/")
+    page.get_by_text("The studio could not start").wait_for()
+    assert "did you mean resnet50?" in page.get_by_role("alert").inner_text()
+
+
+def test_a_studio_that_went_away_is_said_and_forgiven(page: Any) -> None:
+    explained(page)
+    page.route("**/api/status", lambda route: route.abort())
+    complaint = page.get_by_text("The studio does not answer")
+    complaint.wait_for()
+    page.unroute("**/api/status")
+    complaint.wait_for(state="detached")
+
+
+# all pages
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    opened(page, path)
+    page.wait_for_timeout(300)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    wrong = [
+        (one["id"], [node["html"][:160] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:200])
+        for one in found["violations"]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_is_wider_than_a_telephone(page: Any, path: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    opened(page, path)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
+def test_the_report_opens_from_disk_and_answers(page: Any, browser: Any, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_bytes(page.request.get("/api/explanations/report.html?image=s2").body())
+    context = browser.new_context(offline=True)
+    alone = context.new_page()
+    asked: list[str] = []
+    alone.on("request", lambda request: asked.append(request.url))
+    alone.goto(report.as_uri())
+    alone.wait_for_selector("html[data-ready]")
+    drawn = alone.locator("canvas").last
+    before = pixels(drawn)
+    alone.locator("input[type=range]").first.fill("1")
+    assert (pixels(drawn) != before).any()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def test_the_notebook_view_draws_inside_a_sandboxed_frame(page: Any, tmp_path: Path) -> None:
+    from camlens.render.interactive.page import live_frame
+
+    inner = page.request.get("/api/explanations/report.html?image=s2").text()
+    outer = tmp_path / "notebook.html"
+    outer.write_text(f"<!doctype html><body>{live_frame(inner)}</body>", encoding="utf-8")
+    page.goto(outer.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator("html[data-ready] canvas").last.wait_for()
+    assert frame.locator("canvas").count() == 3
