@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from camlens import Explanation, InputError, explain
+from camlens import Explanation, InputError, StoreError, explain
 from camlens.render.overlay import overlay
-from camlens.targets import TopK
+from camlens.targets import ClassScore, TopK
 from tests.nets import images, plain_cnn, seeded
 
 NAMES = ["ant", "bee", "cat", "dog", "<elk>"]
@@ -85,3 +86,17 @@ def test_the_notebook_view_of_very_many_maps_says_how_many_are_left_out() -> Non
     html = many._repr_html_()
     assert html.count("<img") == 24
     assert "and 12 more maps" in html
+
+
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+def test_a_page_is_one_file_that_loads_nothing_and_is_not_overwritten(tmp_path: Path) -> None:
+    result = explain(seeded(plain_cnn), images(2), layers="5", target=[ClassScore(1), ClassScore(2)])
+    path = result.save_html(tmp_path / "maps.html", np.zeros((2, 16, 16, 3), dtype=np.uint8))
+    page = path.read_text(encoding="utf-8")
+    assert "class 2 at 5" in page
+    assert "default-src 'none'" in page
+    assert 'src="http' not in page
+    assert len(page) < 150_000
+    with pytest.raises(StoreError, match="exists already"):
+        result.save_html(path)
+    assert path.read_text(encoding="utf-8") == page

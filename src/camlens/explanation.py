@@ -184,6 +184,40 @@ class Explanation:
         layers = ", ".join(f"{name} {tuple(self.maps[name].shape[2:])}" for name in self.layers)
         return f"<Explanation: {self.method}, {images} image(s), {targets} target(s), {layers}>"
 
+    def save_html(self, path: str | Path, images: Any = None, *, force: bool = False) -> Path:
+        """Write one self-contained page with live opacity, threshold and colours, that works from disk.
+
+        `images` are what the model saw, as for `overlay`; without them the maps are drawn alone. Raises
+        StoreError where `path` exists and `force` is not said, InputError for inputs that are not pictures.
+        """
+        from camlens.core.store import atomic_file
+        from camlens.render.interactive.page import LiveImage, LiveMap, live_page
+
+        if len(self.input_size) != 2:
+            raise InputError(f"a page shows pictures, and these inputs have {len(self.input_size)} spatial axes")
+        pictures = [None] * len(self.scores) if images is None else self._pictures(images)
+        shown = [
+            LiveImage(
+                f"image {image}",
+                picture,
+                [
+                    LiveMap(f"{self._about(image, target)} at {layer}", self.maps[layer][image, target].cpu().numpy())
+                    for layer in self.layers
+                    for target in range(len(self.targets))
+                ],
+                size=(self.input_size[0], self.input_size[1]),
+            )
+            for image, picture in enumerate(pictures)
+        ]
+        page = live_page(shown, title=f"{self.method}: where the model looks", subtitle=repr(self))
+        with atomic_file(Path(path), force=force) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
+        return Path(path)
+
+    def _about(self, image: int, target: int) -> str:
+        """What one map is about, in a few words."""
+        return self.targets[target] if self.classes is None else f"class {int(self.classes[image, target])}"
+
     def _repr_html_(self) -> str:
         """The maps as coloured tiles with their scores, in one piece of HTML that needs nothing else."""
         tiles = [
@@ -199,9 +233,7 @@ class Explanation:
         from camlens.render.colormaps import colorize
         from camlens.render.pictures import encode_png
 
-        index = None if self.classes is None else int(self.classes[image, target])
-        label = self.targets[target] if index is None else f"class {index}"
-        text = f"image {image}, {label} at {layer}, score {float(self.scores[image, target]):.3g}"
+        text = f"image {image}, {self._about(image, target)} at {layer}, score {float(self.scores[image, target]):.3g}"
         picture = ""
         if len(self.input_size) == 2:
             heatmap = self.heatmaps(layer, _tile_size(self.input_size))[image, target].nan_to_num(0)
