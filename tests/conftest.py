@@ -5,6 +5,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+for forced in ("PY_COLORS", "FORCE_COLOR", "GITHUB_ACTIONS"):  # typer would draw help as for a terminal
+    os.environ.pop(forced, None)
 os.environ.update(MPLBACKEND="Agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 from jaxtyping import install_import_hook
