@@ -9,7 +9,7 @@ for forced in ("PY_COLORS", "FORCE_COLOR", "GITHUB_ACTIONS"):  # typer would dra
     os.environ.pop(forced, None)
 os.environ.update(MPLBACKEND="Agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
-from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook  # noqa: E402
 
 # Before anything imports camlens. The public doors are left out: they check what users pass by themselves,
 # with errors of their own, and those are what the tests are to meet.
