@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,11 @@ def studio(photos: Path) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def server(photos: Path) -> Iterator[str]:
-    """The address of a studio that really listens."""
+@contextmanager
+def listening(settings: StudioSettings) -> Iterator[str]:
+    """The address of a studio that really listens, on a free port."""
     import uvicorn
 
-    settings = StudioSettings(data=str(photos), port=0)
     config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="error", ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
@@ -76,3 +76,10 @@ def server(photos: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     running.should_exit = True
     thread.join(timeout=15)
+
+
+@pytest.fixture(scope="session")
+def server(photos: Path) -> Iterator[str]:
+    """The address of a studio without a token."""
+    with listening(StudioSettings(data=str(photos))) as address:
+        yield address

@@ -15,6 +15,8 @@ import torch
 from camlens.core.heatmaps import normalised, rectified, resized
 from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
+from camlens.studio.settings import StudioSettings
+from tests.studio.conftest import listening
 
 CHROMIUM = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 AXE = Path(__file__).parents[2] / "studio-ui" / "node_modules" / "axe-core" / "axe.min.js"
@@ -302,7 +304,7 @@ def test_incorrect_images_can_be_shown_alone(page: Any) -> None:
     explained(page)
     page.get_by_role("button", name="Incorrect").click()
     page.wait_for_selector("[role=radio] .mark.bad")
-    assert page.locator("[role=radio] .mark.good").count() == 0
+    assert page.locator("[role=radio][aria-checked=false] .mark.good").count() == 0  # the chosen one stays
 
 
 def test_a_layer_that_cannot_carry_a_map_cannot_be_chosen_and_says_why(page: Any) -> None:
@@ -442,6 +444,24 @@ def test_a_studio_that_went_away_is_said_and_forgiven(page: Any) -> None:
     complaint.wait_for()
     page.unroute("**/api/status")
     complaint.wait_for(state="detached")
+
+
+def test_a_link_with_the_token_works_from_another_sites_page(browser: Any, photos: Path, tmp_path: Path) -> None:
+    with listening(StudioSettings(data=str(photos), token="a secret")) as locked:
+        elsewhere = tmp_path / "chat.html"
+        elsewhere.write_text(f'<a href="{locked}/about?token=a%20secret">the studio</a>')
+        context = browser.new_context()
+        outside = context.new_page()
+        outside.goto(elsewhere.as_uri())
+        outside.get_by_text("the studio").click()
+        outside.get_by_role("heading", name="How to read a heat map").wait_for()
+        assert "token" not in outside.url
+        assert outside.evaluate("() => document.cookie") == ""
+        stranger = browser.new_context().new_page()
+        assert stranger.goto(locked).status == 401
+        stranger.get_by_text("This studio needs its token").wait_for()
+        stranger.context.close()
+        context.close()
 
 
 # all pages

@@ -3,11 +3,12 @@
 import ipaddress
 import socket
 from hmac import compare_digest
+from html import escape
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from camlens.studio.settings import StudioSettings
@@ -18,6 +19,10 @@ _REFUSED_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>c
 <h1>This studio needs its token</h1>
 <p>Open the whole address that <code>camlens studio</code> printed when it started: it ends in
 <code>?token=</code> and a secret. Your browser then remembers it.</p></html>"""
+
+
+_ONWARD_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
+<meta http-equiv="refresh" content="0; url={address}"><a href="{address}">Go on to the studio</a></html>"""
 
 
 class Guard:
@@ -82,10 +87,15 @@ class Guard:
         return _refusal(401, "token", "the token is missing or wrong: send it as 'Authorization: Bearer TOKEN'")
 
     def _remembered(self, scope: Scope, query: list[tuple[str, str]], token: str) -> Response:
-        """The same address without the token, which a cookie now carries."""
+        """A page that goes on to the same address without the token, which a cookie now carries.
+
+        Not a redirect: after a click on another site's page, a terminal's or a chat's, the browser would not
+        send a strict cookie along with the redirected request.
+        """
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         path = "/" + scope["path"].lstrip("/\\")  # never '//host', which a browser would follow elsewhere
-        answer = RedirectResponse(path + (f"?{rest}" if rest else ""), status_code=303)
+        address = escape(quote(path) + (f"?{rest}" if rest else ""))
+        answer = HTMLResponse(_ONWARD_PAGE.format(address=address))
         answer.set_cookie(self.cookie, quote(token), httponly=True, samesite="strict", path="/")
         return answer
 
