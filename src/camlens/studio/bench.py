@@ -12,6 +12,7 @@ from torch import Tensor
 from camlens.core.errors import CamlensError, DataError, ModelError
 from camlens.models import LoadedModel, load_model
 from camlens.studio.anatomy.layers import Anatomy, examine
+from camlens.studio.anatomy.threads import use_suitable_threads
 from camlens.studio.cache import ByteCache
 from camlens.studio.images.gallery import Gallery, open_gallery
 from camlens.studio.images.labels import Pixels
@@ -102,7 +103,9 @@ class Workbench:
             self._gallery = open_gallery(settings.data, self._model)
             self.step = "examining the layers"
             report(2, 3)
-            self._anatomy = examine(self._model, _example(self._model, self._gallery))
+            example = _example(self._model, self._gallery)
+            use_suitable_threads(self._model, example)
+            self._anatomy = examine(self._model, example)
             self._predictions = Predictions(self._gallery.labels.indices, self.predict)
             self.state, self.step = "ready", "ready"
         except CamlensError as error:
