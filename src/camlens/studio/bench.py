@@ -22,6 +22,7 @@ from camlens.studio.jobs import JobQueue, Report
 from camlens.studio.settings import StudioSettings
 
 log = logging.getLogger("camlens.studio")
+_KEPT_PIXELS = 4 * 2**20
 State = Literal["loading", "ready", "failed"]
 Part = TypeVar("Part")
 
@@ -75,11 +76,18 @@ class Workbench:
         """What the model says about the data so far."""
         return _ready(self._predictions, self)
 
-    def pixels(self, image: str) -> Pixels:
-        """An image's pixels by its id, as it was read."""
+    def pixels(self, image: str, *, keep: bool = True) -> Pixels:
+        """An image's pixels by its id, as it was read; kept for a while, unless it is one of very many."""
         if image.startswith("u"):
             return self.uploads.find(image)
-        return self.gallery.pixels(int(image[1:]))
+        key = ("pixels", image)
+        found = self.cache.get(key)
+        if isinstance(found, np.ndarray):
+            return found
+        pixels = self.gallery.pixels(int(image[1:]))
+        if keep and pixels.nbytes <= _KEPT_PIXELS:  # the strip, the picture, the prediction and the map all ask for it
+            self.cache.put(key, pixels, pixels.nbytes)
+        return pixels
 
     def inputs(self, image: str) -> Tensor:
         """An image as the model takes it, (1, c, height, width)."""
@@ -87,7 +95,7 @@ class Workbench:
 
     def predict(self, numbers: Sequence[int]) -> list[tuple[int, float]]:
         """Predicted class and confidence of some samples."""
-        batch = torch.stack([self.model.preprocess(self.gallery.pixels(number)) for number in numbers])
+        batch = torch.stack([self.model.preprocess(self.pixels(f"s{number}", keep=False)) for number in numbers])
         with torch.inference_mode():
             confidences = self.anatomy.logits(batch).float().softmax(dim=1)
         best = confidences.max(dim=1)
