@@ -1,0 +1,102 @@
+"""What the model said about every image, and whether that was right."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Rows = Int[np.ndarray, " rows"]
+NONE = -1
+"""In place of a class where an image has no label, or could not be read."""
+
+
+@runtime_checkable
+class Columns(Protocol):
+    """What is read of a run: columns by name, one value per image, and the classes' names."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The classes in the order of their numbers."""
+        ...
+
+    def __len__(self) -> int:
+        """How many images the run has."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """One column; whole numbers have -1, and other numbers NaN, where the run has nothing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """True and predicted class of n images, -1 where there is none, and the confidence, NaN where it failed."""
+
+    label: Int[np.ndarray, " n"]
+    predicted: Int[np.ndarray, " n"]
+    confidence: Float[np.ndarray, " n"]
+    class_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def failed(self) -> Bool[np.ndarray, " n"]:
+        """Images that the model never saw."""
+        return self.predicted < 0
+
+    @property
+    def judged(self) -> Bool[np.ndarray, " n"]:
+        """Images with a label and a prediction: only these can be right or wrong."""
+        return (self.label >= 0) & (self.predicted >= 0)
+
+    @property
+    def correct(self) -> Bool[np.ndarray, " n"]:
+        """Images whose prediction is their label."""
+        right: Bool[np.ndarray, " n"] = self.judged & (self.label == self.predicted)
+        return right
+
+    @property
+    def wrong(self) -> Bool[np.ndarray, " n"]:
+        """Images whose prediction is another class than their label."""
+        wrong: Bool[np.ndarray, " n"] = self.judged & (self.label != self.predicted)
+        return wrong
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are: as many as have names, or more where a higher number occurs."""
+        highest = max(self.label.max(initial=NONE), self.predicted.max(initial=NONE))
+        return max(len(self.class_names), int(highest) + 1)
+
+    def name(self, index: int) -> str:
+        """The class in words."""
+        return self.class_names[index] if 0 <= index < len(self.class_names) else f"class {index}"
+
+
+def outcomes_of(run: Columns) -> Outcomes:
+    """The outcomes of a run; reads three columns."""
+    return Outcomes(
+        whole_numbers(run, "label"),
+        whole_numbers(run, "predicted"),
+        numbers(run, "confidence"),
+        tuple(run.class_names),
+    )
+
+
+def whole_numbers(run: Columns, name: str) -> Int[np.ndarray, " n"]:
+    """A column of whole numbers, -1 where there is none."""
+    values: Any = run.column(name)
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.filled(NONE)
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values, NONE)
+    whole: Int[np.ndarray, " n"] = values.astype(np.int64)
+    return whole
+
+
+def numbers(run: Columns, name: str) -> Float[np.ndarray, " n"]:
+    """A column of numbers as float32, NaN where there is none."""
+    return np.asarray(run.column(name), dtype=np.float32)

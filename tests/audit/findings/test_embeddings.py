@@ -1,0 +1,149 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import davies_bouldin_score, silhouette_score
+
+from camlens.audit.findings.embeddings import LayoutChoice, layout, sampled, separation
+from camlens.audit.findings.neighbours import unit
+from camlens.core.errors import InputError
+
+
+def two_clouds(each: int = 40, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    centres = np.zeros((2, d))
+    centres[0, 0], centres[1, 1] = 3, 3
+    label = np.repeat([0, 1], each)
+    return unit(centres[label] + random.normal(size=(2 * each, d)) * 0.3), label
+
+
+@pytest.mark.parametrize("kind", ["pca", "tsne", "umap"])
+def test_a_layout_keeps_classes_apart_and_is_the_same_for_the_same_seed(kind: str) -> None:
+    directions, label = two_clouds()
+    first = layout(directions, LayoutChoice(kind, seed=3))
+    assert first.shape == (80, 2)
+    assert first.dtype == np.float32
+    np.testing.assert_allclose(first.mean(axis=0), 0, atol=1e-4)
+    assert silhouette_score(first, label) > 0.6
+    np.testing.assert_array_equal(layout(directions, LayoutChoice(kind, seed=3)), first)
+
+
+def test_pca_is_the_projection_onto_the_largest_singular_vectors() -> None:
+    directions, _ = two_clouds()
+    centred = directions - directions.mean(axis=0)
+    left, values, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    found = layout(directions, LayoutChoice("pca"))
+    np.testing.assert_allclose(np.abs(found), np.abs(left[:, :2] * values[:2]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (1, 3), (2, 3), (5, 1)])
+def test_pca_of_too_little_is_padded_with_zeros(rows: int, columns: int) -> None:
+    directions = unit(np.random.default_rng(0).normal(size=(rows, columns)))
+    assert layout(directions, LayoutChoice("pca")).shape == (rows, 2)
+
+
+@pytest.mark.parametrize("kind", ["tsne", "umap"])
+def test_few_images_get_fewer_neighbours_by_themselves(kind: str) -> None:
+    directions, _ = two_clouds(each=4)
+    settled = LayoutChoice(kind).settled(8)
+    assert (settled.perplexity, settled.neighbours) == ((7 / 3, None) if kind == "tsne" else (None, 7))
+    assert np.isfinite(layout(directions, LayoutChoice(kind))).all()
+
+
+def test_many_images_get_the_usual_numbers() -> None:
+    assert LayoutChoice("tsne").settled(1000).perplexity == 30
+    assert LayoutChoice("umap").settled(1000).neighbours == 15
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (LayoutChoice("tsne", perplexity=30), r"perplexity 30 does not fit 50 images: give 1 to 16\.3"),
+        (LayoutChoice("tsne", perplexity=0.5), r"perplexity 0\.5 does not fit"),
+        (LayoutChoice("umap", neighbours=50), "neighbours=50 does not fit 50 images: give 2 to 49"),
+        (LayoutChoice("umap", neighbours=1), "neighbours=1 does not fit"),
+    ],
+)
+def test_numbers_that_do_not_fit_the_images_are_refused(choice: LayoutChoice, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        choice.settled(50)
+
+
+def test_three_images_have_no_neighbourhoods() -> None:
+    with pytest.raises(InputError, match="tsne needs 4 images"):
+        LayoutChoice("tsne").settled(3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kind": "lda"}, "no layout 'lda'; choose one of pca, tsne, umap"),
+        ({"samples": 0}, "samples=0"),
+        ({"seed": -1}, "seed -1"),
+        ({"kind": "umap", "perplexity": 5}, "perplexity is for t-SNE"),
+        ({"kind": "tsne", "neighbours": 5}, "neighbours is for UMAP"),
+    ],
+)
+def test_choices_that_cannot_be_are_refused(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        LayoutChoice(**arguments)
+
+
+def test_images_without_features_are_refused() -> None:
+    directions, _ = two_clouds()
+    directions[3] = np.nan
+    with pytest.raises(InputError, match="leave out images that failed"):
+        layout(directions, LayoutChoice("pca"))
+
+
+def test_what_progress_raises_ends_the_work() -> None:
+    def cancel(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        layout(two_clouds()[0], LayoutChoice("tsne"), progress=cancel)
+
+
+def test_separation_is_that_of_scikit_learn_on_features_and_on_points() -> None:
+    directions, label = two_clouds()
+    points = np.random.default_rng(1).normal(size=(80, 2)).astype(np.float32)
+    found = separation(directions, points, label)
+    assert found.silhouette == pytest.approx(silhouette_score(directions, label))
+    assert found.davies_bouldin == pytest.approx(davies_bouldin_score(directions, label))
+    assert found.silhouette_2d == pytest.approx(silhouette_score(points, label))
+    assert found.davies_bouldin_2d == pytest.approx(davies_bouldin_score(points, label))
+    assert found.silhouette > found.silhouette_2d
+
+
+def test_unlabelled_images_do_not_count_for_separation() -> None:
+    directions, label = two_clouds()
+    label[::3] = -1
+    found = separation(directions, directions[:, :2], label)
+    assert found.silhouette == pytest.approx(silhouette_score(directions[label >= 0], label[label >= 0]))
+    assert found.images == int((label >= 0).sum())
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0, 0], [0, 1, 2, 3], [-1, -1, -1, -1]])
+def test_one_class_or_a_class_for_each_image_has_no_separation(label: list[int]) -> None:
+    directions = two_clouds(2)[0]
+    found = separation(directions, directions[:, :2], np.array(label))
+    assert math.isnan(found.silhouette)
+    assert found.to_dict()["davies_bouldin_2d"] is None
+
+
+def test_samples_are_drawn_by_class_in_the_order_of_the_run() -> None:
+    strata = np.array([0] * 600 + [1] * 300 + [2] * 99 + [-1])
+    rows = sampled(strata, 100, seed=5)
+    assert np.bincount(strata[rows] + 1).tolist() == [1, 60, 30, 9]
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    np.testing.assert_array_equal(sampled(strata, 100, seed=5), rows)
+    assert sampled(strata, 100, seed=6).tolist() != rows.tolist()
+
+
+def test_all_rows_are_taken_where_there_are_no_more() -> None:
+    assert sampled(np.array([0, 1, 1]), 3).tolist() == [0, 1, 2]
+
+
+def test_more_classes_than_samples_are_drawn_without_exceeding_the_number() -> None:
+    assert len(sampled(np.arange(50), 10)) == 10
