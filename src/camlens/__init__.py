@@ -3,6 +3,8 @@
 import typing as _typing
 
 from camlens import targets
+from camlens.anatomy.activations import activations
+from camlens.anatomy.filters import filters
 from camlens.core.errors import (
     CamlensError,
     DataError,
@@ -38,8 +40,10 @@ __all__ = [
     "NoGradientError",
     "StoreError",
     "TargetError",
+    "activations",
     "compute_gradcam",
     "explain",
+    "filters",
     "get_conv_layers",
     "get_top_predictions",
     "load_model",

@@ -12,6 +12,8 @@ import torch
 from fastapi.testclient import TestClient
 from torch.testing import assert_close
 
+from camlens.anatomy.activations import LayerActivations
+from camlens.core.layouts import Layout
 from camlens.core.registry import METHODS
 from camlens.models import load_model
 from camlens.studio.anatomy.activations import activation_maps
@@ -139,16 +141,17 @@ def test_the_mistake_faces_the_correct_ones(studio: TestClient) -> None:
 
 
 def test_activations_are_sorted_and_dead_channels_counted() -> None:
-    features = torch.zeros(3, 2, 2)
-    features[1] = 1
-    features[2, 0, 0] = 9
-    by_mean = activation_maps(features, "layer", sort="mean", offset=0, limit=10)
+    features = torch.zeros(1, 3, 2, 2)
+    features[0, 1] = 1
+    features[0, 2, 0, 0] = 9
+    found = LayerActivations("layer", Layout("channels_first", (2, 2)), features)
+    by_mean = activation_maps(found, "layer", sort="mean", offset=0, limit=10)
     assert [one.index for one in by_mean.maps] == [2, 1, 0]
     assert [one.dead for one in by_mean.maps] == [False, False, True]
     assert (by_mean.dead, by_mean.channels) == (1, 3)
     assert base64.b64decode(by_mean.maps[0].pixels) == bytes([255, 0, 0, 0])
-    assert [one.index for one in activation_maps(features, "layer", sort="max", offset=1, limit=1).maps] == [1]
-    assert [one.index for one in activation_maps(features, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
+    assert [one.index for one in activation_maps(found, "layer", sort="max", offset=1, limit=1).maps] == [1]
+    assert [one.index for one in activation_maps(found, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
 
 
 def test_activations_come_for_any_layer(studio: TestClient) -> None:

@@ -62,9 +62,13 @@ class Capture:
 
 @dataclass
 class Frontier:
-    """The hook's memory during one forward pass: what each wanted call of each wanted layer returned."""
+    """The hook's memory during one forward pass: what each wanted call of each wanted layer returned.
+
+    With `graph` the first kept tensor becomes the leaf where autograd begins; without, only values are kept.
+    """
 
     wanted: Sequence[LayerCall]
+    graph: bool = True
     kept: dict[str, Tensor] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     calls: dict[int, int] = field(default_factory=dict)
@@ -83,6 +87,9 @@ class Frontier:
         if tensor is None:
             self.failed[layer.label] = f"it returned no tensor but {describe(output)}"
             return output
+        if not self.graph:
+            self.kept[layer.label] = tensor.detach().clone()
+            return output
         with torch.inference_mode(False):
             # a copy that nobody else holds: a node of the graph, or the leaf where the graph begins
             kept = tensor.clone() if tensor.requires_grad else tensor.detach().clone().requires_grad_()
@@ -99,6 +106,8 @@ class Frontier:
             runs = self.calls.get(id(layer.module), 0)
             if layer.label in self.failed:
                 raise LayerError(f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}")
+            if runs == 0 and not self.graph:
+                raise LayerError(f"layer {layer.label!r} did not run in the forward pass: choose one that does")
             if runs == 0:
                 raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass")
             if layer.call is None and runs > 1:

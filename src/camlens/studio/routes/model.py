@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from torch import Tensor
 
+from camlens.anatomy.activations import LayerActivations
 from camlens.studio.anatomy.activations import Sort, activation_maps, layer_activations
 from camlens.studio.anatomy.filters import learned_filters
 from camlens.studio.jobs import Report
@@ -36,16 +36,16 @@ async def activations(
     bench.anatomy.layer(layer.partition("#")[0])
     key = ("activations", image, layer)
 
-    def present(features: Tensor) -> ActivationMaps:
-        return activation_maps(features, layer, sort=sort, offset=offset, limit=limit)
+    def present(found: LayerActivations) -> ActivationMaps:
+        return activation_maps(found, layer, sort=sort, offset=offset, limit=limit)
 
-    def work(_report: Report) -> Tensor:
-        features = layer_activations(bench.anatomy, bench.inputs(image), layer)
-        bench.cache.put(key, features, features.numel() * 4)
-        return features
+    def work(_report: Report) -> LayerActivations:
+        seen = layer_activations(bench.anatomy, bench.inputs(image), layer)
+        bench.cache.put(key, seen, seen.features.numel() * 4)
+        return seen
 
     found = bench.cache.get(key)
-    if isinstance(found, Tensor):
+    if isinstance(found, LayerActivations):
         return answered(present(found))
     return await as_job(bench, key, work, present, wait)
 
