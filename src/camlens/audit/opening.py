@@ -1,0 +1,230 @@
+"""A run, opened: its rows as arrays, read column by column when they are asked for."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from camlens.audit.store.arrow import arrow, parquet
+from camlens.audit.store.manifest import Manifest
+from camlens.audit.store.plan import shard_rows
+from camlens.audit.store.run_directory import RunDirectory
+from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, row_schema
+from camlens.core.errors import DataError, InputError, StoreError
+from camlens.data.samples import Sample, Source
+
+Rows = Sequence[int] | NDArray[Any] | range | slice | None
+
+
+def open_run(path: str | Path, *, source: str | Path | Source | None = None) -> "Audit":
+    """Open the run in a directory, finished or not: what is committed now is what can be read.
+
+    `source` says where the images are, if they are no longer where the run found them. Raises StoreError
+    where the directory holds no run, MissingExtraError without the extra `audit`.
+    """
+    directory = RunDirectory(Path(path).expanduser())
+    manifest = Manifest.read(directory.manifest_path)
+    return Audit(directory.path, manifest, tuple(directory.present(manifest)), source)
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """One run. Rows are numbered from 0 in the order of the plan; where shards are missing, so are their rows.
+
+    Nothing is read until it is asked for, and then only the columns asked for; columns of one number per row
+    are kept once read. It may be shared between threads.
+    """
+
+    path: Path
+    manifest: Manifest
+    shards: tuple[int, ...]
+    source: str | Path | Source | None = None
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The model's classes; labels and predictions are indices into them."""
+        return self.manifest.class_names
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of a map in cells."""
+        return self.manifest.grid
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned image has its row."""
+        return self.missing == 0
+
+    @property
+    def missing(self) -> int:
+        """How many planned images have no row yet."""
+        return self.manifest.rows - len(self)
+
+    def parts(self) -> Iterator[range]:
+        """The rows of each shard: pieces in which maps and embeddings can be read with little memory."""
+        for start, stop in zip(self._starts[:-1], self._starts[1:], strict=True):
+            yield range(int(start), int(stop))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column for all rows.
+
+        Numbers are float32 with NaN for null. Whole numbers and `correct` are numpy masked arrays, masked where
+        null; `.filled()` gives -1 there, and False for `correct`. `index` is plain int64. Texts are objects with
+        None for null. `top_classes` and `top_confidences` are (n, k), -1 and NaN where null. `embedding` and the
+        maps are what `embeddings` and `maps` give.
+        """
+        if name not in self._schema.names:
+            raise InputError(f"there is no column {name!r}; columns are {', '.join(self._schema.names)}")
+        if name == "embedding":
+            return self.embeddings()
+        if name in ARRAYS:
+            return self.maps(None, "label" if name == "map_label" else "predicted")
+        if name not in self._kept:
+            self._kept[name] = _as_numpy(name, self.table([name]).column(name))
+        kept: NDArray[Any] = self._kept[name]
+        return kept.copy()
+
+    def table(self, columns: Sequence[str] | None = None) -> Any:
+        """The rows as a pyarrow.Table; maps in it are in units of their scale, as stored."""
+        names = list(self._schema.names if columns is None else columns)
+        unknown = [name for name in names if name not in self._schema.names]
+        if unknown:
+            raise InputError(f"there is no column {unknown[0]!r}; columns are {', '.join(self._schema.names)}")
+        tables = [self._read(shard, names) for shard in self.shards]
+        schema = arrow().schema([self._schema.field(name) for name in names])
+        return arrow().concat_tables(tables) if tables else schema.empty_table()
+
+    def embeddings(self, rows: Rows = None) -> Float[np.ndarray, "n d"]:
+        """Penultimate features, float32; NaN for rows with an error. `rows`: places, a slice or a mask."""
+        return self._lists("embedding", self._places(rows), self.manifest.embedding_width)
+
+    def maps(self, rows: Rows = None, which: str = "predicted") -> Float[np.ndarray, "n h w"]:
+        """Signed maps at layer resolution, float32, as the method gave them; NaN where there is none.
+
+        `which` is "predicted", or "label" for the map of the true class where another one was predicted.
+        """
+        if which not in ("predicted", "label"):
+            raise InputError(f'which is "predicted" or "label", not {which!r}')
+        places = self._places(rows)
+        height, width = self.grid
+        maps = self._lists(f"map_{which}", places, height * width)
+        scales = self.column(f"map_{which}_scale")[places]
+        maps *= scales[:, None]
+        return maps.reshape(-1, height, width)
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """The image (H, W, 3) of a row, read again from its source. Raises DataError where it is gone."""
+        return self.sample(row).load()
+
+    def sample(self, row: int) -> Sample:
+        """The source's own sample of a row, with its mask or box."""
+        (place,) = self._places([row])
+        source, name = self._source, str(self.column("id")[place])
+        index = self._index_of_id.get(name)
+        if index is None:
+            raise DataError(f"image {name} is no longer in {self.source or self.manifest.data}: give source=")
+        return source[index]
+
+    @cached_property
+    def _schema(self) -> Any:
+        return row_schema(self.manifest.embedding_width, self.grid)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Where each shard's rows begin, and where the last one's end."""
+        manifest = self.manifest
+        lengths = [len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in self.shards]
+        return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+    @cached_property
+    def _source(self) -> Source:
+        from camlens.data.sources import open_source
+
+        given = self.source if self.source is not None else self.manifest.data
+        if given is None:
+            raise DataError(f"{self.path} does not say where its images are: open it with source=")
+        return open_source(given) if isinstance(given, str | Path) else given
+
+    @cached_property
+    def _index_of_id(self) -> Mapping[str, int]:
+        return {sample.id: index for index, sample in enumerate(self._source)}
+
+    def _read(self, shard: int, names: Sequence[str]) -> Any:
+        path = RunDirectory(self.path).shard_path(shard)
+        try:
+            with parquet().ParquetFile(path, memory_map=True) as file:
+                return file.read(columns=list(names))
+        except (OSError, arrow().ArrowException) as error:
+            raise StoreError(f"{path} cannot be read: {error}; run the audit again to make it anew") from error
+
+    def _lists(self, name: str, places: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+        """Rows of a column of lists, shard by shard, so that no more than one shard is held beside the result."""
+        values = np.empty((len(places), length), np.float32)
+        owners = np.searchsorted(self._starts, places, side="right") - 1
+        for owner in np.unique(owners):
+            chosen = np.flatnonzero(owners == owner)
+            within = places[chosen] - self._starts[owner]
+            column = self._read(self.shards[owner], [name]).column(name).combine_chunks()
+            if len(within) < len(column):
+                column = column.take(arrow().array(within))
+                within = np.arange(len(within))
+            values[chosen] = _bare_lists(column, length)[within]
+        return values
+
+    def _places(self, rows: Rows) -> NDArray[np.int64]:
+        count = len(self)
+        if rows is None or isinstance(rows, slice):
+            return np.arange(count)[rows or slice(None)]
+        places = np.asarray(rows)
+        if places.dtype == np.bool_:
+            if places.shape != (count,):
+                raise InputError(f"a mask of rows has {places.shape} entries, the run has {count} rows")
+            return np.flatnonzero(places)
+        if places.size == 0:
+            return np.zeros(0, np.int64)
+        if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
+            raise InputError(f"rows are whole numbers, a slice or a mask, not {places.dtype} {places.shape}")
+        if places.min() < -count or places.max() >= count:
+            raise InputError(f"row {int(places.max())} does not exist: the run has rows 0 to {count - 1}")
+        return (places.astype(np.int64) + count) % count
+
+
+def _bare_lists(column: Any, length: int) -> NDArray[np.float16]:
+    """A column of lists of one length as (n, length), NaN where a list is null."""
+    values = column.values.slice(column.offset * length, len(column) * length)
+    bare: NDArray[np.float16] = values.to_numpy(zero_copy_only=False).reshape(-1, length)
+    if column.null_count:
+        bare = np.where(column.is_null().to_numpy(zero_copy_only=False)[:, None], np.float16(np.nan), bare)
+    return bare
+
+
+def _as_numpy(name: str, column: Any) -> NDArray[Any]:
+    if name in INTEGERS or name == "correct":
+        kind, blank = (np.bool_, False) if name == "correct" else (np.int64, -1)
+        absent = column.is_null().to_numpy(zero_copy_only=False)
+        values = column.fill_null(blank).to_numpy().astype(kind)
+        return np.ma.MaskedArray(values, absent, fill_value=blank)
+    if name in LISTS:
+        return _padded(column, -1 if name == "top_classes" else np.nan)
+    if name in FLOATS:
+        numbers: NDArray[np.float32] = column.to_numpy().astype(np.float32)
+        return numbers
+    plain: NDArray[Any] = column.to_numpy()
+    return plain
+
+
+def _padded(column: Any, blank: float | int) -> NDArray[Any]:
+    """A column of short lists as (n, longest), blank where a list is null or shorter."""
+    lengths = column.combine_chunks().value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    padded = np.full((len(lengths), int(lengths.max(initial=0))), blank, np.int64 if blank == -1 else np.float32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = column.combine_chunks().flatten().to_numpy()
+    return padded

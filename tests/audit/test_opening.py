@@ -1,0 +1,129 @@
+"""Claims about a run that is read: every column in its form, rows in their order, nothing read in vain."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import camlens.audit
+from camlens.audit.store.schema import row_schema
+from camlens.core.errors import DataError, InputError, StoreError
+from tests.audit.synthetic import columns, manifest, synthetic_run
+
+
+@pytest.fixture
+def audit(tmp_path: Path) -> camlens.audit.Audit:
+    return synthetic_run(tmp_path / "run", rows=230, shard_size=100, width=6, grid=(3, 4))
+
+
+def test_columns_come_back_as_they_were_written(audit: camlens.audit.Audit) -> None:
+    written = columns(range(230), manifest(230, width=6, grid=(3, 4), shard_size=100))
+    assert (len(audit), audit.complete, audit.missing, audit.grid) == (230, True, 0, (3, 4))
+    for name in ("label", "predicted", "width", "height"):
+        column = audit.column(name)
+        np.testing.assert_array_equal(column.filled(), written[name])
+        np.testing.assert_array_equal(column.mask, written[name] < 0)
+    for name in ("confidence", "loss", "entropy", "centre_y", "inside_energy", "map_label_scale"):
+        np.testing.assert_array_equal(audit.column(name), written[name])
+    for name in ("id", "path", "error"):
+        assert audit.column(name).tolist() == written[name]
+    known = (written["label"] >= 0) & (written["predicted"] >= 0)
+    np.testing.assert_array_equal(audit.column("correct").mask, ~known)
+    np.testing.assert_array_equal(audit.column("correct").filled(), (written["label"] == written["predicted"]) & known)
+    assert audit.column("top_classes")[:96].tolist() == written["top_classes"][:96]
+    assert audit.column("top_classes")[96].tolist() == [-1] * 5
+    assert np.isnan(audit.column("top_confidences")[96]).all()
+    assert audit.column("index").tolist() == list(range(230))
+
+
+def test_embeddings_and_maps_of_any_rows_are_those_of_all_rows(audit: camlens.audit.Audit) -> None:
+    everything, maps = audit.embeddings(), audit.maps(None)
+    written = columns(range(230), manifest(230, width=6, grid=(3, 4), shard_size=100))
+    np.testing.assert_allclose(everything, written["embedding"], rtol=1e-3)
+    np.testing.assert_allclose(maps.reshape(230, 12), written["map_predicted"], atol=1e-3)
+    assert np.isnan(everything[96]).all()
+    assert np.isnan(maps[96]).all()
+    rows = [229, 3, 100, -1, 96]
+    np.testing.assert_array_equal(audit.embeddings(rows), everything[rows])
+    np.testing.assert_array_equal(audit.maps(rows), maps[rows])
+    mask = audit.column("predicted") == 3
+    np.testing.assert_array_equal(audit.maps(mask.filled(False)), maps[mask.filled(False)])
+    np.testing.assert_array_equal(audit.maps(slice(95, 105)), maps[95:105])
+    assert audit.maps([]).shape == (0, 3, 4)
+
+
+def test_maps_are_given_in_the_method_s_own_unit(audit: camlens.audit.Audit) -> None:
+    wrong = np.flatnonzero(~np.isnan(audit.column("map_label_scale")))
+    maps = audit.maps(wrong, "label")
+    assert len(wrong) > 5
+    np.testing.assert_array_equal(maps.max(axis=(1, 2)), 0.5)  # the stored one has 1, its scale is 0.5
+    right = np.flatnonzero(audit.column("correct").filled())
+    assert np.isnan(audit.maps(right, "label")).all()
+
+
+def test_a_run_with_a_missing_shard_has_the_rows_that_are_there(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=230, shard_size=100, leave_out=(1,))
+    assert (len(audit), audit.complete, audit.missing, audit.shards) == (130, False, 100, (0, 2))
+    assert audit.column("index").tolist() == [*range(100), *range(200, 230)]
+    np.testing.assert_array_equal(audit.embeddings([105]), audit.embeddings()[105:106])
+    assert [(part.start, part.stop) for part in audit.parts()] == [(0, 100), (100, 130)]
+
+
+def test_a_run_without_any_shard_is_empty(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=10, shard_size=10, leave_out=(0,))
+    assert len(audit) == 0
+    assert audit.column("label").shape == audit.column("confidence").shape == (0,)
+    assert audit.maps(None).shape == (0, 7, 7)
+    assert audit.table().num_rows == 0
+
+
+def test_the_table_has_the_columns_asked_for_with_the_schema_s_types(audit: camlens.audit.Audit) -> None:
+    assert audit.table().schema.equals(row_schema(6, (3, 4)))
+    assert audit.table(["loss", "id"]).column_names == ["loss", "id"]
+
+
+def test_a_damaged_shard_counts_as_missing(tmp_path: Path) -> None:
+    path = synthetic_run(tmp_path / "run", rows=20, shard_size=10).path
+    shard = path / "shards" / "shard-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert camlens.audit.open(path).shards == (0,)
+
+
+def test_wrong_questions_are_answered_with_what_is_allowed(audit: camlens.audit.Audit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no column 'los'; columns are index, id, path"):
+        audit.column("los")
+    with pytest.raises(InputError, match="no column 'x'"):
+        audit.table(["x"])
+    with pytest.raises(InputError, match="row 230 does not exist: the run has rows 0 to 229"):
+        audit.maps([230])
+    with pytest.raises(InputError, match=r"a mask of rows has \(3,\) entries"):
+        audit.maps(np.array([True, False, True]))
+    with pytest.raises(InputError, match="rows are whole numbers"):
+        audit.embeddings(np.array([0.5]))
+    with pytest.raises(InputError, match='which is "predicted" or "label"'):
+        audit.maps([0], "true")
+    with pytest.raises(DataError, match="does not say where its images are"):
+        audit.image(0)
+    with pytest.raises(StoreError, match=r"holds no audit: manifest\.json is missing"):
+        camlens.audit.open(tmp_path)
+
+
+def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audit.Audit) -> None:
+    path = audit.path / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('"schema_version": 1', '"schema_version": 7'))
+    with pytest.raises(StoreError, match="schema version 7, and this camlens reads 1"):
+        camlens.audit.open(audit.path)
+    path.write_text(text.replace('"weights"', '"heights"'))
+    with pytest.raises(StoreError, match="lacks weights"):
+        camlens.audit.open(audit.path)
+    path.write_text(text[:50])
+    with pytest.raises(StoreError, match="cannot be read"):
+        camlens.audit.open(audit.path)
+
+
+def test_what_is_handed_out_may_be_changed(audit: camlens.audit.Audit) -> None:
+    audit.column("loss")[:] = 7
+    audit.column("label")[:] = 7
+    assert not (audit.column("loss") == 7).any()
+    assert not (audit.column("label") == 7).all()
