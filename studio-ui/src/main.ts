@@ -2,4 +2,12 @@ import { mount } from "svelte";
 import App from "./App.svelte";
 import "./app.css";
 
-export default mount(App, { target: document.getElementById("app")! });
+function begin(): void {
+  const target = document.getElementById("app")!;
+  target.replaceChildren();
+  mount(App, { target });
+}
+
+// people see at once that something comes: what stands in the page is painted before the work begins
+if (document.hidden) begin();
+else requestAnimationFrame(() => setTimeout(begin));

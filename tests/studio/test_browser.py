@@ -144,6 +144,16 @@ def test_the_first_image_is_explained_without_a_click(page: Any) -> None:
     assert page.get_by_role("button", name="Generate").is_enabled()
 
 
+def test_a_page_on_a_ready_studio_shows_its_first_map_without_asking_for_it(page: Any, server: str) -> None:
+    explained(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.removeprefix(server)))
+    explained(page)
+    image = page.locator(OVERLAY).get_attribute("data-image")
+    questions = [url.partition("?")[0] for url in asked if url.startswith("/api/") and "thumbnail" not in url]
+    assert [url for url in questions if url != "/api/status"] == [f"/api/images/{image}/display.png"]
+
+
 @pytest.mark.parametrize(("name", "key"), [("Opacity", "ArrowRight"), ("Threshold", "ArrowRight")])
 def test_a_slider_repaints_without_asking_the_server(page: Any, name: str, key: str) -> None:
     explained(page)

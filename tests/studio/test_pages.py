@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,32 @@ def test_the_status_tells_model_data_and_progress(studio: TestClient) -> None:
         "unreadable": 0,
     }
     assert 18 <= status["predictions"]["correct"] <= 23  # one is labelled wrongly on purpose
+
+
+def test_what_a_page_asks_first_is_one_answer_that_says_what_the_single_ones_say(studio: TestClient) -> None:
+    image = "s3"
+    asked = studio.post("/api/explanations", json={"image": image}).json()["result"]
+    start = studio.get("/api/start", params={"seed": 4, "image": image}).json()
+    for name in ("layers", "methods", "classes"):
+        assert start[name] == studio.get(f"/api/{name}").json()
+    assert start["samples"] == studio.get("/api/samples", params={"seed": 4}).json()
+    assert start["question"]["image"] == image
+    assert start["question"]["layers"] == ["stage4"]
+    assert start["explanation"]["maps"] == asked["maps"]
+    assert start["explanation"]["seconds"] == asked["seconds"]  # what it took, not what looking it up takes
+
+
+def test_the_first_image_is_explained_before_anybody_asks(photos: Path) -> None:
+    with TestClient(create_app(StudioSettings(data=str(photos))), base_url=BASE) as client:
+        ask_until(client, is_settled)
+        start = client.get("/api/start").json()
+    assert start["explanation"]["image"]["id"] == start["samples"]["samples"][0]["id"]
+    assert start["explanation"]["cached"]
+
+
+@pytest.mark.parametrize("query", ["?seed=minus", "?image=../../x", "?label=-3", "?show=<script>", "?image=s999"])
+def test_an_address_that_means_nothing_still_opens_the_page(studio: TestClient, query: str) -> None:
+    assert studio.get(f"/{query}").status_code in (200, 503)
 
 
 def test_samples_are_drawn_by_seed_and_filtered(studio: TestClient) -> None:
@@ -262,6 +289,21 @@ def test_the_page_is_served_for_every_view_and_small(studio: TestClient) -> None
         assert '<div id="app">' in answer.text
     sizes = [len(gzip.compress(file.read_bytes())) for file in PAGE.rglob("*") if file.is_file()]
     assert sum(sizes) < 150_000
+
+
+@pytest.mark.skipif(not BUILT, reason="the page is not built: run `make studio-ui`")
+def test_the_page_carries_its_first_answers_and_no_name_ends_them(tmp_path: Path, photos: Path) -> None:
+    evil = "<script>alert(1)<!--.png"
+    (tmp_path / evil).write_bytes(next(photos.rglob("*.png")).read_bytes())
+    with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
+        ask_until(client, is_settled)
+        text = client.get("/").text
+        (found,) = re.findall(r'<script type="application/json" id="start">(.*?)</script>', text)
+        assert json.loads(found)["samples"]["samples"][0]["name"] == evil
+        assert text.count("<script") == 2
+        assert text.count("<!--") == 0
+        (picture,) = re.findall(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)" />', text)
+        assert client.get(picture).headers["content-type"] == "image/png"
 
 
 # designed states

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from camlens.studio import problems, routes
 from camlens.studio.bench import Workbench
+from camlens.studio.priming import explain_first_image, primed_page
 from camlens.studio.safety.body_limit import BodyLimit
 from camlens.studio.safety.guard import Guard
 from camlens.studio.safety.headers import SafeHeaders
@@ -33,6 +34,7 @@ def create_app(settings: StudioSettings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         bench = app.state.bench = Workbench(settings)
         bench.start()
+        explain_first_image(bench)
         yield
         bench.close()
 
@@ -74,11 +76,15 @@ def _serve_page(app: FastAPI) -> None:
         )
 
     @app.get("/{path:path}", include_in_schema=False)
-    def page(path: str) -> Response:
+    def page(request: Request, path: str) -> Response:
         """The one page; which view it shows is its own business."""
         built = PAGE / "index.html"
         if not built.is_file():
             return HTMLResponse(_UNBUILT, status_code=503)
         if path == "favicon.svg" and (PAGE / path).is_file():
             return FileResponse(PAGE / path, headers={"cache-control": "max-age=86400"})
-        return FileResponse(built, headers={"cache-control": "no-cache"})
+        bench: Workbench | None = getattr(request.app.state, "bench", None)
+        text = built.read_text(encoding="utf-8")
+        if bench is not None:
+            text = primed_page(text, bench, request.query_params)
+        return HTMLResponse(text, headers={"cache-control": "no-cache"})

@@ -28,12 +28,20 @@ TOP = 5
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """One request's explanations by method name, how long they took, and whether they were known already."""
+    """One request's explanations by method name, how long they took when computed, and whether they were known."""
 
     explanations: dict[str, Explanation]
     layers: tuple[str, ...]
     seconds: float
     cached: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """An explanation in the cache, and how many seconds it took."""
+
+    explanation: Explanation
+    seconds: float
 
 
 def checked_request(bench: Workbench, request: ExplanationRequest) -> ExplanationRequest:
@@ -69,15 +77,16 @@ def explain_request(bench: Workbench, request: ExplanationRequest, report: Repor
     """Explanations of a checked request, computed where they are not known. Runs in the worker."""
     start = time.perf_counter()
     keys = {method: ("maps", request.image, method, request.layers, request.target) for method in request.methods}
-    found = {method: bench.cache.get(key) for method, key in keys.items()}
-    missing = [method for method, explanation in found.items() if explanation is None]
+    found = {method: kept for method, key in keys.items() if isinstance(kept := bench.cache.get(key), _Kept)}
+    missing = [method for method in request.methods if method not in found]
     if missing:
         computed = _computed(bench, request, missing, report)
+        seconds = time.perf_counter() - start
         for method, explanation in computed.items():
-            bench.cache.put(keys[method], explanation, _bytes(explanation))
-        found.update(computed)
-    explanations = {method: one for method, one in found.items() if isinstance(one, Explanation)}
-    return Explained(explanations, request.layers, time.perf_counter() - start, not missing)
+            found[method] = _Kept(explanation, seconds)
+            bench.cache.put(keys[method], found[method], _bytes(explanation))
+    explanations = {method: found[method].explanation for method in request.methods}
+    return Explained(explanations, request.layers, max(one.seconds for one in found.values()), not missing)
 
 
 def known(bench: Workbench, request: ExplanationRequest) -> bool:

@@ -315,3 +315,18 @@ class Examples(Words):
 
     examples: tuple[Example, ...]
     problem: str | None
+
+
+class Start(Words):
+    """What a page asks first, in one answer; without a ready model only `status` says something.
+
+    `explanation` is the answer to `question`, where that is known already.
+    """
+
+    status: Status
+    layers: tuple[LayerInfo, ...]
+    methods: tuple[MethodInfo, ...]
+    classes: tuple[ClassInfo, ...]
+    samples: SampleList | None
+    question: ExplanationRequest | None
+    explanation: ExplanationResult | None

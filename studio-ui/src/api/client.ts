@@ -2,6 +2,7 @@
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
+export type Start = Schemas["Start"];
 export type Status = Schemas["Status"];
 export type ImageInfo = Schemas["ImageInfo"];
 export type LayerInfo = Schemas["LayerInfo"];

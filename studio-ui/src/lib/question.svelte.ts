@@ -1,4 +1,5 @@
 // A question to the worker as the page sees it: its answer, its progress, its fault; the last one asked counts.
+import { answerAtStart } from "./start";
 import { ask, Refusal, type Progress, type Question } from "../api/client";
 
 export class Asked<Result> {
@@ -12,6 +13,12 @@ export class Asked<Result> {
 
   async pose(question: Question): Promise<void> {
     this.#control?.abort();
+    const known = answerAtStart(question) as Result | null;
+    if (known) {
+      this.clear();
+      this.answer = known;
+      return;
+    }
     const control = (this.#control = new AbortController());
     this.busy = true;
     this.progress = null;

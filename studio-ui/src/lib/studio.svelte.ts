@@ -1,5 +1,6 @@
 // What the studio is and knows: status, layers, methods, classes. Loaded once, the status again and again.
-import { belongTo, get, Refusal, type ClassInfo, type LayerInfo, type MethodInfo, type Status } from "../api/client";
+import { belongTo, get, Refusal, type ClassInfo, type LayerInfo, type MethodInfo, type Start, type Status } from "../api/client";
+import { startWith, startQuery, whatCameAlong } from "./start";
 
 interface Studio {
   status: Status | null;
@@ -10,14 +11,24 @@ interface Studio {
 }
 
 export const studio: Studio = $state({ status: null, layers: [], methods: [], classes: [], offline: false });
+const cameAlong = whatCameAlong();
+if (cameAlong) begin(cameAlong);
 
 export const ready = (): boolean => studio.status?.state === "ready" && studio.layers.length > 0;
 export const defaultLayer = (): string => studio.status?.model?.default_layer ?? "";
 export const className = (index: number | null | undefined): string =>
   index === null || index === undefined ? "" : (studio.classes[index]?.name ?? `class ${index}`);
 
+const AT_ONCE = 150;
 const SOON = 400;
 const LATER = 2500;
+
+function begin(start: Start): void {
+  const { status, layers, methods, classes } = start;
+  belongTo(status.session);
+  startWith(start);
+  Object.assign(studio, { layers, methods, classes, status });
+}
 
 /** Keep the status fresh: fast while something moves, slowly else. Returns how to stop. */
 export function watchStatus(): () => void {
@@ -26,31 +37,24 @@ export function watchStatus(): () => void {
   const look = async (): Promise<void> => {
     try {
       const status = await get<Status>("/api/status");
-      belongTo(status.session);
-      if (status.state === "ready" && (studio.layers.length === 0 || studio.status?.session !== status.session)) {
-        const [layers, methods, classes] = await Promise.all([
-          get<LayerInfo[]>("/api/layers"),
-          get<MethodInfo[]>("/api/methods"),
-          get<ClassInfo[]>("/api/classes"),
-        ]);
-        Object.assign(studio, { layers, methods, classes });
-      }
-      studio.status = status;
+      const known = studio.layers.length > 0 && studio.status?.session === status.session;
+      if (status.state === "ready" && !known) begin(await get<Start>("/api/start", startQuery()));
+      else studio.status = status;
       studio.offline = false;
     } catch (error) {
       studio.offline = !(error instanceof Refusal) || error.kind === "offline";
     }
-    if (!stopped) timer = setTimeout(() => void look(), busy() ? SOON : LATER);
+    if (!stopped) timer = setTimeout(() => void look(), pause());
   };
-  void look();
+  timer = setTimeout(() => void look(), cameAlong ? pause() : 0);
   return () => {
     stopped = true;
     clearTimeout(timer);
   };
 }
 
-function busy(): boolean {
+function pause(): number {
   const status = studio.status;
-  if (!status || status.state === "loading") return true;
-  return status.state === "ready" && status.predictions.done < status.predictions.total;
+  if (!status || status.state === "loading") return AT_ONCE;
+  return status.state === "ready" && status.predictions.done < status.predictions.total ? SOON : LATER;
 }

@@ -1,11 +1,14 @@
 """The strip of images: random samples that fit a filter, uploads, and the pictures themselves."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
+from camlens.core.errors import DataError
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import png, thumbnail
 from camlens.studio.images.gallery import Filter, drawn, fitting
@@ -86,6 +89,13 @@ def display(bench: Bench, image: ImagePath) -> Response:
 def small(bench: Bench, image: ImagePath) -> Response:
     """A small copy for lists."""
     return Response(_picture(bench, image, "thumbnail"), media_type="image/webp", headers=FRESH)
+
+
+def prepare_pictures(bench: Workbench, first: str, strip: Sequence[str]) -> None:
+    """Make the pictures that a page shows first; one that cannot be read is left for who asks for it."""
+    for image, kind in [(first, "display"), *((one, "thumbnail") for one in strip)]:
+        with suppress(DataError):
+            _picture(bench, image, kind)
 
 
 def _picture(bench: Workbench, image: str, kind: str) -> bytes:

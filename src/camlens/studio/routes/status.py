@@ -1,14 +1,30 @@
 """Is it up, what is it doing, what can it do: asked before everything else."""
 
 from importlib.metadata import version
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
+from camlens.core.errors import CamlensError
 from camlens.studio.bench import Workbench
+from camlens.studio.explaining import checked_request, explain_request, explanation_result, known
+from camlens.studio.images.gallery import Filter
 from camlens.studio.images.predictions import PENDING, UNREADABLE
 from camlens.studio.images.uploads import FORMATS
 from camlens.studio.routes._shared import Bench, problem_of
-from camlens.studio.schemas import DataSummary, Limits, PredictionProgress, Status
+from camlens.studio.routes.images import classes, samples
+from camlens.studio.routes.layers import layers
+from camlens.studio.routes.methods import methods
+from camlens.studio.schemas import (
+    DataSummary,
+    ExplanationRequest,
+    ExplanationResult,
+    ImageId,
+    Limits,
+    PredictionProgress,
+    Start,
+    Status,
+)
 
 router = APIRouter(tags=["status"])
 
@@ -41,6 +57,45 @@ def status(bench: Bench) -> Status:
             uploads=not settings.read_only,
         ),
     )
+
+
+@router.get("/start")
+def start(
+    bench: Bench,
+    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    show: Filter = "all",
+    label: Annotated[int | None, Query(ge=0)] = None,
+    image: Annotated[ImageId | None, Query()] = None,
+) -> Start:
+    """What a page asks first, in one answer: status, layers, methods, classes, the strip, and its first map."""
+    now = status(bench)
+    if now.state != "ready":
+        return Start(status=now, layers=(), methods=(), classes=(), samples=None, question=None, explanation=None)
+    strip = samples(bench, seed=seed, show=show, label=label)
+    first = image or next((one.id for one in strip.samples), None)
+    question, explanation = (None, None) if first is None else _known_answer(bench, ExplanationRequest(image=first))
+    return Start(
+        status=now,
+        layers=layers(bench),
+        methods=tuple(methods()),
+        classes=tuple(classes(bench)),
+        samples=strip,
+        question=question,
+        explanation=explanation,
+    )
+
+
+def _known_answer(
+    bench: Workbench, request: ExplanationRequest
+) -> tuple[ExplanationRequest | None, ExplanationResult | None]:
+    """The question in full, and its answer where that needs no computing; who asks it is told what is wrong."""
+    try:
+        question = checked_request(bench, request)
+        if not known(bench, question):
+            return question, None
+        return question, explanation_result(bench, question, explain_request(bench, question, lambda *_: None))
+    except CamlensError:
+        return None, None
 
 
 def _data(bench: Workbench) -> DataSummary:

@@ -1,0 +1,58 @@
+"""What people see first is there before they ask: in the page itself, and in the cache."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, Field, ValidationError
+
+from camlens.studio.bench import Workbench
+from camlens.studio.explaining import Explained, checked_request, explain_request
+from camlens.studio.images.gallery import Filter
+from camlens.studio.jobs import Report
+from camlens.studio.routes.images import prepare_pictures
+from camlens.studio.routes.status import start
+from camlens.studio.schemas import ImageId, Start
+
+
+class _Address(BaseModel):
+    """What of a page's address decides about its first answers."""
+
+    seed: int = Field(default=0, ge=0, le=2**31)
+    show: Filter = "all"
+    label: int | None = Field(default=None, ge=0)
+    image: ImageId | None = None
+
+
+def explain_first_image(bench: Workbench) -> None:
+    """Let the worker explain the image that the start page shows first, as soon as the model is there."""
+
+    def work(report: Report) -> Explained | None:
+        first = start(bench)
+        if first.samples is None or first.question is None:
+            return None
+        explained = explain_request(bench, checked_request(bench, first.question), report)
+        prepare_pictures(bench, first.question.image, [one.id for one in first.samples.samples])
+        return explained
+
+    bench.jobs.submit(("first",), work)
+
+
+def primed_page(text: str, bench: Workbench, query: Mapping[str, str]) -> str:
+    """The page with the answers to its first questions inside, so that it need not ask for them."""
+    try:
+        address = _Address.model_validate({name: query[name] for name in _Address.model_fields if name in query})
+    except ValidationError:
+        address = _Address()
+    answers = start(bench, **address.model_dump())
+    # '<' is written as an escape, so that no text in the data can end the element that holds it
+    data = answers.model_dump_json().replace("<", "\\u003c")
+    return text.replace(
+        "</head>", f'{_preload(answers)}<script type="application/json" id="start">{data}</script></head>'
+    )
+
+
+def _preload(answers: Start) -> str:
+    """Have the browser fetch the first picture while it still reads the script."""
+    if answers.question is None:
+        return ""
+    address = f"/api/images/{answers.question.image}/display.png?v={answers.status.session}"
+    return f'<link rel="preload" as="fetch" crossorigin href="{address}" />'
