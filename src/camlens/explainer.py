@@ -1,34 +1,35 @@
 """The one place where model, layer, target and method meet."""
 
 import copy
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from camlens.core.capture import Capture, LayerRecord, capture_session
+from camlens.attributions import METHODS
+from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
+from camlens.core.details import Found, settled
 from camlens.core.errors import CamlensError, InputError, LayerError
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.session import SelectOutput, Session, checked_inputs
-from camlens.core.execution.survey import choose_layer, usable_names
+from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, usable_names
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import KINDS, Kind
 from camlens.core.optimized.optimizing import optimize
-from camlens.core.probe import Probe, Progress, silent
+from camlens.core.probe import InputProbe, Probe, Progress, silent
 from camlens.core.provenance import origin, weights_hash
-from camlens.core.registry import Entry
+from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Target, as_target
 from camlens.explanation import Explanation, joined
-from camlens.methods import METHODS
 
 Layer = str | nn.Module
 MethodChoice = str | Callable[..., Any]
+DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
 _CHUNK_BYTES = 256 * 2**20
 
 
@@ -85,10 +86,12 @@ class Explainer:
         chosen: list[Any] = list(method) if self.several and isinstance(method, Iterable) else [method]
         if not chosen:
             raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
-        self.methods = [_entry(one) for one in chosen]
+        self.methods = [entry_of(one) for one in chosen]
         self.settings = _settings(settings)
-        self._layers = None if layers is None else _resolved(self.model, layers)
-        self._reasons: dict[str, str] = dict.fromkeys((one.label for one in self._layers or ()), "asked for")
+        for entry in self.methods:
+            entry.check_options(self._options(entry))
+        asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(self.model, layers)]
+        self._chosen: dict[DefaultLayers, list[Choice]] = {} if asked is None else dict.fromkeys(DEFAULT_LAYERS, asked)
         self._choosing = Lock()
         self._facts: Mapping[str, Any] = {}
 
@@ -104,8 +107,7 @@ class Explainer:
         session = Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
         wanted = as_target(target)
         try:
-            layers = self._resolve(session, wanted)
-            results = self._explain(session, layers, wanted)
+            results = self._explain(session, self._resolve(session, wanted), wanted)
         except LayerError as error:
             raise self._with_candidates(error, session, wanted) from error
         return results if self.several else results[self.methods[0].name]
@@ -129,68 +131,107 @@ class Explainer:
         """
         inputs = checked_inputs(example_inputs)
         session = Session(self.model, inputs, tuple(args), dict(kwargs or {}), self.settings.output)
-        layers = self._resolve(session, as_target(None))
+        chosen = self._resolve(session, as_target(None))
+        proven_at = list({one.layer.label: one.layer for choices in chosen.values() for one in choices}.values())
+        if not proven_at:
+            proven_at = [choose_layer(session, kind=self.settings.layout).layer]
         found = optimize(
             session,
-            layers,
+            proven_at,
             precision=precision,
             reads_all_layers=any(entry.scope == "model" for entry in self.methods),
             kind=self.settings.layout,
         )
         faster = copy.copy(self)
         faster.model = found.model
-        faster._layers = [resolve_layer(found.model, layer.label) for layer in layers]
+        faster._chosen = {
+            name: [Choice(resolve_layer(found.model, one.layer.label), one.reason) for one in choices]
+            for name, choices in self._chosen.items()
+        }
         faster._choosing = Lock()
         faster._facts = {"weights": weights_hash(self.model), "optimized": found.facts}
         return faster
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.methods)
-        layers = "best layer" if self._layers is None else ", ".join(layer.label for layer in self._layers)
+        labels = dict.fromkeys(one.layer.label for choices in self._chosen.values() for one in choices)
+        layers = ", ".join(labels) or ("input" if self._needs_no_layer else "best layer")
         return f"<Explainer: {names} of {type(self.model).__name__} at {layers}>"
 
-    def _resolve(self, session: Session, target: Target) -> list[LayerCall]:
-        with self._choosing:
-            if self._layers is None:
-                choice = choose_layer(session, target, kind=self.settings.layout)
-                self._reasons = {choice.layer.label: choice.reason}
-                self._layers = [choice.layer]
-            return self._layers
+    @property
+    def _needs_no_layer(self) -> bool:
+        return all(entry.scope == "input" for entry in self.methods)
 
-    def _explain(self, session: Session, layers: list[LayerCall], target: Target) -> dict[str, Explanation]:
+    def _options(self, entry: Entry) -> Mapping[str, Any]:
+        """The method's own settings among those given."""
+        options = self.settings.options
+        found: Mapping[str, Any] = options.get(entry.name, {}) if self.several else options
+        return found
+
+    def _resolve(self, session: Session, target: Target) -> dict[str, list[Choice]]:
+        """The layers of each method: those asked for, or those that it looks at by default."""
+        with self._choosing:
+            for entry in self.methods:
+                if entry.scope != "input" and entry.default_layers not in self._chosen:
+                    self._chosen[entry.default_layers] = (
+                        [choose_layer(session, target, kind=self.settings.layout)]
+                        if entry.default_layers == "best"
+                        else choose_convolutions(session, target, kind=self.settings.layout)
+                    )
+            return {
+                entry.name: [] if entry.scope == "input" else self._chosen[entry.default_layers]
+                for entry in self.methods
+            }
+
+    def _explain(self, session: Session, chosen: dict[str, list[Choice]], target: Target) -> dict[str, Explanation]:
         def explain_part(start: int, stop: int) -> dict[str, Explanation]:
             part = session if (start, stop) == (0, session.images) else session.part(start, stop)
-            return self._explain_part(part, layers, target.part(start, stop, session.images))
+            return self._explain_part(part, chosen, target.part(start, stop, session.images))
 
         parts = in_parts(session.images, self.settings.memory_budget, explain_part)
         return {entry.name: joined([part[entry.name] for part in parts]) for entry in self.methods}
 
-    def _explain_part(self, session: Session, layers: list[LayerCall], target: Target) -> dict[str, Explanation]:
+    def _explain_part(
+        self, session: Session, chosen: dict[str, list[Choice]], target: Target
+    ) -> dict[str, Explanation]:
         results = {}
-        shared: Capture | None = None
-        for entry in self.methods:
+        shared: dict[tuple[str, ...], Capture] = {}
+        # methods that need no layer come last: any capture has the scores that they start from
+        for entry in sorted(self.methods, key=lambda one: one.scope == "input"):
+            layers = [one.layer for one in chosen[entry.name]]
+            key = tuple(layer.label for layer in layers)
             if entry.retarget is not None:
                 captured = self._capture(session, layers, as_target(entry.retarget(target)))
+            elif not layers and shared:
+                captured = next(iter(shared.values()))
             else:
-                shared = captured = shared or self._capture(session, layers, target)
-            results[entry.name] = self._explanation(session, layers, captured, entry)
+                captured = shared.get(key) or self._capture(session, layers, target)
+                shared[key] = captured
+            results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry)
         return results
 
     def _capture(self, session: Session, layers: list[LayerCall], target: Target) -> Capture:
+        if not layers:
+            return score_session(session, target)
         return capture_session(session, layers, target, kind=self.settings.layout)
 
-    def _explanation(self, session: Session, layers: list[LayerCall], captured: Capture, entry: Entry) -> Explanation:
-        options = self.settings.options
-        if self.several:
-            options = options.get(entry.name, {})
-        maps: dict[str, Tensor] = {}
+    def _explanation(self, session: Session, chosen: list[Choice], captured: Capture, entry: Entry) -> Explanation:
+        options = self._options(entry)
+        looked_at: dict[str, LayerRecord | None] = {}
         if entry.scope == "layer":
-            for layer in layers:
-                maps[layer.label] = self._maps(session, captured, captured.records[layer.label], entry, options)
+            looked_at = {one.layer.label: captured.records[one.layer.label] for one in chosen}
+        elif entry.scope == "input":
+            looked_at = {"input": None}
         else:
             name = "input" if entry.scope == "model" else "+".join(captured.records)
-            last = list(captured.records.values())[-1]
-            maps[name] = self._maps(session, captured, last, entry, options)
+            looked_at = {name: list(captured.records.values())[-1]}
+        found = {name: self._found(session, captured, record, entry, options) for name, record in looked_at.items()}
+        maps = {name: one.maps for name, one in found.items()}
+        details = {
+            fact if len(found) == 1 else f"{fact}@{name}": value
+            for name, one in found.items()
+            for fact, value in settled(one.details).items()
+        }
         said = [
             text for name, one in maps.items() for text in warn_of_empty_evidence(one, name, captured.scorer.labels)
         ]
@@ -210,35 +251,42 @@ class Explainer:
                         session.inputs,
                         seed=self.settings.seed,
                         options=dict(options),
-                        layout={name: str(record.layout) for name, record in captured.records.items()},
-                        layer_choice=dict(self._reasons),
+                        layout={one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
+                        layer_choice={one.layer.label: one.reason for one in chosen},
                         warnings=said,
                     )
                 )
                 | dict(self._facts)
             ),
+            details=MappingProxyType(details),
         )
 
-    def _maps(
+    def _found(
         self,
         session: Session,
         captured: Capture,
-        record: LayerRecord,
+        record: LayerRecord | None,
         entry: Entry,
         options: Mapping[str, Any],
-    ) -> Tensor:
-        if entry.needs == "probe":
-            generator = torch.Generator().manual_seed(self.settings.seed)
-            probe = Probe(session, captured, record, generator, self.settings.batch_size, self.settings.progress)
+    ) -> Found:
+        if record is None or entry.needs == "probe":
+            asking = torch.Generator().manual_seed(self.settings.seed), self.settings.batch_size, self.settings.progress
+            probe = (
+                InputProbe(session, captured, *asking) if record is None else Probe(session, captured, record, *asking)
+            )
             maps = entry.function(probe, **options)
         elif entry.needs == "activations":
             maps = entry.function(record.activations, **options)[:, None]
             maps = maps.expand(-1, captured.scores.shape[1], *maps.shape[2:])
         else:
             maps = _each_target(record, entry, options)
-        return _checked_maps(maps, captured, record, entry)
+        found = maps if isinstance(maps, Found) else Found(maps)
+        axes = session.inputs.ndim if record is None else record.activations.ndim
+        return Found(_checked_maps(found.maps, captured, axes, entry), found.details)
 
     def _with_candidates(self, error: LayerError, session: Session, target: Target) -> LayerError:
+        if self._needs_no_layer:
+            return error
         try:
             names = usable_names(session, target, kind=self.settings.layout)
         except (CamlensError, RuntimeError):
@@ -297,28 +345,6 @@ def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCa
     return list({layer.label: layer for layer in found}.values())
 
 
-def _entry(method: MethodChoice) -> Entry:
-    """The registry's entry of a name or function; a function of one's own gets one for this call."""
-    if isinstance(method, str):
-        return METHODS[method]
-    if not callable(method):
-        raise InputError(f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}")
-    for entry in METHODS.values():
-        if entry.function is method:
-            return entry
-    required = [
-        parameter.name
-        for parameter in inspect.signature(method).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind in (0, 1)
-    ]
-    needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
-    if not needs:
-        raise InputError(
-            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})"
-        )
-    return Entry(getattr(method, "__name__", "custom"), method, "", needs, "your own")
-
-
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
     """Maps (n, t, *grid) of a method that takes activations and gradients of one target."""
     activations, gradients = record.activations, record.gradients
@@ -338,9 +364,9 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
     return torch.stack(rows)
 
 
-def _checked_maps(maps: object, captured: Capture, record: LayerRecord, entry: Entry) -> Tensor:
+def _checked_maps(maps: object, captured: Capture, axes: int, entry: Entry) -> Tensor:
     expected = captured.scores.shape
-    if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != record.activations.ndim:
+    if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
         found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(
             f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "

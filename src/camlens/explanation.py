@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError
 from camlens.core.heatmaps import normalised, rectified, resized
 from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
@@ -34,6 +35,8 @@ class Explanation:
         targets: one label per target.
         input_size: the spatial size of the inputs.
         provenance: versions, weights hash, seed, dtype, layout and layer choice with the reason.
+        details: what else the method found, by name: for LIME the segments, their weights and how well these
+            explain the score. Tensors have the n images as their first axis.
     """
 
     maps: Mapping[str, TargetMaps]
@@ -45,6 +48,7 @@ class Explanation:
     targets: tuple[str, ...]
     input_size: tuple[int, ...]
     provenance: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def heatmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
         """Heat maps in [0, 1] of shape (n, t, *size): rectified, normalised per map, then bilinear.
@@ -164,6 +168,9 @@ class Explanation:
         arrays["scores"] = self.scores.cpu().numpy()
         if self.logits is not None:
             arrays["logits"] = self.logits.cpu().numpy()
+        for name, one in self.details.items():
+            if isinstance(one, Tensor):
+                arrays[f"detail-{name}"] = one.cpu().numpy()
         return write_bundle(Path(directory), arrays, self.to_dict(), force=force)
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,6 +184,7 @@ class Explanation:
             "scores": self.scores.tolist(),
             "classes": None if self.classes is None else self.classes.tolist(),
             "provenance": dict(self.provenance),
+            "details": described(self.details),
         }
 
     def __repr__(self) -> str:
@@ -299,4 +307,5 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         first.targets,
         first.input_size,
         first.provenance,
+        joined_details([part.details for part in parts]),
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import EvidenceWarning
-from camlens.core.registry import METHODS
+from camlens.core.registry import METHODS, entry_of
 from camlens.core.targets import ClassScore
 from camlens.explainer import explain
 
@@ -25,7 +25,8 @@ def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any]
 
     Checked on tiny networks with 1, 2 and 3 spatial axes: one finite map per image and target, the same map on
     every call, the same map for an image alone and in a batch, nothing written to the model or the inputs, no
-    NaN where the features are all zero.
+    NaN where the features are all zero. A method about the input alone is checked without any layer, and its
+    map must have the input's size.
 
     Example:
         check_method("layercam")
@@ -43,14 +44,17 @@ def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any]
 def _check_on(model: nn.Module, inputs: Tensor, method: str | Callable[..., Any], options: dict[str, Any]) -> None:
     where = f"with {inputs.ndim - 2} spatial axes"
     copy, weights = inputs.clone(), [one.detach().clone() for one in model.parameters()]
+    about_input = entry_of(method).scope == "input"
 
     def maps(images: Tensor, target: object = 1, layers: Sequence[str] = ("0", "1")) -> Tensor:
-        result = explain(model, images, method=method, layers=layers, target=target, options=options)
+        looked_at = None if about_input else layers
+        result = explain(model, images, method=method, layers=looked_at, target=target, options=options)
         last: Tensor = list(result.maps.values())[-1]
         return last
 
     first = maps(inputs)
     assert first.shape[:2] == (len(inputs), 1), f"{where}: the map's shape is {tuple(first.shape)}"
+    assert not about_input or first.shape[2:] == inputs.shape[2:], f"{where}: the map has not the input's size"
     assert torch.isfinite(first).all(), f"{where}: the map holds NaN or infinite values"
     assert torch.equal(maps(inputs), first), f"{where}: a second call gives another map; draw from probe.generator"
     alone = torch.cat([maps(inputs[row : row + 1]) for row in range(len(inputs))])

@@ -1,6 +1,8 @@
 """The model is bit for bit as it was: after success, and after an exception at any point."""
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -106,13 +108,8 @@ def test_nothing_changes_when_an_exception_strikes(
     elif point == "backward":
         monkeypatch.setattr(torch.autograd, "grad", fails(error))
     else:
-        monkeypatch.setitem(
-            METHODS._entries,
-            method,
-            camlens.core.registry.Entry(
-                method, fails(error), "", entry.needs, "", scope=entry.scope, retarget=entry.retarget
-            ),
-        )
+        failing = functools.wraps(entry.function)(fails(error))  # its options are still its own
+        monkeypatch.setitem(METHODS._entries, method, dataclasses.replace(entry, function=failing))
     if point == "target" and entry.retarget is not None:
         error = camlens.TargetError if error is RuntimeError else error
     before = fingerprint(model)

@@ -27,7 +27,7 @@ def answered(model: nn.Module, layer: str, inputs: Tensor, tried: Tensor) -> tup
     seen: list[tuple[Tensor, bool]] = []
 
     def ask(probe: Probe) -> Tensor:
-        seen.append((probe.input_scores(tried, 1), probe._faster_channels_last))
+        seen.append((probe.input_scores(tried, 1), probe.at_input._faster_channels_last))
         return probe.activations[:, :1]
 
     explain(model, inputs, method=ask, layers=layer, target=2)

@@ -7,7 +7,7 @@ before the layer, and it works on frozen models and under no_grad.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -185,6 +185,41 @@ def capture_session(
             records[name] = _record(session, layer, passed.kept[name].detach(), gradient, kind)
         logits = passed.output.logits_or_none()
         return Capture(records, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
+
+
+def score_session(session: Session, target: object = None) -> Capture:
+    """Scores and logits of a session with no layer looked at: one forward pass without grad."""
+    with undisturbed(session.model, session.inputs.device):
+        output = session.run()
+        scorer = as_target(target).settle(output)
+        scores = scorer(output, torch.arange(session.images, device=session.inputs.device))
+        logits = output.logits_or_none()
+        return Capture({}, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
+
+
+def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor) -> Tensor:
+    """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`."""
+    frontier = Frontier((), started=True)
+    for mode in (nullcontext(), _GradKeptOn(frontier)):
+        with torch.enable_grad(), mode:
+            scores = scorer(session.run(), rows)
+        if scores.requires_grad or not session.inputs.requires_grad:
+            return scores
+    raise NoGradientError("No gradients captured. The score does not depend on the inputs")
+
+
+def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs. To be called inside `undisturbed`."""
+    inputs = session.inputs.detach().clone().requires_grad_()
+    scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
+    with torch.enable_grad():
+        columns = scores.sum(dim=0).unbind()
+    gradients = [
+        torch.autograd.grad(one, inputs, retain_graph=place < len(columns) - 1, allow_unused=True)[0]
+        for place, one in enumerate(columns)
+    ]
+    each = [torch.zeros_like(inputs) if gradient is None else gradient for gradient in gradients]
+    return scores.detach().float(), torch.stack(each, dim=1).float()
 
 
 def _pass_with_grad(

@@ -1,19 +1,20 @@
 """The model as a function of what replaces its input, or the features at a layer.
 
-Perturbation methods get a Probe in place of gradients. Every question is asked of the same settled targets:
+Perturbation methods get a Probe in place of gradients, and methods about the input alone an InputProbe, which
+knows no layer. Every question is asked of the same settled targets:
 a map of the predicted class stays a map of that class when the perturbed image would be classified otherwise.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from camlens.core.capture import Capture, LayerRecord, capture_session
+from camlens.core.capture import Capture, LayerRecord, capture_session, gradients_at_inputs, scores_with_graph
 from camlens.core.errors import LayerError
 from camlens.core.execution.bias import BiasTerms, bias_terms
 from camlens.core.execution.curvature import hessian_product
@@ -28,6 +29,88 @@ Progress = Callable[[int, int], None]
 
 def silent(_done: int, _total: int) -> None:
     """Report no progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class InputProbe:
+    """Questions to one model about the inputs and the targets of one batch; no layer is looked at.
+
+    `batch_size` says how many perturbed images are evaluated at once, `generator` is the only source of
+    randomness, `progress(done, total)` may be called in long loops; it may raise, which cancels.
+    """
+
+    session: Session
+    captured: Capture
+    generator: torch.Generator
+    batch_size: int = 32
+    progress: Progress = silent
+
+    @property
+    def inputs(self) -> Images:
+        """The images (n, c, *spatial)."""
+        return self.session.inputs
+
+    @property
+    def scores(self) -> Scores:
+        """Scores (n, t) of the clean images."""
+        return self.captured.scores
+
+    def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
+        """Scores of image `row`'s targets when `inputs` stand in its place."""
+        with self.still():
+            if self._faster_channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            return self._scores(self.session.replaced(inputs, row).run(), row)
+
+    def gradients_at(
+        self, inputs: Float[Tensor, "m c *spatial"], row: int
+    ) -> tuple[Float[Tensor, "m t"], Float[Tensor, "m t c *spatial"]]:
+        """Scores of image `row`'s targets and their gradients at `inputs`, which stand in its place."""
+        with self.still():
+            session = self.session.replaced(inputs, row)
+            return gradients_at_inputs(session, self.captured.scorer, self._rows(len(inputs), row))
+
+    @cached_property
+    def input_gradients(self) -> Float[Tensor, "n t c *spatial"]:
+        """Gradients of the scores with respect to the images."""
+        rows = torch.arange(self.session.images, device=self.session.inputs.device)
+        with self.still():
+            return gradients_at_inputs(self.session, self.captured.scorer, rows)[1]
+
+    def live_scores(
+        self, inputs: Float[Tensor, "m c *spatial"], row: int, model: nn.Module | None = None
+    ) -> Float[Tensor, "m t"]:
+        """As `input_scores`, with the graph back to `inputs`: for libraries that differentiate by themselves.
+
+        To be called inside `still()`. `model` may be a copy that runs in the model's place.
+        """
+        session = self.session.replaced(inputs, row)
+        if model is not None:
+            session = replace(session, model=model)
+        return scores_with_graph(session, self.captured.scorer, self._rows(len(inputs), row))
+
+    def still(self) -> AbstractContextManager[None]:
+        """A block in which the model runs in evaluation mode without grad, and after which it is as it was."""
+        return undisturbed(self.session.model, self.session.inputs.device)
+
+    @cached_property
+    def _faster_channels_last(self) -> bool:
+        """Whether images may be handed over channels-last: a CPU convolves them faster, and the scores agree."""
+        clean = self.session.inputs[:1]
+        if clean.ndim != 4 or clean.device.type != "cpu" or clean.dtype != torch.float32:
+            return False
+        try:
+            turned = clean.contiguous(memory_format=torch.channels_last)
+            scores = self._scores(self.session.replaced(turned, 0).run(), 0)
+        except RuntimeError:  # the model's own code takes a view that only the usual layout allows
+            return False
+        return same_scores(scores, self.scores[:1])
+
+    def _rows(self, count: int, row: int) -> Tensor:
+        return torch.full((count,), row, dtype=torch.long, device=self.session.inputs.device)
+
+    def _scores(self, output: Output, row: int) -> Tensor:
+        return self.captured.scorer(output, self._rows(output.images, row)).detach().float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +154,18 @@ class Probe:
         """Activations and gradients of all layers asked for, shallow to deep."""
         return {name: (one.activations, one.gradients) for name, one in self.captured.records.items()}
 
+    @cached_property
+    def at_input(self) -> InputProbe:
+        """The same questions about the inputs alone."""
+        return InputProbe(self.session, self.captured, self.generator, self.batch_size, self.progress)
+
     def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
         """Scores of image `row`'s targets when `inputs` stand in its place."""
-        with self._still():
-            if self._faster_channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            return self._scores(self.session.replaced(inputs, row).run(), row)
+        return self.at_input.input_scores(inputs, row)
 
     def feature_scores(self, features: Float[Tensor, "m k *grid"], row: int) -> Float[Tensor, "m t"]:
         """Scores of image `row`'s targets when `features` stand in the layer's place; only what follows it runs."""
-        with self._still():
+        with self.at_input.still():
             recording, way = self._recording(row)
             return self._ask(features, row, recording, way)
 
@@ -93,14 +178,14 @@ class Probe:
             [self.record.layer],
             kind=self.record.layout.kind,
             scorer=self.captured.scorer,
-            rows=self._rows(len(inputs), row),
+            rows=self.at_input._rows(len(inputs), row),
         )
         one = again.records[self.record.layer.label]
         return one.activations, one.gradients
 
     def curvature(self, directions: Features) -> Float[Tensor, "n t k *grid"]:
         """The Hessian of each score with respect to the features, times `directions` (n, k, *grid)."""
-        with self._still():
+        with self.at_input.still():
             return hessian_product(self.session, self.record, self.captured.scorer, directions)
 
     def bias_terms(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -114,30 +199,8 @@ class Probe:
 
     @cached_property
     def _biases(self) -> BiasTerms:
-        with self._still():
+        with self.at_input.still():
             return bias_terms(self.session, self.captured.scorer)
-
-    @cached_property
-    def _faster_channels_last(self) -> bool:
-        """Whether images may be handed over channels-last: a CPU convolves them faster, and the scores agree."""
-        clean = self.session.inputs[:1]
-        if clean.ndim != 4 or clean.device.type != "cpu" or clean.dtype != torch.float32:
-            return False
-        try:
-            turned = clean.contiguous(memory_format=torch.channels_last)
-            scores = self._scores(self.session.replaced(turned, 0).run(), 0)
-        except RuntimeError:  # the model's own code takes a view that only the usual layout allows
-            return False
-        return same_scores(scores, self.scores[:1])
-
-    def _still(self) -> AbstractContextManager[None]:
-        return undisturbed(self.session.model, self.session.inputs.device)
-
-    def _rows(self, count: int, row: int) -> Tensor:
-        return torch.full((count,), row, dtype=torch.long, device=self.session.inputs.device)
-
-    def _scores(self, output: Output, row: int) -> Tensor:
-        return self.captured.scorer(output, self._rows(output.images, row)).detach().float()
 
     def _recording(self, row: int) -> tuple[Recording, str]:
         """The record of image `row`, and the fastest way of asking that is proven right for it."""
@@ -170,4 +233,4 @@ class Probe:
             output = substitute(many, self.record.layer, native)
         else:
             output = replay(many, recording, native, copies=way == "copied")
-        return self._scores(output, row)
+        return self.at_input._scores(output, row)

@@ -1,5 +1,6 @@
 """Named entries that the command line, the documentation and the tests iterate."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -7,7 +8,8 @@ from typing import Any, Literal, TypeVar
 from camlens.core.errors import InputError
 
 Needs = Literal["activations", "gradients", "probe"]
-Scope = Literal["layer", "layers", "model"]
+Scope = Literal["layer", "layers", "model", "input"]
+DefaultLayers = Literal["best", "convolutions"]
 Cost = Literal["cheap", "seconds", "minutes"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,8 +20,12 @@ class Entry:
 
     `needs` says what the function is called with: "activations" `f(activations)`, "gradients"
     `f(activations, gradients)`, "probe" `f(probe)`. For metrics it names the arguments in words. `scope` says
-    what one map is about: one layer, all layers asked for fused into one, or the whole model down to its input.
-    `retarget` turns the user's target into the one the method is defined for.
+    what one map is about: one layer, all layers asked for fused into one, the whole model down to its input
+    while a layer is captured as well ("model"), or the input alone ("input": no layer is needed or looked for,
+    and the function is called with an `InputProbe`).
+    `retarget` turns the user's target into the one the method is defined for. `diverging` says that the map is
+    evidence for and against alike, to be drawn in two colours that meet at zero. `default_layers` are looked
+    at where none is named: the best one, or every convolution.
     """
 
     name: str
@@ -31,6 +37,24 @@ class Entry:
     signed: bool = True
     scope: Scope = "layer"
     retarget: Callable[[Any], Any] | None = None
+    diverging: bool = False
+    default_layers: DefaultLayers = "best"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The method's own settings with their defaults: what `options` of `explain` may hold."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+    def check_options(self, given: Mapping[str, Any]) -> None:
+        """Raise InputError for a setting that the method does not have."""
+        parameters = inspect.signature(self.function).parameters.values()
+        if any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return
+        for name in given:
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise InputError(f"method {self.name!r} has no option {name!r}; its options are {known}")
 
 
 class Registry(Mapping[str, Entry]):
@@ -51,13 +75,17 @@ class Registry(Mapping[str, Entry]):
         signed: bool = True,
         scope: Scope = "layer",
         retarget: Callable[[Any], Any] | None = None,
+        diverging: bool = False,
+        default_layers: DefaultLayers = "best",
     ) -> Callable[[Function], Function]:
         """Decorate a pure function to make it available under `name` everywhere."""
         if name in self._entries:
             raise InputError(f"a {self.kind} named {name!r} is registered already; choose another name")
 
         def keep(function: Function) -> Function:
-            self._entries[name] = Entry(name, function, paper, needs, good_for, cost, signed, scope, retarget)
+            self._entries[name] = Entry(
+                name, function, paper, needs, good_for, cost, signed, scope, retarget, diverging, default_layers
+            )
             return function
 
         return keep
@@ -93,3 +121,25 @@ METHODS = Registry("method")
 METRICS = Registry("metric")
 register_method = METHODS.register
 register_metric = METRICS.register
+
+
+def entry_of(method: object) -> Entry:
+    """The entry of a name or function in METHODS; a function of one's own gets one for this call."""
+    if isinstance(method, str):
+        return METHODS[method]
+    if not callable(method):
+        raise InputError(f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}")
+    for entry in METHODS.values():
+        if entry.function is method:
+            return entry
+    required = [
+        parameter.name
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind in (0, 1)
+    ]
+    needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
+    if not needs:
+        raise InputError(
+            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})"
+        )
+    return Entry(getattr(method, "__name__", "custom"), method, "", needs, "your own")

@@ -2,9 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,12 +90,19 @@ def prepare(
     method: str = "gradcam",
     layer: str | None = None,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Workplace:
-    """A model and an explainer for it; without `layer` its default one, else the best there is."""
-    METHODS[method]  # an unknown name is refused before anything is computed
-    wanted = layer or loaded.default_layer
-    explainer = Explainer(loaded.model, method=method, layers=wanted, seed=seed, progress=progress)
+    """A model and an explainer for it; without `layer` its default one, else the best there is.
+
+    A method that looks at the input alone, or at many layers by default, is given no default layer.
+    """
+    entry = METHODS[method]  # an unknown name is refused before anything is computed
+    at_one_layer = entry.scope != "input" and entry.default_layers == "best"
+    wanted = layer or (loaded.default_layer if at_one_layer else None)
+    explainer = Explainer(
+        loaded.model, method=method, layers=wanted, seed=seed, progress=progress, options=dict(options or {})
+    )
     return Workplace(loaded, explainer, _FAMILY_CHOICE if layer is None and wanted is not None else None)
 
 

@@ -85,7 +85,7 @@ def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
     explanation = image.explanation
     provenance = {name: fact for name, fact in explanation.provenance.items() if name != "warnings"}
     if place.layer_choice is not None:
-        provenance["layer_choice"] = dict.fromkeys(explanation.layers, place.layer_choice)
+        provenance["layer_choice"] = dict.fromkeys(provenance["layer_choice"], place.layer_choice)
     return {
         "model": place.loaded.spec,
         "method": explanation.method,

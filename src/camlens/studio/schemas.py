@@ -205,7 +205,7 @@ class MethodInfo(Words):
     good_for: str
     cost: Literal["cheap", "seconds", "minutes"]
     signed: bool
-    scope: Literal["layer", "layers", "model"]
+    scope: Literal["layer", "layers", "model", "input"]
 
 
 class SampleList(Words):

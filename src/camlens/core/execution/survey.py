@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camlens.core.capture import Frontier
 from camlens.core.errors import LayerError
@@ -128,6 +128,16 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
     if later:
         reason += f"; after it {later[0]} {'and others have' if len(later) > 1 else 'has'} none"
     return Choice(LayerCall(last.name, session.model.get_submodule(last.name)), reason)
+
+
+def choose_convolutions(session: Session, target: object = None, *, kind: Kind | None = None) -> list[Choice]:
+    """Every convolution that can carry a map, in the order in which they finish."""
+    statuses = survey_session(session, target, kind=kind)
+    layers = [LayerCall(one.name, session.model.get_submodule(one.name)) for one in statuses if one.usable]
+    found = [layer for layer in layers if isinstance(layer.module, nn.modules.conv._ConvNd)]
+    if not found:
+        raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}")
+    return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]
 
 
 def usable_names(session: Session, target: object = None, *, kind: Kind | None = None, limit: int = 8) -> list[str]:

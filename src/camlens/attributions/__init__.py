@@ -1,0 +1,9 @@
+"""Explanations by other libraries under our promises: LIME, KernelSHAP, Integrated Gradients and their kin.
+
+Importing this package registers them beside our own methods in `METHODS`; the libraries themselves (extra
+`attributions`) are imported when a method is called.
+"""
+
+from camlens.methods import METHODS
+
+__all__ = ["METHODS"]
