@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from camlens.audit.findings.neighbours import Directions, usable
-from camlens.audit.findings.outcomes import NONE, Rows
+from camlens.audit.findings.neighbours import Directions, Rows, usable
+from camlens.audit.findings.reading import NONE
 from camlens.core.errors import InputError, MissingExtraError
 from camlens.core.probe import Progress, silent
 

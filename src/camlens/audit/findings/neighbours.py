@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from camlens.audit.findings.outcomes import NONE, Rows
 from camlens.core.errors import InputError
 
+Rows = Int[np.ndarray, " rows"]
 Features = Float[np.ndarray, "n d"]
 Directions = Float[np.ndarray, "n d"]
 """Features of length 1, float32, as `unit` makes them; NaN in rows that have none."""
 
+_NOBODY = -1
 _AT_ONCE = 8192
 
 
@@ -41,7 +42,7 @@ def nearest(
     """
     if k < 1:
         raise InputError(f"k={k} asks for no neighbours: give 1 or more")
-    rows = np.full((len(queries), k), NONE, dtype=np.int64)
+    rows = np.full((len(queries), k), _NOBODY, dtype=np.int64)
     squares = np.full((len(queries), k), np.inf, dtype=np.float32)
     asked = directions[queries]
     for start in range(0, len(directions), _AT_ONCE):
@@ -54,7 +55,7 @@ def nearest(
         found[np.nonzero(own)[0], queries[own] - start] = np.inf
         for query in range(len(queries)):
             _keep(rows[query], squares[query], found[query], start)
-    rows[np.isinf(squares)] = NONE
+    rows[np.isinf(squares)] = _NOBODY
     distances = np.sqrt(np.maximum(squares, 0))
     return rows, np.where(np.isinf(distances), np.float32(np.nan), distances)
 

@@ -1,33 +1,13 @@
 """What the model said about every image, and whether that was right."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from camlens.audit.findings.reading import NONE, Columns, numbers, whole_numbers
+
 Rows = Int[np.ndarray, " rows"]
-NONE = -1
-"""In place of a class where an image has no label, or could not be read."""
-
-
-@runtime_checkable
-class Columns(Protocol):
-    """What is read of a run: columns by name, one value per image, and the classes' names."""
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """The classes in the order of their numbers."""
-        ...
-
-    def __len__(self) -> int:
-        """How many images the run has."""
-        ...
-
-    def column(self, name: str) -> np.ndarray:
-        """One column; whole numbers have -1, and other numbers NaN, where the run has nothing."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +63,3 @@ def outcomes_of(run: Columns) -> Outcomes:
         numbers(run, "confidence"),
         tuple(run.class_names),
     )
-
-
-def whole_numbers(run: Columns, name: str) -> Int[np.ndarray, " n"]:
-    """A column of whole numbers, -1 where there is none."""
-    values: Any = run.column(name)
-    if isinstance(values, np.ma.MaskedArray):
-        values = values.filled(NONE)
-    values = np.asarray(values)
-    if values.dtype.kind == "f":
-        values = np.where(np.isfinite(values), values, NONE)
-    whole: Int[np.ndarray, " n"] = values.astype(np.int64)
-    return whole
-
-
-def numbers(run: Columns, name: str) -> Float[np.ndarray, " n"]:
-    """A column of numbers as float32, NaN where there is none."""
-    return np.asarray(run.column(name), dtype=np.float32)

@@ -1,0 +1,185 @@
+"""Where the model looks over a whole data set: distributions, classes that lean on corners, mean maps."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from camlens.audit.findings.neighbours import Rows
+from camlens.audit.findings.outcomes import Outcomes
+from camlens.audit.findings.reading import NONE, Run
+from camlens.core.errors import InputError
+
+Values = Float[np.ndarray, " n"]
+Classes = Int[np.ndarray, " n"]
+Part = tuple[np.ndarray, np.ndarray]
+"""Signed maps (n, h, w) of some images, and the group (n,) of each, -1 for none."""
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+CORNERS = ("upper left", "upper right", "lower left", "lower right")
+
+_CORNER_WIDTH = 0.2  # of metrics.corner_energy
+_AT_ONCE = 8192
+_FEWEST = 5
+_GAP, _TIMES, _DEVIATIONS = 0.1, 1.5, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """How a measure of the maps is spread among right, wrong and unlabelled answers, in bins of equal width.
+
+    `counts` and `means` are by group; `superiority` is the chance that a wrong answer has the higher value of
+    a wrong and a right one (Mann and Whitney 1947, ties count half): 0.5 says no difference, NaN nothing.
+    """
+
+    edges: Float[np.ndarray, " edges"]
+    counts: dict[str, Int[np.ndarray, " bins"]]
+    means: dict[str, float]
+    superiority: float
+
+
+def groups_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
+    """Masks of the images that are right, wrong, and without a label, failed ones left out."""
+    unlabelled = ~outcomes.failed & (outcomes.label == NONE)
+    return {"correct": outcomes.correct, "incorrect": outcomes.wrong, "unlabelled": unlabelled}
+
+
+def distribution(values: Values, outcomes: Outcomes, *, bins: int = 25) -> Distribution:
+    """The distribution of a measure in [0, 1], which falls into the last bin above; NaN does not count."""
+    if bins < 1:
+        raise InputError(f"bins={bins} hold nothing: give 1 or more")
+    finite = {name: values[mask & np.isfinite(values)] for name, mask in groups_of(outcomes).items()}
+    edges = np.linspace(0, 1, bins + 1)
+    return Distribution(
+        edges,
+        {name: np.histogram(np.clip(found, 0, 1), edges)[0] for name, found in finite.items()},
+        {name: float(found.mean(dtype=np.float64)) if len(found) else float("nan") for name, found in finite.items()},
+        superiority(finite["incorrect"], finite["correct"]),
+    )
+
+
+def superiority(first: Float[np.ndarray, " a"], second: Float[np.ndarray, " b"]) -> float:
+    """The chance that a value of `first` is above one of `second`, ties counting half; NaN where one is empty."""
+    if not len(first) or not len(second):
+        return float("nan")
+    ordered = np.sort(second)
+    below = np.searchsorted(ordered, first, side="left")
+    not_above = np.searchsorted(ordered, first, side="right")
+    return float((below + not_above).sum() / (2 * len(first) * len(second)))
+
+
+def quantiles(values: Values, classes: Classes, count: int) -> Float[np.ndarray, "classes quantiles"]:
+    """The 10, 25, 50, 75 and 90 % points of a measure in each of `count` classes, NaN where there is none."""
+    found = np.full((count, len(QUANTILES)), np.nan)
+    for index, rows in _members(classes, count, np.isfinite(values)):
+        found[index] = np.quantile(values[rows].astype(np.float64), QUANTILES)
+    return found
+
+
+@dataclass(frozen=True)
+class Lean:
+    """A class whose evidence lies in one place: `mean` share there, `others` that of all other classes' images.
+
+    `deviations` is the difference in standard errors (Welch 1947).
+    """
+
+    index: int
+    measure: str
+    mean: float
+    others: float
+    images: int
+    deviations: float
+
+
+def leans(values: Values, classes: Classes, count: int, *, measure: str) -> list[Lean]:
+    """Classes whose mean share is clearly above that of all others, the farthest above first.
+
+    Clearly: by 10 points and by half, with five images or more and four standard errors.
+    """
+    usable = np.isfinite(values) & (classes >= 0)
+    chosen, groups = values[usable].astype(np.float64), classes[usable]
+    totals = np.bincount(groups, minlength=count)
+    sums, squares = (np.bincount(groups, power, minlength=count) for power in (chosen, chosen**2))
+    found = []
+    for index in np.nonzero(totals >= _FEWEST)[0]:
+        rest = len(chosen) - totals[index]
+        if rest < _FEWEST:
+            continue
+        mean, others = sums[index] / totals[index], (chosen.sum() - sums[index]) / rest
+        variances = (
+            squares[index] / totals[index] - mean**2,
+            ((chosen**2).sum() - squares[index]) / rest - others**2,
+        )
+        error = (max(variances[0], 0) / totals[index] + max(variances[1], 0) / rest) ** 0.5
+        deviations = float((mean - others) / error) if error > 0 else float("inf")
+        if mean - others >= _GAP and mean >= _TIMES * others and deviations >= _DEVIATIONS:
+            found.append(Lean(int(index), measure, float(mean), float(others), int(totals[index]), deviations))
+    return sorted(found, key=lambda lean: lean.others - lean.mean)
+
+
+def peaks(
+    down: Values, across: Values, rows: np.ndarray, *, cells: tuple[int, int] = (8, 8)
+) -> Int[np.ndarray, "cells_down cells_across"]:
+    """How many of the rows (a mask) have their map's highest place in each cell of the image."""
+    finite = rows & np.isfinite(down) & np.isfinite(across)
+    places = [
+        np.clip((values[finite] * cell).astype(np.int64), 0, cell - 1)
+        for values, cell in zip((down, across), cells, strict=True)
+    ]
+    return np.bincount(places[0] * cells[1] + places[1], minlength=cells[0] * cells[1]).reshape(cells)
+
+
+@dataclass(frozen=True, eq=False)
+class MeanMaps:
+    """The mean of each group's maps (groups, h, w), each map's positive evidence adding up to 1; NaN of none.
+
+    `counts` is how many maps each group has; empty maps do not count. Because every map weighs the same, the
+    part of a mean map in a region is the mean of the maps' shares there.
+    """
+
+    maps: Float[np.ndarray, "groups h w"]
+    counts: Int[np.ndarray, " groups"]
+
+    def corners(self, group: int) -> dict[str, float]:
+        """The share of a group's evidence in each of the four corners, which add up to its corner energy."""
+        height, width = self.maps.shape[1:]
+        down, across = (max(1, round(_CORNER_WIDTH * side)) for side in (height, width))
+        where = [(rows, columns) for rows in (slice(down), slice(-down, None)) for columns in _ends(across)]
+        return {name: float(self.maps[group][part].sum()) for name, part in zip(CORNERS, where, strict=True)}
+
+
+def mean_maps(parts: Iterable[Part], groups: int, grid: tuple[int, int]) -> MeanMaps:
+    """The mean maps of `groups` groups from parts of a run."""
+    sums, counts = np.zeros((groups, grid[0] * grid[1])), np.zeros(groups, dtype=np.int64)
+    for maps, classes in parts:
+        energy = np.maximum(maps.reshape(len(maps), -1).astype(np.float64), 0)
+        totals = energy.sum(axis=1)
+        usable = np.isfinite(totals) & (totals > 0) & (classes >= 0)
+        shares = energy[usable] / totals[usable, None]
+        for index, rows in _members(classes[usable], groups):
+            sums[index] += shares[rows].sum(axis=0)
+            counts[index] += len(rows)
+    means = np.full(sums.shape, np.nan)
+    np.divide(sums, counts[:, None], out=means, where=counts[:, None] > 0)
+    return MeanMaps(means.reshape(groups, *grid).astype(np.float32), counts)
+
+
+def map_parts(run: Run, classes: Classes) -> Iterable[Part]:
+    """All maps of the predicted classes, with the group of each, a part of the run at a time."""
+    for start in range(0, len(run), _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, len(run)))
+        yield run.maps(part, "predicted"), classes[part]
+
+
+def _ends(width: int) -> tuple[slice, slice]:
+    return slice(width), slice(-width, None)
+
+
+def _members(classes: Classes, count: int, usable: np.ndarray | None = None) -> Iterable[tuple[int, Rows]]:
+    """Each class that has members with their places, found by one sort."""
+    places = np.nonzero(classes >= 0 if usable is None else (classes >= 0) & usable)[0]
+    places = places[np.argsort(classes[places], kind="stable")]
+    starts = np.searchsorted(classes[places], np.arange(count + 1))
+    for index in np.nonzero(np.diff(starts))[0]:
+        yield int(index), places[starts[index] : starts[index + 1]]

@@ -1,0 +1,178 @@
+"""Why an image was probably taken for something else: plain sentences, each with its number.
+
+A reason is a hint to look at, not a cause: it says what is unusual about an error beside all other images.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from camlens.audit.findings.calibration import Calibration, calibration
+from camlens.audit.findings.errors import Matrix, confusion
+from camlens.audit.findings.neighbours import Directions, Rows, Territory, nearest
+from camlens.audit.findings.outcomes import Outcomes, outcomes_of
+from camlens.audit.findings.reading import Run, directions_of, numbers
+from camlens.core.errors import InputError
+
+_SMALL_MARGIN, _LOW_CONFIDENCE, _HIGH_CONFIDENCE = 0.2, 0.5, 0.8
+_USUAL_COUNT, _USUAL_SHARE, _USUAL_PART = 3, 0.05, 0.3
+_FAR, _INSIDE = 0.95, 0.9
+_ELSEWHERE, _RARE = 0.4, 0.95
+_NEIGHBOURS, _AGREEING = 5, 4
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason in a sentence: what kind it is, its numbers, and how strong it is, from 0 to 1."""
+
+    kind: str
+    sentence: str
+    strength: float
+    numbers: dict[str, float | int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Reasoner:
+    """What all images say together, so that each error can be compared with them.
+
+    Build it once; `reasons` and `neighbours` of one image then take milliseconds.
+    """
+
+    outcomes: Outcomes
+    margin: np.ndarray
+    corner_energy: np.ndarray
+    directions: Directions
+    calibrated: Calibration
+    matrix: Matrix
+    territory: Territory
+    usual_corner: float
+
+    @classmethod
+    def of(cls, run: Run) -> "Reasoner":
+        """The reasoner of a run; reads its features once."""
+        return cls.of_arrays(
+            outcomes_of(run), numbers(run, "margin"), numbers(run, "corner_energy"), directions_of(run)
+        )
+
+    @classmethod
+    def of_arrays(
+        cls, outcomes: Outcomes, margin: np.ndarray, corner_energy: np.ndarray, directions: Directions
+    ) -> "Reasoner":
+        """The reasoner of arrays with one row per image; `directions` are features of length 1."""
+        right = corner_energy[outcomes.correct & np.isfinite(corner_energy)]
+        return cls(
+            outcomes,
+            margin,
+            corner_energy,
+            directions,
+            calibration(outcomes),
+            confusion(outcomes),
+            Territory.of(directions, outcomes.label, outcomes.correct, outcomes.classes),
+            float(np.quantile(right, _RARE)) if len(right) else float("nan"),
+        )
+
+    def neighbours(self, row: int, k: int = 3) -> tuple[Rows, np.ndarray]:
+        """The nearest correctly recognised images of an image, nearest first, and their distances."""
+        rows, distances = nearest(self.directions, np.array([row]), k, candidates=self.outcomes.correct)
+        known = rows[0] >= 0
+        return rows[0][known], distances[0][known]
+
+    def reasons(self, row: int) -> list[Reason]:
+        """The likely reasons of an error, the strongest first; never empty. Raises InputError for no error."""
+        if not self.outcomes.wrong[row]:
+            raise InputError(f"row {row} is no error: reasons are for images whose prediction is not their label")
+        makers = (self._unsure, self._usual_confusion, self._far_from_class, self._label_in_doubt, self._elsewhere)
+        found = [reason for reason in (make(row) for make in makers) if reason is not None]
+        return sorted(found, key=lambda reason: -reason.strength) or [self._nothing_unusual(row)]
+
+    def _names(self, row: int) -> tuple[int, str, int, str]:
+        true, predicted = int(self.outcomes.label[row]), int(self.outcomes.predicted[row])
+        return true, self.outcomes.name(true), predicted, self.outcomes.name(predicted)
+
+    def _unsure(self, row: int) -> Reason | None:
+        confidence, margin = float(self.outcomes.confidence[row]), float(self.margin[row])
+        if not (confidence < _LOW_CONFIDENCE or margin < _SMALL_MARGIN):
+            return None
+        right, among = self.calibrated.accuracy_at(confidence)
+        predicted = self._names(row)[3]
+        sentence = (
+            f"Low confidence: {_percent(confidence)} for {predicted}, {_percent(max(confidence - margin, 0))} for the"
+            f" next class. Answers about as sure are right in {_percent(right)} of {among:,} cases."
+        )
+        return Reason("unsure", sentence, 1 - margin, {"confidence": confidence, "margin": margin, "right": right})
+
+    def _usual_confusion(self, row: int) -> Reason | None:
+        true, name, predicted, taken_for = self._names(row)
+        count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
+        errors = images - int(self.matrix[true, true])
+        part, share = count / errors, count / images
+        if count < _USUAL_COUNT or part < _USUAL_PART or share < _USUAL_SHARE:
+            return None
+        sentence = (
+            f"A usual confusion: {count:,} of {images:,} images of {name} are taken for {taken_for},"
+            f" {_percent(part)} of all its errors."
+        )
+        return Reason("usual_confusion", sentence, part, {"count": count, "share": share, "part": part})
+
+    def _far_from_class(self, row: int) -> Reason | None:
+        true, name, predicted, taken_for = self._names(row)
+        own, other = self.territory.distance(self.directions, np.array([row, row]), np.array([true, predicted]))
+        farther = self.territory.farther_than(float(own), true)
+        if np.isnan(own) or not farther >= _FAR:
+            return None
+        usual = float(np.median(self.territory.strays[true]))
+        sentence = (
+            f"Far from its class in feature space: farther from the centre of {name} than {_percent(farther)} of its"
+            f" recognised images ({own:.2f}, usually {usual:.2f})"
+        )
+        sentence += "." if np.isnan(other) else f"; to the centre of {taken_for} it is {other:.2f}."
+        found: dict[str, float | int] = {
+            "distance": float(own),
+            "usual": usual,
+            "farther": farther,
+            "other": float(other),
+        }
+        return Reason("far_from_class", sentence, (farther - _INSIDE) / (1 - _INSIDE), found)
+
+    def _label_in_doubt(self, row: int) -> Reason | None:
+        _, _, predicted, taken_for = self._names(row)
+        confidence = float(self.outcomes.confidence[row])
+        if not confidence >= _HIGH_CONFIDENCE:
+            return None
+        near, _ = self.neighbours(row, _NEIGHBOURS)
+        agreeing = int((self.outcomes.label[near] == predicted).sum())
+        distance = self.territory.distance(self.directions, np.array([row]), np.array([predicted]))[0]
+        farther = self.territory.farther_than(float(distance), predicted)
+        if agreeing < _AGREEING or not farther <= _INSIDE:
+            return None
+        sentence = (
+            f"The label may be wrong: {agreeing} of the {len(near)} nearest recognised images are {taken_for}, and the"
+            f" model is {_percent(confidence)} sure."
+        )
+        found: dict[str, float | int] = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
+        return Reason("label_in_doubt", sentence, confidence * agreeing / _NEIGHBOURS, found)
+
+    def _elsewhere(self, row: int) -> Reason | None:
+        share = float(self.corner_energy[row])
+        if not (share >= _ELSEWHERE and share > self.usual_corner):
+            return None
+        sentence = (
+            f"It looks into the corners: {_percent(share)} of the evidence lies there; of the right answers"
+            f" {_percent(_RARE)} have less than {_percent(self.usual_corner)}."
+        )
+        return Reason("looks_elsewhere", sentence, share, {"corner_energy": share, "usual": self.usual_corner})
+
+    def _nothing_unusual(self, row: int) -> Reason:
+        true, name, predicted, taken_for = self._names(row)
+        count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
+        confidence = float(self.outcomes.confidence[row])
+        sentence = (
+            f"Nothing stands out: the model was {_percent(confidence)} sure, {count:,} of {images:,} images of {name}"
+            f" are taken for {taken_for}, and the features are not far from the class."
+        )
+        return Reason("nothing_unusual", sentence, 0.0, {"confidence": confidence, "count": count})
+
+
+def _percent(share: float) -> str:
+    """A share in whole per cent, but never 100 % for less than all."""
+    return "none" if share != share else f"{min(round(100 * share), 99 if share < 1 else 100)} %"

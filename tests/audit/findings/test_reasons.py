@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from camlens.audit.findings.neighbours import unit
+from camlens.audit.findings.outcomes import Outcomes
+from camlens.audit.findings.reasons import Reason, Reasoner
+from camlens.core.errors import InputError
+from tests.audit.fake import fake_run
+
+EAST, NORTH, UP = np.eye(3)
+
+
+def reasoner(
+    directions: np.ndarray,
+    label: list[int],
+    predicted: list[int],
+    confidence: list[float],
+    margin: list[float] | None = None,
+    corner: list[float] | None = None,
+) -> Reasoner:
+    random = np.random.default_rng(0)
+    spread = unit(directions + random.normal(size=directions.shape) * 0.05)
+    outcomes = Outcomes(np.array(label), np.array(predicted), np.array(confidence), ("cat", "dog", "fish"))
+    n = len(label)
+    return Reasoner.of_arrays(
+        outcomes,
+        np.array([0.9] * n if margin is None else margin, np.float32),
+        np.array([0.1] * n if corner is None else corner, np.float32),
+        spread,
+    )
+
+
+def crowd(*last: np.ndarray) -> np.ndarray:
+    """Twenty images of cats, twenty of dogs, and what comes last."""
+    return np.concatenate([np.tile(EAST, (20, 1)), np.tile(NORTH, (20, 1)), np.stack(last)])
+
+
+CLASSES = [0] * 20 + [1] * 20
+
+
+def the(kind: str, reasons: list[Reason]) -> Reason:
+    (found,) = [reason for reason in reasons if reason.kind == kind]
+    return found
+
+
+def test_a_small_margin_is_said_with_how_often_such_answers_are_right() -> None:
+    confidence = [0.9] * 37 + [0.47, 0.46, 0.45] + [0.45]
+    margin = [0.8] * 40 + [0.05]
+    found = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], confidence, margin).reasons(40)
+    reason = the("unsure", found)
+    assert found[0] is reason
+    assert reason.numbers == pytest.approx({"confidence": 0.45, "margin": 0.05, "right": 0.75})
+    assert reason.strength == pytest.approx(0.95)
+    assert "Low confidence: 45 % for dog, 40 % for the next class" in reason.sentence
+    assert "right in 75 % of 4 cases" in reason.sentence
+
+
+def test_a_frequent_pair_is_said_with_its_count() -> None:
+    label, predicted = [*CLASSES, 0, 0, 0, 0], [*CLASSES, 1, 1, 1, 2]
+    made = reasoner(crowd(EAST, EAST, EAST, EAST), label, predicted, [0.7] * 44)
+    reason = the("usual_confusion", made.reasons(40))
+    assert reason.sentence == ("A usual confusion: 3 of 24 images of cat are taken for dog, 75 % of all its errors.")
+    assert reason.numbers == pytest.approx({"count": 3, "share": 3 / 24, "part": 0.75})
+    assert [one.kind for one in made.reasons(43)] == ["nothing_unusual"]
+
+
+def test_an_image_far_from_its_class_is_said_with_both_distances() -> None:
+    made = reasoner(crowd(UP), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41)
+    reason = the("far_from_class", made.reasons(40))
+    directions, centres = made.directions, made.territory.centres
+    np.testing.assert_allclose(centres[0], directions[:20].mean(axis=0), atol=1e-6)
+    assert reason.numbers["distance"] == pytest.approx(np.linalg.norm(directions[40] - centres[0]), rel=1e-5)
+    assert reason.numbers["other"] == pytest.approx(np.linalg.norm(directions[40] - centres[1]), rel=1e-5)
+    assert (reason.numbers["farther"], reason.strength) == (1.0, pytest.approx(1.0))
+    assert "centre of cat than 100 % of its recognised images" in reason.sentence
+
+
+def test_a_sure_answer_among_its_own_kind_puts_the_label_in_doubt() -> None:
+    made = reasoner(crowd(NORTH), [*CLASSES, 0], [*CLASSES, 1], [0.98] * 41)
+    reason = the("label_in_doubt", made.reasons(40))
+    assert reason.numbers["agreeing"] == 5
+    assert "5 of the 5 nearest recognised images are dog, and the model is 98 % sure" in reason.sentence
+
+
+def test_evidence_in_the_corners_is_said_beside_what_is_usual() -> None:
+    corner = [*np.linspace(0.0, 0.2, 40), 0.7]
+    made = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41, corner=corner)
+    reason = the("looks_elsewhere", made.reasons(40))
+    assert reason.numbers == pytest.approx({"corner_energy": 0.7, "usual": 0.19})
+    assert "70 % of the evidence lies there; of the right answers 95 % have less than 19 %" in reason.sentence
+
+
+def test_an_ordinary_error_is_said_to_be_one() -> None:
+    (reason,) = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41).reasons(40)
+    assert reason.kind == "nothing_unusual"
+    assert "70 % sure, 1 of 21 images of cat are taken for dog" in reason.sentence
+
+
+def test_reasons_are_for_errors_only() -> None:
+    with pytest.raises(InputError, match="row 0 is no error"):
+        reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41).reasons(0)
+
+
+def test_neighbours_are_the_nearest_recognised_images() -> None:
+    label = [*CLASSES, 0, 0]
+    made = reasoner(crowd(NORTH, NORTH), label, [*CLASSES, 1, 1], [0.7] * 42)
+    rows, distances = made.neighbours(40)
+    every = np.linalg.norm(made.directions[:40] - made.directions[40], axis=1)
+    assert rows.tolist() == np.argsort(every)[:3].tolist()
+    np.testing.assert_allclose(distances, np.sort(every)[:3], atol=1e-3)
+
+
+def test_all_wrong_has_reasons_and_no_neighbours(tmp_path: Path) -> None:
+    made = Reasoner.of(fake_run(tmp_path, [0, 1, 2, -1, 0], [1, 2, 0, 1, -1], [0.9, 0.8, 0.7, 0.9, 0.0]))
+    assert [len(made.reasons(row)) > 0 for row in (0, 1, 2)] == [True] * 3
+    assert made.neighbours(0)[0].tolist() == []
+    for row in (3, 4):
+        with pytest.raises(InputError):
+            made.reasons(row)
