@@ -13,7 +13,7 @@ from torch import Tensor
 
 from camlens import Explanation, InputError, StoreError, explain
 from camlens.render.overlay import overlay
-from camlens.targets import ClassScore, TopK
+from camlens.targets import ClassScore, Contrast, TopK
 from tests.nets import images, plain_cnn, seeded
 
 NAMES = ["ant", "bee", "cat", "dog", "<elk>"]
@@ -52,9 +52,58 @@ def test_a_figure_of_one_map_per_image_is_a_panel_with_the_best_classes(pictures
 
 
 def test_a_figure_has_a_tile_for_every_layer_and_target(explanation: Explanation) -> None:
-    names = explanation._labelled_heatmaps(0, (20, 24), NAMES)
+    names, _ = explanation._labelled_heatmaps(0, (20, 24), NAMES, signed=True)
     first, second = (NAMES[int(index)] for index in explanation.classes[0])  # type: ignore[index]
     assert list(names) == [f"{first} at 0", f"{second} at 0", f"{first} at 3", f"{second} at 3"]
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Explanation:
+    """A class, and that class against another one."""
+    explained: Explanation = explain(seeded(plain_cnn), images(2), layers="3", target=[ClassScore(1), Contrast(1, 2)])
+    return explained
+
+
+def test_only_a_contrast_shows_both_signs_and_only_where_the_sign_means_so(mixed: Explanation) -> None:
+    assert mixed.diverging == (False, True)
+    assert mixed.to_dict()["diverging"] == [False, True]
+    unsigned = explain(seeded(plain_cnn), images(2), method="eigencam", layers="3", target=Contrast(1, 2))
+    assert unsigned.diverging == (False,)
+
+
+def test_signed_maps_keep_the_signs_of_the_maps(mixed: Explanation) -> None:
+    maps = mixed.maps["3"]
+    drawn = mixed.signedmaps(size=maps.shape[2:])
+    assert (maps.min() < 0) & (maps.max() > 0)
+    assert torch.equal(drawn.sign(), maps.sign())
+    assert drawn.abs().flatten(2).amax(dim=2).tolist() == [[1.0] * 2] * 2
+    with pytest.raises(InputError, match="2 positive lengths"):
+        mixed.signedmaps(size=(5,))
+
+
+def test_an_overlay_shows_both_signs_unless_a_colour_map_is_asked_for(mixed: Explanation, pictures: Tensor) -> None:
+    signed = mixed.signedmaps(size=(20, 24))[0, 1].numpy()
+    drawn = mixed.overlay(pictures, 0.6, target=1)[0]
+    evidence = overlay(pictures[0], signed, alpha=0.6, colormap="diverging", mode="evidence")
+    np.testing.assert_array_equal(drawn, evidence)
+    plain = overlay(pictures[0], mixed.heatmaps(size=(20, 24))[0, 1].numpy(), alpha=0.6)
+    np.testing.assert_array_equal(mixed.overlay(pictures, 0.6, target=1, colormap="turbo")[0], plain)
+    np.testing.assert_array_equal(
+        mixed.overlay(pictures, 0.6)[0], overlay(pictures[0], mixed.heatmaps(size=(20, 24))[0, 0].numpy(), alpha=0.6)
+    )
+
+
+def test_figures_pages_and_notebooks_show_both_signs(mixed: Explanation, pictures: Tensor, tmp_path: Path) -> None:
+    both = mixed._labelled_heatmaps(0, (20, 24), NAMES, signed=True)[1]
+    assert both == {"bee (class 1 rather than 2)"}
+    contrast = explain(seeded(plain_cnn), images(2), layers="3", target=Contrast(1, 2))
+    chosen = np.asarray(contrast.figure(pictures, colormap="turbo"))
+    assert np.asarray(contrast.figure(pictures)).shape == chosen.shape
+    assert (np.asarray(contrast.figure(pictures)) != chosen).mean() > 0.02
+    encoded = re.findall(r'data:image/png;base64,([^"]+)', contrast._repr_html_())[0]
+    tile = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(int)
+    assert (tile[..., 2] - tile[..., 0]).max() > 60, "blue: what opposes"
+    assert (tile[..., 0] - tile[..., 2]).max() > 60, "orange: what supports"
 
 
 def test_the_look_of_a_figure_can_be_chosen(explanation: Explanation, pictures: Tensor) -> None:

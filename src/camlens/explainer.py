@@ -259,6 +259,7 @@ class Explainer:
                 | dict(self._facts)
             ),
             details=MappingProxyType(details),
+            diverging=tuple(entry.shows_both_signs(one) for one in captured.scorer.contrasts),
         )
 
     def _found(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError
-from camlens.core.heatmaps import normalised, rectified, resized
+from camlens.core.heatmaps import balanced, normalised, rectified, resized
 from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
 
 _TILES = 24
@@ -37,6 +37,7 @@ class Explanation:
         provenance: versions, weights hash, seed, dtype, layout and layer choice with the reason.
         details: what else the method found, by name: for LIME the segments, their weights and how well these
             explain the score. Tensors have the n images as their first axis.
+        diverging: for each target whether its map is evidence for and against alike; pictures then show both.
     """
 
     maps: Mapping[str, TargetMaps]
@@ -49,6 +50,7 @@ class Explanation:
     input_size: tuple[int, ...]
     provenance: Mapping[str, Any]
     details: Mapping[str, Any] = field(default_factory=dict)
+    diverging: tuple[bool, ...] = ()
 
     def heatmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
         """Heat maps in [0, 1] of shape (n, t, *size): rectified, normalised per map, then bilinear.
@@ -56,11 +58,19 @@ class Explanation:
         `layer` defaults to the last one in `layers`, `size` to the size of the inputs. A map without positive
         evidence, or a constant one, is all zero: its magnitude is in `maps`.
         """
-        name = self._layer(layer)
-        wanted = self.input_size if size is None else tuple(size)
-        if len(wanted) != len(self.input_size) or any(length < 1 for length in wanted):
-            raise InputError(f"size must be {len(self.input_size)} positive lengths, not {wanted}")
-        return resized(normalised(rectified(self.maps[name])), wanted)
+        return resized(normalised(rectified(self.maps[self._layer(layer)])), self._size(size))
+
+    def signedmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
+        """Evidence for (positive) and against (negative) in [-1, 1], of shape (n, t, *size).
+
+        Each map is divided by the magnitude that only one of its cells in 200 exceeds, cut off at -1 and 1, then
+        bilinear. Zero stays zero. `layer` and `size` are as for `heatmaps`.
+        """
+        return resized(balanced(self.maps[self._layer(layer)]), self._size(size))
+
+    def shows_both_signs(self, target: int = 0) -> bool:
+        """Whether the map of a target is drawn as evidence for and against."""
+        return any(self.diverging[self._target(target) :][:1])
 
     def overlay(
         self,
@@ -69,20 +79,26 @@ class Explanation:
         *,
         layer: str | None = None,
         target: int = 0,
-        colormap: str = "turbo",
+        colormap: str | None = None,
     ) -> list[Any]:
         """Each image under its heat map, as uint8 arrays (H, W, 3).
 
         `images` are n arrays or tensors, uint8 or in [0, 1], (H, W, 3), (3, H, W) or grey (H, W); they may be
-        of any size. `alpha` is the opacity of the heat map from 0 to 1.
+        of any size. `alpha` is the opacity of the heat map from 0 to 1. Without a `colormap`, evidence for and
+        against is drawn in orange and striped blue where the map holds both, else its heat map in `turbo`.
         """
         from camlens.render.overlay import overlay
 
         pictures = self._pictures(images)
+        signed = self.shows_both_signs(target) if colormap is None else colormap == "diverging"
         drawn = []
         for number, picture in enumerate(pictures):
-            heatmap = self.heatmaps(layer, picture.shape[:2])[number, self._target(target)]
-            drawn.append(overlay(picture, heatmap.cpu().numpy(), alpha=alpha, colormap=colormap))
+            maps = (self.signedmaps if signed else self.heatmaps)(layer, picture.shape[:2])
+            heatmap = maps[number, self._target(target)].nan_to_num(0).cpu().numpy()
+            colours = "diverging" if signed else colormap or "turbo"
+            drawn.append(
+                overlay(picture, heatmap, alpha=alpha, colormap=colours, mode="evidence" if signed else "blend")
+            )
         return drawn
 
     def figure(self, images: Any, *, class_names: Sequence[str] | None = None, **options: Any) -> Any:
@@ -96,14 +112,15 @@ class Explanation:
 
         title = options.pop("title", "")
         look = Look(**options)
+        signed = "colormap" not in options
         rows = []
         for number, picture in enumerate(self._pictures(images)):
-            heatmaps = self._labelled_heatmaps(number, picture.shape[:2], class_names)
+            heatmaps, both = self._labelled_heatmaps(number, picture.shape[:2], class_names, signed=signed)
             place = f"{self.method} at {', '.join(self.layers)}"
             label = self._target_label(number, 0, class_names)
             subtitle = f"{label}  ·  {place}" if len(self.targets) == 1 else place
             if len(heatmaps) > 1:
-                rows.append(map_row(picture, heatmaps, title=title, subtitle=subtitle, look=look))
+                rows.append(map_row(picture, heatmaps, title=title, subtitle=subtitle, signed=both, look=look))
                 continue
             (heatmap,) = heatmaps.values()
             best = self._best_classes(number, class_names)
@@ -116,25 +133,29 @@ class Explanation:
                     subtitle=subtitle,
                     predictions=best,
                     target=target,
-                    look=look,
+                    look=look.for_evidence() if both else look,
                 )
             )
         return _stacked(rows)
 
     def _labelled_heatmaps(
-        self, image: int, size: tuple[int, int], class_names: Sequence[str] | None
-    ) -> dict[str, Any]:
-        """The heat maps of one image by class and layer, as far as these tell them apart."""
+        self, image: int, size: tuple[int, int], class_names: Sequence[str] | None, *, signed: bool
+    ) -> tuple[dict[str, Any], set[str]]:
+        """The maps of one image by class and layer, as far as these tell them apart; and which show both signs."""
         found: dict[str, Any] = {}
+        both: set[str] = set()
         for layer in self.layers:
-            heatmaps = self.heatmaps(layer, size)[image].nan_to_num(0).cpu().numpy()
-            for target, heatmap in enumerate(heatmaps):
+            heatmaps, signedmaps = self.heatmaps(layer, size)[image], self.signedmaps(layer, size)[image]
+            for target in range(len(self.targets)):
                 words = [layer] if len(self.layers) > 1 else []
                 if len(self.targets) > 1 or not words:
                     words.insert(0, self._target_label(image, target, class_names))
                 label = " at ".join(words)
-                found[label if label not in found else f"{label} ({self.targets[target]})"] = heatmap
-        return found
+                label = label if label not in found else f"{label} ({self.targets[target]})"
+                if signed and self.shows_both_signs(target):
+                    both.add(label)
+                found[label] = (signedmaps if label in both else heatmaps)[target].nan_to_num(0).cpu().numpy()
+        return found, both
 
     def _target_label(self, image: int, target: int, class_names: Sequence[str] | None) -> str:
         if self.classes is None:
@@ -185,6 +206,7 @@ class Explanation:
             "classes": None if self.classes is None else self.classes.tolist(),
             "provenance": dict(self.provenance),
             "details": described(self.details),
+            "diverging": [self.shows_both_signs(target) for target in range(len(self.targets))],
         }
 
     def __repr__(self) -> str:
@@ -209,7 +231,11 @@ class Explanation:
                 f"image {image}",
                 picture,
                 [
-                    LiveMap(f"{self._about(image, target)} at {layer}", self.maps[layer][image, target].cpu().numpy())
+                    LiveMap(
+                        f"{self._about(image, target)} at {layer}",
+                        self.maps[layer][image, target].cpu().numpy(),
+                        diverging=self.shows_both_signs(target),
+                    )
                     for layer in self.layers
                     for target in range(len(self.targets))
                 ],
@@ -239,13 +265,19 @@ class Explanation:
     def _tile(self, layer: str, image: int, target: int) -> str:
         """One map as a figure of HTML."""
         from camlens.render.colormaps import colorize
+        from camlens.render.overlay import striped
         from camlens.render.pictures import encode_png
 
         text = f"image {image}, {self._about(image, target)} at {layer}, score {float(self.scores[image, target]):.3g}"
         picture = ""
         if len(self.input_size) == 2:
-            heatmap = self.heatmaps(layer, _tile_size(self.input_size))[image, target].nan_to_num(0)
-            encoded = b64encode(encode_png(colorize(heatmap))).decode()
+            size = _tile_size(self.input_size)
+            if self.shows_both_signs(target):
+                signed = self.signedmaps(layer, size)[image, target].nan_to_num(0).cpu().numpy()
+                colours = colorize(striped(signed), "diverging")
+            else:
+                colours = colorize(self.heatmaps(layer, size)[image, target].nan_to_num(0))
+            encoded = b64encode(encode_png(colours)).decode()
             picture = f'<img alt="{escape(text)}" src="data:image/png;base64,{encoded}">'
         style = "display:inline-block;margin:8px 12px 0 0;vertical-align:top;max-width:160px;font-size:12px"
         return f'<figure style="{style}">{picture}<figcaption>{escape(text)}</figcaption></figure>'
@@ -255,6 +287,12 @@ class Explanation:
         if name not in self.maps:
             raise LayerError(f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}")
         return name
+
+    def _size(self, size: Sequence[int] | None) -> tuple[int, ...]:
+        wanted = self.input_size if size is None else tuple(size)
+        if len(wanted) != len(self.input_size) or any(length < 1 for length in wanted):
+            raise InputError(f"size must be {len(self.input_size)} positive lengths, not {wanted}")
+        return wanted
 
     def _target(self, target: int) -> int:
         if not 0 <= target < len(self.targets):
@@ -308,4 +346,5 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         first.input_size,
         first.provenance,
         joined_details([part.details for part in parts]),
+        diverging=first.diverging,
     )

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decodeGrid, heatmap, normalised, range, rectified, resized, signedmap, type Grid } from "../src/core/grid";
+import { decodeGrid, heatmap, magnitude, normalised, range, rectified, resized, signedmap, type Grid } from "../src/core/grid";
 
 const grid = (height: number, width: number, ...values: number[]): Grid => ({
   height,
@@ -42,6 +42,14 @@ describe("from signed evidence to a heat map", () => {
 
   it("keeps one scale for several maps when told the highest value", () => {
     expect([...heatmap(grid(1, 2, 0, 1), 1, 2, 4).values]).toEqual([0, 0.25]);
+  });
+
+  it("lets one cell in 200 lie beyond a signed map's scale, and none in a small map", () => {
+    const values = Array.from({ length: 400 }, (_, i) => (i === 7 ? -100 : i === 9 ? 50 : (i % 5) - 2));
+    expect(magnitude(grid(20, 20, ...values))).toBe(2);
+    expect(signedmap(grid(20, 20, ...values), 20, 20).values[7]).toBe(-1);
+    expect(magnitude(grid(1, 3, 1, NaN, -100))).toBe(100);
+    expect(magnitude(grid(20, 20, ...values.map((_, i) => (i === 0 ? -3 : 0))))).toBe(3);
   });
 
   it("divides a signed map by its largest magnitude, so that zero stays zero", () => {

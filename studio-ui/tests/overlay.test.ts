@@ -56,6 +56,23 @@ describe("the picture under its heat map", () => {
     expect(pixel(drawn, 1)).toEqual([255, 255, 255]);
   });
 
+  it("lays signed evidence over a grey picture, with an opacity that follows its magnitude", () => {
+    const red = grey(1, 3, 0);
+    for (let at = 0; at < 3; at++) red.pixels.set([200, 100, 0], at * 4);
+    const drawn = blended(red, heat(1, 3, 0, 0.04, 1), ramp, { ...PLAIN, opacity: 0.5 }, true);
+    expect(pixel(drawn, 0)).toEqual([119, 119, 119]);
+    expect(pixel(drawn, 1)[0]).toBe(Math.floor(119 * (1 - Math.sqrt(0.02)) + 255 * Math.sqrt(0.02) + 0.5));
+    expect(pixel(drawn, 2)[0]).toBe(Math.floor(119 * (1 - Math.sqrt(0.5)) + 255 * Math.sqrt(0.5) + 0.5));
+  });
+
+  it("draws opposing evidence in stripes and supporting evidence plain", () => {
+    const drawn = blended(grey(1, 8, 90), heat(1, 8, -1, -1, -1, -1, -1, -1, 1, 1), ramp, { ...PLAIN, opacity: 1 }, true);
+    expect([0, 1, 2, 3, 4, 5, 6, 7].map((at) => pixel(drawn, at)[0])).toEqual([0, 0, 113, 113, 0, 0, 255, 255]);
+    expect(113).toBe(Math.floor(90 * 0.4 + 128 * 0.6 + 0.5));
+    const alone = coloured(heat(1, 4, -1, -1, -1, 1), ramp, true);
+    expect([0, 1, 2, 3].map((at) => pixel(alone, at)[0])).toEqual([0, 0, 128, 255]);
+  });
+
   it("outlines the hot region on its own side of the border, not along the picture's edge", () => {
     const drawn = blended(grey(1, 4, 0), heat(1, 4, 1, 1, 0, 0), ramp, { ...PLAIN, opacity: 0, contour: true });
     expect([0, 1, 2, 3].map((at) => pixel(drawn, at)[0])).toEqual([0, 255, 0, 0]);

@@ -17,7 +17,6 @@ ORIGINS = {
     "inferno": "inferno",
     "jet": "jet",
     "grey": "gray",
-    DIVERGING: "RdBu_r",
 }
 
 
@@ -36,7 +35,7 @@ def test_a_table_equals_its_origin_within_one_level(name: str, origin: str) -> N
 
 
 def test_every_table_has_an_origin_and_turbo_comes_first() -> None:
-    assert set(COLORMAPS) == set(ORIGINS)
+    assert set(COLORMAPS) == {*ORIGINS, DIVERGING}
     assert next(iter(COLORMAPS)) == "turbo"
 
 
@@ -49,21 +48,63 @@ def test_sequential_maps_grow_lighter_from_row_to_row(name: str) -> None:
     )
 
 
-def test_the_diverging_map_is_neutral_at_zero_and_grows_darker_to_both_ends() -> None:
+def srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light as bytes of sRGB."""
+    share = np.clip(linear, 0, 1)
+    curved = np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055)
+    return np.floor(curved * 255 + 0.5)
+
+
+def from_lab(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """CIELAB by lightness, chroma and hue in degrees, under D65, as linear sRGB."""
+    middle = (lightness + 16) / 116
+    first = middle + chroma * np.cos(np.radians(hue)) / 500
+    last = middle - chroma * np.sin(np.radians(hue)) / 200
+    x, y, z = (np.where(one > 6 / 29, one**3, 3 * (6 / 29) ** 2 * (one - 4 / 29)) for one in (first, middle, last))
+    to_rgb = [
+        [3.2404542, -1.5371385, -0.4985314],
+        [-0.9692660, 1.8760108, 0.0415560],
+        [0.0556434, -0.2040259, 1.0572252],
+    ]
+    return np.stack([0.95047 * x, y, 1.08883 * z], axis=-1) @ np.array(to_rgb).T
+
+
+def test_the_diverging_map_is_the_one_its_formula_gives() -> None:
+    value = np.clip((np.arange(256) - 128) / 127.5, -1, 1)
+    size = np.abs(value)
+    hue = np.where(value > 0, 78 - 28 * size, 255 + 30 * size)
+    linear = from_lab(97.1 - 44.1 * size, 68 * size**0.85, hue)
+    assert linear.min() > -1e-3, "every colour exists on a screen"
+    assert linear.max() < 1 + 1e-3
+    assert np.abs(colour_table(DIVERGING).astype(int) - srgb(linear)).max() <= 1
+
+
+def test_the_diverging_map_is_neutral_at_zero_and_grows_darker_evenly_to_both_ends() -> None:
     table = colour_table(DIVERGING)
     assert table[128].tolist() == [247, 247, 247]
     assert colorize(np.zeros((1, 1)), DIVERGING).tolist() == [[[247, 247, 247]]]
     light = luminance(table)
-    assert np.diff(light[:129]).min() > -0.2
-    assert np.diff(light[128:]).max() < 0.2
-    assert abs(light[0] - light[255]) < 5
+    assert np.abs(light[128:0:-1] - light[128:256]).max() < 0.5, "both sides are equally light"
+    steps = -np.diff(light[128:])
+    assert (steps.min(), steps.max()) == pytest.approx((44.1 / 127.5, 44.1 / 127.5), abs=0.3)  # 8-bit rounding
 
 
-def test_the_diverging_map_does_not_rest_on_red_against_green() -> None:
-    table = colour_table(DIVERGING).astype(int)
-    negative, positive = table[40], table[215]
-    assert negative[2] - negative[0] > 80, "blue"
-    assert positive[0] - positive[2] > 80, "red"
+# what people see who lack one kind of cone, in linear light: Machado, Oliveira and Fernandes 2009, severity 1
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_both_signs_differ_for_a_colour_blind_reader(kind: str) -> None:
+    share = colour_table(DIVERGING) / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    seen = srgb(linear @ np.array(BLINDNESS[kind]).T)
+    apart = np.abs(seen[128:0:-1] - seen[128:256]).max(axis=1)
+    assert (apart[13:] > 24).all(), "from a tenth of the full evidence on"
+    assert apart[-1] > 100
 
 
 def test_a_value_takes_the_row_of_its_rounded_share() -> None:

@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.render.colormaps import DIVERGING, colour_table
 from camlens.render.figure import class_difference, layer_row, map_row, method_row, panel
 from camlens.render.gallery import Case, contact_sheet, correct_against_incorrect
+from camlens.render.overlay import stripe_gaps
 from camlens.render.theme import THEMES, Look
 
 LONG = "a class whose name goes on and on, and then some more, as names of birds and dogs do " * 3
@@ -165,18 +166,41 @@ def test_many_maps_take_several_lines_of_equal_length() -> None:
     assert wide.height == pytest.approx(one.height + 190 * 60 / 90 + 42, abs=1)
 
 
-def test_a_difference_is_red_for_the_first_blue_for_the_second_and_neutral_between() -> None:
+def test_a_difference_is_orange_for_the_first_striped_blue_for_the_second_and_bare_between() -> None:
     first, second = blob(236, 236, across=0.2), blob(236, 236, across=0.8)
     picture = np.full((236, 236, 3), (128, 20, 200), np.uint8)
+    grey = 73
     drawn = class_difference(picture, first, second, names=("A", "B"), look=Look(scale=1.0, alpha=1.0))
     pixels = np.asarray(drawn).astype(int)
     top, left = MARGIN + 62 + 22, MARGIN + 3 * 256
     row = pixels[top + 94, left : left + 236]
-    signed = np.round((first - second)[94, [47, 189]] * 127.5 + 127.5).astype(int)
-    assert np.abs(row[[47, 189]] - colour_table(DIVERGING)[signed]).max() <= 6
+    values = (first - second)[94]
+    gaps = stripe_gaps(236, 236)[94]
+    stripe, gap = (int(np.flatnonzero(mask[180:200])[0]) + 180 for mask in (~gaps, gaps))
+    for place in (47, stripe):
+        share = np.sqrt(abs(values[place]))
+        colour = colour_table(DIVERGING)[255 if values[place] > 0 else 0]
+        assert np.abs(row[place] - (grey * (1 - share) + colour * share)).max() <= 6
     assert row[47, 0] - row[47, 2] > 60
-    assert row[189, 2] - row[189, 0] > 40
-    assert np.abs(row[118] - 247).max() <= 3
+    assert row[stripe, 2] - row[stripe, 0] > 60
+    assert row[gap].min() > 100, "white between the stripes"
+    assert np.abs(row[118] - grey).max() <= 20
+
+
+def test_signed_maps_and_heat_maps_stand_side_by_side_each_with_its_bar() -> None:
+    flat, half = np.ones((190, 190), np.float32), np.full((190, 190), -0.5, np.float32)
+    maps = {"gradcam": flat, "lime": half}
+    look = Look(scale=1.0, alpha=1.0, colormap="grey")
+    pixels = np.asarray(map_row(np.zeros((190, 190, 3), np.uint8), maps, signed={"lime"}, look=look)).astype(int)
+    top, lefts = MARGIN + 22, [MARGIN + 210, MARGIN + 420]
+    assert (pixels[top + 100, lefts[0] + 95] == 255).all()
+    lime = pixels[top + 20 : top + 170, lefts[1] + 20 : lefts[1] + 170].reshape(-1, 3)
+    assert {tuple(one) for one in lime.tolist()} == {(148, 148, 148), tuple(colour_table(DIVERGING)[0].tolist())}
+    bar = pixels[top + 190 + 12 + 3]
+    assert np.array_equal(bar[lefts[0] + 95], colour_table("grey")[128])
+    assert np.abs(bar[lefts[1] + 189 - 6] - colour_table(DIVERGING)[250]).max() < 12
+    tick = pixels[top + 190 + 12 + 7, lefts[1] + 93 : lefts[1] + 97]
+    assert tick.max(axis=1).min() < 90, "a tick at zero reaches below the bar"
 
 
 def test_maps_nearly_alike_are_called_so() -> None:

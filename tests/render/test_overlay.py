@@ -85,6 +85,39 @@ def test_weighted_opacity_grows_with_the_heat() -> None:
     assert np.array_equal(overlay(image, heat, alpha=0.8, mode="weighted")[0], wanted)
 
 
+def test_evidence_is_laid_over_a_grey_picture_and_grows_with_its_magnitude() -> None:
+    image = np.array([[[200, 100, 0]] * 4], np.uint8)
+    drawn = overlay(image, np.array([[0, 0.04, 0.25, 1]]), alpha=0.5, colormap=DIVERGING, mode="evidence")
+    grey = math.floor(0.299 * 200 + 0.587 * 100 + 0.5)
+    table = colour_table(DIVERGING).astype(float)
+    shares = [0, math.sqrt(0.02), math.sqrt(0.125), math.sqrt(0.5)]
+    wanted = [np.floor(grey * (1 - s) + table[255] * s + 0.5) for s in shares]
+    assert np.array_equal(drawn[0], wanted)
+
+
+@pytest.mark.parametrize("level", [0, 40, 90, 110, 180, 255])
+def test_opposing_evidence_is_striped_and_supporting_evidence_is_not(level: int) -> None:
+    image = np.full((64, 64, 3), level, np.uint8)
+    heat = np.concatenate([np.full((64, 32), 0.8), np.full((64, 32), -0.8)], axis=1)
+    drawn = overlay(image, heat, alpha=0.5, colormap=DIVERGING, mode="evidence")
+    left, right = drawn[:, :32].reshape(-1, 3), drawn[:, 32:].reshape(-1, 3)
+    assert len(np.unique(left, axis=0)) == 1
+    bare = right[:, 0] == right[:, 2]
+    assert bare.mean() == 0.5, "stripes and gaps are equally wide"
+    assert len(np.unique(right[~bare], axis=0)) == 1
+    runs = np.flatnonzero(np.diff(bare.reshape(64, 32)[0].astype(int)))
+    assert np.diff(runs).tolist() == [2] * (len(runs) - 1)
+    greys = right @ [0.299, 0.587, 0.114]
+    assert greys[bare].mean() - greys[~bare].mean() > 20, "also without colours, on dark and light pictures"
+
+
+def test_evidence_below_the_threshold_leaves_the_grey_picture() -> None:
+    image = np.array([[[200, 100, 0]] * 2], np.uint8)
+    drawn = overlay(image, np.array([[0.3, 0.6]]), colormap=DIVERGING, mode="evidence", threshold=0.5)
+    assert drawn[0, 0].tolist() == [119] * 3
+    assert len(set(drawn[0, 1].tolist())) == 3
+
+
 def test_a_contour_runs_along_the_level_set() -> None:
     down, across = np.mgrid[:101, :101] - 50.0
     distance = np.hypot(down, across)
@@ -126,7 +159,7 @@ def test_a_difference_is_signed_and_its_centre_neutral() -> None:
         ({"contour": 0.0}, "above 0"),
         ({"contour": (0.5, 1.2)}, "not at 1.2"),
         ({"colormap": "hot"}, "'hot'"),
-        ({"mode": "screen"}, "'screen'; choose one of blend, weighted"),
+        ({"mode": "screen"}, "'screen'; choose one of blend, weighted, evidence"),
     ],
 )
 def test_settings_out_of_range_are_refused_in_words(options: dict[str, object], words: str) -> None:

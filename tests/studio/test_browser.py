@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from camlens.core.heatmaps import normalised, rectified, resized
+from camlens.core.heatmaps import balanced, normalised, rectified, resized
 from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
@@ -199,6 +199,25 @@ def test_the_browser_blends_as_python_does(page: Any, server: str, colours: str)
     found = pixels(page.locator(OVERLAY))
     apart = np.abs(found.astype(int) - expected.astype(int)).max(axis=2)
     assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
+
+
+def test_the_browser_draws_evidence_for_and_against_as_python_does(page: Any) -> None:
+    explained(page, "/?image=s4&layer=stage3&target=c3-c6&opacity=0.6&threshold=0.1")
+    answer = page.request.post(
+        "/api/explanations",
+        data={"image": "s4", "layers": ["stage3"], "target": {"kind": "contrast", "index": 3, "against": 6}},
+    ).json()
+    (map_,) = answer["result"]["maps"]
+    assert map_["diverging"]
+    values = np.frombuffer(base64.b64decode(map_["grid"]["values"]), dtype="<f4").reshape(map_["grid"]["shape"]).copy()
+    assert values.min() < 0 < values.max()
+    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    signed = resized(balanced(torch.from_numpy(values)[None, None]), original.shape[:2])[0, 0]
+    expected = overlay(original, signed, alpha=0.6, colormap="diverging", threshold=0.1, mode="evidence")
+    apart = np.abs(pixels(page.locator(OVERLAY)).astype(int) - expected.astype(int)).max(axis=2)
+    assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
+    bar = page.get_by_role("img", name=re.compile("Colour bar, from opposes.* to supports"))
+    assert bar.count() == 2, "under the pictures and beside the sliders"
 
 
 def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:

@@ -56,6 +56,16 @@ def test_a_contrast_is_the_engines_own(studio: TestClient) -> None:
     assert_close(values(result["maps"][0]["grid"]), expected.maps["stage4"][0, 0])
 
 
+def test_what_is_for_and_against_alike_says_so(studio: TestClient) -> None:
+    against = {"kind": "contrast", "index": 2, "against": 5}
+    said = {
+        (method, target["kind"]): asked(studio, image="s4", methods=[method], target=target)["maps"][0]["diverging"]
+        for method in ("gradcam", "eigencam")
+        for target in ({"kind": "predicted"}, against)
+    }
+    assert [question for question, diverging in said.items() if diverging] == [("gradcam", "contrast")]
+
+
 def test_all_combinations_of_methods_layers_and_classes_come_in_order(studio: TestClient) -> None:
     result = asked(
         studio,
@@ -140,6 +150,13 @@ def test_an_empty_map_gets_its_verdict(grid: list[list[float]], state: str) -> N
     found, warning = verdict(torch.tensor(grid))
     assert found == state
     assert (warning is None) == (state == "good")
+
+
+def test_evidence_against_only_is_drawn_where_both_signs_are() -> None:
+    state, warning = verdict(torch.tensor([[-1.0, -2.0]]), both_signs=True)
+    assert state == "negative"
+    assert "nothing is drawn" not in str(warning)
+    assert "nothing is drawn" in str(verdict(torch.tensor([[-1.0, -2.0]]))[1])
 
 
 def test_twenty_people_at_once_all_get_their_own_map(studio: TestClient) -> None:

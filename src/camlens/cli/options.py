@@ -63,7 +63,14 @@ TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many of the best 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn at random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier result.")]
-ColormapName = Annotated[Colormap, typer.Option("--colormap", help="Colours of the heat map.", rich_help_panel="Looks")]
+ColormapName = Annotated[
+    Colormap,
+    typer.Option(
+        "--colormap",
+        help="Colours of a heat map; evidence for and against has its own.",
+        rich_help_panel="Looks",
+    ),
+]
 Alpha = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="Opacity of the heat map over the image.", rich_help_panel="Looks"),

@@ -26,14 +26,28 @@ def normalised(maps: TargetMaps) -> TargetMaps:
     return torch.where(highest > 0, raised / torch.where(highest > 0, highest, 1), 0).view_as(maps)
 
 
+def balanced(maps: TargetMaps) -> TargetMaps:
+    """Signed maps in [-1, 1] with 0 kept in place: each divided by its magnitude.
+
+    That is the magnitude which only one cell in 200 exceeds, so that a few extreme pixels do not hide all others;
+    for maps of fewer than 200 cells it is the highest one.
+    """
+    magnitudes = maps.abs().flatten(2)
+    cells = magnitudes.shape[2]
+    scale = magnitudes.kthvalue(cells - cells // 200, dim=2, keepdim=True).values
+    scale = torch.where(scale > 0, scale, magnitudes.amax(dim=2, keepdim=True))
+    shares = maps.flatten(2) / torch.where(scale > 0, scale, 1)
+    return shares.clamp(-1, 1).view_as(maps)
+
+
 def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]:
-    """Maps (n, t, *grid) at another size, linear along every axis, corners not aligned."""
+    """Maps (n, t, *grid) in [-1, 1] at another size, linear along every axis, corners not aligned."""
     if maps.shape[2:] == torch.Size(size):
         return maps.float()
     mode = _MODES[maps.ndim - 2]
     flat = maps.float().flatten(0, 1)[:, None]
     drawn = torch.nn.functional.interpolate(flat, size=tuple(size), mode=mode, align_corners=False)
-    return drawn.view(*maps.shape[:2], *size).clamp(0, 1)
+    return drawn.view(*maps.shape[:2], *size).clamp(-1, 1)
 
 
 def warn_of_empty_evidence(maps: TargetMaps, layer: str, labels: Sequence[str]) -> list[str]:

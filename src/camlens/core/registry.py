@@ -56,6 +56,10 @@ class Entry:
                 known = ", ".join(self.options) or "none"
                 raise InputError(f"method {self.name!r} has no option {name!r}; its options are {known}")
 
+    def shows_both_signs(self, contrast: bool = False) -> bool:
+        """Whether a map is drawn as evidence for and against; that of a contrast is, where its sign means so."""
+        return self.diverging or (contrast and self.signed and self.needs != "activations")
+
 
 class Registry(Mapping[str, Entry]):
     """A read-only mapping from name to entry, filled by the `register` decorator."""

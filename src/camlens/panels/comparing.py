@@ -42,7 +42,10 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One of the maps that are compared: its label, the heat map (h, w) in [0, 1] and what it is of."""
+    """One of the maps that are compared: its label, the heat map (h, w) in [0, 1] and what it is of.
+
+    `evidence` (h, w) in [-1, 1] is there where the map is one of evidence for and against.
+    """
 
     label: str
     heatmap: NDArray[np.float32]
@@ -52,6 +55,7 @@ class View:
     class_name: str
     grid: tuple[int, ...]
     score: float
+    evidence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +110,15 @@ def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progre
 def _views(explanation: Explanation, question: Question, loaded: LoadedModel, picture: Pixels) -> list[View]:
     views = []
     for layer in explanation.layers:
-        heatmaps = explanation.heatmaps(layer, picture.shape[:2])[0].nan_to_num(0).cpu().numpy()
+        size = picture.shape[:2]
+        heatmaps = explanation.heatmaps(layer, size)[0].nan_to_num(0).cpu().numpy()
+        signedmaps = explanation.signedmaps(layer, size)[0].nan_to_num(0).cpu().numpy()
         for number, heatmap in enumerate(heatmaps):
             index = None if explanation.classes is None else int(explanation.classes[0, number])
             named = explanation.targets[number] if index is None else class_name(index, loaded.class_names)
             label = {"layers": layer, "methods": explanation.method, "classes": named}[question.kind]
             score = float(explanation.scores[0, number])
             grid = tuple(explanation.maps[layer].shape[2:])
-            views.append(View(label, heatmap, explanation.method, layer, index, named, grid, score))
+            evidence = signedmaps[number] if explanation.shows_both_signs(number) else None
+            views.append(View(label, heatmap, explanation.method, layer, index, named, grid, score, evidence))
     return views

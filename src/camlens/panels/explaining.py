@@ -44,6 +44,13 @@ class ExplainedImage:
         return heatmaps[0, 0].nan_to_num(0).cpu().numpy()
 
     @property
+    def evidence(self) -> NDArray[np.float32] | None:
+        """Evidence for and against in [-1, 1] at the picture's size, where the map is one of both."""
+        if not self.explanation.shows_both_signs():
+            return None
+        return self.explanation.signedmaps(size=self.picture.shape[:2])[0, 0].nan_to_num(0).cpu().numpy()
+
+    @property
     def target(self) -> str:
         """What is explained, in words."""
         index = self.class_index

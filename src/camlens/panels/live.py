@@ -18,7 +18,12 @@ def live_image(explained: ExplainedImage) -> LiveImage:
         title=explained.path.name,
         picture=explained.picture,
         maps=[
-            LiveMap(layer if several else "Overlay", explanation.maps[layer][0, 0].cpu().numpy(), warning)
+            LiveMap(
+                layer if several else "Overlay",
+                explanation.maps[layer][0, 0].cpu().numpy(),
+                warning,
+                diverging=explanation.shows_both_signs(),
+            )
             for layer in explanation.layers
         ],
         facts=[

@@ -15,32 +15,34 @@ def panel_picture(
     image: ExplainedImage, look: Look, *, title: str | None = None, true_class: int | None = None
 ) -> "Image":
     """The original, the heat map with its colour bar, the overlay, and bars of the best classes."""
-    explanation = image.explanation
+    explanation, evidence = image.explanation, image.evidence
     return panel(
         image.picture,
-        image.heatmap,
+        image.heatmap if evidence is None else evidence,
         title=image.path.name if title is None else title,
         subtitle=f"{image.target}  ·  {explanation.method} at {explanation.layers[-1]}",
         predictions=image.predictions,
         true_class=true_class,
         target=image.class_index,
         notes=[text[0].upper() + text[1:] for text in image.warnings],
-        look=look,
+        look=look if evidence is None else look.for_evidence(),
     )
 
 
 def comparison_picture(comparison: Comparison, look: Look) -> "Image":
     """The views of a comparison side by side; of two classes also the signed difference of their maps."""
     views, kind = comparison.views, comparison.question.kind
-    heatmaps = {view.label: view.heatmap for view in views}
+    heatmaps = {view.label: view.heatmap if view.evidence is None else view.evidence for view in views}
+    signed = {view.label for view in views if view.evidence is not None}
     name, first = comparison.path.name, views[0]
     picture = comparison.picture
     if kind == "layers":
         subtitle = f"{first.method} for {first.class_name}"
         grids = {view.label: view.grid for view in views}
-        return layer_row(picture, heatmaps, grids=grids, title=name, subtitle=subtitle, look=look)
+        return layer_row(picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, look=look)
     if kind == "methods":
-        return method_row(picture, heatmaps, title=name, subtitle=f"{first.class_name} at {first.layer}", look=look)
+        subtitle = f"{first.class_name} at {first.layer}"
+        return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, look=look)
     subtitle = f"{first.method} at {first.layer}"
     if len(views) == 2:
         names = _short(views[0].label, views[1].label)
@@ -54,7 +56,7 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
             look=look,
         )
     details = {view.label: f"score {view.score:.2f}" for view in views}
-    return map_row(picture, heatmaps, details=details, title=name, subtitle=subtitle, look=look)
+    return map_row(picture, heatmaps, details=details, title=name, subtitle=subtitle, signed=signed, look=look)
 
 
 def _short(first: str, second: str) -> tuple[str, str]:

@@ -1,8 +1,12 @@
 """Colour tables as data: 256 RGB triples each, base64, so that numpy alone can colour a map.
 
 Sampled once at i / 255 from matplotlib's tables. viridis and inferno: S. van der Walt and N. Smith, CC0.
-turbo: Anton Mikhailov, Google, Apache-2.0. jet: matplotlib (BSD-style licence). diverging: ColorBrewer's
-RdBu by Cynthia Brewer, Apache-2.0, turned so that red is positive, its row 128 made exactly neutral.
+turbo: Anton Mikhailov, Google, Apache-2.0. jet: matplotlib (BSD-style licence).
+
+diverging is our own: from blue over white to orange, two ways through CIELAB that a colour-blind reader can tell
+apart. Row r stands for v = (r - 128) / 127.5; both sides have the same lightness L = 97.1 - 44.1 |v| and the same
+chroma C = 68 |v|^0.85. The hue goes from 78 to 50 degrees (orange) for positive v, from 255 to 285 (blue) for
+negative.
 """
 
 BASE64 = {
@@ -59,16 +63,16 @@ BASE64 = {
         "xAAAvwAAuwAAtgAAsgAArQAAqAAApAAAnwAAmwAAlgAAkgAAjQAAiQAAhAAAgAAA"
     ),
     "diverging": (
-        "BTBhBjJkBzRnCDZqCThtCjtwDD1zDT92DkF5D0N7EEV+EUeBEkmEE0yHFE6KFVCNF1KQGFSTGVaWGliZG1qcHFyfHV+iHmGl"
-        "H2OoIGWrImesI2mtJGquJmyvJ26wKHCxKnGyK3OzLHW0Lne1L3m1MHq2Mny3M364NIC5NoG6N4O7OIW8Ooe9O4i+PIq+Poy/"
-        "P47AQI/BQpHCQ5PDRpXESZfFTJnGT5vHUp3IVp/JWaHKXKPLX6XNYqfOZanPaKvQa6zRbq7ScbDTdbLUeLTVe7bWfrjXgbrY"
-        "hLzZh77aisDbjcLckMTdk8belsffmMjgm8ngncvhoMzios3jpc7jp9DkqdHlrNLlrtPmsdXns9bottfouNjpu9rqvdvqwNzr"
-        "wt3sxd/sx+DtyuHuzOLvz+Tv0eXw0ubw1Obx1efx1+jx2Onx2uny2+ry3evy3uvy4Ozz4e3z4+3z5O705u/05/D06fD06vH1"
-        "7PL17fL17/P18PT28vX28/X29fb39vf39/f39/X0+PTy+PPw+PLv+PHt+fDr+e/p+e7n+e3l+evj+urh+unf+uje+ufc++ba"
-        "++XY++TW++PU/OLS/ODQ/N/P/N7N/d3L/dzJ/dvH/dnE/NfC/NW//NO8+9C5+863+8y0+sqx+siv+cas+cSp+cKn+L+k+L2h"
-        "+Lue97mc97eZ97WW9rOU9rGR9q+O9ayL9aqJ9aiG9KaD86SB8qF/8Z598Jx775l57pZ37JN065Fy6o5w6Ytu6Ils5oZq5YNo"
-        "5IBm435k4nti4Xhg33Ze3nNc3XBZ3G5X22tV2mhT2GVR12NP1mBN1V1M01pK0lhJ0FVIz1JGzk9FzExEy0lCyUdByERAxkE+"
-        "xT49xDs8wjg6wTY5vzM4vjA2vS01uyo0uigyuCUxtyIwth8utBwtsxkssRgrrhcqqxYqqBUppRQpohMonxIonBEnmRAnlg8n"
-        "kw4mkA0mjQwligslhwokhAkkgQgjfwgjfAcieQYidgUhcwQhcAMgbQIgagEfZwAf"
+        "JnzxJ3zxKX3xK37xLH/yLoDyMIHyMYLzM4PzNYTzNoX0OIb0OYj0O4n1PIr1Pov1QIz1QY32Q472RI/2RpD3R5H3SZL3SpP3TJT3"
+        "TZX4T5b4UJf4Upj4U5n5VZr5Vpv5WJz5WZ35W576XJ/6XaD6X6H6YKL6YqP7Y6T7ZaX7Zqb7aKf7aaj7a6n8bKr8bqv8b6z8ca38"
+        "cq78dK/8dbD9d7H9eLL9erP9e7T9fbX9frb9gLf9gbj9g7n+hLr+hrv+h7z+ib3+ir7+jL/+jsD+j8H+kcL+ksP+lMT+lcX+l8b+"
+        "mMf+msj+nMj+ncn+n8r+oMv+osz+pM3+pc7+p8/+qND+qtH+rNL+rdP+r9T+sdX+stb+tNf+ttj+t9n+udr+u9r+vNv+vtz+wN3+"
+        "wd7+w9/+xeD+x+H+yOL9yuP9zOT9zuX9z+X90eb90+f91ej91+n82Or82uv83Oz83u384O374u775O/75vD76PH66vL67PP67vP5"
+        "8PT58vX49Pb49/f39/X09/Tx9/Pu9/Ls9/Hq9/Dn9+7l9+3j9+zh9+ve9+rc9+na9ujY9ubW9uXU9uTS9uPP9uLN9eHL9d/J9d7H"
+        "9d3F9dzD9NvB9Nq/9Nm+9Ne889a689W489S289O08tKy8tCw8s+u8s6t8c2r8cyp8cun8cml8Mij8Mei8Mag78We78Sc78Kb78GZ"
+        "7sCX7r+V7r6U7b2S7buQ7bqO7bmN7LiL7LeJ7LWI67SG67OE67KD6rGB6q+A6q5+6a186ax76at56Kl46Kh26Kd056Zz56Vx56Nw"
+        "5qJu5qFt5qBr5Z9q5Z1o5Zxn5Jtl5Jpk5Jli45dh45Zf4pVe4pRc4pJb4ZFZ4ZBY4Y9X4I1V4IxU4ItS34pR34hQ3odO3oZN3oVL"
+        "3YNK3YJJ3IFH3IBG3H5F231D23xC2npB2nk/2ng+2Xc92XU72HQ62HM52HE413A212811m001mwy1Wsx1Wkw1Wgv1Gcu1GUs02Qr"
+        "02Iq0mEp0mAn0l4m0V0l0Vsk"
     ),
 }

@@ -4,7 +4,7 @@ Every function returns an RGB Pillow image: `.save(path)` writes it, `numpy.asar
 notebook shows it. Nothing global is changed, so figures may be drawn in several threads at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from camlens.render.colorbar import HEIGHT as COLORBAR
 from camlens.render.colorbar import Marks, draw_colorbar
 from camlens.render.colormaps import DIVERGING
 from camlens.render.overlay import difference
-from camlens.render.pictures import Heat, Picture, as_heatmap, as_map, as_picture
+from camlens.render.pictures import Heat, as_heatmap, as_map, as_picture
 from camlens.render.predictions import Class, Prediction, draw_predictions, is_class
 from camlens.render.theme import Look
 from camlens.render.tiles import (
@@ -39,7 +39,10 @@ _ROW_LENGTH = 6
 _COLUMN = 256.0
 _ALIKE = 0.95
 _EVIDENCE = ("0", "evidence", "1")
-_SIGNED_EVIDENCE = ("-1, against", "0", "for, 1")
+_SIGNED_EVIDENCE = ("opposes", "0", "supports")
+
+Bar = tuple[str, Marks]
+"""A colour bar: the colour map and the words under it."""
 
 
 def panel(
@@ -58,7 +61,8 @@ def panel(
 
     Args:
         image: what `as_picture` takes.
-        heatmap: (H, W) in [0, 1], of any size with the image's proportions.
+        heatmap: (H, W) in [0, 1], of any size with the image's proportions; in [-1, 1] where the look's colour
+            map is `diverging`: then evidence for and against is told apart.
         title: for example the file's name.
         subtitle: for example method and layer.
         predictions: best first, as `get_top_predictions` gives them.
@@ -69,16 +73,17 @@ def panel(
     """
     column_width = (GAP + _COLUMN) if predictions else 0.0
     canvas = Canvas(2 * MARGIN + 3 * PICTURE + 2 * GAP + column_width, look or Look())
-    picture, heat = as_picture(image), as_heatmap(heatmap, signed=_is_signed(canvas.look))
+    signed = canvas.look.colormap == DIVERGING
+    picture, heat = as_picture(image), as_heatmap(heatmap, signed=signed)
     draw_header(canvas, title, subtitle, badge=_verdict(canvas, predictions, true_class))
     top = MARGIN + header_height(title, subtitle) + CAPTION
     height = tile_height([picture], PICTURE)
     boxes = [Box(MARGIN + number * (PICTURE + GAP), top, PICTURE, height) for number in range(3)]
     draw_tile(canvas, Tile("Photograph", picture), boxes[0])
-    draw_tile(canvas, Tile("Heat map", picture, heat, blended=False), boxes[1])
-    draw_tile(canvas, Tile("Overlay", picture, heat), boxes[2])
+    draw_tile(canvas, Tile("Heat map", picture, heat, blended=False, signed=signed), boxes[1])
+    draw_tile(canvas, Tile("Overlay", picture, heat, signed=signed), boxes[2])
     bar = Box(boxes[1].left, boxes[1].bottom + 10, PICTURE, COLORBAR)
-    draw_colorbar(canvas, bar, canvas.look.colormap, _SIGNED_EVIDENCE if _is_signed(canvas.look) else _EVIDENCE)
+    draw_colorbar(canvas, bar, canvas.look.colormap, _SIGNED_EVIDENCE if signed else _EVIDENCE)
     if predictions:
         column = Box(boxes[2].right + GAP + 8, top, _COLUMN - 8, height + COLORBAR)
         canvas.write("Predictions", column.left, top - 9, width=column.width, bold=True)
@@ -97,23 +102,32 @@ def map_row(
     title: str = "",
     subtitle: str = "",
     shared_scale: bool = False,
+    signed: Collection[str] = (),
     look: Look | None = None,
 ) -> Drawing:
     """One image under several maps, each labelled with its key: layers, methods or classes side by side.
 
     `heatmaps` are non-negative maps (H, W) of any magnitude. Each is divided by its own highest value,
-    or all by the highest of all where `shared_scale` is set. `details` are words beside the labels. More
-    than six pictures take several lines.
+    or all by the highest of all where `shared_scale` is set. `signed` names those that may be negative too:
+    they are drawn as evidence for and against. `details` are words beside the labels. More than six pictures
+    take several lines.
     """
     if not heatmaps:
         raise InputError("there is no map to draw: give at least one by name")
     picture = as_picture(image)
-    scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale)
+    scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale, signed)
     tiles = [Tile("Photograph", picture)]
-    tiles += [Tile(name, picture, heat, (details or {}).get(name, "")) for name, heat in scaled.items()]
+    tiles += [
+        Tile(name, picture, heat, (details or {}).get(name, ""), signed=name in signed) for name, heat in scaled.items()
+    ]
     words = "one scale for all maps" if shared_scale else "each map on its own scale"
-    marks = ("0", words, f"{highest:.3g}" if shared_scale else "1")
-    return _rows(tiles, marks, title, subtitle, look or Look())
+    look = look or Look()
+    bars: list[Bar] = []
+    if any(name not in signed for name in scaled):
+        bars.append((look.colormap, ("0", words, f"{highest:.3g}" if shared_scale else "1")))
+    if any(name in signed for name in scaled):
+        bars.append((DIVERGING, _SIGNED_EVIDENCE))
+    return _rows(tiles, bars, title, subtitle, look)
 
 
 def layer_row(
@@ -124,6 +138,7 @@ def layer_row(
     title: str = "One image through the layers",
     subtitle: str = "",
     shared_scale: bool = False,
+    signed: Collection[str] = (),
     look: Look | None = None,
 ) -> Drawing:
     """One image under the maps of several layers, labelled with name and grid; see `map_row`."""
@@ -135,6 +150,7 @@ def layer_row(
         title=title,
         subtitle=subtitle,
         shared_scale=shared_scale,
+        signed=signed,
         look=look,
     )
 
@@ -146,10 +162,11 @@ def method_row(
     details: Mapping[str, str] | None = None,
     title: str = "One image, several methods",
     subtitle: str = "",
+    signed: Collection[str] = (),
     look: Look | None = None,
 ) -> Drawing:
     """One image under the maps of several methods, each on its own scale; see `map_row`."""
-    return map_row(image, heatmaps, details=details, title=title, subtitle=subtitle, look=look)
+    return map_row(image, heatmaps, details=details, title=title, subtitle=subtitle, signed=signed, look=look)
 
 
 def class_difference(
@@ -181,7 +198,7 @@ def class_difference(
     draw_tile(canvas, Tile("Photograph", picture), boxes[0])
     draw_tile(canvas, Tile(names[0], picture, first), boxes[1])
     draw_tile(canvas, Tile(names[1], picture, second), boxes[2])
-    draw_tile(canvas, Tile("Difference", _grey(picture), signed, colormap=DIVERGING), boxes[3])
+    draw_tile(canvas, Tile("Difference", picture, signed, signed=True), boxes[3])
     below = boxes[0].bottom + 10
     both = Box(boxes[1].left, below, 2 * PICTURE + GAP, COLORBAR)
     draw_colorbar(canvas, both, canvas.look.colormap, _EVIDENCE)
@@ -194,8 +211,8 @@ def class_difference(
     return canvas.picture(bottom + notes_height(lines) + MARGIN - 8)
 
 
-def _rows(tiles: Sequence[Tile], marks: Marks, title: str, subtitle: str, look: Look) -> Drawing:
-    """The tiles in as many lines as needed, the same number in each, above one colour bar."""
+def _rows(tiles: Sequence[Tile], bars: Sequence[Bar], title: str, subtitle: str, look: Look) -> Drawing:
+    """The tiles in as many lines as needed, the same number in each, above the colour bars."""
     lines = -(-len(tiles) // _ROW_LENGTH)
     columns = -(-len(tiles) // lines)
     canvas = Canvas(2 * MARGIN + columns * _ROW_PICTURE + (columns - 1) * GAP, look)
@@ -210,16 +227,18 @@ def _rows(tiles: Sequence[Tile], marks: Marks, title: str, subtitle: str, look: 
     below = top + lines * pitch - GAP - CAPTION + 12
     first = MARGIN + _ROW_PICTURE + GAP if columns > 1 and lines == 1 else MARGIN
     width = min(canvas.width - MARGIN - first, 2 * _ROW_PICTURE + GAP)
-    draw_colorbar(canvas, Box(first, below, width, COLORBAR), look.colormap, marks)
+    each = (width - GAP * (len(bars) - 1)) / len(bars)
+    for number, (colormap, marks) in enumerate(bars):
+        draw_colorbar(canvas, Box(first + number * (each + GAP), below, each, COLORBAR), colormap, marks)
     return canvas.picture(below + COLORBAR + MARGIN - 8)
 
 
-def _scaled(maps: Mapping[str, Heat], shared_scale: bool) -> tuple[dict[str, Heat], float]:
-    """The maps divided by their highest values, or by the highest of all; and that one."""
-    negative = [name for name, heat in maps.items() if heat.min() < 0]
+def _scaled(maps: Mapping[str, Heat], shared_scale: bool, signed: Collection[str]) -> tuple[dict[str, Heat], float]:
+    """The maps divided by their highest magnitudes, or by the highest of all; and that one."""
+    negative = [name for name, heat in maps.items() if heat.min() < 0 and name not in signed]
     if negative:
         raise InputError(f"the map {negative[0]!r} has negative values: rectify it, as Explanation.heatmaps() does")
-    tops = {name: float(heat.max()) for name, heat in maps.items()}
+    tops = {name: float(np.abs(heat).max()) for name, heat in maps.items()}
     highest = max(tops.values())
     return {name: heat / ((highest if shared_scale else tops[name]) or 1.0) for name, heat in maps.items()}, highest
 
@@ -229,16 +248,6 @@ def _correlation(first: Heat, second: Heat) -> float:
     left, right = (heat.astype(np.float64) - heat.mean(dtype=np.float64) for heat in (first, second))
     norm = float(np.sqrt((left**2).sum() * (right**2).sum()))
     return float((left * right).sum()) / norm if norm > 0 else float("nan")
-
-
-def _grey(picture: Picture) -> Picture:
-    """The picture without its colours, so that none of them is taken for a map's."""
-    luminance = picture @ np.array([0.299, 0.587, 0.114])
-    return np.repeat(np.floor(luminance + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _is_signed(look: Look) -> bool:
-    return look.colormap == DIVERGING
 
 
 def _verdict(canvas: Canvas, predictions: Sequence[Prediction], true_class: Class | None) -> tuple[str, str] | None:

@@ -1,4 +1,8 @@
-"""A heat map laid over its picture: blended, cut off at a threshold, outlined at levels."""
+"""A heat map laid over its picture: blended, cut off at a threshold, outlined at levels.
+
+Signed evidence is drawn so that both signs can be told apart, also in greyscale and on any photograph: what
+supports is a plain colour, what opposes is striped, and the photograph below has no colours of its own.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -12,8 +16,14 @@ from camlens.render.pictures import Heat, Number, Picture, as_heatmap, as_pictur
 
 __all__ = ["Mode", "as_picture", "contour_levels", "contour_mask", "difference", "overlay"]
 
-Mode = Literal["blend", "weighted"]
+Mode = Literal["blend", "weighted", "evidence"]
 LINE = (255, 255, 255)
+
+STRIPES = 32
+"""Stripes along the longer side of a picture."""
+
+GAP_OPACITY = 0.6
+"""How opaque the white between two stripes is, as a share of theirs: dark, middling and light pictures all show it."""
 
 
 def overlay(
@@ -39,7 +49,9 @@ def overlay(
         threshold: pixels whose magnitude lies below it stay as they are in the image.
         contour: one or several levels in (0, 1] whose outlines are drawn as white lines, one pixel wide.
         mode: "blend" has the same opacity everywhere; "weighted" multiplies it by the magnitude, so that the
-            image stays clear where the map says nothing.
+            image stays clear where the map says nothing; "evidence" is for signed maps: the image loses its
+            colours, the colour map's two ends say the sign and the opacity, `sqrt(alpha * magnitude)`, how much;
+            what is negative is drawn in stripes with white between them.
 
     Raises InputError for sizes that differ and for values out of range.
     """
@@ -48,8 +60,11 @@ def overlay(
     values = as_heatmap(heatmap, signed=signed)
     _check(picture, values, alpha, threshold, mode)
     magnitude = np.abs(values)
-    colours = colour_table(colormap)[table_rows(values, signed=signed)]
-    blended = _blended(picture, colours, alpha if mode == "blend" else alpha * magnitude.astype(np.float64))
+    coloured = values
+    if mode == "evidence":
+        picture, coloured = without_colours(picture), striped(np.sign(values))
+    colours = colour_table(colormap)[table_rows(coloured, signed=signed)]
+    blended = _blended(picture, colours, _opacity(values, alpha, mode))
     if threshold is not None:
         blended = np.where((magnitude < threshold)[:, :, None], picture, blended)
     for level in contour_levels(contour):
@@ -77,6 +92,45 @@ def difference(heatmap_a: object, heatmap_b: object) -> Heat:
         raise InputError(f"the heat maps must be of one size, not {first.shape} and {second.shape}")
     signed: Heat = first - second
     return signed
+
+
+def without_colours(picture: Picture) -> Picture:
+    """The picture in greys, so that none of its colours is taken for a map's."""
+    luminance = picture @ np.array([0.299, 0.587, 0.114])
+    return np.repeat(np.floor(luminance + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def stripe_gaps(height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """True on the gaps between diagonal stripes: every other band of pixels with `row + column` in one range.
+
+    A band is `max(height, width) // 64` wide, at least 2 pixels.
+    """
+    band = max(2, max(height, width) // (2 * STRIPES))
+    diagonals = np.arange(height)[:, None] + np.arange(width)[None]
+    gaps: Bool[np.ndarray, "height width"] = (diagonals // band) % 2 == 1
+    return gaps
+
+
+def opposing_gaps(evidence: Heat) -> Bool[np.ndarray, "_ _"]:
+    """True where a map (H, W) is negative and lies in a gap."""
+    gaps: Bool[np.ndarray, "_ _"] = (evidence < 0) & stripe_gaps(*evidence.shape)
+    return gaps
+
+
+def striped(evidence: Heat) -> Heat:
+    """The map (H, W) with zeros in the gaps of its negative side."""
+    drawn: Heat = np.where(opposing_gaps(evidence), 0, evidence)
+    return drawn
+
+
+def _opacity(values: Heat, alpha: Number, mode: Mode) -> Number | Heat:
+    if mode == "blend":
+        return alpha
+    weighted: Heat = alpha * np.abs(values.astype(np.float64))
+    if mode == "weighted":
+        return weighted
+    opacity: Heat = np.sqrt(weighted) * np.where(opposing_gaps(values), GAP_OPACITY, 1)
+    return opacity
 
 
 def _blended(picture: Picture, colours: Picture, opacity: Number | Heat) -> Picture:

@@ -1,11 +1,11 @@
 """How figures look: the colours of the two themes, the sizes of type, and what may be chosen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from camlens.core.errors import InputError
-from camlens.render.colormaps import DEFAULT, colour_table
+from camlens.render.colormaps import DEFAULT, DIVERGING, colour_table
 from camlens.render.overlay import Mode
 from camlens.render.pictures import Number
 
@@ -83,6 +83,10 @@ class Look:
             raise InputError(f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}")
         if not 0.5 <= self.scale <= 4:
             raise InputError(f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale}")
+
+    def for_evidence(self) -> "Look":
+        """The same look for a map of evidence for and against."""
+        return replace(self, colormap=DIVERGING, mode="evidence")
 
     @property
     def colours(self) -> Theme:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from camlens.core.errors import InputError
 from camlens.render.canvas import Box, Canvas, Points, fitted_box, resized_heat, resized_picture, text_width
 from camlens.render.colormaps import colorize
-from camlens.render.overlay import contour_levels, overlay
+from camlens.render.overlay import contour_levels, overlay, striped
 from camlens.render.pictures import Heat, Picture
 from camlens.render.theme import HEADING, LABEL, SMALL, TITLE
 
@@ -17,14 +17,17 @@ NOTE_LINE = 16.0
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a figure: the photograph alone, its heat map alone, or one over the other."""
+    """A picture of a figure: the photograph alone, its heat map alone, or one over the other.
+
+    `signed` says that the map lies in [-1, 1] and is drawn as evidence for and against, whatever the look is.
+    """
 
     caption: str
     picture: Picture
     heat: Heat | None = None
     detail: str = ""
     blended: bool = True
-    colormap: str | None = None
+    signed: bool = False
 
 
 def header_height(title: str, subtitle: str) -> float:
@@ -88,11 +91,11 @@ def draw_map(canvas: Canvas, tile: Tile, box: Box) -> None:
         return
     _check_proportions(tile.heat, tile.picture)
     heat = resized_heat(tile.heat, size)
-    colormap = tile.colormap or look.colormap
+    look = look.for_evidence() if tile.signed else look
     if not tile.blended:
-        canvas.show(colorize(heat, colormap), spot)
+        canvas.show(colorize(striped(heat) if tile.signed else heat, look.colormap), spot)
         return
-    drawn = overlay(pixels, heat, alpha=look.alpha, colormap=colormap, threshold=look.threshold, mode=look.mode)
+    drawn = overlay(pixels, heat, alpha=look.alpha, colormap=look.colormap, threshold=look.threshold, mode=look.mode)
     canvas.show(drawn, spot)
     canvas.outline(abs(heat), spot, contour_levels(look.contour))
 

@@ -143,7 +143,8 @@ def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
         for number, label in enumerate(explanation.targets):
             values = explanation.maps[layer][0, number]
             index = None if explanation.classes is None else int(explanation.classes[0, number])
-            state, warning = verdict(values)
+            both = explanation.shows_both_signs(number)
+            state, warning = verdict(values, both_signs=both)
             results.append(
                 MapResult(
                     method=explanation.method,
@@ -156,18 +157,21 @@ def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
                     state=state,
                     warning=warning,
                     energy=_energy(values),
+                    diverging=both,
                 )
             )
     return results
 
 
-def verdict(values: Tensor) -> tuple[MapState, str | None]:
-    """What a signed map is worth: its state, and a sentence where its picture would be empty."""
+def verdict(values: Tensor, *, both_signs: bool = False) -> tuple[MapState, str | None]:
+    """What a signed map is worth: its state, and a sentence where its picture would be empty or one-sided."""
     if not torch.isfinite(values).all():
         return "broken", "The map holds NaN or infinite values: the model's numbers overflowed on this image."
     highest, lowest = float(values.max()), float(values.min())
     if highest == lowest:
         return "flat", f"The map is constant ({highest:.3g} everywhere): this layer says nothing about where."
+    if highest <= 0 and both_signs:
+        return "negative", f"There is only evidence against this class here (highest value {highest:.3g})."
     if highest <= 0:
         return "negative", (
             f"There is only evidence against this class here (highest value {highest:.3g}): nothing is "

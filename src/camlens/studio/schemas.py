@@ -78,7 +78,8 @@ class MapResult(Words):
     """One signed map at its layer's resolution, and what its numbers say.
 
     `state` is "good", or why the picture would be empty: "negative" (no evidence for the class), "flat"
-    (constant), "broken" (NaN or infinite). `energy` is the share of the map's magnitude that is positive.
+    (constant), "broken" (NaN or infinite). `energy` is the share of the map's magnitude that is positive;
+    `diverging` says that the map is evidence for and against, to be drawn with zero in the middle.
     """
 
     method: str
@@ -91,6 +92,7 @@ class MapResult(Words):
     state: MapState
     warning: str | None
     energy: float
+    diverging: bool
 
 
 class ExplanationResult(Words):

@@ -98,10 +98,15 @@ export function heatmap(map: Grid, height: number, width: number, highest?: numb
   return resized(scaled, height, width);
 }
 
-/** A signed map at picture size, divided by its largest magnitude: values in [-1, 1]. */
-export function signedmap(map: Grid, height: number, width: number, magnitude?: number): Grid {
-  const [low, high] = range(map.values);
-  const most = magnitude ?? Math.max(-low, high);
-  const scaled = { ...map, values: map.values.map((value) => (most > 0 ? value / most : 0)) };
-  return resized(scaled, height, width);
+/** The magnitude that only one cell in 200 exceeds: a few extreme pixels must not hide all others. */
+export function magnitude(map: Grid): number {
+  const sizes = map.values.map((value) => (Number.isFinite(value) ? Math.abs(value) : 0)).sort();
+  const last = sizes.length - 1;
+  return sizes[last - Math.floor(sizes.length / 200)]! || sizes[last]!;
+}
+
+/** A signed map at picture size, divided by its magnitude: values in [-1, 1], zero stays zero. */
+export function signedmap(map: Grid, height: number, width: number, most = magnitude(map)): Grid {
+  const share = (value: number): number => (most > 0 ? Math.max(-1, Math.min(1, value / most)) || 0 : 0);
+  return resized({ ...map, values: map.values.map(share) }, height, width);
 }

@@ -30,11 +30,23 @@ export function tableRow(value: number, signed = false): number {
   return Math.max(0, Math.min(255, Math.floor(share * 255 + 0.5)));
 }
 
-/** The heat map alone, in colours. */
+const NEUTRAL = 128 * 3;
+const STRIPES = 32;
+const GAP_OPACITY = 0.6;
+
+/** Whether a pixel lies in a gap between the diagonal stripes that opposing evidence is drawn in. */
+function gapsOf(height: number, width: number): (at: number) => boolean {
+  const band = Math.max(2, Math.floor(Math.max(height, width) / (2 * STRIPES)));
+  return (at) => Math.floor((Math.floor(at / width) + (at % width)) / band) % 2 === 1;
+}
+
+/** The heat map alone, in colours; what is negative in a signed map is drawn in stripes. */
 export function coloured(heat: Grid, table: ColourTable, signed = false): Picture {
   const pixels = new Uint8ClampedArray(heat.values.length * 4);
+  const gap = gapsOf(heat.height, heat.width);
   for (let i = 0; i < heat.values.length; i++) {
-    const row = tableRow(heat.values[i]!, signed) * 3;
+    const value = heat.values[i]!;
+    const row = signed && value < 0 && gap(i) ? NEUTRAL : tableRow(value, signed) * 3;
     pixels[i * 4] = table[row]!;
     pixels[i * 4 + 1] = table[row + 1]!;
     pixels[i * 4 + 2] = table[row + 2]!;
@@ -43,16 +55,27 @@ export function coloured(heat: Grid, table: ColourTable, signed = false): Pictur
   return { height: heat.height, width: heat.width, pixels };
 }
 
-/** The picture under its heat map: `round(image * (1 - opacity) + colour * opacity)` where the heat is drawn. */
+/**
+ * The picture under its heat map: `round(image * (1 - opacity) + colour * opacity)` where the heat is drawn.
+ * Under signed evidence the picture loses its colours, so that none is taken for the map's; the colour says the sign and
+ * the opacity, `sqrt(opacity * magnitude)`, how much; what is negative is drawn in stripes,
+ * with white between them.
+ */
 export function blended(picture: Picture, heat: Grid, table: ColourTable, look: Look, signed = false): Picture {
-  const pixels = new Uint8ClampedArray(picture.pixels);
+  const pixels = signed ? withoutColours(picture.pixels) : new Uint8ClampedArray(picture.pixels);
+  const gap = gapsOf(picture.height, picture.width);
   const { opacity, threshold, weighted = false } = look;
   for (let i = 0; i < heat.values.length; i++) {
     const value = heat.values[i]!;
     const magnitude = Math.abs(value);
     if (magnitude < threshold) continue;
-    const row = tableRow(value, signed) * 3;
-    const lay = weighted ? opacity * magnitude : opacity;
+    const between = signed && value < 0 && gap(i);
+    const row = between ? NEUTRAL : tableRow(signed ? Math.sign(value) : value, signed) * 3;
+    const lay = signed
+      ? Math.sqrt(opacity * magnitude) * (between ? GAP_OPACITY : 1)
+      : weighted
+        ? opacity * magnitude
+        : opacity;
     const keep = 1 - lay;
     const at = i * 4;
     for (let channel = 0; channel < 3; channel++) {
@@ -61,6 +84,14 @@ export function blended(picture: Picture, heat: Grid, table: ColourTable, look: 
   }
   if (look.contour) drawContour(pixels, heat, threshold > 0 ? threshold : CONTOUR_AT);
   return { ...picture, pixels };
+}
+
+function withoutColours(pixels: Uint8ClampedArray): Uint8ClampedArray {
+  const grey = new Uint8ClampedArray(pixels);
+  for (let i = 0; i < grey.length; i += 4) {
+    grey.fill(Math.floor(0.299 * grey[i]! + 0.587 * grey[i + 1]! + 0.114 * grey[i + 2]! + 0.5), i, i + 3);
+  }
+  return grey;
 }
 
 /** Mark every pixel at or above `level` that touches one below it. */

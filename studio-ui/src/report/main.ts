@@ -1,6 +1,6 @@
 // The self-contained report and the notebook view: sliders, and every map drawn anew as they move. No framework.
-import { COLOUR_MAPS, colourTable } from "../core/colours";
-import { decodeGrid, heatmap, range, type Grid } from "../core/grid";
+import { COLOUR_MAPS, colourTable, DIVERGING } from "../core/colours";
+import { decodeGrid, heatmap, magnitude, range, signedmap, type Grid } from "../core/grid";
 import { blended, coloured, type Look, type Picture } from "../core/overlay";
 import style from "./report.css?inline";
 
@@ -9,6 +9,8 @@ interface MapData {
   readonly shape: readonly number[];
   readonly values: string;
   readonly warning: string | null;
+  /** Whether it is drawn as evidence for and against. */
+  readonly diverging: boolean;
 }
 interface ImageData_ {
   readonly title: string;
@@ -80,6 +82,14 @@ function tile(title: string, alt: string, grid: Grid | null): { node: HTMLElemen
   return { node, canvas };
 }
 
+/** What the two sides of signed evidence look like, and how much the deepest colours stand for. */
+const legend = (most: number): Node[] => [
+  element("span", { class: "key supports" }),
+  element("span", {}, `supports, up to +${number(most)} `),
+  element("span", { class: "key opposes" }),
+  element("span", {}, `opposes, down to −${number(most)}`),
+];
+
 async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw[] }> {
   const picture = await pixelsOf(image);
   const [height, width] = picture ? [picture.height, picture.width] : image.size;
@@ -92,20 +102,22 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
   }
   for (const map of image.maps) {
     const grid = decodeGrid(map.shape, map.values);
-    const heat = heatmap(grid, height, width);
+    const signed = map.diverging;
+    const heat = signed ? signedmap(grid, height, width) : heatmap(grid, height, width);
+    const tableOf = (settings: Settings) => colourTable(signed ? DIVERGING : settings.colours);
     const drawn = tile(map.title, `${image.title}, ${map.title}`, grid);
-    const highest = element("p", { class: "note" }, map.warning ?? `highest value ${number(Math.max(0, range(grid.values)[1]))}`);
-    if (map.warning) highest.classList.add("warning");
-    drawn.node.append(highest);
+    const said = signed ? legend(magnitude(grid)) : [`highest value ${number(Math.max(0, range(grid.values)[1]))}`];
+    if (signed || !map.warning) drawn.node.append(element("p", { class: "note" }, ...said));
+    if (map.warning) drawn.node.append(element("p", { class: "note warning" }, map.warning));
     if (picture && image.maps.length === 1) {
       const alone = tile("Heat map", `${image.title}, heat map`, grid);
       tiles.append(alone.node);
-      draws.push((settings) => show(alone.canvas, coloured(heat, colourTable(settings.colours))));
+      draws.push((settings) => show(alone.canvas, coloured(heat, tableOf(settings), signed)));
     }
     tiles.append(drawn.node);
     draws.push((settings) => {
-      const table = colourTable(settings.colours);
-      show(drawn.canvas, picture ? blended(picture, heat, table, settings) : coloured(heat, table));
+      const table = tableOf(settings);
+      show(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : coloured(heat, table, signed));
     });
   }
   const facts = element("dl");

@@ -121,7 +121,7 @@ class Contrast(Target):
             logits = output.logits()
             return logits.gather(1, ours[rows]) - logits.gather(1, theirs[rows])
 
-        return Scorer(scores, (f"class {self.a} rather than {self.b}",), ours)
+        return Scorer(scores, (f"class {self.a} rather than {self.b}",), ours, contrasts=(True,))
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return Contrast(_cut(self.a, start, stop, images), _cut(self.b, start, stop, images))
@@ -222,7 +222,8 @@ class _Several(Target):
         labels = tuple(label for scorer in scorers for label in scorer.labels)
         known = len(columns) == len(scorers)
         plain = all(scorer.plain for scorer in scorers)
-        return Scorer(scores, labels, torch.cat(columns, dim=1) if known else None, plain)
+        contrasts = tuple(one for scorer in scorers for one in scorer.contrasts)
+        return Scorer(scores, labels, torch.cat(columns, dim=1) if known else None, plain, contrasts)
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return _Several(tuple(member.part(start, stop, images) for member in self.members))

@@ -36,13 +36,18 @@ class Scorer:
 
     `function(output, rows)` gives scores (m, t) of the m inputs in `output`, which belong to the images
     `rows` (m,). `classes` (n, t) are the classes the scores are about, `plain` says that each score is just
-    the logit of its class.
+    the logit of its class, and `contrasts` for each target whether it sets one class against another.
     """
 
     function: Callable[[Output, Tensor], Tensor]
     labels: tuple[str, ...]
     classes: Tensor | None = None
     plain: bool = False
+    contrasts: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.contrasts:
+            object.__setattr__(self, "contrasts", (False,) * len(self.labels))
 
     def __call__(self, output: Output, rows: Tensor) -> Tensor:
         return self.function(output, rows)

@@ -59,6 +59,11 @@ class Explained(Protocol):
         ...
 
     @property
+    def diverging(self) -> tuple[bool, ...]:
+        """For each target whether its map is evidence for and against alike; empty: none is."""
+        ...
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
         """Where it comes from."""
         ...
@@ -103,10 +108,11 @@ def _maps(explained: Explained, image: int, class_names: Sequence[str] | None) -
         LiveMap(
             f"{_label(explained, image, target, class_names)} at {layer}",
             values := _values(explained, layer, image, target),
-            _warning(values),
+            _warning(values, both),
+            diverging=both,
         )
         for layer in explained.layers
-        for target in range(len(explained.targets))
+        for target, both in enumerate(explained.diverging or (False,) * len(explained.targets))
     ]
 
 
@@ -115,13 +121,15 @@ def _values(explained: Explained, layer: str, image: int, target: int) -> Float[
     return values
 
 
-def _warning(values: Float[np.ndarray, "h w"]) -> str | None:
-    """Why the picture of a map is empty, where it is."""
+def _warning(values: Float[np.ndarray, "h w"], both_signs: bool) -> str | None:
+    """Why the picture of a map is empty, or cold throughout, where it is."""
     if not np.isfinite(values).all():
         return "The map holds NaN or infinite values."
     if values.max() == values.min():
         return "The map is constant: it says nothing about where."
-    return "There is only evidence against this here: nothing is drawn." if values.max() <= 0 else None
+    if values.max() > 0:
+        return None
+    return f"There is only evidence against this here{'' if both_signs else ': nothing is drawn'}."
 
 
 def _facts(explained: Explained, image: int, class_names: Sequence[str] | None) -> list[tuple[str, str]]:

@@ -25,11 +25,15 @@ _FRAME_HEIGHT = 560
 
 @dataclass(frozen=True, eq=False)
 class LiveMap:
-    """One signed map (h, w) at its layer's own resolution, its title, and a warning where it says little."""
+    """One signed map (h, w) at its layer's own resolution, its title, and a warning where it says little.
+
+    `diverging` draws it as evidence for and against.
+    """
 
     title: str
     values: Float[np.ndarray, "h w"]
     warning: str | None = None
+    diverging: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,4 +124,5 @@ def _map_data(one: LiveMap) -> dict[str, object]:
         "shape": list(values.shape),
         "values": base64.b64encode(values.tobytes()).decode(),
         "warning": one.warning,
+        "diverging": one.diverging,
     }

@@ -24,6 +24,7 @@ def report_html(
             _title(one.method, one.layer, one.class_name or one.target) if several else "Overlay",
             grid,
             one.warning,
+            diverging=one.diverging,
         )
         for one, grid in zip(result.maps, values, strict=True)
         if grid.ndim == 2
