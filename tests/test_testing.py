@@ -9,7 +9,12 @@ from torch import Tensor
 from camlens import METHODS
 from camlens.testing import check_method
 
-QUICK = {"smoothgradcam++": {"samples": 2}, "sscam": {"samples": 2}, "iscam": {"samples": 2}}
+QUICK: dict[str, dict[str, int]] = {
+    "smoothgradcam++": {"samples": 2},
+    "sscam": {"samples": 2},
+    "iscam": {"samples": 2},
+    "rise": {"masks": 40, "cells": 3},
+}
 
 
 @pytest.mark.parametrize("method", list(METHODS))

@@ -5,6 +5,7 @@ import typing as _typing
 from camlens import targets
 from camlens.anatomy.activations import activations
 from camlens.anatomy.filters import filters
+from camlens.attributions.factorisation import concepts
 from camlens.core.errors import (
     CamlensError,
     DataError,
@@ -42,6 +43,7 @@ __all__ = [
     "TargetError",
     "activations",
     "compute_gradcam",
+    "concepts",
     "explain",
     "filters",
     "get_conv_layers",

@@ -223,7 +223,7 @@ class Explainer:
         elif entry.scope == "input":
             looked_at = {"input": None}
         else:
-            name = "input" if entry.scope == "model" else "+".join(captured.records)
+            name = "input" if entry.scope == "model" else _name_of_all(list(captured.records))
             looked_at = {name: list(captured.records.values())[-1]}
         found = {name: self._found(session, captured, record, entry, options) for name, record in looked_at.items()}
         maps = {name: one.maps for name, one in found.items()}
@@ -328,6 +328,11 @@ def explain(
     """
     explainer = Explainer(model, method=method, layers=layers, **settings)
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
+
+
+def _name_of_all(layers: Sequence[str]) -> str:
+    """One name for a map of several layers; `provenance["layout"]` lists them all."""
+    return "+".join(layers if len(layers) < 5 else [layers[0], f"{len(layers) - 2} more", layers[-1]])
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:

@@ -22,7 +22,13 @@ METHODS = (
     "scorecam",
     "ablationcam",
     "smoothgradcam++",
+    "saliency",
+    "gradientxinput",
+    "rise",
+    "winsorcam",
+    "dff",
 )
+QUICK: dict[str, dict[str, int]] = {"smoothgradcam++": {"samples": 2}, "rise": {"masks": 6}, "dff": {"concepts": 2}}
 
 
 def jobs(layers: tuple[str, ...], seed: int) -> list[tuple[int, int, str, str]]:
@@ -35,8 +41,8 @@ def jobs(layers: tuple[str, ...], seed: int) -> list[tuple[int, int, str, str]]:
 
 def answer(model: nn.Module, pool: Tensor, job: tuple[int, int, str, str]) -> Tensor:
     image, target, layer, method = job
-    options = {"samples": 2} if method == "smoothgradcam++" else {}
-    result = explain(model, pool[image : image + 1], method=method, layers=layer, target=target, options=options)
+    asked = {"options": QUICK.get(method, {}), "layers": None if method == "winsorcam" else layer}
+    result = explain(model, pool[image : image + 1], method=method, target=target, **asked)
     (maps,) = result.maps.values()
     return maps
 

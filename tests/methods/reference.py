@@ -244,3 +244,74 @@ def fusion(layers: list[tuple[Array, Array]], gamma: float = 2.0) -> Array:
     finest = max((one.shape for one in maps), key=math.prod)
     scaled = [np.tanh(gamma * one / one.max()) if one.max() > 0 else one for one in maps]
     return np.max([resized(one, finest) for one in scaled], axis=0)
+
+
+def saliency(gradients: Array) -> Array:
+    """Section 3.1 of arXiv 1312.6034: the largest magnitude over the colours, pixel by pixel."""
+    result = np.zeros(gradients.shape[1:])
+    for position in cells(result.shape):
+        result[position] = max(abs(channel[position]) for channel in gradients)
+    return result
+
+
+def gradientxinput(image: Array, gradients: Array) -> Array:
+    """arXiv 1605.01713: value times gradient, summed over the colours."""
+    return _cellwise(image, gradients, lambda value, g: value * g)
+
+
+def rise_mask(grid: Array, shift: tuple[int, ...], size: tuple[int, ...]) -> Array:
+    """Section 3.2 of arXiv 1806.07421: enlarge to (cells + 1) steps per axis, and cut out at the shift."""
+    steps = [math.ceil(length / grid.shape[0]) for length in size]
+    large = resized(grid, tuple((grid.shape[0] + 1) * step for step in steps))
+    return large[tuple(slice(start, start + length) for start, length in zip(shift, size, strict=True))]
+
+
+def rise(image: Array, score: Score, masks: list[Array], keep: float, *, centred: bool = True) -> Array:
+    """Equation 6 of arXiv 1806.07421; centred: divided by what was really shown, less the mean score."""
+    scores = [score(image * mask[None]) for mask in masks]
+    result = np.zeros(image.shape[1:])
+    for position in cells(result.shape):
+        weighted = math.fsum(value * mask[position] for value, mask in zip(scores, masks, strict=True))
+        if centred:
+            shown = math.fsum(mask[position] for mask in masks)
+            result[position] = weighted / shown - math.fsum(scores) / len(scores)
+        else:
+            result[position] = weighted / (keep * len(masks))
+    return result
+
+
+def winsorcam(layers: list[tuple[Array, Array]], percentile: float = 90.0, floor: float = 0.1) -> Array:
+    """arXiv 2507.10846: Grad-CAM maps weighed by mean channel weights, those above the percentile cut to it."""
+    maps = [np.maximum(gradcam(activations, gradients), 0) for activations, gradients in layers]
+    importances = [max(float(np.mean(g.reshape(len(g), -1).mean(axis=1))), 0.0) for _, g in layers]
+    positive = sorted(one for one in importances if one > 0)
+    finest = max((one.shape for one in maps), key=math.prod)
+    result = np.zeros(finest)
+    if not positive:
+        return result
+    place = percentile / 100 * (len(positive) - 1)
+    low = int(place)
+    high = min(low + 1, len(positive) - 1)
+    limit = positive[low] + (place - low) * (positive[high] - positive[low])
+    for one, importance in zip(maps, importances, strict=True):
+        if importance > 0 and one.max() > 0:
+            least, most = min(positive[0], limit), limit
+            cut = min(importance, limit)
+            share = floor + (1 - floor) * (cut - least) / (most - least) if most > least else 1.0
+            result += share * resized(one / one.max(), finest)
+    return result
+
+
+def dff(maps: Array, contributions: list[float]) -> Array:
+    """Concept maps (concepts, *grid) laid out so that each adds up to its contribution."""
+    result = np.zeros(maps.shape[1:])
+    for concept, contribution in zip(maps, contributions, strict=True):
+        for position in cells(result.shape):
+            if channel_sum(concept) > 0:
+                result[position] += contribution * concept[position] / channel_sum(concept)
+    return result
+
+
+def guidedgradcam(guided: Array, activations: Array, gradients: Array) -> Array:
+    """Section 3.2 of arXiv 1610.02391: guided backpropagation times the rectified Grad-CAM map, enlarged."""
+    return guided * resized(np.maximum(gradcam(activations, gradients), 0), guided.shape)

@@ -11,6 +11,7 @@ EXPECTED = {
     "gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise", "finercam",
     "eigencam", "eigengradcam", "kpcacam", "fem", "smoothgradcam++", "scorecam", "sscam", "iscam",
     "ablationcam", "fullgrad", "fusion", "shapleycam", "random",
+    "saliency", "gradientxinput", "rise", "winsorcam",
 }  # fmt: skip
 
 

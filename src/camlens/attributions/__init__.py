@@ -4,6 +4,7 @@ Importing this package registers them beside our own methods in `METHODS`; the l
 `attributions`) are imported when a method is called.
 """
 
+from camlens.attributions import factorisation
 from camlens.methods import METHODS
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "factorisation"]

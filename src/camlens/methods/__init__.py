@@ -13,6 +13,7 @@ from camlens.methods import (
     curvature,
     gradient,
     perturbation,
+    pixels,
     projection,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "curvature",
     "gradient",
     "perturbation",
+    "pixels",
     "projection",
 ]

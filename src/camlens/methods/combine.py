@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.errors import InputError
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
@@ -45,8 +46,67 @@ def _layer_maps(activations: Tensor, gradients: Tensor) -> TargetMaps:
 
 
 def _saturated(maps: TargetMaps, gamma: float) -> TargetMaps:
+    return torch.tanh(gamma * _unit(maps))
+
+
+def _unit(maps: TargetMaps) -> TargetMaps:
+    """Each map divided by its maximum where that is above zero."""
     highest = maps.flatten(2).amax(dim=2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
-    return torch.tanh(gamma * (maps / highest.where(highest > 0, highest.new_ones(()))))
+    return maps / highest.where(highest > 0, highest.new_ones(()))
+
+
+@register_method(
+    "winsorcam",
+    paper="Wall et al. 2025, Winsor-CAM, arXiv 2507.10846",
+    needs="probe",
+    good_for="what all convolutions see together, without one loud layer drowning the rest; no layer to choose",
+    signed=False,
+    scope="layers",
+    default_layers="convolutions",
+)
+def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, importance: str = "mean") -> TargetMaps:
+    """The Grad-CAM maps of all convolutions, weighted by their layers' importances with the extreme ones cut down.
+
+    L = sum_l r_l relu(G_l) / max relu(G_l) at the finest of the layers' grids, G_l the Grad-CAM map of layer l.
+    A layer's importance is i_l = relu(mean_k w_k) over its channels' Grad-CAM weights, or their maximum with
+    `importance="max"`. Winsorised: i_l above the `percentile` of the importances that are positive is set to
+    it. What is left is brought to r_l in [`floor`, 1]; layers of no importance stay at 0 (Wall et al. 2025,
+    arXiv 2507.10846). A low percentile lets the layers speak alike, 100 lets the important ones dominate. Never
+    negative. All convolutions where no layers are named.
+
+        explain(model, images, method="winsorcam", options={"percentile": 60})
+    """
+    if importance not in ("mean", "max"):
+        raise InputError(f"importance must be 'mean' or 'max', not {importance!r}")
+    if not 0 <= checked_strength("percentile", percentile) <= 100:
+        raise InputError(f"percentile must be from 0 to 100, not {percentile!r}")
+    if not 0 <= checked_strength("floor", floor) <= 1:
+        raise InputError(f"floor must be from 0 to 1, not {floor!r}")
+    maps, importances = [], []
+    for activations, gradients in probe.layer_captures.values():
+        weights = gradients.flatten(3).mean(dim=3)
+        maps.append(_unit(weighted_maps(weights, activations).clamp_min(0)))
+        importances.append((weights.mean(dim=2) if importance == "mean" else weights.amax(dim=2)).clamp_min(0))
+    shares = winsorized_shares(torch.stack(importances), percentile / 100, floor)
+    finest = max((one.shape[2:] for one in maps), key=lambda grid: grid.numel())
+    total = torch.zeros((), device=shares.device)
+    for share, one in zip(shares, maps, strict=True):
+        total = total + share.reshape(*share.shape, *[1] * len(finest)) * resized(one, finest)
+    return total
+
+
+def winsorized_shares(
+    importances: Float[Tensor, "layers n t"], quantile: float, floor: float
+) -> Float[Tensor, "layers n t"]:
+    """Importances cut at a quantile of the positive ones, then brought to [floor, 1]; zeros stay zeros."""
+    positive = importances.where(importances > 0, torch.nan)
+    cut = positive.minimum(positive.nanquantile(quantile, dim=0))
+    present = ~cut.isnan()
+    low = cut.where(present, torch.inf).amin(dim=0)
+    high = cut.where(present, -torch.inf).amax(dim=0)
+    span = (high - low).where(high > low, torch.inf)  # all alike: all speak fully
+    shares = 1 - (1 - floor) * (high - cut) / span
+    return shares.where(present, 0)
 
 
 @register_method(
