@@ -280,6 +280,25 @@ def test_a_bomb_is_refused_with_hardly_any_memory(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("size", "enough", "expected"),
+    [
+        ((800, 600), 200, (150, 200)),
+        ((800, 600), 201, (300, 400)),
+        ((800, 600), 500, (600, 800)),
+        ((90, 800), 99, (100, 12)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_no_larger_than_enough(
+    size: tuple[int, int], enough: int, expected: tuple[int, int]
+) -> None:
+    pixels = np.full((size[1], size[0], 3), (200, 120, 40), dtype=np.uint8)
+    decoded = decode_image(encoded(Image.fromarray(pixels), "JPEG"), enough=enough)
+    assert decoded.shape == (*expected, 3)
+    assert np.abs(decoded.astype(int) - (200, 120, 40)).max() <= 3
+    assert decode_image(encoded(Image.fromarray(pixels), "PNG"), enough=enough).shape == pixels.shape
+
+
 def test_limits_of_pillow_are_neither_used_nor_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(COLOUR), "PNG")), COLOUR)

@@ -49,6 +49,7 @@ def decode_image(
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
     max_bytes: int | None = None,
+    enough: int | None = None,
 ) -> Pixels:
     """Decode a PNG, JPEG, WebP, BMP or TIFF into RGB uint8 (H, W, 3), upright as its EXIF data says.
 
@@ -57,14 +58,15 @@ def decode_image(
     is not finite becomes 0). Colour profiles are not applied; of several frames the first is taken.
 
     `name` stands for the file in messages, for bytes that have none. `max_bytes` is checked before anything
-    is parsed, `max_pixels` from the header before anything is decoded.
+    is parsed, `max_pixels` from the header before anything is decoded. With `enough`, a JPEG whose longer side
+    is at least twice that many pixels may be decoded at a half, a quarter or an eighth of its size, never below.
 
     Raises DataError, in one line that names the file, for whatever cannot be read.
     """
     label = name or ("the uploaded image" if isinstance(source, bytes) else str(source))
     try:
         with _opened(source, label, max_bytes) as stream:
-            return _rgb(_loaded(stream, label, max_pixels))
+            return _rgb(_loaded(stream, label, max_pixels, enough))
     except DataError:
         raise
     except Exception as error:  # decoders fed with broken files raise errors of every kind
@@ -99,7 +101,7 @@ def _check_bytes(size: int, label: str, max_bytes: int | None) -> None:
         raise DataError(f"{label} has {size:,} bytes, more than the {max_bytes:,} allowed: send a smaller file")
 
 
-def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int) -> Image.Image:
+def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int, enough: int | None) -> Image.Image:
     """Open by content, judge the size by the header, and only then decode."""
     start = stream.read(64)
     stream.seek(0)
@@ -107,6 +109,9 @@ def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int)
         _check_size(_webp_size(start), label, max_pixels)  # its plugin would reserve the canvas on opening
     image = _open_plugin(start, stream, label)
     _check_size(image.size, label, max_pixels)
+    if enough is not None and max(image.size) >= 2 * enough:
+        share = enough / max(image.size)
+        image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
     image.load()
     return _upright(image)
 

@@ -24,7 +24,8 @@ class Uploads:
 
     def add(self, body: bytes) -> str:
         """Decode the upload and return its id. Raises DataError for what is no allowed image."""
-        image = decode_image(body, max_pixels=self.settings.upload_pixels, max_bytes=self.settings.upload_bytes)
+        bounds = self.settings
+        image = decode_image(body, max_pixels=bounds.upload_pixels, max_bytes=bounds.upload_bytes, enough=_LONGEST)
         smaller = _bounded(image)
         name = "u" + hashlib.sha256(smaller.tobytes()).hexdigest()[:16]
         self._images.put(name, smaller, smaller.nbytes)

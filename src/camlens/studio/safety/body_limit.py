@@ -1,5 +1,7 @@
 """A cap on request bodies that holds before anything is parsed, with or without a declared length."""
 
+from contextlib import suppress
+
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,14 +46,15 @@ class BodyLimit:
 
         async def noticed(message: Message) -> None:
             nonlocal started
+            if seen > limit and not started:
+                return  # what the app makes of a body that broke off is not what happened
             started = True
             await send(message)
 
-        try:
+        with suppress(_TooLargeError):
             await self.app(scope, counted, noticed)
-        except _TooLargeError:
-            if not started:
-                await _refusal(limit)(scope, receive, send)
+        if seen > limit and not started:
+            await _refusal(limit)(scope, receive, send)
 
 
 def _refusal(limit: int) -> JSONResponse:
