@@ -2,14 +2,17 @@
 
 import base64
 import io
+import json
 import re
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from camlens import Explanation, InputError, StoreError, explain
 from camlens.render.overlay import overlay
@@ -100,10 +103,16 @@ def test_figures_pages_and_notebooks_show_both_signs(mixed: Explanation, picture
     chosen = np.asarray(contrast.figure(pictures, colormap="turbo"))
     assert np.asarray(contrast.figure(pictures)).shape == chosen.shape
     assert (np.asarray(contrast.figure(pictures)) != chosen).mean() > 0.02
-    encoded = re.findall(r'data:image/png;base64,([^"]+)', contrast._repr_html_())[0]
+    encoded = re.findall(r'data:image/png;base64,([^"]+)', contrast._tiles_html())[0]
     tile = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(int)
     assert (tile[..., 2] - tile[..., 0]).max() > 60, "blue: what opposes"
     assert (tile[..., 0] - tile[..., 2]).max() > 60, "orange: what supports"
+
+
+@pytest.mark.usefixtures("script")
+def test_the_notebook_view_knows_which_maps_hold_both_signs(mixed: Explanation) -> None:
+    (first, _) = frame_of(mixed._repr_html_())["images"]
+    assert [one["diverging"] for one in first["maps"]] == [False, True]
 
 
 def test_the_look_of_a_figure_can_be_chosen(explanation: Explanation, pictures: Tensor) -> None:
@@ -118,7 +127,85 @@ def test_a_figure_needs_one_picture_per_image(explanation: Explanation, pictures
         explanation.figure(pictures[:1])
 
 
-def test_the_notebook_view_holds_every_map_and_needs_nothing_else(explanation: Explanation) -> None:
+def frame_of(html: str) -> dict[str, Any]:
+    """The data of the live page inside a notebook's frame."""
+    (page,) = re.findall(r'<iframe sandbox="allow-scripts" [^>]*srcdoc="(.*)"></iframe>', html, re.DOTALL)
+    (data,) = re.findall(r'<script type="application/json" id="maps">(.*?)</script>', unescape(page))
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some script: the tests of the page itself run the real one in a browser."""
+    from camlens.render.interactive import page
+
+    monkeypatch.setattr(page, "overlay_script", lambda: "const built = 1;")
+
+
+@pytest.mark.usefixtures("script")
+def test_the_notebook_view_is_the_live_page_with_every_map(explanation: Explanation) -> None:
+    data = frame_of(explanation._repr_html_())
+    assert [image["picture"] for image in data["images"]] == [None, None]
+    maps = [one for image in data["images"] for one in image["maps"]]
+    assert len(maps) == 2 * 2 * 2
+    values = np.frombuffer(base64.b64decode(maps[0]["values"]), "<f4").reshape(maps[0]["shape"])
+    np.testing.assert_array_equal(values, explanation.maps["0"][0, 0].numpy())
+
+
+@pytest.mark.usefixtures("script")
+def test_images_can_be_shown_under_their_maps_with_the_names_of_classes(
+    explanation: Explanation, pictures: Tensor
+) -> None:
+    data = frame_of(explanation.show(pictures, class_names=NAMES)._repr_html_())
+    shown = Image.open(io.BytesIO(base64.b64decode(data["images"][1]["picture"])))
+    assert shown.size == (pictures.shape[3], pictures.shape[2])
+    assert data["images"][0]["maps"][0]["title"] == f"{NAMES[int(explanation.classes[0, 0])]} at 0"  # type: ignore[index]
+    with pytest.raises(InputError, match="1 images were given for 2"):
+        explanation.show(pictures[:1])
+
+
+@pytest.mark.usefixtures("script")
+def test_the_notebook_view_of_very_many_maps_says_how_many_are_left_out() -> None:
+    many = explain(seeded(plain_cnn), images(6), layers=["0", "3"], target=TopK(3))
+    html = many._repr_html_()
+    assert sum(len(image["maps"]) for image in frame_of(html)["images"]) == 24
+    assert "and 12 more maps" in html
+
+
+@pytest.mark.usefixtures("script")
+def test_very_fine_maps_are_averaged_so_that_a_notebook_stays_small() -> None:
+    fine = Explanation(
+        maps={"0": torch.arange(2.0 * 3 * 384 * 192).view(2, 3, 384, 192)},
+        scores=torch.zeros(2, 3),
+        logits=None,
+        classes=None,
+        layers=("0",),
+        method="some",
+        targets=("a", "b", "c"),
+        input_size=(384, 192),
+        provenance={},
+    )
+    html = fine._repr_html_()
+    assert len(html) < 150_000
+    first, second = frame_of(html)["images"]
+    assert [one["shape"] for one in first["maps"] + second["maps"]] == [[96, 48]] * 4
+    values = np.frombuffer(base64.b64decode(first["maps"][1]["values"]), "<f4").reshape(96, 48)
+    np.testing.assert_allclose(values[95, 47], fine.maps["0"][0, 1, -4:, -4:].mean(), rtol=1e-6)
+    assert "averaged to 96 × 48" in first["maps"][0]["title"]
+    assert "and 2 more maps" in html
+
+
+def test_without_the_script_the_notebook_view_is_tiles_that_need_nothing(
+    explanation: Explanation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camlens.core.errors import MissingExtraError
+    from camlens.render.interactive import page
+
+    def not_built() -> str:
+        raise MissingExtraError("not built")
+
+    monkeypatch.setattr(page, "overlay_script", not_built)
     html = explanation._repr_html_()
     tiles = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
     assert len(tiles) == 2 * 2 * 2
@@ -128,13 +215,18 @@ def test_the_notebook_view_holds_every_map_and_needs_nothing_else(explanation: E
     assert "http" not in html
     assert f"score {float(explanation.scores[0, 0]):.3g}" in html
     assert "<script" not in html
+    with pytest.raises(MissingExtraError, match="not built"):
+        explanation.show()
 
 
-def test_the_notebook_view_of_very_many_maps_says_how_many_are_left_out() -> None:
-    many = explain(seeded(plain_cnn), images(6), layers=["0", "3"], target=TopK(3))
-    html = many._repr_html_()
-    assert html.count("<img") == 24
-    assert "and 12 more maps" in html
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+def test_the_notebook_view_of_inputs_that_are_no_pictures_is_their_scores() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    volume = explain(net, torch.rand(1, 1, 6, 6, 6), layers="0", target=1)
+    html = volume._repr_html_()
+    assert "<iframe" not in html
+    assert f"score {float(volume.scores[0, 0]):.3g}" in html
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from itertools import product
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.core.details import described, joined_details
-from camlens.core.errors import InputError, LayerError
+from camlens.core.errors import InputError, LayerError, MissingExtraError
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
 from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
 
@@ -214,45 +215,53 @@ class Explanation:
         layers = ", ".join(f"{name} {tuple(self.maps[name].shape[2:])}" for name in self.layers)
         return f"<Explanation: {self.method}, {images} image(s), {targets} target(s), {layers}>"
 
-    def save_html(self, path: str | Path, images: Any = None, *, force: bool = False) -> Path:
+    def save_html(
+        self,
+        path: str | Path,
+        images: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        force: bool = False,
+    ) -> Path:
         """Write one self-contained page with live opacity, threshold and colours, that works from disk.
 
         `images` are what the model saw, as for `overlay`; without them the maps are drawn alone. Raises
         StoreError where `path` exists and `force` is not said, InputError for inputs that are not pictures.
         """
         from camlens.core.store import atomic_file
-        from camlens.render.interactive.page import LiveImage, LiveMap, live_page
+        from camlens.render.interactive.gather import live_images
+        from camlens.render.interactive.page import live_page
 
-        if len(self.input_size) != 2:
-            raise InputError(f"a page shows pictures, and these inputs have {len(self.input_size)} spatial axes")
-        pictures = [None] * len(self.scores) if images is None else self._pictures(images)
-        shown = [
-            LiveImage(
-                f"image {image}",
-                picture,
-                [
-                    LiveMap(
-                        f"{self._about(image, target)} at {layer}",
-                        self.maps[layer][image, target].cpu().numpy(),
-                        diverging=self.shows_both_signs(target),
-                    )
-                    for layer in self.layers
-                    for target in range(len(self.targets))
-                ],
-                size=(self.input_size[0], self.input_size[1]),
-            )
-            for image, picture in enumerate(pictures)
-        ]
+        pictures = None if images is None else self._pictures(images)
+        shown = live_images(self, pictures, class_names=class_names)
         page = live_page(shown, title=f"{self.method}: where the model looks", subtitle=repr(self))
         with atomic_file(Path(path), force=force) as unfinished:
             unfinished.write_text(page, encoding="utf-8")
         return Path(path)
+
+    def show(self, images: Any = None, *, class_names: Sequence[str] | None = None) -> Any:
+        """The same page as `save_html` writes, to end a cell of a notebook with: `explanation.show(images)`.
+
+        `images` are what the model saw, as for `overlay`; without them the maps are drawn alone. Very many
+        maps, or very fine ones, are bounded, and the page says so.
+        """
+        from camlens.render.interactive.notebook import live_view
+
+        pictures = None if images is None else self._pictures(images)
+        return live_view(self, pictures, class_names=class_names)
 
     def _about(self, image: int, target: int) -> str:
         """What one map is about, in a few words."""
         return self.targets[target] if self.classes is None else f"class {int(self.classes[image, target])}"
 
     def _repr_html_(self) -> str:
+        """The maps, live in a frame; as coloured tiles where the script is not built or inputs are no pictures."""
+        with suppress(MissingExtraError, InputError):
+            html: str = self.show()._repr_html_()
+            return html
+        return self._tiles_html()
+
+    def _tiles_html(self) -> str:
         """The maps as coloured tiles with their scores, in one piece of HTML that needs nothing else."""
         tiles = [
             self._tile(layer, image, target)

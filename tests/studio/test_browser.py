@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from camlens import explain, load_model
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
+from camlens.data.demo import DemoPhotos
 from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
+from camlens.targets import TopK
 from tests.studio.conftest import listening
 
 CHROMIUM = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -537,13 +540,33 @@ def test_the_report_opens_from_disk_and_answers(page: Any, browser: Any, tmp_pat
     context.close()
 
 
-def test_the_notebook_view_draws_inside_a_sandboxed_frame(page: Any, tmp_path: Path) -> None:
-    from camlens.render.interactive.page import live_frame
-
-    inner = page.request.get("/api/explanations/report.html?image=s2").text()
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_the_notebook_view_is_live_inside_a_frame_that_reaches_nothing(
+    page: Any, tmp_path: Path, with_pictures: bool
+) -> None:
+    loaded, sample = load_model("demo:photos"), DemoPhotos()[3]
+    explanation = explain(loaded.model, loaded.preprocess(sample.image)[None], layers="stage4", target=TopK(2))
+    pictures = loaded.preprocess.display(sample.image)[None] if with_pictures else None
+    html = explanation.show(pictures)._repr_html_() if with_pictures else explanation._repr_html_()
+    assert len(html) < 150_000
     outer = tmp_path / "notebook.html"
-    outer.write_text(f"<!doctype html><body>{live_frame(inner)}</body>", encoding="utf-8")
+    outer.write_text(f"<!doctype html><body>{html}</body>", encoding="utf-8")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.goto(outer.as_uri())
     frame = page.frame_locator("iframe")
     frame.locator("html[data-ready] canvas").last.wait_for()
-    assert frame.locator("canvas").count() == 3
+    assert frame.locator("canvas").count() == 2 + with_pictures
+    drawn = frame.locator("canvas").last
+    before = pixels(drawn)
+    for name, value in (("Opacity", "0.9"), ("Threshold", "0.4")):
+        if name == "Opacity" and not with_pictures:
+            assert frame.get_by_label(name).count() == 0
+            continue
+        frame.get_by_label(name).fill(value)
+        after = pixels(drawn)
+        assert (after != before).any()
+        before = after
+    frame.get_by_label("Colours").select_option("viridis")
+    assert (pixels(drawn) != before).any()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "about:"))] == []

@@ -1,5 +1,5 @@
 // The self-contained report and the notebook view: sliders, and every map drawn anew as they move. No framework.
-import { COLOUR_MAPS, colourTable, DIVERGING } from "../core/colours";
+import { COLOUR_MAPS, colourTable, DIVERGING, type ColourTable } from "../core/colours";
 import { decodeGrid, heatmap, magnitude, range, signedmap, type Grid } from "../core/grid";
 import { blended, coloured, type Look, type Picture } from "../core/overlay";
 import style from "./report.css?inline";
@@ -64,6 +64,15 @@ async function pixelsOf(image: ImageData_): Promise<Picture | null> {
   return { width, height, pixels: data };
 }
 
+/** A map without its photograph: nothing where it is below the threshold, and its line on demand. */
+function bare(heat: Grid, table: ColourTable, look: Look, signed: boolean): Picture {
+  const drawn = blended(coloured(heat, table, signed), heat, table, { ...look, opacity: 0 });
+  heat.values.forEach((value, i) => {
+    if (Math.abs(value) < look.threshold) drawn.pixels[i * 4 + 3] = 0;
+  });
+  return drawn;
+}
+
 const number = (value: number): string => Number(value.toPrecision(4)).toString();
 
 /** Canvas, title and the value under the pointer. */
@@ -117,7 +126,7 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
     tiles.append(drawn.node);
     draws.push((settings) => {
       const table = tableOf(settings);
-      show(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : coloured(heat, table, signed));
+      show(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : bare(heat, table, settings, signed));
     });
   }
   const facts = element("dl");
@@ -160,7 +169,7 @@ async function start(): Promise<void> {
     element(
       "form",
       {},
-      slider("Opacity", data.opacity, (opacity) => change({ opacity })),
+      ...(data.images.some((image) => image.picture) ? [slider("Opacity", data.opacity, (opacity) => change({ opacity }))] : []),
       slider("Threshold", 0, (threshold) => change({ threshold })),
       element("label", {}, element("span", {}, "Colours"), colours),
       element("label", { class: "check" }, contour, "Contour line"),
