@@ -14,6 +14,10 @@ QUICK: dict[str, dict[str, int]] = {
     "sscam": {"samples": 2},
     "iscam": {"samples": 2},
     "rise": {"masks": 40, "cells": 3},
+    "lime": {"samples": 12, "segments": 4},
+    "kernelshap": {"samples": 12, "segments": 4},
+    "integratedgradients": {"steps": 4},
+    "smoothgrad": {"samples": 2},
 }
 
 

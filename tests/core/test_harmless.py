@@ -23,9 +23,13 @@ OPTIONS: dict[str, dict[str, int]] = {
     "iscam": {"samples": 2},
     "rise": {"masks": 5},
     "dff": {"concepts": 2},
+    "lime": {"samples": 12, "segments": 4},
+    "kernelshap": {"samples": 12, "segments": 4},
+    "integratedgradients": {"steps": 4},
+    "smoothgrad": {"samples": 2},
 }
 # methods that never walk backwards cannot be struck there
-FORWARD_ONLY = {"rise"}
+FORWARD_ONLY = {"lime", "kernelshap", "occlusion", "rise"}
 POINTS = ("model", "hook", "target", "backward", "method")
 ERRORS = (RuntimeError, KeyboardInterrupt)
 

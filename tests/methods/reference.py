@@ -315,3 +315,94 @@ def dff(maps: Array, contributions: list[float]) -> Array:
 def guidedgradcam(guided: Array, activations: Array, gradients: Array) -> Array:
     """Section 3.2 of arXiv 1610.02391: guided backpropagation times the rectified Grad-CAM map, enlarged."""
     return guided * resized(np.maximum(gradcam(activations, gradients), 0), guided.shape)
+
+
+def lime(present: Array, scores: Array, ridge: float, width: float) -> tuple[Array, float, float]:
+    """Weights, intercept and weighted R squared of arXiv 1602.04938's linear model, by its normal equations."""
+    segments = present.shape[1]
+    near = []
+    for row in present:
+        distance = 1 - math.sqrt(row.sum() / segments)
+        near.append(math.sqrt(math.exp(-(distance**2) / width**2)))
+    design = np.array([[1.0, *row] for row in present])
+    normal, right = np.zeros((segments + 1, segments + 1)), np.zeros(segments + 1)
+    for weight, row, score in zip(near, design, scores, strict=True):
+        normal += weight * np.outer(row, row)
+        right += weight * row * score
+    for j in range(1, segments + 1):
+        normal[j, j] += ridge
+    solution = np.linalg.solve(normal, right)
+    mean = sum(w * y for w, y in zip(near, scores, strict=True)) / sum(near)
+    residual = sum(w * (y - row @ solution) ** 2 for w, y, row in zip(near, scores, design, strict=True))
+    total = sum(w * (y - mean) ** 2 for w, y in zip(near, scores, strict=True))
+    return solution[1:], float(solution[0]), 1 - residual / total
+
+
+def kernelshap(value: Callable[[frozenset[int]], float], players: int) -> list[float]:
+    """Shapley values by their definition: the mean gain over all orders, equation 4 of arXiv 1705.07874."""
+    shares = []
+    for player in range(players):
+        others = [other for other in range(players) if other != player]
+        share = 0.0
+        for size in range(players):
+            chance = math.factorial(size) * math.factorial(players - size - 1) / math.factorial(players)
+            for members in itertools.combinations(others, size):
+                share += chance * (value(frozenset((*members, player))) - value(frozenset(members)))
+        shares.append(share)
+    return shares
+
+
+def integrated_gradients(image: Array, baseline: Array, gradient: Callable[[Array], Array], steps: int) -> Array:
+    """Equation 1 of arXiv 1703.01365 by the midpoint rule, summed over channels."""
+    total = np.zeros_like(image)
+    for step in range(steps):
+        total += gradient(baseline + (step + 0.5) / steps * (image - baseline)) / steps
+    return ((image - baseline) * total).sum(axis=0)
+
+
+def smoothgrad(gradients: list[Array]) -> Array:
+    """Equation 1 of arXiv 1706.03825: the mean of the gradients (c, *size), its largest channel by magnitude."""
+    mean = np.zeros_like(gradients[0])
+    for gradient in gradients:
+        mean += gradient / len(gradients)
+    return np.abs(mean).max(axis=0)
+
+
+def occlusion(image: Array, score: Score, window: tuple[int, ...], stride: tuple[int, ...], baseline: float) -> Array:
+    """Section 4.2 of arXiv 1311.2901: the mean fall of the score over all windows that cover a place."""
+    size, clean = image.shape[1:], score(image)
+    falls, covers = np.zeros(size), np.zeros(size)
+    counts = [1 + math.ceil((length - wide) / step) for length, wide, step in zip(size, window, stride, strict=True)]
+    for place in itertools.product(*(range(count) for count in counts)):
+        corner = [number * step for number, step in zip(place, stride, strict=True)]
+        part = tuple(slice(start, start + wide) for start, wide in zip(corner, window, strict=True))
+        covered = image.copy()
+        covered[(slice(None), *part)] = baseline
+        falls[part] += clean - score(covered)
+        covers[part] += 1
+    return falls / covers
+
+
+def guided_backprop(image: Array, weights: list[Array]) -> Array:
+    """Section 3.4 of arXiv 1412.6806 for a score w_n relu(... relu(W_1 x)): what comes back at x."""
+    signals = [image]
+    for weight in weights[:-1]:
+        signals.append(np.maximum(weight @ signals[-1], 0))
+    back = weights[-1]
+    for weight, signal in zip(reversed(weights[:-1]), reversed(signals[1:]), strict=True):
+        passed = np.where((signal > 0) & (back > 0), back, 0)
+        back = passed @ weight
+    return back
+
+
+def deeplift(image: Array, baseline: Array, weights: list[Array]) -> Array:
+    """The rescale rule, equation 11 of arXiv 1704.02685, for the same score; parts of each input."""
+    here, there, before = image, baseline, []
+    for weight in weights[:-1]:
+        before.append((weight @ here, weight @ there))
+        here, there = np.maximum(before[-1][0], 0), np.maximum(before[-1][1], 0)
+    multipliers = weights[-1]
+    for weight, (one, other) in zip(reversed(weights[:-1]), reversed(before), strict=True):
+        slopes = (np.maximum(one, 0) - np.maximum(other, 0)) / (one - other)
+        multipliers = (multipliers * slopes) @ weight
+    return multipliers * (image - baseline)

@@ -1,0 +1,106 @@
+"""Methods that average gradients over many inputs: on the way from a baseline, or around the image."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.attributions.baselines import Baseline, baseline_image
+from camlens.attributions.libraries import library
+from camlens.core.details import Found
+from camlens.core.probe import InputProbe
+from camlens.core.registry import register_method
+from camlens.core.types import TargetMaps
+from camlens.methods.draws import same_draws
+from camlens.methods.options import checked_count, checked_strength
+
+
+@register_method(
+    "integratedgradients",
+    paper="Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks, arXiv 1703.01365",
+    needs="probe",
+    good_for="each pixel's share of the score's rise above a baseline, as an account that adds up",
+    cost="seconds",
+    scope="input",
+    diverging=True,
+)
+def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseline = 0.0) -> Found:
+    """Each pixel's part in the rise of the score on the straight way from the baseline to the image.
+
+    IG = (x - x') * integral_0^1 dY/dx (x' + a (x - x')) da, by Gauss-Legendre quadrature with `steps` points,
+    summed over channels (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1; computed by captum). The map adds
+    up to Y(x) - Y(x'). `baseline` x' is a number or an image in the model's own units; 0 is the mean colour
+    of the training data for most preprocessings. Parts of the image that look like the baseline get nothing,
+    whatever they mean. `details` hold baseline_scores (n, t) and completeness_gap (n, t), by how much the sum
+    misses: take more steps where it is large beside the score.
+
+        explain(model, images, method="integratedgradients", options={"steps": 50})
+    """
+    checked_count("steps", steps)
+    captum = library("captum.attr")
+    images, targets = probe.scores.shape
+    done, total = 0, images * targets * steps
+    maps, starts, gaps = [], [], []
+    for row, image in enumerate(probe.inputs):
+        start = baseline_image(baseline, image)[None]
+        start_scores = probe.input_scores(start, row)[0]
+        each = []
+        for target in range(targets):
+
+            def score(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
+                nonlocal done
+                scores = probe.live_scores(inputs, row)[:, target]
+                done += len(inputs)
+                probe.progress(min(done, total), total)
+                return scores
+
+            with probe.still():
+                found = captum.IntegratedGradients(score).attribute(
+                    image[None].clone().requires_grad_(),
+                    baselines=start,
+                    n_steps=steps,
+                    internal_batch_size=probe.batch_size,
+                )
+            each.append(found[0].detach().float().sum(dim=0))
+        maps.append(torch.stack(each))
+        starts.append(start_scores)
+        gaps.append(maps[-1].flatten(1).sum(dim=1) - (probe.scores[row] - start_scores))
+    return Found(
+        torch.stack(maps), {"baseline_scores": torch.stack(starts), "completeness_gap": torch.stack(gaps).abs()}
+    )
+
+
+@register_method(
+    "smoothgrad",
+    paper="Smilkov et al. 2017, SmoothGrad, arXiv 1706.03825",
+    needs="probe",
+    good_for="a plain gradient with less of its visual noise",
+    cost="seconds",
+    signed=False,
+    scope="input",
+)
+def smoothgrad(probe: InputProbe, *, samples: int = 25, noise: float = 0.15) -> TargetMaps:
+    """Where the score is sensitive to the pixels, averaged over noisy copies of the image.
+
+    S = max over channels of |1/N sum_i dY/dx (x + e_i)|, e_i Gaussian with standard deviation `noise` times
+    the image's value range (Smilkov et al. 2017, arXiv 1706.03825, eq. 1). Seeded, and every image meets the
+    same draws; captum's noise tunnel draws from the global random state, so the noise is ours. Never negative;
+    with noise 0 it is the saliency map of Simonyan et al. 2013.
+
+        explain(model, images, method="smoothgrad", options={"samples": 25, "noise": 0.15})
+    """
+    checked_count("samples", samples)
+    checked_strength("noise", noise)
+    return torch.stack([_smoothed(probe, row, samples, noise) for row in range(len(probe.inputs))])
+
+
+def _smoothed(probe: InputProbe, row: int, samples: int, noise: float) -> Float[Tensor, "t *spatial"]:
+    image, generator = probe.inputs[row], same_draws(probe.generator)
+    spread = noise * (image.amax() - image.amin())
+    mean = torch.zeros((), device=image.device)
+    for start in range(0, samples, probe.batch_size):
+        count = min(probe.batch_size, samples - start)
+        drawn = torch.stack([torch.randn(image.shape, generator=generator) for _ in range(count)])
+        _, gradients = probe.gradients_at(image + spread * drawn.to(image), row)
+        mean = mean + gradients.sum(dim=0) / samples
+        probe.progress(row * samples + start + count, len(probe.inputs) * samples)
+    return mean.abs().amax(dim=1)

@@ -1,0 +1,123 @@
+"""A copy of the model in which every activation is a module of its own, so that rules can be hung on each.
+
+captum changes gradients by hooks on modules. On a model that is shared between threads, or that calls one
+module several times or none at all (torch.nn.functional.relu), that gives errors or silently another map. In
+the copy nothing is shared, nothing works in place, and every call of an activation has its own module.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from camlens.core.errors import ModelError
+from camlens.core.execution.hooks import copied
+from camlens.core.probe import InputProbe
+
+_RELU = torch.nn.functional.relu
+_RELUS = {_RELU, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
+_WRITING = {torch.relu_, Tensor.relu_}
+
+
+class _PlainReLU(nn.Module):
+    """Stands where an nn.ReLU stood; what it calls is routed to a module of its own."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return _RELU(features)
+
+
+class _Calls(nn.Module):
+    """Stands where a module stood that is called several times: one copy for each of its calls, in turn."""
+
+    def __init__(self, module: nn.Module, calls: int) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(copy.deepcopy(module) for _ in range(calls))
+        self.number = 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        module = self.each[self.number % len(self.each)]
+        self.number += 1
+        return module(*args, **kwargs)
+
+
+class _Routed(TorchFunctionMode):
+    """Every rectification in the block goes to the next of the modules, or is only counted where there are none."""
+
+    def __init__(self, modules: nn.ModuleList | None) -> None:
+        super().__init__()
+        self.modules = modules
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _RELUS:
+            return func(*args, **kwargs)
+        self.calls += 1
+        if self.modules is None:
+            return func(*args, **kwargs)
+        features = args[0] if args else kwargs["input"]
+        rectified = self.modules[self.calls - 1](features)
+        writes = func in _WRITING or kwargs.get("inplace", False) or (func is _RELU and len(args) > 1 and args[1])
+        return features.copy_(rectified) if writes else rectified
+
+
+class PrivateCopy(nn.Module):
+    """Scores (m, t) of one image of the probe, by a copy of its model that may be hooked.
+
+    `rectifiers` are nn.ReLU modules, one for each rectification of a forward pass, whether the model's own code
+    writes it as a module or as a function. `kinds` are other modules to be given one copy for each call.
+    """
+
+    def __init__(self, probe: InputProbe, kinds: tuple[type[nn.Module], ...] = ()) -> None:
+        super().__init__()
+        self._probe = probe
+        self.row = 0
+        with probe.still():  # outside inference mode, whose tensors no graph may hold
+            self.twin = _bare_copy(probe.session.model)
+        counts: dict[nn.Module, int] = {}
+
+        def count(module: nn.Module, _args: object) -> None:
+            counts[module] = counts.get(module, 0) + 1
+
+        handles = [one.register_forward_pre_hook(count) for one in self.twin.modules() if type(one) in kinds]
+        routed = _Routed(None)
+        try:
+            with probe.still(), routed:
+                probe.live_scores(probe.inputs[:1].clone().requires_grad_(), 0, self.twin)
+        finally:
+            for handle in handles:
+                handle.remove()
+        _exchange(self.twin, {one: _Calls(one, calls) for one, calls in counts.items() if calls > 1})
+        self.rectifiers = nn.ModuleList(nn.ReLU() for _ in range(routed.calls))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Scores (m, t) of `inputs` (m, c, *spatial) in the place of image `row`."""
+        with _Routed(self.rectifiers):
+            return self._probe.live_scores(inputs, self.row, self.twin)
+
+
+def _bare_copy(model: nn.Module) -> nn.Module:
+    try:
+        twin = copied(model)
+    except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            f"this method hangs rules on a private copy of the model, and {type(model).__name__} cannot be "
+            f"copied: {error}"
+        ) from error
+    for module in twin.modules():
+        module.training = False
+        if getattr(module, "inplace", False) is True:
+            module.__dict__["inplace"] = False
+    twin.requires_grad_(False)
+    _exchange(twin, {one: _PlainReLU() for one in twin.modules() if type(one) is nn.ReLU})
+    return _PlainReLU() if type(twin) is nn.ReLU else twin
+
+
+def _exchange(root: nn.Module, others: dict[nn.Module, nn.Module]) -> None:
+    """Put other modules in the places of some, wherever they stand in the model."""
+    for parent in list(root.modules()):
+        for name, child in parent._modules.items():
+            if child in others:
+                parent._modules[name] = others[child]

@@ -1,0 +1,102 @@
+"""The simple model that stands in for the network near one image: a linear one, fitted for every target."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from camlens.attributions.libraries import library
+
+_SELECTING = 0.01  # the ridge of the fit that only ranks segments
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """Score = intercept + sum of the weights of the segments that are there; how well that holds.
+
+    Attributes:
+        weights: float32 (t, s), zero for segments that were not chosen.
+        intercept: float32 (t,).
+        r_squared: float32 (t,), the weighted share of the score's variance that is explained; at most 1.
+        chosen: bool (t, s).
+    """
+
+    weights: Tensor
+    intercept: Tensor
+    r_squared: Tensor
+    chosen: Tensor
+
+
+def ridge_surrogate(
+    present: Float[Tensor, "m s"],
+    scores: Float[Tensor, "m t"],
+    nearness: Float[Tensor, " m"],
+    *,
+    ridge: float,
+    features: int | None,
+) -> Surrogate:
+    """Weighted ridge regression of the scores on which segments are present.
+
+    With `features` a first fit ranks the segments by magnitude, and a second is fitted to the best of them.
+    """
+    segments, targets = present.shape[1], scores.shape[1]
+    chosen = torch.ones(targets, segments, dtype=torch.bool)
+    if features is not None and features < segments:
+        ranked, _ = _ridge(present, scores, nearness, _SELECTING)
+        best = ranked.abs().topk(features, dim=1).indices
+        chosen = torch.zeros_like(chosen).scatter(1, best, True)
+        fits = [_ridge(present[:, row], scores[:, [t]], nearness, ridge) for t, row in enumerate(chosen)]
+        weights = torch.zeros(targets, segments, dtype=torch.float64).masked_scatter(
+            chosen, torch.cat([weight[0] for weight, _ in fits])
+        )
+        intercept = torch.cat([one for _, one in fits])
+    else:
+        weights, intercept = _ridge(present, scores, nearness, ridge)
+    fitted = present @ weights.T + intercept
+    return Surrogate(weights.float(), intercept.float(), r_squared(scores, fitted, nearness).float(), chosen)
+
+
+def additive_surrogate(
+    present: Float[Tensor, "m s"],
+    scores: Float[Tensor, "m t"],
+    nearness: Float[Tensor, " m"],
+    *,
+    nothing: Float[Tensor, " t"],
+    everything: Float[Tensor, " t"],
+) -> Surrogate:
+    """Weighted least squares under two exact conditions: nothing present scores `nothing`, all of it `everything`.
+
+    The weights then add up to the difference of the two. The last weight is eliminated by that condition.
+    """
+    gain = everything - nothing
+    design = present[:, :-1] - present[:, -1:]
+    rest = scores - nothing - present[:, -1:] * gain
+    model = library("sklearn.linear_model").LinearRegression(fit_intercept=False)
+    model.fit(design.numpy(), rest.numpy(), sample_weight=nearness.numpy())
+    first = torch.from_numpy(model.coef_).reshape(scores.shape[1], -1)
+    weights = torch.cat([first, gain[:, None] - first.sum(dim=1, keepdim=True)], dim=1)
+    fitted = present @ weights.T + nothing
+    chosen = torch.ones_like(weights, dtype=torch.bool)
+    return Surrogate(weights.float(), nothing.float(), r_squared(scores, fitted, nearness).float(), chosen)
+
+
+def r_squared(
+    scores: Float[Tensor, "m t"], fitted: Float[Tensor, "m t"], nearness: Float[Tensor, " m"]
+) -> Float[Tensor, " t"]:
+    """The weighted coefficient of determination of each target; 1 where a constant score is fitted exactly."""
+    shares = (nearness / nearness.sum())[:, None]
+    residual = (shares * (scores - fitted).square()).sum(dim=0)
+    total = (shares * (scores - (shares * scores).sum(dim=0)).square()).sum(dim=0)
+    rounding = 1e-12 * scores.square().amax(dim=0)  # scores come as float32
+    exact = torch.where(residual <= rounding, 1.0, 0.0).to(total)
+    return torch.where(total > rounding, 1 - residual / total.where(total > 0, 1), exact)
+
+
+def _ridge(present: Tensor, scores: Tensor, nearness: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Weights (t, s) and intercepts (t,)."""
+    linear = library("sklearn.linear_model")
+    model = linear.Ridge(alpha=ridge) if ridge > 0 else linear.LinearRegression()
+    model.fit(present.numpy(), scores.numpy(), sample_weight=nearness.numpy())
+    weights = torch.from_numpy(model.coef_).reshape(scores.shape[1], -1)
+    return weights, torch.from_numpy(model.intercept_).reshape(-1).to(weights)
