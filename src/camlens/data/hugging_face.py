@@ -7,13 +7,14 @@ from typing import Any
 
 from camlens.core.errors import DataError, MissingExtraError
 from camlens.data.decode import MAX_PIXELS, Pixels, decode_image
+from camlens.data.places import is_url
 from camlens.data.samples import Sample, Samples, Source
 
 _PREFERRED_SPLITS = ("test", "validation", "train")
 
 
 def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels: int = MAX_PIXELS) -> Source:
-    """A data set that `save_to_disk` wrote: its image column, and its class labels where it has them.
+    """A data set that `save_to_disk` wrote, here or behind a URL: its image column, and its class labels if any.
 
     `split` is by default the first that exists of test, validation and train. Images are kept encoded and go
     through the same safe decoding as files.
@@ -26,7 +27,8 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
     except ImportError as error:
         raise MissingExtraError.of("datasets", "hf") from error
     try:
-        saved = datasets.load_from_disk(str(Path(directory).expanduser()))
+        place = directory if is_url(directory) else str(Path(directory).expanduser())
+        saved = datasets.load_from_disk(place)
     except Exception as error:  # damaged files of several formats: errors of many kinds
         reason = " ".join(str(error).split())
         raise DataError(f"{directory} cannot be read as a Hugging Face data set: {reason}") from error
@@ -38,7 +40,8 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
     encoded = table.select_columns([images[0]]).cast_column(images[0], datasets.Image(decode=False))
     class_names = list(table.features[classes[0]].names) if classes else []
     labels = list(table[classes[0]]) if classes else [None] * len(table)
-    sample = partial(_sample, encoded, images[0], labels, class_names, max_pixels)
+    stamp = getattr(table, "_fingerprint", None)
+    sample = partial(_sample, encoded, images[0], labels, class_names, max_pixels, stamp)
     return Samples(class_names, len(table), sample)
 
 
@@ -56,6 +59,7 @@ def _sample(
     labels: list[int | None],
     class_names: list[str],
     max_pixels: int,
+    stamp: str | None,
     index: int,
 ) -> Sample:
     label = labels[index]
@@ -66,6 +70,7 @@ def _sample(
         label=label if known else None,
         class_name=class_names[label] if label is not None and known else None,
         read=partial(_read, encoded, column, index, max_pixels),
+        stamp=stamp,
     )
 
 

@@ -1,81 +1,125 @@
 """A data set as a table: one image per row, with its label, its box and its mask where they are known."""
 
 import csv
-import os
-from collections.abc import Sequence
+import importlib
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from camlens.core.errors import DataError
+from camlens.core.errors import DataError, MissingExtraError
 from camlens.data.decode import MAX_PIXELS
-from camlens.data.samples import Box, Sample, Samples, Source, file_reader, mask_reader
+from camlens.data.places import inside, is_url, place_of, split_url
+from camlens.data.samples import Box, Samples, Source
 
 _LARGEST_LABEL = 100_000
+_COLUMNS = ("path", "label", "box", "mask")
+
+Rows = list[tuple[str, dict[str, str]]]
 
 
 def manifest(path: str | Path, *, root: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> Source:
-    """The source that a CSV (or .tsv) file lists; its header names `path` and maybe `label`, `box`, `mask`.
+    """The source that a CSV, TSV or Parquet file lists; its columns are `path` and maybe `label`, `box`, `mask`.
 
-    Paths are relative to `root`, by default the manifest's own directory, and may not leave it. Labels are
-    class names (then sorted), or whole numbers (then taken as the indices that they are). A box is "left top
-    right bottom" in pixels, separated by blanks, commas or semicolons. A mask is an image file in which the
-    object is bright.
+    The file may lie behind a URL, and so may its images. Paths are relative to `root`, by default the
+    manifest's own directory, and may not leave it. Labels are class names (then sorted), or whole numbers (then
+    taken as the indices that they are). A box is "left top right bottom" in pixels, separated by blanks, commas
+    or semicolons, or in Parquet a list of four numbers. A mask is an image file in which the object is bright.
 
     Raises DataError, naming file and line, for what cannot be understood; images are looked at when they are
     loaded.
     """
-    file = Path(path).expanduser()
-    base = file.parent if root is None else Path(root).expanduser()
-    rows = _rows(file)
+    directory, name = split_url(str(path)) if is_url(path) else _split(Path(path))
+    try:
+        content = place_of(directory).read(name)
+    except DataError as error:
+        raise DataError(f"{path} cannot be read as a manifest: {error}") from error
+    rows = _rows(content, str(path), name)
+    place = place_of(directory if root is None else root)
     labels = _labels([(where, row["label"]) for where, row in rows if row.get("label")])
     class_names = [f"class {index}" for index in range(max(labels.values(), default=-1) + 1)]
-    for name, index in labels.items():
-        class_names[index] = class_names[index] if name.isdecimal() else name
+    for text, index in labels.items():
+        class_names[index] = class_names[index] if text.isdecimal() else text
     samples, taken = [], set[str]()
     for where, row in rows:
         name = row["path"] if row["path"] not in taken else f"{row['path']}#{len(taken) + 1}"
         taken.add(name)
         label = labels[row["label"]] if row.get("label") else None
         samples.append(
-            Sample(
+            place.sample(
+                inside(place, row["path"], where),
+                max_pixels,
                 id=name,
-                path=_inside(base, row["path"], where),
                 label=label,
                 class_name=None if label is None else class_names[label],
-                read=file_reader(_inside(base, row["path"], where), max_pixels),
-                read_mask=mask_reader(_inside(base, row["mask"], where), max_pixels) if row.get("mask") else None,
+                mask=inside(place, row["mask"], where) if row.get("mask") else None,
                 box=_box(row["box"], where) if row.get("box") else None,
             )
         )
     return Samples.of(samples, class_names)
 
 
-def _rows(file: Path) -> list[tuple[str, dict[str, str]]]:
+def _split(path: Path) -> tuple[Path, str]:
+    path = path.expanduser()
+    return path.parent, path.name
+
+
+def _rows(content: bytes, file: str, name: str) -> Rows:
     """The rows with the place each stands at; column names in lower case, blanks around values taken off."""
+    suffix = Path(name).suffix.lower()
     try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            if "path" not in reader.fieldnames:
-                raise DataError(
-                    f"{file} has no column `path` (found: {', '.join(reader.fieldnames) or 'nothing'}): its"
-                    " first line"
-                    " names the columns, path[,label][,box][,mask]"
-                )
-            rows = [
-                (
-                    f"{file}, line {reader.line_num}",
-                    {name: (row[name] or "").strip() for name in reader.fieldnames},
-                )
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if suffix in (".parquet", ".pq"):
+            columns, rows = _parquet_rows(content, file)
+        else:
+            columns, rows = _text_rows(content, file, "\t" if suffix == ".tsv" else ",")
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as a manifest: {error}") from error
+    if "path" not in columns:
+        raise DataError(
+            f"{file} has no column `path` (found: {', '.join(columns) or 'nothing'}): its first line names the"
+            " columns, path[,label][,box][,mask]"
+        )
     if not rows:
         raise DataError(f"{file} lists no images: it has a header only")
     for where, row in rows:
         if not row["path"]:
             raise DataError(f"{where}: the path is empty")
     return rows
+
+
+def _text_rows(content: bytes, file: str, delimiter: str) -> tuple[Sequence[str], Rows]:
+    reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=delimiter)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    return reader.fieldnames, [
+        (f"{file}, line {reader.line_num}", {name: (row[name] or "").strip() for name in reader.fieldnames})
+        for row in reader
+    ]
+
+
+def _parquet_rows(content: bytes, file: str) -> tuple[Sequence[str], Rows]:
+    try:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise MissingExtraError.of("pyarrow", "audit") from error
+    table = parquet.ParquetFile(io.BytesIO(content))
+    columns = {name.strip().lower(): name for name in table.schema_arrow.names}
+    known = {name: columns[name] for name in _COLUMNS if name in columns}
+    records: list[Mapping[str, Any]] = table.read(columns=list(known.values())).to_pylist()
+    return list(columns), [
+        (f"{file}, row {number}", {name: _text(record[column]) for name, column in known.items()})
+        for number, record in enumerate(records, start=1)
+    ]
+
+
+def _text(value: object) -> str:
+    """A value of a Parquet column as the same value would stand in a CSV file."""
+    if value is None or value != value:  # NaN: an absent number
+        return ""
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # whole numbers become floats where some are absent
+    return str(value).strip()
 
 
 def _labels(named: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -88,13 +132,6 @@ def _labels(named: Sequence[tuple[str, str]]) -> dict[str, int]:
                 f"{where}: label {label} is larger than {_LARGEST_LABEL}, too large for the index of a class"
             )
     return {label: int(label) for _, label in named}
-
-
-def _inside(base: Path, name: str, where: str) -> Path:
-    path = Path(os.path.normpath(base / name))
-    if not path.is_relative_to(os.path.normpath(base)):
-        raise DataError(f"{where}: {name} lies outside of {base}; where that is meant, say root=DIRECTORY")
-    return path
 
 
 def _box(text: str, where: str) -> Box:

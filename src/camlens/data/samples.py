@@ -20,7 +20,8 @@ class Sample:
     """One image of a source: what is known of it, and how to get its pixels.
 
     `id` is unique within its source and the same on every run. `path` is None where the image is no file of
-    its own. `box` is (left, top, right, bottom) in pixels of the upright image, right and bottom exclusive.
+    its own, or one behind `url`. `box` is (left, top, right, bottom) in pixels of the upright image, right and
+    bottom exclusive. `stamp` changes when the image does, where the source can tell.
     """
 
     id: str
@@ -30,6 +31,8 @@ class Sample:
     read: Callable[[], Pixels] = field(repr=False)
     read_mask: Callable[[], Mask] | None = field(default=None, repr=False)
     box: Box | None = None
+    url: str | None = None
+    stamp: str | None = None
 
     def load(self) -> Pixels:
         """The image as RGB uint8 (H, W, 3). Raises DataError where it cannot be read."""
@@ -92,12 +95,8 @@ def file_reader(path: Path, max_pixels: int) -> Callable[[], Pixels]:
     return partial(decode_image, path, max_pixels=max_pixels)
 
 
-def mask_reader(path: Path, max_pixels: int) -> Callable[[], Mask]:
-    """What reads a mask image when it is called: its bright part, be it drawn in 0 and 1 or in 0 and 255."""
-    return partial(_bright_part, path, max_pixels)
-
-
-def _bright_part(path: Path, max_pixels: int) -> Mask:
-    values = decode_image(path, max_pixels=max_pixels).max(axis=2)
+def bright_part(pixels: Pixels) -> Mask:
+    """Where a mask image is bright, be it drawn in 0 and 1 or in 0 and 255."""
+    values = pixels.max(axis=2)
     bright: Mask = values > values.max() / 2
     return bright

@@ -5,9 +5,8 @@ unreadable image is one DataError at its own `load()` and never the end of the o
 """
 
 import difflib
-import os
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from camlens.core.errors import DataError
 from camlens.data.decode import MAX_PIXELS
 from camlens.data.hugging_face import hugging_face
 from camlens.data.manifest import manifest
+from camlens.data.places import SUFFIXES, LocalPlace, Place, RemotePlace, place_of, split_url
 from camlens.data.samples import Box, Mask, Sample, Samples, Source, file_reader
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ __all__ = [
     "open_source",
 ]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 _SAVED_DATA_SET = ("dataset_dict.json", "state.json")
+_MANIFESTS = (".csv", ".tsv", ".parquet", ".pq")
 _DEMOS = ("photos", "watermark", "watermark-moved")
 
 
 def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Source:
-    """The source that a path, a "demo:NAME" or a list of files means.
+    """The source that a path, a URL, a "demo:NAME" or a list of files means.
 
     A directory whose images lie in sub-directories has one class for each of these; one with images at its
-    top only is flat and unlabelled; one that `datasets` saved is that data set. A .csv or .tsv file is a
-    manifest, any other file is one image. `seed` is for the demo alone.
+    top only is flat and unlabelled; one that `datasets` saved is that data set. A .csv, .tsv or .parquet file is
+    a manifest, any other file is one image. A URL is read with fsspec. `seed` is for the demo alone.
 
     Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
     """
@@ -54,42 +54,49 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
         return list_of_files(source, max_pixels=max_pixels)
     if str(source).startswith("demo:"):
         return demo(str(source).removeprefix("demo:"), seed=seed)
-    path = Path(source).expanduser()
+    place = place_of(source)
+    if isinstance(place, RemotePlace):
+        return _open_url(place, max_pixels)
+    path = Path(str(place))
     if path.is_dir():
         return _open_directory(path, max_pixels)
     if not path.exists():
         raise DataError(f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:photos"')
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if path.suffix.lower() in _MANIFESTS:
         return manifest(path, max_pixels=max_pixels)
     return list_of_files([path], max_pixels=max_pixels)
 
 
 def folder_per_class(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
     """Images in sub-directories: the first level names the class, deeper levels belong to it."""
-    root, images = _found_images(directory)
-    nested = [(path, path.relative_to(root).parts) for path in images if path.parent != root]
-    class_names = sorted({parts[0] for _, parts in nested})
+    return _per_class(*_found_images(directory), max_pixels)
+
+
+def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) -> Source:
+    nested = {name: stamp for name, stamp in images.items() if "/" in name}
+    class_names = sorted({name.partition("/")[0] for name in nested})
     if not class_names:
-        raise DataError(f"{root} has images but no sub-directories that could be classes: open it as a flat folder")
-    if _SPLITS.issuperset(name.lower() for name in class_names) and all(len(parts) > 2 for _, parts in nested):
+        raise DataError(f"{place} has images but no sub-directories that could be classes: open it as a flat folder")
+    if _SPLITS.issuperset(name.lower() for name in class_names) and all(name.count("/") > 1 for name in nested):
         raise DataError(
-            f"{root} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
-            f" {root / class_names[-1]}"
+            f"{place} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
+            f" {place}/{class_names[-1]}"
         )
     index = {name: label for label, name in enumerate(class_names)}
-    samples = [
-        Sample("/".join(parts), path, index[parts[0]], parts[0], file_reader(path, max_pixels))
-        for path, parts in nested
-    ]
+    samples = []
+    for name, stamp in nested.items():
+        class_name = name.partition("/")[0]
+        samples.append(place.sample(name, max_pixels, label=index[class_name], class_name=class_name, stamp=stamp))
     return Samples.of(samples, class_names)
 
 
 def flat_folder(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
     """Every image under a directory, at any depth, without labels."""
-    root, images = _found_images(directory)
-    return Samples.of(
-        [Sample(path.relative_to(root).as_posix(), path, None, None, file_reader(path, max_pixels)) for path in images]
-    )
+    return _flat(*_found_images(directory), max_pixels)
+
+
+def _flat(place: Place, images: Mapping[str, str | None], max_pixels: int) -> Source:
+    return Samples.of([place.sample(name, max_pixels, stamp=stamp) for name, stamp in images.items()])
 
 
 def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) -> Source:
@@ -125,56 +132,55 @@ def demo(name: str, *, seed: int = 0) -> Source:
 
 def _demo_sample(photos: "DemoPhotos", class_names: Sequence[str], index: int) -> Sample:
     label = index % len(class_names)  # as the photographs are composed: known without composing one
+    composed = cache(partial(photos.__getitem__, index))  # once for image and mask
     return Sample(
         id=f"{photos.split}-{index:05d}-{class_names[label]}",
         path=None,
         label=label,
         class_name=class_names[label],
-        read=lambda: photos[index].image,
-        read_mask=lambda: photos[index].mask,
+        read=lambda: composed().image,
+        read_mask=lambda: composed().mask,
     )
 
 
 def _open_directory(directory: Path, max_pixels: int) -> Source:
     if any((directory / name).is_file() for name in _SAVED_DATA_SET):
         return hugging_face(directory, max_pixels=max_pixels)
-    images = _images_below(directory)
-    tops = [path for path in images if path.parent == directory]
-    if images and len(tops) == len(images):
-        return flat_folder(directory, max_pixels=max_pixels)
+    return _open_images(directory, max_pixels)
+
+
+def _open_url(place: RemotePlace, max_pixels: int) -> Source:
+    directory, name = split_url(place.root)
+    if name.lower().endswith(_MANIFESTS):
+        return manifest(place.root, max_pixels=max_pixels)
+    if not place.is_directory():
+        return Samples.of([RemotePlace(directory).sample(name, max_pixels)])
+    if any(place.holds(name) for name in _SAVED_DATA_SET):
+        return hugging_face(place.root, max_pixels=max_pixels)
+    return _open_images(place.root, max_pixels)
+
+
+def _open_images(directory: str | Path, max_pixels: int) -> Source:
+    place, images = _found_images(directory)
+    tops = [name for name in images if "/" not in name]
+    if len(tops) == len(images):
+        return _flat(place, images, max_pixels)
     if tops:
         raise DataError(
-            f"{directory} has {len(tops)} images (such as {tops[0].name}) beside sub-directories with"
-            " images, so it is"
-            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by"
-            " one"
+            f"{directory} has {len(tops)} images (such as {tops[0]}) beside sub-directories with images, so it is"
+            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by one"
         )
-    return folder_per_class(directory, max_pixels=max_pixels)
+    return _per_class(place, images, max_pixels)
 
 
-def _found_images(directory: str | Path) -> tuple[Path, list[Path]]:
-    root = Path(directory).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} is not a directory{_near(root)}")
-    images = _images_below(root)
+def _found_images(directory: str | Path) -> tuple[Place, Mapping[str, str | None]]:
+    place = place_of(directory)
+    if isinstance(place, LocalPlace) and not place.root.is_dir():
+        raise DataError(f"{place} is not a directory{_near(place.root)}")
+    images = place.images()
     if not images:
-        raise DataError(f"{root} has no images: no file in it ends in {', '.join(SUFFIXES)}")
-    return root, images
-
-
-def _images_below(directory: Path) -> list[Path]:
-    """Every visible file that is called like an image, by path; links are followed, circles are not."""
-    found: list[Path] = []
-    walked: set[str] = set()
-    for folder, folders, files in os.walk(directory, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in walked:
-            folders.clear()
-            continue
-        walked.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder, name) for name in files if name.lower().endswith(SUFFIXES) and name[0] != "."]
-    return sorted(found)
+        raise DataError(f"{place} has no images: no file in it ends in {', '.join(SUFFIXES)}")
+    return place, images
 
 
 def _near(path: Path) -> str:
