@@ -10,6 +10,8 @@
 
 from camlens.audit.opening import Audit
 from camlens.audit.opening import open_run as open  # noqa: A004  # read as camlens.audit.open
+from camlens.audit.running.auditing import run
+from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.manifest import Manifest
 
-__all__ = ["Audit", "Manifest", "open"]
+__all__ = ["Audit", "Manifest", "RunSettings", "open", "run"]

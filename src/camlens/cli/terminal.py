@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 Item = TypeVar("Item")
+_LINE_EVERY = 30.0
 
 
 def say_json(value: object) -> None:
@@ -65,3 +67,32 @@ def bar(label: str, total: int) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield Bar(progress, progress.add_task(label, total=total))
+
+
+@contextmanager
+def throughput(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar with speed and time left while the block runs, told by `report(done, total)`.
+
+    Where nobody watches a terminal, a line on stderr every half minute. What was done before the first report
+    does not count as speed.
+    """
+    console = Console(stderr=True)
+    speed = TextColumn("{task.fields[speed]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label, total=None, speed="")
+        begun: list[float] = []
+        said = time.monotonic()
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            now = time.monotonic()
+            begun[:] = begun or [done, now]
+            rate = (done - begun[0]) / max(now - begun[1], 1e-9)
+            text = f"{rate:.1f} {unit}/s" if done > begun[0] else ""
+            progress.update(task, completed=done, total=total, speed=text)
+            if not console.is_terminal and now - said > _LINE_EVERY:
+                said = now
+                complain(f"{label}: {done:,} of {total:,} {unit}, {text}")
+
+        yield report

@@ -11,7 +11,7 @@ from camlens.audit.store.schema import SCHEMA_VERSION
 from camlens.core.errors import StoreError
 
 # what may differ when a run is resumed: it says how and when the rows were made, not which
-_INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "changes", "class_names"})
+_INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "data"})
 
 
 @dataclass(frozen=True)
@@ -117,4 +117,4 @@ class Manifest:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text if len(text) <= 80 else f"{text[:60]}...{text[-12:]}"
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-6:]}"

@@ -1,0 +1,1 @@
+"""Runs for other programs: a CSV file of errors, a FiftyOne data set."""

@@ -1,0 +1,159 @@
+"""Batches of prepared images, in the order of the plan; what cannot be read is a row with its reason."""
+
+import os
+import pickle
+import signal
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+from torch.utils.data import DataLoader, Dataset
+
+from camlens.core.errors import CamlensError, DataError, InputError
+from camlens.data.samples import Sample, Source
+from camlens.models.loading import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One planned image: what its source knows, and the prepared image or why there is none."""
+
+    index: int
+    id: str
+    path: str | None
+    width: int = -1
+    height: int = -1
+    image: Tensor | None = None
+    inside: Tensor | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows in order, and the images of those that have one, stacked; `inside` is NaN where nobody knows."""
+
+    rows: tuple[Row, ...]
+    images: Tensor | None
+    inside: Tensor | None
+
+    def pin_memory(self) -> "Batch":
+        """The same batch where an accelerator can fetch it without waiting (called by the loader)."""
+        return Batch(self.rows, None if self.images is None else self.images.pin_memory(), self.inside)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedImages(Dataset[Row]):
+    """The images of a plan, prepared for a model whose input is `shape` (c, h, w) and whose maps are `grid`."""
+
+    source: Source
+    places: Sequence[int]
+    preprocess: Preprocessing
+    shape: tuple[int, ...]
+    grid: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Row:
+        sample = self.source[self.places[index]]
+        known: dict[str, Any] = {"index": index, "id": sample.id, "path": sample.location}
+        try:
+            pixels = sample.load()
+            image = self._prepared(pixels)
+            height, width = pixels.shape[:2]
+            return Row(**known, width=width, height=height, image=image, inside=self._inside(sample, pixels))
+        except CamlensError as error:
+            return Row(**known, error=" ".join(str(error).split()))
+        except (OSError, ValueError, TypeError, RuntimeError) as error:  # of a transform that is not ours
+            return Row(**known, error=" ".join(f"{type(error).__name__}: {error}".split()))
+
+    def _prepared(self, pixels: NDArray[np.uint8]) -> Float[Tensor, "c h w"]:
+        image = self.preprocess(pixels)
+        if tuple(image.shape) != self.shape:
+            raise InputError(
+                f"the preprocessing makes this image {tuple(image.shape)}, and the run's are {self.shape}: end it"
+                " with a crop or a resize to one size"
+            )
+        if not image.isfinite().all():
+            raise InputError("the prepared image holds NaN or infinite values: check the preprocessing")
+        return image
+
+    def _inside(self, sample: Sample, pixels: NDArray[np.uint8]) -> Float[Tensor, "gh gw"] | None:
+        """The share of every cell of the map that lies on the object, as far as the model sees it."""
+        mask = sample.load_mask()
+        if mask is None and sample.box is not None:
+            left, top, right, bottom = sample.box
+            mask = np.zeros(pixels.shape[:2], np.bool_)
+            mask[top:bottom, left:right] = True
+        if mask is None:
+            return None
+        if mask.shape != pixels.shape[:2]:
+            raise DataError(f"the mask of {sample.id} is {mask.shape}, and the image {pixels.shape[:2]}")
+        seen = torch.from_numpy(self.preprocess.display_mask(mask).astype(np.float32))
+        return adaptive_avg_pool2d(seen[None], self.grid)[0]
+
+
+def loading_workers(images: PlannedImages, wanted: int | None) -> int:
+    """How many processes load images: as many as wanted, or for None as many as pay on this computer.
+
+    Raises InputError where some are wanted and the images cannot be described to another process.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = (0 if cores <= 2 else min(8, cores // 2)) if wanted is None else wanted
+    if count:
+        try:
+            pickle.dumps(images)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            if wanted is None:
+                return 0
+            raise InputError(
+                f"workers={wanted} need a source and a preprocessing that can be sent to another process, and these"
+                f" cannot ({error}): say workers=0"
+            ) from error
+    return count
+
+
+def batches(
+    images: PlannedImages, places: Sequence[Sequence[int]], *, workers: int, pinned: bool = False
+) -> Generator[Batch]:
+    """The batches whose rows are listed in `places`, in order, loaded by so many processes beside this one.
+
+    Worker processes are started afresh rather than forked, so that no lock of a running thread is copied; the
+    program's own main module is imported by them once more.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        images,
+        batch_sampler=list(map(list, places)),
+        num_workers=workers,
+        collate_fn=collated,
+        pin_memory=pinned,
+        worker_init_fn=_prepare_worker if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+        generator=torch.Generator(),  # the loader draws from it, and would draw from the global state
+    )
+    yield from loader
+
+
+def collated(rows: Sequence[Row]) -> Batch:
+    """Rows as one batch; the images are in the batch alone."""
+    good = [row for row in rows if row.image is not None]
+    if not good:
+        return Batch(tuple(rows), None, None)
+    images = torch.stack([row.image for row in good if row.image is not None])
+    blank = None
+    if any(row.inside is not None for row in good):
+        shape = next(row.inside.shape for row in good if row.inside is not None)
+        blank = torch.full(shape, torch.nan)
+    inside = None if blank is None else torch.stack([blank if row.inside is None else row.inside for row in good])
+    bare = tuple(Row(row.index, row.id, row.path, row.width, row.height, error=row.error) for row in rows)
+    return Batch(bare, images, inside)
+
+
+def _prepare_worker(_number: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends its workers

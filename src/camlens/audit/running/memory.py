@@ -1,0 +1,74 @@
+"""How many images at once: as many as surely fit, and not more than pays."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.hooks import observed
+from camlens.core.execution.outputs import tensors_in
+from camlens.core.execution.session import Session
+
+_MOST_ON_CPU = 32
+_MOST_ON_ACCELERATOR = 128
+_SHARE = 0.25
+
+
+def fitting_batch(session: Session) -> int:
+    """A power of two: the most that pays on this device, or fewer where memory is short.
+
+    An image is taken to need what all modules together return for it, which is more than is ever held at once.
+    """
+    device = session.inputs.device
+    most = _MOST_ON_CPU if device.type == "cpu" else _MOST_ON_ACCELERATOR
+    fit = int(_SHARE * free_bytes(device) / max(1, bytes_per_image(session)))
+    size = 1
+    while size * 2 <= min(most, fit):
+        size *= 2
+    return size
+
+
+def bytes_per_image(session: Session) -> int:
+    """What the innermost modules return for one image, all together, in bytes."""
+    one = session.part(0, 1)
+    counted = 0
+
+    def count(_module: nn.Module, output: object) -> None:
+        nonlocal counted
+        counted += sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(output))
+
+    innermost = [module for module in one.model.modules() if not module._modules]
+    with undisturbed(one.model, one.inputs.device), observed(innermost, count):
+        one.run()
+    return counted + _size(one.inputs)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device; on the CPU within what this process's group may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min(_free_in_machine(), _free_in_group())
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _free_in_machine() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _free_in_group() -> int:
+    group = Path("/sys/fs/cgroup")
+    try:
+        allowed = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        return max(0, int(allowed) - used)
+    except (OSError, ValueError):  # no limit, or none that we can see
+        return 2**63 - 1

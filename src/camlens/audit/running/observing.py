@@ -1,0 +1,153 @@
+"""Everything that is kept of a batch of images, from one forward pass and its short way back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from camlens.audit.running.features import FeatureTap
+from camlens.audit.running.measures import map_measures
+from camlens.core.capture import Capture, capture_session
+from camlens.core.errors import LayerError, ModelError, NoGradientError
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.memory import OverBudgetError, in_parts
+from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.layers import LayerCall
+from camlens.core.registry import Entry
+from camlens.core.targets import Output, Scorer, Target
+
+Values = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedAndTrue(Target):
+    """The logit of the predicted class and, where any image has another true class (-1: unknown), of that one."""
+
+    labels: Int[Tensor, " n"]
+
+    def settle(self, output: Output) -> Scorer:
+        """The scorer with one column, or with two."""
+        logits = output.logits()
+        predicted = logits.detach().argmax(dim=1)
+        truth = torch.where(self.labels < 0, predicted, self.labels)
+        classes = predicted[:, None] if torch.equal(truth, predicted) else torch.stack([predicted, truth], dim=1)
+
+        def scores(output: Output, rows: Tensor) -> Tensor:
+            return output.logits().gather(1, classes[rows])
+
+        return Scorer(scores, ("predicted class", "true class")[: classes.shape[1]], classes, plain=True)
+
+
+@dataclass(eq=False)
+class Observer:
+    """A model with the places where it is looked into. `largest` falls when a batch did not fit into memory."""
+
+    model: nn.Module
+    layer: LayerCall
+    tap: FeatureTap
+    method: Entry
+    top_k: int
+    grid: tuple[int, int]
+    largest: int | None = None
+
+    def __call__(
+        self,
+        images: Float[Tensor, "n c h w"],
+        labels: Int[Tensor, " n"],
+        inside: Float[Tensor, "n gh gw"] | None = None,
+    ) -> Values:
+        """The columns of a batch, but for what the source knows; labels are -1 where unknown.
+
+        Also a column `finite`: rows where it is False have no answer.
+        """
+        device = next(self.model.parameters(), torch.empty(0)).device
+        moved, truth = images.to(device, non_blocking=True), labels.to(device)
+
+        def part(start: int, stop: int) -> tuple[int, dict[str, Tensor]]:
+            with _allocations_refused():
+                return stop - start, self._observe(moved[start:stop], truth[start:stop])
+
+        parts = in_parts(len(images), None, part, self.largest)
+        if len(parts) > 1:
+            self.largest = min(self.largest or len(images), parts[-2][0])
+        values = {name: torch.cat([found[name].cpu() for _, found in parts]) for name in parts[0][1]}
+        values |= map_measures(values["map_predicted"], inside)
+        for name in ("map_predicted", "map_label"):
+            values[name], values[f"{name}_scale"] = _in_units(values[name])
+        return {name: value.numpy() for name, value in values.items()}
+
+    def _observe(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        session = Session(self.model, checked_inputs(images))
+        with self.tap.open() as tapped:
+            try:
+                captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
+                logits, maps = captured.logits, self._maps(captured)
+            except NoGradientError:  # a batch in which the layer says nothing: its maps are empty
+                tapped.calls = 0
+                with undisturbed(self.model, images.device):
+                    logits = session.run().logits().float()
+                maps = [logits.new_zeros(len(logits), *self.grid)] * 2
+            embedding = tapped.features(session)
+        if logits is None:
+            raise ModelError("an audit needs a classifier: the model's output has no row of logits per image")
+        predicted = logits.argmax(dim=1)
+        wrong = (labels >= 0) & (labels != predicted)
+        return {
+            **self._answers(logits, predicted, labels),
+            "embedding": embedding,
+            "map_predicted": maps[0],
+            "map_label": maps[-1].where(wrong[:, None, None], torch.nan),
+        }
+
+    def _maps(self, captured: Capture) -> list[Tensor]:
+        """The map of every target (n, h, w), float32."""
+        (record,) = captured.records.values()
+        maps = [self.method.function(record.activations, gradients) for gradients in record.gradients.unbind(1)]
+        if maps[0].shape[1:] != torch.Size(self.grid):
+            raise LayerError(f"layer {self.layer.label!r} gave maps {tuple(maps[0].shape[1:])} instead of {self.grid}")
+        return [one.float() for one in maps]
+
+    def _answers(self, logits: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        chances = logits.softmax(dim=1)
+        best = chances.topk(min(self.top_k, logits.shape[1]), dim=1)
+        runner_up = chances.topk(2, dim=1).values[:, 1] if logits.shape[1] > 1 else torch.zeros_like(best.values[:, 0])
+        known, place = labels >= 0, labels.clamp_min(0)[:, None]
+        truth = chances.gather(1, place)[:, 0].where(known, torch.nan)
+        loss = -logits.log_softmax(dim=1).gather(1, place)[:, 0].where(known, torch.nan)
+        return {
+            "predicted": predicted,
+            "confidence": best.values[:, 0],
+            "label_confidence": truth,
+            "margin": best.values[:, 0] - runner_up,
+            "loss": loss,
+            "top_classes": best.indices,
+            "top_confidences": best.values,
+            "finite": logits.isfinite().all(dim=1),
+        }
+
+
+def _in_units(maps: Float[Tensor, "n h w"]) -> tuple[Tensor, Tensor]:
+    """Maps (n, h*w) divided by their largest absolute value, and that value; NaN where a map is not finite.
+
+    So they keep their precision in float16 whatever the size of the model's gradients.
+    """
+    cells = maps.flatten(1)
+    cells = cells.where(cells.isfinite().all(dim=1, keepdim=True), torch.nan)
+    scale = cells.abs().amax(dim=1)
+    return cells / scale.where(scale != 0, 1)[:, None], scale
+
+
+@contextmanager
+def _allocations_refused() -> Iterator[None]:
+    """What the CPU's allocator raises, as what makes a batch be halved."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise OverBudgetError(str(error).splitlines()[0]) from error

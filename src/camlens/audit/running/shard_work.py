@@ -1,0 +1,103 @@
+"""The work on shards: load, look, collect, commit. One shard is held in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from camlens.audit.running.engine import Step
+from camlens.audit.running.loading import Batch, PlannedImages, batches
+from camlens.audit.running.observing import Observer
+from camlens.audit.store.manifest import Manifest
+from camlens.audit.store.plan import shard_rows
+from camlens.audit.store.run_directory import RunDirectory
+from camlens.audit.store.schema import ARRAYS, FLOATS, LISTS, row_schema, rows_table
+
+_NOT_FINITE = "the model's answer is not finite"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ShardWork:
+    """All that is needed to compute any shard of a run; `labels` are -1 where unknown."""
+
+    directory: RunDirectory
+    manifest: Manifest
+    images: PlannedImages
+    labels: NDArray[np.int64]
+    observer: Observer
+    workers: int
+
+    def __call__(self, shards: Sequence[int]) -> Iterator[Step]:
+        """Compute and commit these shards, in batches that do not reach across their borders."""
+        wanted = [(shard, places) for shard in shards for places in self._batches_of(shard)]
+        pinned = next(self.observer.model.parameters(), torch.empty(0)).is_cuda
+        parts: list[dict[str, Any]] = []
+        loaded = batches(self.images, [places for _, places in wanted], workers=self.workers, pinned=pinned)
+        with closing(loaded):
+            for (shard, places), batch in zip(wanted, loaded, strict=True):
+                parts.append(self._columns(batch))
+                finished = places[-1] + 1 == self._rows(shard).stop
+                if finished:
+                    self._commit(shard, parts)
+                    parts = []
+                yield Step(len(places), shard if finished else None)
+
+    def _rows(self, shard: int) -> range:
+        return shard_rows(shard, self.manifest.shard_size, self.manifest.rows)
+
+    def _batches_of(self, shard: int) -> Iterator[range]:
+        rows, size = self._rows(shard), self.manifest.batch_size
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    def _commit(self, shard: int, parts: Sequence[dict[str, Any]]) -> None:
+        columns = {
+            name: np.concatenate([part[name] for part in parts])
+            if isinstance(values, np.ndarray)
+            else [value for part in parts for value in part[name]]
+            for name, values in parts[0].items()
+        }
+        schema = row_schema(self.manifest.embedding_width, self.manifest.grid)
+        self.directory.write_shard(shard, rows_table(columns, schema))
+
+    def _columns(self, batch: Batch) -> dict[str, Any]:
+        """The rows of a batch as columns; where there is no answer, all that would come of it is null."""
+        rows, count = batch.rows, len(batch.rows)
+        labels = self.labels[[row.index for row in rows]]
+        errors = [row.error for row in rows]
+        answered = np.flatnonzero([error is None for error in errors])
+        values: dict[str, NDArray[Any]] = {}
+        if batch.images is not None:
+            values = self.observer(batch.images, torch.from_numpy(labels[answered]), batch.inside)
+            finite = values.pop("finite")
+            for place in answered[~finite]:
+                errors[place] = _NOT_FINITE
+            answered, values = answered[finite], {name: found[finite] for name, found in values.items()}
+        wide = {
+            "embedding": self.manifest.embedding_width,
+            **dict.fromkeys(ARRAYS[1:], int(np.prod(self.manifest.grid))),
+        }
+        columns: dict[str, Any] = {name: np.full(count, np.nan, np.float32) for name in FLOATS}
+        columns |= {name: np.full((count, width), np.nan, np.float16) for name, width in wide.items()}
+        columns["predicted"] = np.full(count, -1)
+        for name in columns:
+            if name in values:
+                columns[name][answered] = values[name]
+        for name in LISTS:
+            lists: list[Any] = [None] * count
+            for place, numbers in zip(answered, values.get(name, ()), strict=bool(values)):
+                lists[place] = numbers.tolist()
+            columns[name] = lists
+        return columns | {
+            "index": np.array([row.index for row in rows]),
+            "id": [row.id for row in rows],
+            "path": [row.path for row in rows],
+            "label": labels,
+            "width": np.array([row.width for row in rows]),
+            "height": np.array([row.height for row in rows]),
+            "error": errors,
+        }

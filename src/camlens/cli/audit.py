@@ -1,0 +1,148 @@
+"""`camlens audit`: a whole data set through one model, once, and what came of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from camlens.cli import options
+from camlens.cli.terminal import complain, say_json, table, throughput
+
+if TYPE_CHECKING:
+    from camlens.audit import Audit
+
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A folder per class, a CSV or Parquet manifest, a saved data set, a URL, or demo:photos.",
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The directory of the run.")]
+Embedding = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Layer whose output is the embedding. Without it what goes into the classifier."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N images, drawn at random.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Processes that load images. Without it as many as pay here."),
+]
+BatchSize = Annotated[
+    str,
+    typer.Option("--batch-size", metavar="N|auto", help="Images at once; auto looks at the memory."),
+]
+ShardSize = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Rows in one file: what a crash may cost. Without it 512."),
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also list the errors in a CSV file.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remove the run that is there.")]
+
+
+def audit(
+    data: Data,
+    model: options.Model = options.DEFAULT_MODEL,
+    output: Output = Path("camlens-audit"),
+    weights: options.Weights = None,
+    layer: options.Layer = None,
+    embedding: Embedding = None,
+    method: options.Method = "gradcam",
+    limit: Limit = None,
+    workers: Workers = None,
+    batch_size: BatchSize = "auto",
+    shard_size: ShardSize = None,
+    csv: Csv = None,
+    json: options.Json = False,
+    force: Force = False,
+    seed: options.Seed = 0,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Run a model over a whole data set once: errors, features and maps of every image, in one directory.
+
+    It can be stopped at any time, and the same command goes on where it was. An image that cannot be read is
+    a row with its error.
+
+    Examples:
+
+      camlens audit photos/ --model resnet50 --output runs/photos
+
+      camlens audit demo:photos --model demo:watermark --output runs/cheating
+
+      camlens audit list.parquet --model timm:convnext_tiny --limit 2000 --csv errors.csv
+    """
+    import camlens.audit
+
+    at_once = _batch_size(batch_size)
+    loaded = options.loaded_model(model, weights, trust_pickle)
+    done = [0, 0]
+    try:
+        with throughput("Auditing", "images") as report:
+
+            def progress(rows: int, total: int) -> None:
+                done[:] = rows, total
+                report(rows, total)
+
+            found = camlens.audit.run(
+                data,
+                loaded,
+                output,
+                force=force,
+                progress=progress,
+                method=method,
+                layer=layer,
+                embedding=embedding,
+                batch_size=at_once,
+                workers=workers,
+                shard_size=shard_size,
+                limit=limit,
+                seed=seed,
+            )
+    except KeyboardInterrupt:
+        complain(f"stopped after {done[0]:,} of {done[1]:,} images: the same command goes on with the last shard")
+        raise typer.Exit(130) from None
+    if csv is not None:
+        from camlens.audit.exports.errors_csv import write_errors
+
+        complain(f"{write_errors(found, csv):,} errors -> {csv}")
+    _present(found, json=json)
+
+
+def _batch_size(text: str) -> Any:
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither a number of images nor auto", param_hint="--batch-size")
+    return int(text)
+
+
+def _present(found: "Audit", *, json: bool) -> None:
+    facts = _facts(found)
+    if json:
+        say_json(facts)
+        return
+    table(f"Audit of {found.manifest.data} with {found.manifest.model}", ("", ""), [*map(_cells, facts.items())])
+    typer.echo(str(found.path))
+
+
+def _facts(found: "Audit") -> dict[str, Any]:
+    correct = found.column("correct")
+    failed = sum(error is not None for error in found.column("error"))
+    right = int(np.ma.filled(correct, False).sum())
+    count = int((~np.ma.getmaskarray(correct)).sum())
+    return {
+        "images": len(found),
+        "errors": failed,
+        "labelled": count,
+        "correct": right,
+        "accuracy": right / count if count else None,
+        "layer": found.manifest.layer,
+        "output": str(found.path),
+    }
+
+
+def _cells(entry: tuple[str, Any]) -> tuple[str, str]:
+    name, value = entry
+    return name, f"{value:.1%}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

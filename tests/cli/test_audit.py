@@ -1,0 +1,95 @@
+"""`camlens audit`: a run, its summary, its errors, and what is said when it cannot be."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import camlens.audit as audits
+from camlens.cli import audit as command
+
+MODEL = ("--model", "camlens_tiny:classifier")
+
+
+@pytest.fixture
+def images(folder: Path) -> Path:
+    from camlens_tiny import photograph
+
+    for number in range(6):
+        place = folder / "images" / ("dog" if number % 2 else "hen")
+        place.mkdir(parents=True, exist_ok=True)
+        photograph(place / f"{number}.png", number)
+    (folder / "images" / "hen" / "broken.png").write_text("no picture")
+    return folder / "images"
+
+
+def test_a_run_is_summed_up_and_can_be_opened(camlens: Any, images: Path) -> None:
+    result = camlens("audit", "images", *MODEL, "--output", "run", "--json", "--workers", "0")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["images"], facts["errors"], facts["labelled"]) == (7, 1, 6)
+    audit = audits.open(images.parent / "run")
+    assert len(audit) == 7
+    assert audit.manifest.data == str(images)
+    assert audit.manifest.labels == "by name"
+
+
+def test_errors_are_listed_most_confident_first(camlens: Any, images: Path) -> None:
+    result = camlens("audit", "images", *MODEL, "--output", "run", "--csv", "errors.csv", "--workers", "0")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader((images.parent / "errors.csv").read_text().splitlines()))
+    audit = audits.open(images.parent / "run")
+    wrong = int((~audit.column("correct").filled(True)).sum())
+    assert wrong > 1
+    assert len(rows) == wrong + 1
+    confidence = [float(row["confidence"]) for row in rows[:-1]]
+    assert confidence == sorted(confidence, reverse=True)
+    assert {row["label"] for row in rows} == {"dog", "hen"}
+    assert "broken.png" in rows[-1]["error"]
+    assert rows[-1]["predicted"] == ""
+
+
+def test_the_same_command_goes_on_and_another_is_refused(camlens: Any, images: Path) -> None:
+    words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--shard-size", "2")
+    assert camlens(*words).exit_code == 0
+    assert camlens(*words).exit_code == 0
+    refused = camlens(*words[:-1], "3")
+    assert refused.exit_code == 2
+    assert "shard_size was 2 and is 3" in refused.stderr
+    assert camlens(*words[:-1], "3", "--force").exit_code == 0
+
+
+def test_ctrl_c_says_how_to_go_on(camlens: Any, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = audits.run
+
+    def interrupted(*args: Any, progress: Any, **kwargs: Any) -> None:
+        def report(done: int, total: int) -> None:
+            progress(done, total)
+            if done:
+                raise KeyboardInterrupt
+
+        real(*args, progress=report, **kwargs)
+
+    monkeypatch.setattr(audits, "run", interrupted)
+    words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--batch-size", "2", "--shard-size", "4")
+    result = camlens(*words)
+    assert result.exit_code == 130
+    assert "stopped after 2 of 7 images: the same command goes on" in result.stderr
+    monkeypatch.setattr(audits, "run", real)
+    assert camlens(*words).exit_code == 0
+    assert len(audits.open(images.parent / "run")) == 7
+
+
+def test_misuse_is_said_in_one_line(camlens: Any, images: Path) -> None:
+    assert camlens("audit", "images", *MODEL, "--batch-size", "many").exit_code == 2
+    assert camlens("audit", "absent", *MODEL).exit_code == 2
+    assert "does not exist" in camlens("audit", "absent", *MODEL).stderr
+
+
+def test_help_has_examples(camlens: Any) -> None:
+    result = camlens("audit", "--help")
+    assert result.exit_code == 0
+    assert "camlens audit photos/ --model resnet50" in " ".join(result.stdout.split())
+    assert command.audit.__doc__ is not None
