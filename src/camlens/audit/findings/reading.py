@@ -50,6 +50,11 @@ class Run(Columns, Protocol):
         """Height and width of a map in cells."""
         ...
 
+    @property
+    def missing(self) -> int:
+        """How many planned images have no row yet."""
+        ...
+
     def embeddings(self, rows: Any = None) -> np.ndarray:
         """Features (n, d), NaN for images that failed."""
         ...
