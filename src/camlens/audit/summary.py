@@ -135,7 +135,7 @@ def summarise(run: Run, overview: Overview | None = None) -> Summary:
     present = [one for one in seen.classes if one.recall.total and one.recall.hits < one.recall.total]
     present.sort(key=lambda one: (one.recall.value, -one.recall.total))
     failed = np.nonzero(outcomes.failed)[0][:_FAILURES]
-    names, errors = (run.column(name)[failed] if len(failed) else [] for name in ("id", "error"))
+    names, errors = run.column("id")[failed], run.column("error")[failed]
     return Summary(
         len(run),
         run.missing,

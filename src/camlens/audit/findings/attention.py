@@ -18,8 +18,8 @@ Part = tuple[np.ndarray, np.ndarray]
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 CORNERS = ("upper left", "upper right", "lower left", "lower right")
+CORNER_WIDTH = 0.2  # of metrics.corner_energy
 
-_CORNER_WIDTH = 0.2  # of metrics.corner_energy
 _AT_ONCE = 8192
 _FEWEST = 5
 _GAP, _TIMES, _DEVIATIONS = 0.1, 1.5, 4.0
@@ -141,12 +141,25 @@ class MeanMaps:
     maps: Float[np.ndarray, "groups h w"]
     counts: Int[np.ndarray, " groups"]
 
-    def corners(self, group: int) -> dict[str, float]:
-        """The share of a group's evidence in each of the four corners, which add up to its corner energy."""
-        height, width = self.maps.shape[1:]
-        down, across = (max(1, round(_CORNER_WIDTH * side)) for side in (height, width))
+    def corners(self, group: int, *, width: float = CORNER_WIDTH) -> dict[str, float]:
+        """The share of a group's evidence in each of the four corners, `width` of the sides long.
+
+        With the width of `metrics.corner_energy`, which is the default, they add up to the mean corner energy.
+        """
+        down, across = (max(1, round(width * side)) for side in self.maps.shape[1:])
         where = [(rows, columns) for rows in (slice(down), slice(-down, None)) for columns in _ends(across)]
         return {name: float(self.maps[group][part].sum()) for name, part in zip(CORNERS, where, strict=True)}
+
+
+def together(means: MeanMaps, *, without: int | None = None) -> MeanMaps:
+    """The mean map of all groups as one, `without` one of them."""
+    counts = means.counts.copy()
+    if without is not None:
+        counts[without] = 0
+    total = int(counts.sum())
+    weighed = (np.nan_to_num(means.maps) * counts[:, None, None]).sum(axis=0, dtype=np.float64)
+    whole = weighed / total if total else np.full(means.maps.shape[1:], np.nan)
+    return MeanMaps(whole[None].astype(np.float32), np.array([total]))
 
 
 def mean_maps(parts: Iterable[Part], groups: int, grid: tuple[int, int]) -> MeanMaps:

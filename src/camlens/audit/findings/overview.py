@@ -13,6 +13,7 @@ from camlens.audit.findings.attention import (
     leans,
     map_parts,
     mean_maps,
+    together,
 )
 from camlens.audit.findings.calibration import Calibration, calibration
 from camlens.audit.findings.errors import ClassReport, Matrix, Pair, confused_pairs, confusion, per_class
@@ -29,6 +30,8 @@ MEASURES = {
 
 _FEWEST = 20
 _APART = 0.15
+_SEEN = 0.05
+_NINTH = 1 / 9
 _WORDS = {
     "entropy": ("more evenly spread", "less evenly spread", "entropy"),
     "spread": ("farther spread", "closer together", "spread"),
@@ -75,7 +78,7 @@ class Overview:
             measures,
             {name: distribution(values, outcomes) for name, values in measures.items()},
             means,
-            _together(means),
+            together(means),
             [*corners, *(lean for lean in borders if lean.index not in known)],
         )
 
@@ -85,12 +88,19 @@ class Overview:
 
     def _leaning(self, lean: Lean) -> str:
         where = {"corner_energy": "in the corners", "border_energy": "on the border"}[lean.measure]
-        corner, share = max(self.means.corners(lean.index).items(), key=lambda one: one[1])
-        detail = f", {percent(share)} in the {corner} alone" if share > lean.mean / 2 else ""
-        return (
-            f"class {self.outcomes.name(lean.index)}: {percent(lean.mean)} of its evidence lies {where}{detail};"
-            f" others {percent(lean.others)} ({lean.images:,} images)"
-        )
+        said = f"class {self.outcomes.name(lean.index)}: {percent(lean.mean)} of its evidence lies {where}, others"
+        said += f" {percent(lean.others)}"
+        corner, share, others = self.favourite(lean.index)
+        if share >= _NINTH * 2 and share >= 2 * others:
+            said += f"; {percent(share)} lies in the {corner} ninth of the image, others {percent(others)}"
+        return f"{said} ({lean.images:,} images)"
+
+    def favourite(self, index: int) -> tuple[str, float, float]:
+        """The corner, a third of each side long, with most of a class's evidence: its name, its share, and the share
+        that all other classes have there."""
+        corner, share = max(self.means.corners(index, width=1 / 3).items(), key=lambda one: one[1])
+        others = together(self.means, without=index).corners(0, width=1 / 3)[corner]
+        return corner, share, others
 
     def _everywhere(self) -> list[str]:
         if not self.whole.counts[0]:
@@ -108,18 +118,21 @@ class Overview:
         ]
 
     def _apart(self) -> list[str]:
+        """The two measures in which right and wrong answers differ most, where they differ at all."""
         found = []
         for name, spread in self.distributions.items():
             chance, wrong = spread.superiority, int(spread.counts["incorrect"].sum())
-            if wrong < _FEWEST or not abs(chance - 0.5) >= _APART:
+            right_mean, wrong_mean = spread.means["correct"], spread.means["incorrect"]
+            if wrong < _FEWEST or not (abs(chance - 0.5) >= _APART and abs(wrong_mean - right_mean) >= _SEEN):
                 continue
             more, less, word = _WORDS[name]
-            found.append(
-                f"wrong answers have their evidence {more if chance > 0.5 else less}: {word}"
-                f" {spread.means['incorrect']:.2f}, right ones {spread.means['correct']:.2f}"
-                f" ({'higher' if chance > 0.5 else 'lower'} in {percent(max(chance, 1 - chance))} of pairs)"
+            where, than = (more, "higher") if chance > 0.5 else (less, "lower")
+            sentence = (
+                f"wrong answers have their evidence {where}: {word} {wrong_mean:.2f}, right ones {right_mean:.2f}"
+                f" ({than} in {percent(max(chance, 1 - chance))} of pairs)"
             )
-        return found
+            found.append((abs(chance - 0.5), sentence))
+        return [sentence for _, sentence in sorted(found, reverse=True)[:2]]
 
 
 def percent(share: float) -> str:
@@ -127,11 +140,3 @@ def percent(share: float) -> str:
     if share != share:
         return "–"
     return f"{min(max(round(100 * share), 1 if share > 0 else 0), 99 if share < 1 else 100)} %"
-
-
-def _together(means: MeanMaps) -> MeanMaps:
-    """The mean map of all groups as one."""
-    total = int(means.counts.sum())
-    weighed = np.nan_to_num(means.maps) * means.counts[:, None, None]
-    whole = weighed.sum(axis=0, dtype=np.float64) / total if total else np.full(means.maps.shape[1:], np.nan)
-    return MeanMaps(whole[None].astype(np.float32), np.array([total]))

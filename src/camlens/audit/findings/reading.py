@@ -85,5 +85,11 @@ def numbers(run: Columns, name: str) -> Float[np.ndarray, " n"]:
 def directions_of(run: Run, rows: Int[np.ndarray, " rows"] | None = None) -> Directions:
     """The features of the rows (all where None) scaled to length 1, read a part at a time."""
     chosen = np.arange(len(run)) if rows is None else rows
-    parts = [unit(run.embeddings(chosen[start : start + _AT_ONCE])) for start in range(0, len(chosen), _AT_ONCE)]
-    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+    if not len(chosen):
+        return np.zeros((0, 1), np.float32)
+    first = unit(run.embeddings(chosen[:1]))
+    directions = np.empty((len(chosen), first.shape[1]), np.float32)
+    for start in range(0, len(chosen), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        directions[part] = unit(run.embeddings(chosen[part]))
+    return directions

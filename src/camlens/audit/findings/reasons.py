@@ -19,6 +19,7 @@ _USUAL_COUNT, _USUAL_SHARE, _USUAL_PART = 3, 0.05, 0.3
 _FAR, _INSIDE = 0.95, 0.9
 _ELSEWHERE, _RARE = 0.4, 0.95
 _NEIGHBOURS, _AGREEING = 5, 4
+_EXPECTED = 0.6  # most errors are far from their class, so that this says less than the other reasons
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,10 @@ class Reasoner:
         if np.isnan(own) or not farther >= _FAR:
             return None
         usual = float(np.median(self.territory.strays[true]))
+        most = "all" if farther == 1 else f"{_percent(farther)} of"
         sentence = (
-            f"Far from its class in feature space: farther from the centre of {name} than {_percent(farther)} of its"
-            f" recognised images ({own:.2f}, usually {usual:.2f})"
+            f"Far from its class in feature space: farther from the centre of {name} than {most} its recognised images"
+            f" ({own:.2f}, usually {usual:.2f})"
         )
         sentence += "." if np.isnan(other) else f"; to the centre of {taken_for} it is {other:.2f}."
         found: dict[str, float | int] = {
@@ -132,7 +134,7 @@ class Reasoner:
             "farther": farther,
             "other": float(other),
         }
-        return Reason("far_from_class", sentence, (farther - _INSIDE) / (1 - _INSIDE), found)
+        return Reason("far_from_class", sentence, _EXPECTED * (farther - _INSIDE) / (1 - _INSIDE), found)
 
     def _label_in_doubt(self, row: int) -> Reason | None:
         _, _, predicted, taken_for = self._names(row)

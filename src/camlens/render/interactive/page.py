@@ -95,7 +95,12 @@ def live_frame(page: str, *, height: int = _FRAME_HEIGHT) -> str:
 
 def overlay_script() -> str:
     """The script that draws; raises MissingExtraError where the source tree has not built it."""
-    file = files("camlens.render.interactive") / "static" / _SCRIPT
+    return built_script(_SCRIPT)
+
+
+def built_script(name: str) -> str:
+    """One of the scripts that are made for pages without a server; raises MissingExtraError where it is not built."""
+    file = files("camlens.render.interactive") / "static" / name
     if not file.is_file():
         raise MissingExtraError(
             "the script of interactive pages is not built in this source tree: run `make studio-ui` "

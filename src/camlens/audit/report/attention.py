@@ -1,0 +1,105 @@
+"""The part of the report on where the model looks."""
+
+from html import escape
+
+import numpy as np
+
+from camlens.audit.findings.attention import groups_of, peaks, quantiles
+from camlens.audit.findings.overview import MEASURES, Overview, percent
+from camlens.audit.findings.reading import Run, numbers
+from camlens.audit.report.figures import distribution_figure, peaks_figure, strips_figure
+
+MOST_MEAN_MAPS = 40
+_FINEST_PEAKS = 16
+
+
+def attention_section(run: Run, overview: Overview) -> str:
+    """Distributions, highest places, mean maps and measures by class, as HTML."""
+    legend = (
+        '<p class="lead">Maps are of the predicted class.'
+        ' <span class="key good">right</span> <span class="key bad">wrong</span></p>'
+    )
+    charts = "".join(_measure(overview, name, words) for name, words in MEASURES.items())
+    return (
+        f'{legend}<div class="charts">{charts}</div>{_peaks(run, overview)}'
+        '<div class="panel"><h3>Mean map of each class</h3>'
+        '<p class="note">Every map weighs the same. Classes that stand out come first.</p>'
+        f'<div class="means">{_means(overview)}</div></div>{_strips(overview)}'
+    )
+
+
+def _measure(overview: Overview, name: str, words: str) -> str:
+    found = overview.distributions[name]
+    title = name.replace("_", " ").capitalize()
+    means = [
+        f"{said} {found.means[group]:.2f}"
+        for group, said in (("correct", "right"), ("incorrect", "wrong"), ("unlabelled", "no label"))
+        if found.counts[group].sum()
+    ]
+    apart = (
+        "" if found.superiority != found.superiority else f"; wrong is higher in {percent(found.superiority)} of pairs"
+    )
+    return (
+        f'<div class="panel"><h3>{title}</h3><p class="note">{words}</p>{distribution_figure(found, title)}'
+        f'<p class="note">{"mean " + ", ".join(means) if means else "no map"}{apart}</p></div>'
+    )
+
+
+def _peaks(run: Run, overview: Overview) -> str:
+    cells = (min(run.grid[0], _FINEST_PEAKS), min(run.grid[1], _FINEST_PEAKS))
+    down, across = numbers(run, "peak_y"), numbers(run, "peak_x")
+    words = {"correct": "Right answers", "incorrect": "Wrong answers", "unlabelled": "Without a label"}
+    figures = []
+    for group, mask in groups_of(overview.outcomes).items():
+        counts = peaks(down, across, mask, cells=cells)
+        if counts.sum():
+            figure = peaks_figure(counts, f"Highest place, {words[group].lower()}")
+            figures.append(f"<figure>{figure}<figcaption>{words[group]}, {int(counts.sum()):,}</figcaption></figure>")
+    if not figures:
+        return ""
+    return f'<div class="panel"><h3>Where the highest place lies</h3><div class="peaks">{"".join(figures)}</div></div>'
+
+
+def mean_classes(overview: Overview) -> list[int]:
+    """Classes with a mean map: those that stand out first, then by the number of maps."""
+    counts = overview.means.counts
+    leaning = [lean.index for lean in overview.leaning]
+    others = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index] and index not in leaning]
+    return [*leaning, *others][:MOST_MEAN_MAPS]
+
+
+def _means(overview: Overview) -> str:
+    leaning = {lean.index: lean for lean in overview.leaning}
+    figures = []
+    for index in mean_classes(overview):
+        corners = overview.means.corners(index)
+        corner, most, _ = overview.favourite(index)
+        name, lean = escape(overview.outcomes.name(index)), leaning.get(index)
+        chip = f'<span class="chip warn">{corner} {percent(most)}</span>' if lean else ""
+        others = f", others {percent(lean.others)}" if lean and lean.measure == "corner_energy" else ""
+        figures.append(
+            f'<figure{" class=marked" if lean else ""}><canvas data-mean="{index}" role="img"'
+            f' aria-label="Mean map of {name}"></canvas><figcaption><b>{name}</b>{chip}'
+            f"<span>corners {percent(sum(corners.values()))}{others}</span>"
+            f"<span>{int(overview.means.counts[index]):,} maps</span></figcaption></figure>"
+        )
+    left_out = int(np.count_nonzero(overview.means.counts)) - len(figures)
+    note = f'<p class="note">{left_out:,} classes are left out.</p>' if left_out > 0 else ""
+    return ("".join(figures) or "<p>No map has evidence.</p>") + note
+
+
+def _strips(overview: Overview) -> str:
+    shown = mean_classes(overview)
+    if not shown:
+        return ""
+    leaning = {lean.index for lean in overview.leaning}
+    names, marked = [overview.outcomes.name(index) for index in shown], [index in leaning for index in shown]
+    figures = []
+    for name in ("corner_energy", "entropy"):
+        found = quantiles(overview.measures[name], overview.outcomes.predicted, overview.outcomes.classes)[shown]
+        title = f"{name.replace('_', ' ').capitalize()} by class"
+        figures.append(
+            f'<div class="panel"><h3>{title}</h3><p class="note">Line: 10 to 90 % of the maps; box: the middle half;'
+            f" mark: the median.</p>{strips_figure(names, found, title, marked)}</div>"
+        )
+    return f'<div class="columns even">{"".join(figures)}</div>'

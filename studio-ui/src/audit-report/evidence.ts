@@ -1,0 +1,96 @@
+// What the report's file holds beside its text: cards of images with their maps, and how they are chosen.
+import { decodeBytes, type Grid } from "../core/grid";
+
+export interface Card {
+  readonly row: number;
+  readonly id: string;
+  /** The true class, -1 where there is none. */
+  readonly label: number;
+  readonly predicted: number;
+  readonly confidence: number;
+  readonly top: readonly (readonly [number, number])[];
+  /** Kind and sentence, the likeliest first; empty where the answer is right. */
+  readonly reasons: readonly (readonly [string, string])[];
+  /** Row, class and distance of the nearest recognised images. */
+  readonly near: readonly (readonly [number, number, number])[];
+  /** A byte for each cell: its share of the map's highest evidence. */
+  readonly map: string | null;
+  readonly truth: string | null;
+}
+
+export interface Evidence {
+  readonly classes: readonly string[];
+  readonly grid: readonly [number, number];
+  readonly cards: readonly Card[];
+  /** Base64 WebP by row: as the model saw it, and small. */
+  readonly pictures: Readonly<Record<string, string>>;
+  readonly thumbnails: Readonly<Record<string, string>>;
+  /** Mean maps by class, as bytes. */
+  readonly means: Readonly<Record<string, string>>;
+  /** How many images each pair (label, predicted) has in the whole run, the most frequent first. */
+  readonly pairs: readonly (readonly [number, number, number])[];
+}
+
+export interface Choice {
+  readonly label: number | null;
+  readonly predicted: number | null;
+  readonly confidence: number;
+  readonly reason: string;
+}
+
+export const EVERYTHING: Choice = { label: null, predicted: null, confidence: 0, reason: "" };
+
+export interface Section {
+  readonly label: number;
+  readonly predicted: number;
+  /** How many images the pair has in the whole run. */
+  readonly count: number;
+  readonly cards: readonly Card[];
+}
+
+/** The cards that fit, by pair in the order of the pairs, the most confident first. Right answers come only if asked for. */
+export function chosen(evidence: Evidence, choice: Choice): Section[] {
+  const right = choice.label !== null && choice.label === choice.predicted;
+  const fits = (card: Card): boolean =>
+    (card.label === card.predicted) === right &&
+    (choice.label === null || card.label === choice.label) &&
+    (choice.predicted === null || card.predicted === choice.predicted) &&
+    card.confidence >= choice.confidence &&
+    (choice.reason === "" || card.reasons.some(([kind]) => kind === choice.reason));
+  const piles = new Map<string, Card[]>();
+  for (const card of evidence.cards.filter(fits)) {
+    const pair = `${card.label} ${card.predicted}`;
+    piles.set(pair, [...(piles.get(pair) ?? []), card]);
+  }
+  const order = (card: Card, other: Card): number => other.confidence - card.confidence || card.row - other.row;
+  return evidence.pairs.flatMap(([label, predicted, count]) => {
+    const cards = piles.get(`${label} ${predicted}`);
+    return cards ? [{ label, predicted, count, cards: cards.toSorted(order) }] : [];
+  });
+}
+
+/** A map that travelled as bytes, in [0, 1]. */
+export function gridOf(bytes: string, [height, width]: readonly [number, number]): Grid {
+  const values = Float32Array.from(decodeBytes(bytes), (value) => value / 255);
+  if (values.length !== height * width) throw new Error(`${values.length} values for ${height} x ${width}`);
+  return { height, width, values };
+}
+
+/** The choice that an address's hash brings back, by class names. */
+export function choiceOf(hash: string, classes: readonly string[]): Choice {
+  const asked = new URLSearchParams(hash.replace(/^#/, ""));
+  const number = (name: string): number | null => {
+    const place = classes.indexOf(asked.get(name) ?? "");
+    return place < 0 ? null : place;
+  };
+  return { ...EVERYTHING, label: number("true"), predicted: number("predicted") };
+}
+
+/** The hash that brings a choice back; empty for everything. */
+export function hashOf(choice: Choice, classes: readonly string[]): string {
+  const said = new URLSearchParams();
+  if (choice.label !== null) said.set("true", classes[choice.label]!);
+  if (choice.predicted !== null) said.set("predicted", classes[choice.predicted]!);
+  const text = said.toString();
+  return text ? `#${text}` : "";
+}

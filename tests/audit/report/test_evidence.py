@@ -1,0 +1,90 @@
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from camlens.audit.findings.overview import Overview
+from camlens.audit.findings.reasons import Reasoner
+from camlens.audit.report.evidence import Limits, as_bytes, gather
+from tests.audit.fake import FakeRun, fake_run
+
+LABEL = [0] * 10 + [1] * 10 + [2] * 10
+PREDICTED = [0] * 6 + [1] * 4 + [1] * 9 + [2] + [2] * 10
+
+
+def gathered(run: FakeRun, limits: Limits | None = None, **options: Any) -> dict[str, Any]:
+    see = options.pop("see", lambda image: image)
+    return gather(run, Overview.of(run), Reasoner.of(run), see=see, limits=limits or Limits(), **options)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> FakeRun:
+    return fake_run(tmp_path, LABEL, PREDICTED)
+
+
+def test_every_error_has_its_card_with_reasons_neighbours_and_both_maps(run: FakeRun) -> None:
+    cards = {card["row"]: card for card in gathered(run)["cards"]}
+    wrong = [row for row in range(30) if LABEL[row] != PREDICTED[row]]
+    assert [row for row in cards if cards[row]["label"] != cards[row]["predicted"]] == wrong
+    card = cards[6]
+    assert (card["id"], card["label"], card["predicted"]) == ("006.png", 0, 1)
+    assert card["confidence"] == pytest.approx(float(run.columns["confidence"][6]), abs=1e-4)
+    assert card["top"][0] == [1, card["confidence"]]
+    assert card["reasons"]
+    assert len(card["near"]) == 3
+    assert all(LABEL[near] == PREDICTED[near] == index for near, index, _ in card["near"])
+    values = np.frombuffer(base64.b64decode(card["map"]), np.uint8).reshape(run.grid)
+    np.testing.assert_allclose(values / 255, run.map_predicted[6] / run.map_predicted[6].max(), atol=0.5 / 255 + 1e-6)
+    truth = np.frombuffer(base64.b64decode(card["truth"]), np.uint8).reshape(run.grid)
+    np.testing.assert_array_equal(truth, values[::-1, ::-1])
+
+
+def test_right_answers_have_examples_of_each_class_without_reasons(run: FakeRun) -> None:
+    cards = [card for card in gathered(run, Limits(per_class=2))["cards"] if card["label"] == card["predicted"]]
+    assert [card["row"] for card in cards] == [0, 1, 10, 11, 20, 21]
+    assert all(card["reasons"] == [] and card["truth"] is None and card["near"] == [] for card in cards)
+
+
+def test_the_number_of_cards_is_bounded_and_every_pair_has_its_turn(run: FakeRun) -> None:
+    found = gathered(run, Limits(errors=3, per_pair=2, correct=4))
+    pairs = [(card["label"], card["predicted"]) for card in found["cards"]]
+    assert sorted(pairs) == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 1), (1, 2), (2, 2)]
+    assert found["pairs"] == [[0, 1, 4], [1, 2, 1], [2, 2, 10], [1, 1, 9], [0, 0, 6]]
+
+
+def test_pictures_are_what_the_model_saw_and_never_large(run: FakeRun) -> None:
+    shown: list[tuple[int, int]] = []
+
+    def see(image: np.ndarray) -> np.ndarray:
+        shown.append(image.shape[:2])
+        return np.tile(image[:10, :10], (30, 40, 1))
+
+    found = gathered(run, see=see)
+    image = Image.open(io.BytesIO(base64.b64decode(found["pictures"]["6"])))
+    assert (image.format, image.size) == ("WEBP", (224, 168))
+    small = Image.open(io.BytesIO(base64.b64decode(next(iter(found["thumbnails"].values())))))
+    assert max(small.size) == 72
+    assert set(shown) == {(12, 16)}
+
+
+def test_an_image_that_is_gone_costs_its_picture_only(tmp_path: Path) -> None:
+    found = gathered(fake_run(tmp_path, LABEL, PREDICTED, gone=True))
+    assert found["pictures"] == found["thumbnails"] == {}
+    assert len(found["cards"]) == 5 + 9
+
+
+def test_progress_counts_pictures(run: FakeRun) -> None:
+    told: list[tuple[int, int]] = []
+    found = gathered(run, progress=lambda done, total: told.append((done, total)))
+    total = len(found["pictures"]) + len(found["thumbnails"])
+    assert told == [(done, total) for done in range(total)]
+
+
+def test_a_map_without_evidence_is_none() -> None:
+    assert as_bytes(np.full((2, 2), np.nan)) is None
+    assert as_bytes(np.array([[-1.0, 0.0]])) is None
+    assert as_bytes(np.array([[-1.0, 2.0, np.nan, 1.0]])) == base64.b64encode(bytes([0, 255, 0, 128])).decode()

@@ -1,0 +1,56 @@
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+
+from camlens.audit.findings.attention import distribution
+from camlens.audit.findings.calibration import calibration
+from camlens.audit.findings.outcomes import Outcomes
+from camlens.audit.report.figures import calibration_figure, distribution_figure, peaks_figure, strips_figure
+
+
+def titles(svg: str) -> list[str]:
+    return [found.text or "" for found in ElementTree.fromstring(svg).iter("title")]
+
+
+def outcomes() -> Outcomes:
+    return Outcomes(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), np.array([0.95, 0.95, 0.95, 0.95]))
+
+
+def test_calibration_draws_a_bar_for_each_bin_that_holds_images() -> None:
+    svg = calibration_figure(calibration(outcomes()))
+    assert titles(svg)[0] == "confidence 0.9 to 1.0: 4 images, said 95 %, right 75 %"
+    (bar,) = re.findall(r'class="bar-accent"[^>]* height="([\d.]+)"', svg)
+    assert float(bar) == 260 * 0.75
+    (gap,) = re.findall(r'class="gap over"[^>]* height="([\d.]+)"', svg)
+    assert float(gap) == 260 * 0.2
+
+
+def test_distributions_are_drawn_as_shares_of_their_group() -> None:
+    found = distribution(np.array([0.1, 0.1, 0.5, 0.5]), outcomes(), bins=2)
+    svg = distribution_figure(found, "Entropy")
+    assert titles(svg) == ["right: 3 images, mean 0.23", "wrong: 1 images, mean 0.50"]
+
+
+def test_peaks_say_how_many_maps_each_cell_has() -> None:
+    svg = peaks_figure(np.array([[3, 0], [0, 1]]), "Highest place")
+    assert titles(svg) == ["3 images, 75 %", "1 images, 25 %"]
+    assert re.findall(r'opacity="([\d.]+)"', svg) == ["1.000", "0.373"]
+
+
+def test_strips_escape_names_and_leave_out_classes_without_maps() -> None:
+    svg = strips_figure(
+        ["<cat> & co", "dog"], np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [np.nan] * 5]), "Entropy", [True, False]
+    )
+    assert titles(svg) == ["<cat> & co", "<cat> & co: median 0.30, middle half 0.20 to 0.40", "dog"]
+    assert svg.count("strip marked") == 1
+
+
+def test_nothing_can_be_drawn_too() -> None:
+    none = Outcomes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    for svg in (
+        calibration_figure(calibration(none)),
+        distribution_figure(distribution(np.zeros(0), none), "Entropy"),
+        peaks_figure(np.zeros((2, 2), np.int64), "Highest place"),
+    ):
+        assert titles(svg) == []

@@ -1,0 +1,130 @@
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from camlens.audit.findings.errors import confusion
+from camlens.audit.findings.outcomes import outcomes_of
+from camlens.audit.report import page as module
+from camlens.audit.report import write_report
+from camlens.core.errors import MissingExtraError
+from tests.audit.fake import GRID, fake_run
+from tests.audit.synthetic import synthetic_run
+
+SCRIPT = "const built = 1;"
+EVIL = "</script><script>alert(1)</script><!--"
+
+
+@pytest.fixture(autouse=True)
+def script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "built_script", lambda name: SCRIPT)
+
+
+def written(run: Any) -> str:
+    path, _ = write_report(run)
+    assert path == run.path / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def data_of(text: str) -> dict[str, Any]:
+    (found,) = re.findall(r'<script type="application/json" id="evidence">(.*?)</script>', text)
+    data: dict[str, Any] = json.loads(found)
+    return data
+
+
+def cells_of(text: str) -> dict[tuple[int, int], int]:
+    pattern = r'data-label="(\d+)" data-predicted="(\d+)" aria-label="[^"]*" title="[^"]*">([\d·]+)</button>'
+    return {(int(t), int(p)): 0 if count == "·" else int(count) for t, p, count in re.findall(pattern, text)}
+
+
+def test_the_matrix_has_a_button_for_every_cell_with_its_count(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=500)
+    matrix = confusion(outcomes_of(audit))
+    assert cells_of(written(audit)) == {place: int(count) for place, count in np.ndenumerate(matrix)}
+
+
+def test_only_its_own_script_may_run_and_nothing_may_be_loaded(tmp_path: Path) -> None:
+    text = written(fake_run(tmp_path, [0, 1, 2], [0, 1, 1]))
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"|url\(|@import|https?://', text) == []
+
+
+def test_no_name_can_end_the_data_or_become_markup(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2, 0], [0, 1, 1, -1], class_names=(EVIL, "dog", "<b>"))
+    run.columns["id"][:] = EVIL
+    run.columns["error"][3] = EVIL
+    run.manifest.data = EVIL
+    text = written(run)
+    assert text.count("<script") == 2
+    assert data_of(text)["classes"] == [EVIL, "dog", "<b>"]
+
+
+def test_the_cheating_class_is_first_among_the_mean_maps_with_its_numbers(tmp_path: Path) -> None:
+    maps = np.zeros((60, *GRID))
+    maps[:, 2, 2] = 1
+    maps[40:, 2, 2], maps[40:, 4, 4] = 0.2, 0.8
+    text = written(fake_run(tmp_path, [0] * 20 + [1] * 20 + [2] * 20, [0] * 20 + [1] * 20 + [2] * 20, maps=maps))
+    (first, *_) = re.findall(r"<figure(?: class=marked)?><canvas.*?</figure>", text)
+    assert "<b>fish</b>" in first
+    assert "lower right 80 %" in first
+    assert "corners 80 %, others 0 %" in first
+    assert text.count("class=marked") == 1
+    assert "Class fish: 80&nbsp;% of its evidence lies in the corners, others 0&nbsp;%" in text
+    values = np.frombuffer(base64.b64decode(data_of(text)["means"]["2"]), np.uint8).reshape(GRID)
+    assert (values[4, 4], values[2, 2]) == (255, 64)
+
+
+def test_many_classes_are_bounded_and_the_page_says_what_it_leaves_out(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=3000, classes=90, width=8, grid=(2, 2))
+    text = written(audit)
+    assert len(cells_of(text)) == 24 * 24
+    assert "The 24 classes with the most errors; 66 others are left out." in text
+    assert "50 classes with a higher recall are left out." in text
+    assert text.count("<canvas data-mean") == 40
+    assert len(data_of(text)["cards"]) <= 240 + 48
+
+
+@pytest.mark.parametrize(
+    ("label", "predicted"),
+    [([], []), ([-1, -1], [0, 1]), ([0, 0], [0, 0]), ([0, 1], [1, 0]), ([0, 1], [-1, -1]), ([0, -1, 1], [0, 1, -1])],
+    ids=["nothing", "no labels", "all right", "all wrong", "all failed", "one of each"],
+)
+def test_runs_at_the_edge_have_a_report(label: list[int], predicted: list[int], tmp_path: Path) -> None:
+    run = fake_run(tmp_path, label, predicted)
+    text = written(run)
+    assert ">nan<" not in text.lower()
+    assert "nan %" not in text
+    assert ("Could not be read" in text) == (-1 in predicted)
+    assert json.loads((tmp_path / "summary.json").read_text())["images"] == len(label)
+
+
+def test_maps_without_evidence_leave_their_places_empty(tmp_path: Path) -> None:
+    text = written(fake_run(tmp_path, [0, 1], [1, 1], maps=np.zeros((2, *GRID))))
+    assert "No map has evidence." in text
+    assert {card["map"] for card in data_of(text)["cards"]} == {None}
+
+
+def test_writing_again_replaces_the_report(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1], [0, 1])
+    (tmp_path / "report.html").write_text("old")
+    assert written(run) == written(run)
+    assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
+
+
+def test_without_the_built_script_the_report_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> str:
+        raise MissingExtraError("not built")
+
+    monkeypatch.setattr(module, "built_script", missing)
+    with pytest.raises(MissingExtraError):
+        write_report(fake_run(tmp_path, [0], [0]))
+    assert list(tmp_path.iterdir()) == []
