@@ -516,6 +516,19 @@ def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
     assert wrong == []
 
 
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_in_a_report(page: Any, scheme: str, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_bytes(page.request.get("/api/explanations/report.html?image=s2&kind=contrast&against=3").body())
+    page.emulate_media(color_scheme=scheme)
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    assert [(one["id"], one["nodes"][0]["html"][:160]) for one in found["violations"]] == []
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_no_page_is_wider_than_a_telephone(page: Any, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
@@ -561,9 +574,9 @@ def test_the_notebook_view_is_live_inside_a_frame_that_reaches_nothing(
     before = pixels(drawn)
     for name, value in (("Opacity", "0.9"), ("Threshold", "0.4")):
         if name == "Opacity" and not with_pictures:
-            assert frame.get_by_label(name).count() == 0
+            assert frame.get_by_role("slider", name=name).count() == 0
             continue
-        frame.get_by_label(name).fill(value)
+        frame.get_by_role("slider", name=name).fill(value)
         after = pixels(drawn)
         assert (after != before).any()
         before = after

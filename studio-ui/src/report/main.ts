@@ -143,12 +143,14 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
 
 function slider(title: string, value: number, onchange: (value: number) => void): HTMLElement {
   const output = element("output", {}, value.toFixed(2));
-  const input = element("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
+  const id = title.toLowerCase();
+  const input = element("input", { id, type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
   input.addEventListener("input", () => {
     output.textContent = Number(input.value).toFixed(2);
     onchange(Number(input.value));
   });
-  return element("label", {}, element("span", {}, title, " ", output), input);
+  // said by name: the output is the first thing a label could belong to
+  return element("label", { for: id }, element("span", {}, title, " ", output), input);
 }
 
 async function start(): Promise<void> {
