@@ -1,4 +1,6 @@
 # The studio in a container:  docker build -t camlens-studio . && docker run -p 8765:8765 -e CAMLENS_STUDIO_TOKEN=secret camlens-studio
+# Your own model and images:  docker run -p 8765:8765 -v "$PWD/photos:/data:ro" camlens-studio --model resnet50 --data /data
+# A smaller image, without CUDA: add --build-arg PIP_EXTRA_INDEX_URL=... with the address of PyTorch's index for CPUs
 FROM node:20-slim AS page
 WORKDIR /src
 COPY studio-ui studio-ui
@@ -6,6 +8,7 @@ RUN mkdir -p src/camlens/studio src/camlens/render/interactive \
     && cd studio-ui && npm ci --no-fund --no-audit && npm run build
 
 FROM python:3.11-slim
+ARG PIP_EXTRA_INDEX_URL
 ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY . .
