@@ -15,6 +15,20 @@ import typer
 from camlens.cli import options
 from camlens.cli.terminal import complain
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="SPEC",
+        help="As for every command; without it the run's, or demo:photos.",
+        rich_help_panel="Model",
+    ),
+]
+Audit = Annotated[
+    Path | None,
+    typer.Option("--audit", "-a", metavar="RUN", help="A run of `camlens audit`: three more pages over its rows."),
+]
 Data = Annotated[
     str | None,
     typer.Option("--data", "-d", metavar="DIR", help="A folder per class, a flat folder, or demo:photos."),
@@ -38,8 +52,9 @@ AllowHost = Annotated[
 
 
 def studio(
-    model: options.Model = options.DEFAULT_MODEL,
+    model: Model = None,
     data: Data = None,
+    audit: Audit = None,
     weights: options.Weights = None,
     trust_pickle: options.TrustPickle = False,
     host: Host = "127.0.0.1",
@@ -53,11 +68,15 @@ def studio(
 
     It listens on this machine only, and the printed address holds a secret. Ctrl-C ends it.
 
+    Over an audit run, model, weights and data are those of the run where nothing else is said.
+
     Examples:
 
       camlens studio
 
       camlens studio --model resnet50 --data photos/
+
+      camlens studio --audit runs/photos
 
       camlens studio --host 0.0.0.0 --token "$SECRET" --no-browser
     """
@@ -69,14 +88,17 @@ def studio(
         from camlens.studio.app import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error.name or "fastapi", "studio") from error
+    from camlens.studio.runs.defaults import RunDefaults
     from camlens.studio.settings import StudioSettings, fresh_token
 
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`
+    usual = RunDefaults(options.DEFAULT_MODEL) if audit is None else RunDefaults.of(audit)
     settings = StudioSettings(
-        model=model,
-        data=data,
-        weights=weights,
+        model=usual.model if model is None else model,
+        data=usual.data if data is None else data,
+        weights=usual.weights if model is None and weights is None else weights,
+        audit=None if audit is None else str(audit),
         trust_pickle=trust_pickle,
         host=host,
         port=port,

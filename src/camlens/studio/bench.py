@@ -19,6 +19,7 @@ from camlens.studio.images.labels import Pixels
 from camlens.studio.images.predictions import Predictions
 from camlens.studio.images.uploads import Uploads
 from camlens.studio.jobs import JobQueue, Report
+from camlens.studio.runs.opened import OpenRun
 from camlens.studio.settings import StudioSettings
 
 log = logging.getLogger("camlens.studio")
@@ -29,6 +30,10 @@ Part = TypeVar("Part")
 
 class NotReadyError(CamlensError):
     """The model is still being loaded, or could not be."""
+
+
+class NoRunError(DataError):
+    """The studio was started without --audit."""
 
 
 class Workbench:
@@ -43,6 +48,8 @@ class Workbench:
         self.uploads = Uploads(settings)
         self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
         self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
+        self.studies = JobQueue(capacity=settings.waiting_jobs)  # over a run, apart from the model's work
+        self._run: OpenRun | None = None
         self._model: LoadedModel | None = None
         self._gallery: Gallery | None = None
         self._anatomy: Anatomy | None = None
@@ -53,8 +60,31 @@ class Workbench:
         self.jobs.submit("start", self._load)
 
     def close(self) -> None:
-        """Stop the worker."""
-        self.jobs.close()
+        """Stop the workers."""
+        for queue in self.queues:
+            queue.close()
+
+    @property
+    def queues(self) -> tuple[JobQueue, JobQueue]:
+        """The model's queue, and that of the studies over a run."""
+        return self.jobs, self.studies
+
+    @property
+    def run(self) -> OpenRun:
+        """The audit run, which is there before the model is. Raises NoRunError where none is open."""
+        if self._run is None:
+            raise NoRunError(
+                "no audit run is open: make one with `camlens audit DATA --model SPEC --output RUN`, and start"
+                " with `camlens studio --audit RUN`"
+                if self.settings.audit is None
+                else f"the run {self.settings.audit} is still being opened, or cannot be"
+            )
+        return self._run
+
+    @property
+    def has_run(self) -> bool:
+        """Whether an audit run is open."""
+        return self._run is not None
 
     @property
     def model(self) -> LoadedModel:
@@ -105,6 +135,8 @@ class Workbench:
         try:
             settings = self.settings
             report(0, 3)
+            self._open_run(settings.audit)
+            self.step = "loading the model"
             self._model = load_model(settings.model, weights=settings.weights, trust_pickle=settings.trust_pickle)
             self.step = "opening the data"
             report(1, 3)
@@ -115,12 +147,25 @@ class Workbench:
             use_suitable_threads(self._model, example)
             self._anatomy = examine(self._model, example)
             self._predictions = Predictions(self._gallery.labels.indices, self.predict)
+            if self._run is not None:
+                self._run.meet(self._gallery, self._predictions)
             self.state, self.step = "ready", "ready"
         except CamlensError as error:
             self._fail(error)
         except Exception as error:  # a user's own model factory may raise anything
             log.exception("the studio could not start")
             self._fail(ModelError(f"{self.step} failed with {type(error).__name__}: {error}"))
+
+    def _open_run(self, path: str | None) -> None:
+        if path is None:
+            return
+        self.step = "opening the audit run"
+        self._run = OpenRun(path)
+        if not self.settings.model:
+            raise ModelError(
+                f"the run in {path} was made with a model that has no name (a {self._run.audit.manifest.model_type}"
+                " handed over in Python): start with --model SPEC to explain its images"
+            )
 
     def _fail(self, error: CamlensError) -> None:
         self.state, self.problem = "failed", error

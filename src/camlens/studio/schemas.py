@@ -195,6 +195,7 @@ class Status(Words):
     predictions: PredictionProgress
     jobs: int
     limits: Limits
+    run: str | None = Field(description="the audit run that is open, by its directory's name")
 
 
 class MethodInfo(Words):

@@ -21,6 +21,7 @@ class StudioSettings:
         data: a folder or any spec that `open_source` understands; None is the model's own demo data.
         weights: a weights file for the model.
         trust_pickle: say that the weights file may run code when it is opened.
+        audit: directory of an audit run, which gets pages of its own; None opens none.
         host, port: where to listen. A host that is not this machine alone needs a token.
         token: the secret in the start address; None lets everybody on this machine in.
         read_only: refuse uploads.
@@ -32,6 +33,7 @@ class StudioSettings:
     data: str | None = None
     weights: str | None = None
     trust_pickle: bool = False
+    audit: str | None = None
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None

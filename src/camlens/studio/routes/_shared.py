@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from camlens.core.errors import CamlensError
 from camlens.studio.bench import Workbench
-from camlens.studio.jobs import Job, JobState, QueueFullError, Report
+from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
 from camlens.studio.schemas import JobView, Problem
 
 Found = TypeVar("Found")
@@ -36,7 +36,7 @@ def job_view(bench: Workbench, job: Job, result: Any = None) -> JobView[Any]:
     return JobView[Any](
         id=job.id,
         state=job.state,
-        position=bench.jobs.position(job),
+        position=sum(queue.position(job) for queue in bench.queues),
         done=job.done,
         total=job.total,
         problem=None if job.error is None else problem_of(job.error),
@@ -55,12 +55,14 @@ async def as_job(
     work: Callable[[Report], Found],
     present: Callable[[Found], Result],
     wait: float,
+    queue: JobQueue | None = None,
 ) -> JobView[Any]:
     """Ask the worker, wait a while, and answer with the result or with the place in the queue.
 
-    Asked again with the same question while the job lives, it joins that job.
+    Asked again with the same question while the job lives, it joins that job. Without a `queue` it is the model's.
     """
-    job = bench.jobs.recall(key) or bench.jobs.submit(key, work)
+    queue = queue or bench.jobs
+    job = queue.recall(key) or queue.submit(key, work)
     await job.settled(wait)
     if job.error is not None:
         raise job.error

@@ -18,7 +18,7 @@ HEARTBEAT = 10.0
 
 
 def _found(bench: Workbench, job_id: str) -> Job:
-    job = bench.jobs.find(job_id)
+    job = next((found for queue in bench.queues if (found := queue.find(job_id)) is not None), None)
     if job is None:
         raise DataError(f"there is no job {job_id[:40]!r}: it may have ended long ago")
     return job
@@ -40,7 +40,9 @@ async def events(bench: Bench, job_id: str) -> StreamingResponse:
 def cancel(bench: Bench, job_id: str) -> JobView[Any]:
     """Give the job up; it ends once nobody wants it any more."""
     found = _found(bench, job_id)
-    bench.jobs.cancel(found)
+    for queue in bench.queues:
+        if queue.find(job_id) is found:
+            queue.cancel(found)
     return job_view(bench, found)
 
 

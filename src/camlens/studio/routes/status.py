@@ -49,13 +49,14 @@ def status(bench: Bench) -> Status:
         model=bench.anatomy.summary if ready else None,
         data=_data(bench) if ready else None,
         predictions=_progress(bench) if ready else PredictionProgress(done=0, total=0, correct=0, unreadable=0),
-        jobs=bench.jobs.load,
+        jobs=sum(queue.load for queue in bench.queues),
         limits=Limits(
             bytes=settings.upload_bytes,
             pixels=settings.upload_pixels,
             formats=FORMATS,
             uploads=not settings.read_only,
         ),
+        run=bench.run.audit.path.name if bench.has_run else None,
     )
 
 

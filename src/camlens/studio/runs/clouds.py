@@ -1,0 +1,52 @@
+"""Embeddings as points: a layout of the run with what colours the points."""
+
+import base64
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlens.audit.findings.embeddings import Kind, LayoutChoice
+from camlens.audit.findings.layouts import cached_layout
+from camlens.studio.jobs import Report
+from camlens.studio.runs.opened import OpenRun
+from camlens.studio.runs.rows import number
+from camlens.studio.runs.schemas import CloudView
+
+
+def layout_choice(kind: Kind, *, samples: int, near: float | None, seed: int) -> LayoutChoice:
+    """The choice that `near` means: the perplexity of t-SNE, the neighbours of UMAP, nothing for PCA."""
+    return LayoutChoice(
+        kind,
+        samples,
+        near if kind == "tsne" else None,
+        round(near) if kind == "umap" and near is not None else None,
+        seed,
+    )
+
+
+def cloud(run: OpenRun, kind: Kind, choice: LayoutChoice, report: Report) -> CloudView:
+    """The layout, computed where the run does not keep it yet."""
+    start = time.perf_counter()
+    made = cached_layout(run.audit, choice, progress=report)
+    outcomes, rows = run.outcomes, made.rows
+    apart = {name: value for name, value in made.separation.to_dict().items() if name != "images"}
+    return CloudView(
+        kind=kind,
+        count=len(rows),
+        of=int((~outcomes.failed).sum()),
+        perplexity=made.choice.perplexity,
+        neighbours=made.choice.neighbours,
+        seed=made.choice.seed,
+        rows=_numbers(rows, "<i4"),
+        points=_numbers(made.points, "<f4"),
+        labels=_numbers(outcomes.label[rows], "<i4"),
+        predictions=_numbers(outcomes.predicted[rows], "<i4"),
+        confidences=_numbers(outcomes.confidence[rows], "<f4"),
+        seconds=time.perf_counter() - start,
+        **{name: None if value is None else number(value) for name, value in apart.items()},
+    )
+
+
+def _numbers(values: NDArray[np.number], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

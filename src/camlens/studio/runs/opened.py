@@ -1,0 +1,116 @@
+"""The open run: its columns, what was computed from them once, and which of the studio's images its rows are."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from camlens.audit.findings.errors import confusion
+from camlens.audit.findings.neighbours import unit
+from camlens.audit.findings.outcomes import Outcomes, outcomes_of
+from camlens.audit.findings.reading import numbers
+from camlens.audit.findings.reasons import Reasoner
+from camlens.audit.opening import Audit, open_run
+from camlens.core.errors import DataError
+from camlens.studio.images.gallery import Gallery
+from camlens.studio.images.predictions import UNREADABLE, Predictions
+from camlens.studio.jobs import Report
+
+NONE = -1
+
+
+class OpenRun:
+    """One audit run. Columns are read once; features stay once somebody asked for neighbours."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.audit: Audit = open_run(path)
+        self.problems: list[str] = []
+        self.samples: Int[np.ndarray, " n"] = np.full(len(self.audit), NONE, dtype=np.int64)
+        self._measures: dict[str, Float[np.ndarray, " n"]] = {}
+        self._reasoner: Reasoner | None = None
+        self._reading = Lock()
+
+    def __len__(self) -> int:
+        return len(self.audit)
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """True and predicted class and confidence of every row."""
+        return outcomes_of(self.audit)
+
+    @cached_property
+    def matrix(self) -> Int[np.ndarray, "classes classes"]:
+        """The confusion matrix, rows true, columns predicted."""
+        return confusion(self.outcomes)
+
+    @cached_property
+    def names(self) -> NDArray[Any]:
+        """The source's own name of every image."""
+        return self.audit.column("id")
+
+    @cached_property
+    def errors(self) -> NDArray[Any]:
+        """Why there is no answer for an image, None where there is one."""
+        return self.audit.column("error")
+
+    def measure(self, name: str) -> Float[np.ndarray, " n"]:
+        """A column of numbers, NaN where there is none."""
+        if name not in self._measures:
+            self._measures[name] = numbers(self.audit, name)
+        return self._measures[name]
+
+    @cached_property
+    def top(self) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+        """The best classes of every row and their confidences, -1 and NaN where there are fewer."""
+        return self.audit.column("top_classes"), self.audit.column("top_confidences")
+
+    def checked(self, rows: Sequence[int]) -> Int[np.ndarray, " rows"]:
+        """Rows by number, or a DataError saying what there is."""
+        for row in rows:
+            if not 0 <= row < len(self):
+                raise DataError(f"there is no row {row}: the run has {len(self):,} rows, from 0")
+        return np.array(rows, dtype=np.int64)
+
+    def class_index(self, number: int | None) -> int | None:
+        """A class's number, or a DataError saying what there is."""
+        if number is not None and not 0 <= number < self.outcomes.classes:
+            raise DataError(f"there is no class {number}: the run has classes 0 to {self.outcomes.classes - 1}")
+        return number
+
+    def reasoner(self, report: Report) -> Reasoner:
+        """What all images say together, their features included; built once, part by part."""
+        with self._reading:
+            if self._reasoner is None:
+                parts = list(self.audit.parts())
+                found = [np.zeros((0, self.audit.manifest.embedding_width), dtype=np.float32)]
+                for done, part in enumerate(parts):
+                    report(done, len(parts) + 1)
+                    found.append(unit(self.audit.embeddings(part)))
+                report(len(parts), len(parts) + 1)
+                directions = np.concatenate(found)
+                self._reasoner = Reasoner.of_arrays(
+                    self.outcomes, self.measure("margin"), self.measure("corner_energy"), directions
+                )
+            return self._reasoner
+
+    def meet(self, gallery: Gallery, predictions: Predictions) -> None:
+        """Find the rows' images among the studio's own, by name, and spare it what the run has predicted already."""
+        places = {gallery.name(number): number for number in range(len(gallery))}
+        self.samples = np.array([places.get(name, NONE) for name in self.names], dtype=np.int64)
+        here = self.samples != NONE
+        if not here.any() and len(self):
+            self.problems.append(
+                f"none of the run's images is in {gallery.spec or 'the data'}: maps are shown without them. "
+                + (gallery.problem or "Start with the data of the run: --data FOLDER")
+            )
+        elif missing := int((~here).sum()):
+            self.problems.append(f"{missing:,} of the run's images are no longer in {gallery.spec}")
+        rows = np.flatnonzero(here)
+        predicted = self.outcomes.predicted[rows]
+        predictions.classes[self.samples[rows]] = np.where(predicted < 0, UNREADABLE, predicted)
+        predictions.confidences[self.samples[rows]] = np.nan_to_num(self.outcomes.confidence[rows])

@@ -1,0 +1,336 @@
+"""The routes over an audit run, each with values that can be counted in the run itself."""
+
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from camlens.audit.opening import Audit
+from camlens.data.samples import Sample, Samples
+from camlens.studio.app import create_app
+from camlens.studio.images.gallery import Gallery
+from camlens.studio.images.labels import Labels
+from camlens.studio.images.predictions import PENDING, UNREADABLE, Predictions
+from camlens.studio.runs.defaults import RunDefaults
+from camlens.studio.runs.opened import OpenRun
+from camlens.studio.runs.rows import mapped_rows
+from camlens.studio.settings import StudioSettings
+from tests.audit.synthetic import synthetic_run
+from tests.studio.conftest import BASE, ask_until
+
+ROWS = 900
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    return synthetic_run(tmp_path_factory.mktemp("runs") / "made-up", rows=ROWS, shard_size=256)
+
+
+@pytest.fixture(scope="module")
+def client(audit: Audit, photos: Path) -> Iterator[TestClient]:
+    """A studio over the run, with photographs that are none of the run's."""
+    with TestClient(create_app(StudioSettings(audit=str(audit.path), data=str(photos))), base_url=BASE) as client:
+        ask_until(client, lambda status: status["state"] == "ready")
+        yield client
+
+
+def filled(audit: Audit, name: str) -> np.ndarray:
+    column: Any = audit.column(name)
+    return column.filled() if isinstance(column, np.ma.MaskedArray) else column
+
+
+def got(client: TestClient, path: str, **query: Any) -> Any:
+    answer = client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def asked(client: TestClient, path: str, **query: Any) -> Any:
+    answer = got(client, path, wait=60, **query)
+    assert answer["state"] == "done"
+    return answer["result"]
+
+
+def grid(values: Any) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(values["values"]), dtype="<f4").reshape(values["shape"])
+
+
+# the run
+
+
+def test_the_run_tells_what_it_is_and_what_is_gone(client: TestClient, audit: Audit) -> None:
+    summary = got(client, "/api/audit/run")
+    label, predicted = filled(audit, "label"), filled(audit, "predicted")
+    assert (summary["images"], summary["missing"], summary["layer"]) == (ROWS, 0, "layer4")
+    assert summary["judged"] == int(((label >= 0) & (predicted >= 0)).sum())
+    assert summary["failed"] == int((predicted < 0).sum()) > 0
+    assert summary["class_names"] == list(audit.class_names)
+    assert "none of the run's images" in summary["problems"][0]
+    assert got(client, "/api/status")["run"] == "made-up"
+
+
+def test_without_a_run_the_pages_say_how_to_make_one(studio: TestClient) -> None:
+    assert got(studio, "/api/status")["run"] is None
+    for path in ("run", "errors", "rows", "attention", "layouts/pca", "attention/classes", "rows/1"):
+        answer = studio.get(f"/api/audit/{path}")
+        assert answer.status_code == 404
+        assert "camlens studio --audit RUN" in answer.json()["message"]
+
+
+def test_a_run_stays_readable_where_its_model_is_gone(audit: Audit) -> None:
+    settings = StudioSettings(model="demo:nothing", audit=str(audit.path))
+    with TestClient(create_app(settings), base_url=BASE) as client:
+        status = ask_until(client, lambda status: status["state"] == "failed")
+        assert "demo:nothing" in status["problem"]["message"]
+        assert got(client, "/api/audit/errors")["accuracy"]["total"] > 0
+    with TestClient(create_app(StudioSettings(model="", audit=str(audit.path))), base_url=BASE) as client:
+        status = ask_until(client, lambda status: status["state"] == "failed")
+        assert "--model SPEC" in status["problem"]["message"]
+
+
+def test_a_directory_that_is_no_run_is_a_state_and_not_a_crash(tmp_path: Path) -> None:
+    with TestClient(create_app(StudioSettings(audit=str(tmp_path))), base_url=BASE) as client:
+        status = ask_until(client, lambda status: status["state"] == "failed")
+        assert "holds no audit" in status["problem"]["message"]
+        assert status["run"] is None
+
+
+def test_model_and_data_are_those_of_the_run(tmp_path: Path) -> None:
+    made = synthetic_run(tmp_path / "run", rows=20, data="demo:photos")
+    assert RunDefaults.of(made.path).model == "tests:synthetic"
+    assert RunDefaults.of(made.path).data == "demo:photos"
+
+
+def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(audit: Audit) -> None:
+    def never(*_: Any) -> Any:
+        raise AssertionError("read or predicted")
+
+    names = ["elsewhere.png", *(f"image-{row:06d}" for row in (7, 96, 3))]  # 96 failed
+    source = Samples.of([Sample(name, None, None, None, never) for name in names])
+    run = OpenRun(audit.path)
+    gallery = Gallery("photos/", source, Labels(np.zeros(4, dtype=np.int32), None), None)
+    predictions = Predictions(gallery.labels.indices, never)
+    run.meet(gallery, predictions)
+    assert (run.samples[7], run.samples[96], run.samples[3], run.samples[8]) == (1, 2, 3, -1)
+    predicted, confidence = filled(audit, "predicted"), filled(audit, "confidence")
+    assert predictions.classes.tolist() == [PENDING, predicted[7], UNREADABLE, predicted[3]]
+    assert predictions.confidences[3] == confidence[3]
+    assert mapped_rows(run, np.array([3, 8]))[0].sample == "s3"
+    assert mapped_rows(run, np.array([3, 8]))[1].sample is None
+    assert "897 of the run's images are no longer in photos/" in run.problems[0]
+
+
+# misclassifications
+
+
+def test_errors_are_counted_as_in_the_columns(client: TestClient, audit: Audit) -> None:
+    label, predicted = filled(audit, "label"), filled(audit, "predicted")
+    judged = (label >= 0) & (predicted >= 0)
+    found = got(client, "/api/audit/errors")
+    hits = int((judged & (label == predicted)).sum())
+    assert (found["accuracy"]["hits"], found["accuracy"]["total"]) == (hits, int(judged.sum()))
+    assert found["accuracy"]["low"] < hits / judged.sum() < found["accuracy"]["high"]
+    cells = dict(
+        zip(
+            zip(found["cells"]["labels"], found["cells"]["predictions"], strict=True),
+            found["cells"]["counts"],
+            strict=True,
+        )
+    )
+    slow: dict[tuple[int, int], int] = {}
+    for true, said in zip(label[judged].tolist(), predicted[judged].tolist(), strict=True):
+        slow[true, said] = slow.get((true, said), 0) + 1
+    assert cells == slow
+    wrong = {pair: count for pair, count in slow.items() if pair[0] != pair[1]}
+    assert found["wrong"] == sum(wrong.values())
+    assert found["confused"] == len(wrong)
+    assert [pair["count"] for pair in found["pairs"]] == sorted(wrong.values(), reverse=True)[: len(found["pairs"])]
+    first = found["classes"][3]
+    called = sum(count for pair, count in slow.items() if pair[1] == 3)
+    assert first["precision"]["value"] == pytest.approx(slow[3, 3] / called)
+    assert sum(found["calibration"]["counts"]) == judged.sum()
+
+
+def test_a_cell_gives_its_images_with_both_maps(client: TestClient, audit: Audit) -> None:
+    pair = got(client, "/api/audit/errors")["pairs"][0]
+    found = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], count=5)
+    assert found["matching"] == pair["count"]
+    confidences = [row["confidence"] for row in found["rows"]]
+    assert confidences == sorted(confidences, reverse=True)
+    for row in found["rows"]:
+        assert (row["label"], row["predicted"]) == (pair["label"], pair["prediction"])
+        np.testing.assert_array_equal(grid(row["map_predicted"]), audit.maps([row["row"]], "predicted")[0])
+        np.testing.assert_array_equal(grid(row["map_label"]), audit.maps([row["row"]], "label")[0])
+    rest = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], offset=5, count=100)
+    assert {row["row"] for row in rest["rows"]} & {row["row"] for row in found["rows"]} == set()
+    assert len(rest["rows"]) == pair["count"] - 5
+    right = got(client, "/api/audit/rows", label=2, prediction=2, count=3)["rows"]
+    assert [row["map_label"] for row in right] == [None] * 3
+
+
+def test_the_gallery_gives_every_pair_its_most_confident_errors(client: TestClient, audit: Audit) -> None:
+    found = got(client, "/api/audit/errors/gallery", groups=6, each=3)
+    assert len(found["groups"]) == 6
+    assert [group["count"] for group in found["groups"]] == sorted((g["count"] for g in found["groups"]), reverse=True)
+    for group in found["groups"]:
+        alone = got(client, "/api/audit/rows", label=group["label"], prediction=group["prediction"], count=3)
+        assert [row["row"] for row in group["rows"]] == [row["row"] for row in alone["rows"]]
+    sure = got(client, "/api/audit/errors/gallery", least=0.6, label=4)
+    confidence = filled(audit, "confidence")
+    fits = (filled(audit, "label") == 4) & (filled(audit, "predicted") != 4) & (confidence >= 0.6)
+    assert sure["matching"] == int((fits & (filled(audit, "predicted") >= 0)).sum())
+    assert all(row["confidence"] >= 0.6 for group in sure["groups"] for row in group["rows"])
+
+
+def test_an_error_is_explained_in_full(client: TestClient, audit: Audit) -> None:
+    row = got(client, "/api/audit/rows", correct=False, count=1)["rows"][0]["row"]
+    detail = asked(client, f"/api/audit/rows/{row}")
+    assert detail["row"]["row"] == row
+    assert [one["index"] for one in detail["top"]] == audit.column("top_classes")[row].tolist()
+    assert detail["measures"]["entropy"] == pytest.approx(float(audit.column("entropy")[row]))
+    assert detail["reasons"]
+    assert all(reason["sentence"].endswith(".") for reason in detail["reasons"])
+    features = audit.embeddings()
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    right = filled(audit, "correct") & np.isfinite(features[:, 0])
+    apart = np.where(right, np.linalg.norm(features - features[row], axis=1), np.inf)
+    nearest = np.argsort(apart, kind="stable")[:6]
+    assert [near["row"] for near in detail["nearest"]] == nearest.tolist()
+    np.testing.assert_allclose([near["distance"] for near in detail["nearest"]], apart[nearest], atol=1e-3)
+
+
+def test_a_recognised_and_a_failed_image_have_no_reasons(client: TestClient, audit: Audit) -> None:
+    right = got(client, "/api/audit/rows", correct=True, count=1)["rows"][0]["row"]
+    assert asked(client, f"/api/audit/rows/{right}")["reasons"] == []
+    failed = int(np.flatnonzero(filled(audit, "predicted") < 0)[0])
+    detail = asked(client, f"/api/audit/rows/{failed}")
+    assert detail["row"]["error"]
+    assert (detail["row"]["map_predicted"], detail["top"], detail["nearest"]) == (None, [], [])
+
+
+def test_what_does_not_exist_is_said(client: TestClient) -> None:
+    for path, word in (
+        (f"rows/{ROWS}", f"no row {ROWS}"),
+        ("rows?label=77", "no class 77"),
+        (f"rows/some?row=3&row={ROWS}", f"no row {ROWS}"),
+        ("attention?predicted=10", "no class 10"),
+    ):
+        answer = client.get(f"/api/audit/{path}")
+        assert answer.status_code == 404, path
+        assert word in answer.json()["message"]
+    assert client.get("/api/audit/rows?least=2").status_code == 422
+    assert client.get("/api/audit/layouts/pie").status_code == 422
+
+
+# embeddings
+
+
+def test_a_layout_comes_as_numbers_and_is_kept(client: TestClient, audit: Audit) -> None:
+    found = asked(client, "/api/audit/layouts/pca", samples=300)
+    rows = np.frombuffer(base64.b64decode(found["rows"]), "<i4")
+    points = np.frombuffer(base64.b64decode(found["points"]), "<f4").reshape(-1, 2)
+    assert found["count"] == len(rows) == len(points) == 300
+    assert found["of"] == int((filled(audit, "predicted") >= 0).sum())
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(found["labels"]), "<i4"), filled(audit, "label")[rows])
+    np.testing.assert_array_equal(
+        np.frombuffer(base64.b64decode(found["predictions"]), "<i4"), filled(audit, "predicted")[rows]
+    )
+    np.testing.assert_array_equal(
+        np.frombuffer(base64.b64decode(found["confidences"]), "<f4"), filled(audit, "confidence")[rows]
+    )
+    assert -1 <= found["silhouette"] <= 1
+    assert found["silhouette"] != found["silhouette_2d"]
+    kept = list((audit.path / "layouts").glob("pca-*.parquet"))
+    assert len(kept) == 1
+
+
+def test_a_layout_that_does_not_fit_says_what_does(client: TestClient) -> None:
+    answer = client.get("/api/audit/layouts/tsne", params={"samples": 50, "near": 40, "wait": 60})
+    assert answer.status_code == 422
+    assert "perplexity 40 does not fit" in answer.json()["message"]
+
+
+def test_a_layout_can_be_given_up_and_leaves_nothing(client: TestClient, audit: Audit) -> None:
+    job = client.get("/api/audit/layouts/tsne", params={"samples": 800, "wait": 0}).json()
+    assert job["state"] in ("waiting", "running")
+    end = time.monotonic() + 60
+    while (now := got(client, f"/api/jobs/{job['id']}"))["done"] < 10:
+        assert time.monotonic() < end, now
+        time.sleep(0.02)
+    assert now["total"] > now["done"]
+    client.delete(f"/api/jobs/{job['id']}")
+    while got(client, f"/api/jobs/{job['id']}")["state"] == "running":
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert got(client, f"/api/jobs/{job['id']}")["state"] == "cancelled"
+    assert list((audit.path / "layouts").glob("tsne-*")) == []
+
+
+def test_a_layout_does_not_keep_the_model_waiting(client: TestClient) -> None:
+    job = client.get("/api/audit/layouts/tsne", params={"samples": 850, "wait": 0}).json()
+    answer = client.post("/api/explanations", params={"wait": 60}, json={"image": "s2"}).json()
+    assert answer["state"] == "done"
+    assert got(client, f"/api/jobs/{job['id']}")["state"] == "running"
+    client.delete(f"/api/jobs/{job['id']}")
+
+
+def test_neighbours_may_be_right_or_wrong(client: TestClient, audit: Audit) -> None:
+    found = asked(client, "/api/audit/rows/11/neighbours")
+    assert found["row"]["row"] == 11
+    assert len(found["nearest"]) == 6
+    distances = [near["distance"] for near in found["nearest"]]
+    assert distances == sorted(distances)
+    assert 11 not in [near["row"] for near in found["nearest"]]
+
+
+# attention
+
+
+def test_spreads_count_every_judged_image_once(client: TestClient, audit: Audit) -> None:
+    found = got(client, "/api/audit/attention")
+    entropy = found["spreads"][0]
+    assert entropy["measure"] == "entropy"
+    label, predicted = filled(audit, "label"), filled(audit, "predicted")
+    wrong = (label >= 0) & (predicted >= 0) & (label != predicted)
+    values = audit.column("entropy")
+    assert sum(entropy["incorrect"]) == int((wrong & np.isfinite(values)).sum())
+    assert entropy["mean_incorrect"] == pytest.approx(float(values[wrong].mean()), rel=1e-5)
+    assert grid(found["peaks_incorrect"]).sum() == int(wrong.sum())
+    one = got(client, "/api/audit/attention", predicted=5)
+    assert one["images"] == int((predicted == 5).sum())
+    assert sum(map(sum, (one["spreads"][0][name] for name in ("correct", "incorrect", "unlabelled")))) == one["images"]
+
+
+def test_the_class_that_looks_into_the_corner_is_named_and_its_mean_map_shows_it(client: TestClient) -> None:
+    leaning = got(client, "/api/audit/attention")["leaning"]
+    assert leaning[0]["index"] == 9
+    assert leaning[0]["mean"] > 2 * leaning[0]["others"]
+    classes = asked(client, "/api/audit/attention/classes")["classes"]
+    assert [one["index"] for one in classes] == list(range(10))
+    mean = grid(classes[9]["mean_map"])
+    assert mean.sum() == pytest.approx(1, abs=1e-4)
+    assert mean[4:, 4:].sum() > 0.7
+    assert grid(classes[0]["mean_map"])[4:, 4:].sum() < 0.5
+    assert classes[9]["corner_energy"] == max(one["corner_energy"] for one in classes)
+
+
+# size
+
+
+def test_a_click_among_many_classes_is_answered_at_once(tmp_path: Path) -> None:
+    made = synthetic_run(tmp_path / "large", rows=20_000, classes=400, width=8, shard_size=4096)
+    with TestClient(create_app(StudioSettings(audit=str(made.path))), base_url=BASE) as client:
+        ask_until(client, lambda status: status["run"] is not None)
+        pairs = got(client, "/api/audit/errors")["pairs"]
+        times = []
+        for pair in pairs[:6]:
+            start = time.perf_counter()
+            found = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"])
+            times.append(time.perf_counter() - start)
+            assert found["matching"] == pair["count"]
+        assert min(times) < 0.2
