@@ -26,6 +26,14 @@ describe("the address of a view", () => {
       pair: { label: 2, prediction: null },
       tab: "filters",
       sort: "max",
+      least: 0.75,
+      row: 0,
+      cloud: "umap",
+      near: 12,
+      points: 20000,
+      hue: "confidence",
+      lasso: "00zz7f00zzzz",
+      measure: "entropy",
     };
     expect(fromQuery(toQuery(view))).toEqual(view);
   });

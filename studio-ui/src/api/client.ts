@@ -17,6 +17,13 @@ export type Activations = Schemas["ActivationMaps"];
 export type Filters = Schemas["LearnedFilters"];
 export type Facing = Schemas["Facing"];
 export type Examples = Schemas["Examples"];
+export type RunSummary = Schemas["RunSummary"];
+export type ErrorsOverview = Schemas["ErrorsOverview"];
+export type ErrorGallery = Schemas["ErrorGallery"];
+export type MappedRow = Schemas["MappedRow"];
+export type NearRow = Schemas["NearRow"];
+export type RowList = Schemas["RowList"];
+export type RowDetail = Schemas["RowDetail"];
 export type ExplanationRequest = paths["/api/explanations"]["post"]["requestBody"]["content"]["application/json"];
 
 export interface Progress {

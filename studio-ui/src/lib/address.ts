@@ -25,6 +25,15 @@ export interface View {
   pair: { label: number | null; prediction: number | null };
   tab: string;
   sort: "mean" | "max" | "index";
+  /** Of an audit run: the least confidence, the opened row, and how its cloud of points is drawn. */
+  least: number;
+  row: number | null;
+  cloud: "pca" | "tsne" | "umap";
+  near: number;
+  points: number;
+  hue: "label" | "predicted" | "correct" | "confidence";
+  lasso: string;
+  measure: "border_energy" | "corner_energy" | "entropy" | "spread" | "images";
 }
 
 export const PREDICTED: Target = { kind: "predicted", index: null, against: null };
@@ -49,6 +58,14 @@ export function startView(): View {
     pair: { label: null, prediction: null },
     tab: "",
     sort: "mean",
+    least: 0,
+    row: null,
+    cloud: "pca",
+    near: 0,
+    points: 2000,
+    hue: "label",
+    lasso: "",
+    measure: "border_energy",
   };
 }
 
@@ -121,6 +138,14 @@ const CODECS: { readonly [Name in keyof View]: Codec<View[Name]> } = {
   pair,
   tab: text,
   sort: oneOf("mean", "max", "index"),
+  least: share,
+  row: maybe,
+  cloud: oneOf("pca", "tsne", "umap"),
+  near: count,
+  points: count,
+  hue: oneOf("label", "predicted", "correct", "confidence"),
+  lasso: text,
+  measure: oneOf("border_energy", "corner_energy", "entropy", "spread", "images"),
 };
 
 /** The view as a query string, without what is as it always is. */

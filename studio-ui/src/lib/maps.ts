@@ -1,12 +1,14 @@
 // Maps as they came, and as grids: decoded once.
-import type { MapResult } from "../api/client";
+import type { MapResult, Schemas } from "../api/client";
 import { decodeGrid, type Grid } from "../core/grid";
 
-const decoded = new WeakMap<MapResult, Grid>();
+const decoded = new WeakMap<Schemas["GridValues"], Grid>();
 
-export function gridOf(map: MapResult): Grid {
-  let grid = decoded.get(map);
-  if (!grid) decoded.set(map, (grid = decodeGrid(map.grid.shape, map.grid.values)));
+export const gridOf = (map: MapResult): Grid => gridFrom(map.grid);
+
+export function gridFrom(values: Schemas["GridValues"]): Grid {
+  let grid = decoded.get(values);
+  if (!grid) decoded.set(values, (grid = decodeGrid(values.shape, values.values)));
   return grid;
 }
 

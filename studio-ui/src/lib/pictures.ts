@@ -1,13 +1,17 @@
 // Photographs as pixels: fetched once, enlarged where a map is to be drawn finely.
-import { pictureAddress } from "../api/client";
+import { pictureAddress, thumbnailAddress } from "../api/client";
 import type { Picture } from "../core/overlay";
 
-const KEPT = 120;
+const KEPT = 200;
 const held = new Map<string, Promise<Picture>>();
 
 /** The pixels of an image as the model sees it, its longer side at least `finest` where it is smaller. */
-export function pictureOf(image: string, finest = 0): Promise<Picture> {
-  const address = pictureAddress(image);
+export const pictureOf = (image: string, finest = 0): Promise<Picture> => remembered(pictureAddress(image), finest);
+
+/** The same as a small copy, for galleries. */
+export const smallPictureOf = (image: string): Promise<Picture> => remembered(thumbnailAddress(image), 0);
+
+function remembered(address: string, finest: number): Promise<Picture> {
   const key = `${address} ${finest}`;
   let found = held.get(key);
   if (!found) {
