@@ -1,0 +1,99 @@
+"""Claims about runs that end badly: killed at any moment or out of disk space, they go on, and lose nothing."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import camlens.audit
+from camlens import StoreError
+from camlens.audit.store.run_directory import RunDirectory
+from tests.audit.running.shapes import classifier, folder
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_twenty_times_a_run_ends_with_every_row_once_and_as_if_undisturbed(tmp_path: Path) -> None:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "tests.audit.running.crash", str(tmp_path), "20", "5"]
+    answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert told["codes"] == [-signal.SIGKILL] * 20  # none came to its end before it was killed
+    assert told["unfinished"] > 0  # and some while they were writing
+    killed, undisturbed = (camlens.audit.open(tmp_path / name) for name in ("killed", "undisturbed"))
+    assert killed.column("index").tolist() == list(range(360))
+    assert len(set(killed.column("id").tolist())) == 360
+    assert killed.table().equals(undisturbed.table())
+    names = {
+        name: sorted(path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*"))
+        for name in ("killed", "undisturbed")
+    }
+    assert names["killed"] == names["undisturbed"]
+
+
+def start(data: Path, output: Path) -> camlens.audit.Audit:
+    return camlens.audit.run(data, classifier(), output, shard_size=8, batch_size=8)
+
+
+def committed(output: Path) -> list[int]:
+    directory = RunDirectory(output)
+    return list(directory.present(camlens.audit.open(output).manifest))
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Callable[[], None]]:
+    """A file system of 64 kB at `place`, and what makes it larger."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        made = subprocess.run(mount, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no mount here: {error}")
+    if made.returncode:
+        pytest.skip(f"may not mount a file system here: {made.stderr.strip()}")
+    try:
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=16m", str(place)], check=True) and None
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    data = folder(tmp_path / "shapes", each=40)
+    with small_disk(tmp_path / "disk") as grow:
+        output = tmp_path / "disk" / "run"
+        with pytest.raises(StoreError, match=r"cannot write .*shard-\d+\.parquet: .*[Nn]o space left .* make room"):
+            start(data, output)
+        kept = committed(output)
+        assert 0 < len(kept) < 15
+        assert not list(output.rglob("*.unfinished"))
+        grow()
+        found = start(data, output)
+        wanted = start(data, tmp_path / "undisturbed")
+        assert found.table().equals(wanted.table())
+
+
+def test_a_file_that_may_not_grow_is_said_and_the_run_goes_on_after(tmp_path: Path) -> None:
+    data, output = folder(tmp_path / "shapes", each=8), tmp_path / "run"
+    start(data, output)
+    for shard in (1, 2):
+        (output / "shards" / f"shard-{shard:05d}.parquet").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+        with pytest.raises(StoreError, match=r"cannot write .*shard-00001\.parquet: .*run the same command again"):
+            start(data, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert committed(output) == [0]
+    assert not list(output.rglob("*.unfinished"))
+    assert start(data, output).complete
