@@ -9,6 +9,8 @@ import pytest
 
 import camlens.audit as audits
 from camlens.cli import audit as command
+from camlens.core.errors import MissingExtraError
+from camlens.render.interactive.page import built_script
 
 MODEL = ("--model", "camlens_tiny:classifier")
 
@@ -26,10 +28,11 @@ def images(folder: Path) -> Path:
 
 
 def test_a_run_is_summed_up_and_can_be_opened(camlens: Any, images: Path) -> None:
-    result = camlens("audit", "images", *MODEL, "--output", "run", "--json", "--workers", "0")
+    result = camlens("audit", "images", *MODEL, "--output", "run", "--json", "--workers", "0", "--no-report")
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
-    assert (facts["images"], facts["errors"], facts["labelled"]) == (7, 1, 6)
+    assert (facts["images"], facts["failed"], facts["accuracy"]["total"]) == (7, 1, 6)
+    assert json.loads((images.parent / "run" / "summary.json").read_text())["images"] == 7
     audit = audits.open(images.parent / "run")
     assert len(audit) == 7
     assert audit.manifest.data == str(images)
@@ -93,3 +96,16 @@ def test_help_has_examples(camlens: Any) -> None:
     assert result.exit_code == 0
     assert "camlens audit photos/ --model resnet50" in " ".join(result.stdout.split())
     assert command.audit.__doc__ is not None
+
+
+def test_the_report_is_written_beside_the_rows(camlens: Any, images: Path) -> None:
+    try:
+        built_script("audit.js")
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    result = camlens("audit", "images", *MODEL, "--output", "run", "--workers", "0")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].startswith("7 images, ")
+    assert result.stdout.splitlines()[-1] == "run/report.html"
+    assert (images.parent / "run" / "report.html").stat().st_size > 10_000
+    assert camlens("audit", "images", *MODEL, "--output", "run", "--workers", "0").exit_code == 0

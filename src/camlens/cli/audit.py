@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import complain, say_json, table, throughput
+from camlens.cli.terminal import complain, say_json, throughput
 
 if TYPE_CHECKING:
     from camlens.audit import Audit
+    from camlens.models import LoadedModel
 
 Data = Annotated[
     str,
@@ -39,6 +39,7 @@ ShardSize = Annotated[
     typer.Option(min=1, metavar="N", help="Rows in one file: what a crash may cost. Without it 512."),
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also list the errors in a CSV file.")]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remove the run that is there.")]
 
 
@@ -55,6 +56,7 @@ def audit(
     batch_size: BatchSize = "auto",
     shard_size: ShardSize = None,
     csv: Csv = None,
+    no_report: NoReport = False,
     json: options.Json = False,
     force: Force = False,
     seed: options.Seed = 0,
@@ -107,7 +109,7 @@ def audit(
         from camlens.audit.exports.errors_csv import write_errors
 
         complain(f"{write_errors(found, csv):,} errors -> {csv}")
-    _present(found, json=json)
+    _present(found, loaded, report=not no_report, json=json)
 
 
 def _batch_size(text: str) -> Any:
@@ -118,31 +120,26 @@ def _batch_size(text: str) -> Any:
     return int(text)
 
 
-def _present(found: "Audit", *, json: bool) -> None:
-    facts = _facts(found)
+def _present(found: "Audit", loaded: "LoadedModel", *, report: bool, json: bool) -> None:
+    """The summary on stdout, and the report where it is wanted and can be written."""
+    from camlens.audit.report.page import write_report
+    from camlens.audit.summary import summarise, write_summary
+    from camlens.core.errors import MissingExtraError
+
+    page = None
+    try:
+        if not report:
+            raise MissingExtraError
+        with throughput("Reporting", "pictures") as progress:
+            page, summary = write_report(found, see=loaded.preprocess.display, progress=progress)
+    except MissingExtraError as error:
+        summary = summarise(found)
+        write_summary(summary, found.path / "summary.json")
+        if report:
+            complain(f"warning: no report.html: {error}")
     if json:
-        say_json(facts)
+        say_json({**summary.to_dict(), "output": str(found.path), "report": None if page is None else str(page)})
         return
-    table(f"Audit of {found.manifest.data} with {found.manifest.model}", ("", ""), [*map(_cells, facts.items())])
-    typer.echo(str(found.path))
-
-
-def _facts(found: "Audit") -> dict[str, Any]:
-    correct = found.column("correct")
-    failed = sum(error is not None for error in found.column("error"))
-    right = int(np.ma.filled(correct, False).sum())
-    count = int((~np.ma.getmaskarray(correct)).sum())
-    return {
-        "images": len(found),
-        "errors": failed,
-        "labelled": count,
-        "correct": right,
-        "accuracy": right / count if count else None,
-        "layer": found.manifest.layer,
-        "output": str(found.path),
-    }
-
-
-def _cells(entry: tuple[str, Any]) -> tuple[str, str]:
-    name, value = entry
-    return name, f"{value:.1%}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    for line in summary.lines():
+        typer.echo(line)
+    typer.echo(f"\n{page or found.path}")
