@@ -232,8 +232,11 @@ class Explainer:
             for name, one in found.items()
             for fact, value in settled(one.details).items()
         }
+        both = tuple(entry.shows_both_signs(one) for one in captured.scorer.contrasts)
         said = [
-            text for name, one in maps.items() for text in warn_of_empty_evidence(one, name, captured.scorer.labels)
+            text
+            for name, one in maps.items()
+            for text in warn_of_empty_evidence(one, name, captured.scorer.labels, both)
         ]
         return Explanation(
             maps=MappingProxyType(maps),
@@ -259,7 +262,7 @@ class Explainer:
                 | dict(self._facts)
             ),
             details=MappingProxyType(details),
-            diverging=tuple(entry.shows_both_signs(one) for one in captured.scorer.contrasts),
+            diverging=both,
         )
 
     def _found(

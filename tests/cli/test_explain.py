@@ -209,3 +209,71 @@ def test_an_empty_map_is_told_with_the_files_name(camlens: Any, folder: Path) ->
     told = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
     assert len(told) == sum(len(image["warnings"]) for image in images)
     assert all(line.split(": ")[1] in ("one.png", "black.png") for line in told)
+
+
+LIME = ("--method", "lime", "--segments", "6", "--samples", "40", "--features", "3")
+
+
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+def test_lime_writes_its_map_its_segments_and_how_far_it_can_be_believed(camlens: Any, folder: Path) -> None:
+    result = camlens("explain", "one.png", *MODEL, *LIME, "--seed", "4", "--output", "maps")
+    assert result.exit_code == 0, result.stderr
+    assert names(folder / "maps") == {"one.png", "one.npy", "one-segments.npy", "manifest.json"}
+    manifest = json.loads((folder / "maps" / "manifest.json").read_text())
+    (image,) = manifest["images"]
+    loaded = load_model("camlens_tiny:classifier")
+    inputs = loaded.preprocess(decode_image(folder / "one.png"))[None]
+    options = {"segments": 6, "samples": 40, "features": 3}
+    expected = explain(loaded.model, inputs, method="lime", options=options, seed=4)
+    assert manifest["provenance"]["options"] == options
+    assert manifest["layers"] == ["input"]
+    assert image["arrays"] == {"segments": "one-segments.npy"}
+    assert image["details"]["weights"] == expected.details["weights"][0].tolist()
+    assert image["details"]["r_squared"] == expected.details["r_squared"][0].tolist()
+    segments = np.load(folder / "maps" / "one-segments.npy")
+    assert np.array_equal(segments, expected.details["segments"][0].numpy())
+    written = torch.from_numpy(np.load(folder / "maps" / "one.npy"))
+    torch.testing.assert_close(written, expected.maps["input"][0, 0])
+    assert f"R squared {image['details']['r_squared'][0]:.2f}" in result.stdout
+
+
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("occlusion", ["window=(8, 16)", "stride=8", "baseline=0.5"]),
+        ("integratedgradients", ["steps=4"]),
+        ("smoothgrad", ["noise=0.2"]),
+        ("lime", ["segmentation=quickshift", "baseline=mean"]),
+    ],
+)
+def test_any_setting_of_a_method_can_be_given(camlens: Any, folder: Path, method: str, options: list[str]) -> None:
+    pairs = [word for pair in options for word in ("--option", pair)]
+    few = ("--samples", "8") if method in ("lime", "smoothgrad") else ()
+    result = camlens("explain", "one.png", *MODEL, "--method", method, *few, *pairs, "--output", "maps", "--json")
+    assert result.exit_code == 0, result.stderr
+    given = json.loads(result.stdout)["provenance"]["options"]
+    assert {f"{name}={value}" for name, value in given.items()} - {"samples=8"} == {
+        pair.replace("(8, 16)", "[8, 16]") for pair in options
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "lime", "--option", "window=3"], "no option 'window'"),
+        (["--method", "lime", "--option", "window"], "NAME=VALUE"),
+        (["--method", "lime", "--samples", "5", "--option", "samples=6"], "samples is given twice"),
+        (["--method", "gradcam", "--segments", "5"], "no option 'segments'"),
+        (["--method", "lime", "--segments", "1"], "--segments"),
+        (["--method", "lime", "--samples", "1"], "samples must be 2 or more"),
+        (["--method", "lime", "--segments", "5", "--features", "6"], "no more than segments"),
+    ],
+)
+def test_bad_settings_are_refused_and_nothing_is_written(
+    camlens: Any, folder: Path, words: list[str], message: str
+) -> None:
+    result = camlens("explain", "one.png", *MODEL, *words, "--output", "maps")
+    assert result.exit_code != 0
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not (folder / "maps").exists()

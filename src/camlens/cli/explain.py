@@ -26,6 +26,10 @@ def explain(
     json: options.Json = False,
     force: options.Force = False,
     seed: options.Seed = 0,
+    segments: options.Segments = None,
+    samples: options.Samples = None,
+    features: options.Features = None,
+    option: options.Option = None,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
     trust_pickle: options.TrustPickle = False,
@@ -44,6 +48,10 @@ def explain(
       camlens explain cat.jpg --method layercam --layer layer3 --class 281
 
       camlens explain cat.jpg --class "tabby" --top-k 3 --json
+
+      camlens explain cat.jpg --method lime --segments 100 --samples 1000 --features 10 --seed 0
+
+      camlens explain cat.jpg --method occlusion --option window=32 --option stride=16
     """
     from camlens.panels.explaining import explain_files, prepare
     from camlens.panels.naming import class_index
@@ -51,10 +59,11 @@ def explain(
     from camlens.render.theme import Look
 
     check_replaceable(output, force=force)
+    settings = options.method_options({"segments": segments, "samples": samples, "features": features}, option)
     loaded = options.loaded_model(model, weights, trust_pickle)
     wanted = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
-        place = prepare(loaded, method=method, layer=layer, seed=seed, progress=progress.within)
+        place = prepare(loaded, method=method, layer=layer, seed=seed, options=settings, progress=progress.within)
         found = explain_files(place, images, target=wanted, top_k=top_k)
         gallery = write_gallery(output, place, progress.each(found), look=Look(colormap.value, alpha), force=force)
     _present(gallery, json=json)
@@ -79,4 +88,6 @@ def _present(gallery: "Gallery", *, json: bool) -> None:
 def _summary(entry: dict[str, Any]) -> str:
     confidence = entry["confidence"]
     sure = "" if confidence is None else f" ({confidence:.1%})"
-    return f"{entry['class_name']}{sure}, {entry['layer']}"
+    fidelity = entry.get("details", {}).get("r_squared")
+    faithful = "" if fidelity is None else f", R squared {fidelity[0]:.2f}"
+    return f"{entry['class_name']}{sure}, {entry['layer']}{faithful}"

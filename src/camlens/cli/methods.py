@@ -16,8 +16,13 @@ def methods(json: options.Json = False) -> None:
     from camlens.methods import METHODS
 
     if json:
-        facts = ("name", "needs", "scope", "cost", "signed", "good_for", "paper")
-        say_json([{fact: getattr(entry, fact) for fact in facts} for entry in METHODS.values()])
+        facts = ("name", "needs", "scope", "cost", "signed", "diverging", "good_for", "paper")
+        say_json(
+            [
+                {fact: getattr(entry, fact) for fact in facts} | {"options": dict(entry.options)}
+                for entry in METHODS.values()
+            ]
+        )
         return
     rows = [(one.name, one.needs, one.cost, one.good_for, one.paper) for one in METHODS.values()]
     table("Methods", ("name", "needs", "cost", "good for", "paper"), rows)

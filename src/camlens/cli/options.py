@@ -1,9 +1,11 @@
 """Options that several commands share, and loading the model that they name."""
 
+import ast
 import sys
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,6 +63,29 @@ Class = Annotated[
 ]
 TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many of the best classes to show.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn at random.")]
+Segments = Annotated[
+    int | None,
+    typer.Option(min=2, help="Superpixels to cut the image into (lime, kernelshap).", rich_help_panel="Method"),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Perturbed images to ask the model about (lime, smoothgrad ...).", rich_help_panel="Method"
+    ),
+]
+Features = Annotated[
+    int | None,
+    typer.Option(min=1, help="Show only the strongest so many segments (lime, kernelshap).", rich_help_panel="Method"),
+]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="Any other setting of the method, as often as wanted: --option window=32.",
+        rich_help_panel="Method",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier result.")]
 ColormapName = Annotated[
@@ -75,6 +100,27 @@ Alpha = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="Opacity of the heat map over the image.", rich_help_panel="Looks"),
 ]
+
+
+def method_options(given: Mapping[str, int | None], pairs: Sequence[str] | None) -> dict[str, Any]:
+    """The method's own settings: those that have an option of their own, and NAME=VALUE pairs."""
+    found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for pair in pairs or ():
+        name, separator, text = pair.partition("=")
+        if not separator or not name.isidentifier():
+            raise typer.BadParameter(f"--option takes NAME=VALUE, such as window=32, not {pair!r}")
+        if name in found:
+            raise typer.BadParameter(f"{name} is given twice")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    """A number, a tuple, True, False or None where the text is one, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def loaded_model(spec: str, weights: str | None, trust_pickle: bool) -> "LoadedModel":

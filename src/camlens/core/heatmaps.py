@@ -50,13 +50,19 @@ def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]
     return drawn.view(*maps.shape[:2], *size).clamp(-1, 1)
 
 
-def warn_of_empty_evidence(maps: TargetMaps, layer: str, labels: Sequence[str]) -> list[str]:
-    """Warn once per map that says little, and return what was said."""
+def warn_of_empty_evidence(
+    maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: Sequence[bool] = ()
+) -> list[str]:
+    """Warn once per map that says little, and return what was said.
+
+    Where `both_signs` of a target are shown, a map of evidence against it alone is not empty.
+    """
     said = []
     cells = maps.flatten(2)
     broken = ~torch.isfinite(cells).all(dim=2)
     constant = cells.amax(dim=2) == cells.amin(dim=2)
-    negative = cells.amax(dim=2) <= 0
+    one_sided = [not any(both_signs[target : target + 1]) for target in range(len(labels))]
+    negative = (cells.amax(dim=2) <= 0) & torch.tensor(one_sided, device=cells.device)
     for image, target in torch.nonzero(broken | constant | negative).tolist():
         if broken[image, target]:
             fault = "holds NaN or infinite values"

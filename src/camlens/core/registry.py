@@ -41,6 +41,11 @@ class Entry:
     default_layers: DefaultLayers = "best"
 
     @property
+    def looks_at_one_layer(self) -> bool:
+        """Whether a model family's default layer is what it looks at where none is named."""
+        return self.scope != "input" and self.default_layers == "best"
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """The method's own settings with their defaults: what `options` of `explain` may hold."""
         parameters = inspect.signature(self.function).parameters.values()

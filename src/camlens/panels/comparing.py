@@ -88,7 +88,8 @@ class Comparison:
 def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progress: Progress = silent) -> Comparison:
     """Explain one image in every way that the question asks for."""
     picture, inputs = open_image(loaded, path)
-    layers = list(question.layers) or loaded.default_layer
+    at_one_layer = any(METHODS[name].looks_at_one_layer for name in question.methods)
+    layers = list(question.layers) or (loaded.default_layer if at_one_layer else None)
     explainer = Explainer(
         loaded.model, method=list(question.methods), layers=layers, seed=question.seed, progress=progress
     )

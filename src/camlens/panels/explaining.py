@@ -105,8 +105,7 @@ def prepare(
     A method that looks at the input alone, or at many layers by default, is given no default layer.
     """
     entry = METHODS[method]  # an unknown name is refused before anything is computed
-    at_one_layer = entry.scope != "input" and entry.default_layers == "best"
-    wanted = layer or (loaded.default_layer if at_one_layer else None)
+    wanted = layer or (loaded.default_layer if entry.looks_at_one_layer else None)
     explainer = Explainer(
         loaded.model, method=method, layers=wanted, seed=seed, progress=progress, options=dict(options or {})
     )

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from camlens.core.errors import StoreError
 from camlens.core.store import atomic_directory, atomic_file
@@ -17,6 +19,7 @@ from camlens.panels.pictures import panel_picture
 from camlens.render.theme import Look
 
 MANIFEST = "manifest.json"
+_MOST_IN_MANIFEST = 2000  # numbers of one detail: weights of segments are read there, maps of pixels are not
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,9 @@ def write_gallery(
 ) -> Gallery:
     """Write `NAME.png` and `NAME.npy` for each image beside one `manifest.json`, all or nothing.
 
-    A map is float32 (*grid): signed, at the layer's own resolution. Raises StoreError where something stands
-    in `directory` already, also with `force` where that something is not an earlier result.
+    A map is float32 (*grid): signed, at the layer's own resolution. What else the method found stands in the
+    manifest under `details`, or as `NAME-DETAIL.npy` where it is as large as a picture. Raises StoreError where
+    something stands in `directory` already, also with `force` where that something is not an earlier result.
     """
     entries: list[dict[str, Any]] = []
     failed: list[FailedImage] = []
@@ -54,7 +58,14 @@ def write_gallery(
             stem = free_stem(image.path, taken)
             panel_picture(image, look).save(unfinished / f"{stem}.png")
             np.save(unfinished / f"{stem}.npy", signed_map(image), allow_pickle=False)
-            entries.append({**description(image), "panel": f"{stem}.png", "map": f"{stem}.npy"})
+            arrays = detail_arrays(image)
+            for name, array in arrays.items():
+                np.save(unfinished / f"{stem}-{name}.npy", array, allow_pickle=False)
+            files = {name: f"{stem}-{name}.npy" for name in arrays}
+            entries.append(
+                {**description(image), "panel": f"{stem}.png", "map": f"{stem}.npy"}
+                | ({"arrays": files} if files else {})
+            )
             facts = facts or shared_facts(place, image)
         manifest = {**facts, "images": entries, "failed": [_failure(one) for one in failed]}
         if entries:
@@ -77,7 +88,7 @@ def description(image: ExplainedImage) -> dict[str, Any]:
             {**prediction, "confidence": finite(prediction["confidence"])} for prediction in image.predictions
         ],
         "warnings": image.warnings,
-    }
+    } | ({"details": plain_details(image)} if explanation.details else {})
 
 
 def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
@@ -93,6 +104,36 @@ def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
         "input_size": list(explanation.input_size),
         "provenance": provenance,
     }
+
+
+def detail_arrays(image: ExplainedImage) -> dict[str, np.ndarray[Any, Any]]:
+    """Details that are as large as a picture, such as segments (*input size): they go into files of their own."""
+    return {
+        name.replace("@", "-"): one[0].cpu().numpy()
+        for name, one in image.explanation.details.items()
+        if isinstance(one, Tensor) and _is_large(one, image)
+    }
+
+
+def plain_details(image: ExplainedImage) -> dict[str, Any]:
+    """The other details of the only image and target, as plain values that JSON can hold."""
+    details = image.explanation.details.items()
+    return {
+        name: _plain(one[0]) if isinstance(one, Tensor) else one
+        for name, one in details
+        if not (isinstance(one, Tensor) and _is_large(one, image))
+    }
+
+
+def _is_large(detail: Tensor, image: ExplainedImage) -> bool:
+    size = image.explanation.input_size
+    return tuple(detail.shape[1:][-len(size) :]) == size or detail[0].numel() > _MOST_IN_MANIFEST
+
+
+def _plain(detail: Tensor) -> Any:
+    if detail.is_floating_point() and not torch.isfinite(detail).all():
+        return [_plain(one) for one in detail] if detail.ndim else finite(float(detail))
+    return detail.tolist()
 
 
 def signed_map(image: ExplainedImage) -> np.ndarray[Any, np.dtype[np.float32]]:
