@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from camlens import Explainer, explain
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, LayerError
 from camlens.core.registry import METHODS
 from camlens.methods.combine import winsorcam, winsorized_shares
 from tests.methods import reference
@@ -128,3 +128,11 @@ def test_its_layers_are_found_once_and_its_map_has_a_name_that_fits_a_line() -> 
 def test_settings_that_mean_nothing_are_refused(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         winsorcam(ToyProbe(), **options)
+
+
+def test_a_model_without_convolutions_is_refused_and_layers_can_still_be_named() -> None:
+    model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+    with pytest.raises(LayerError, match="no convolution of this model can carry a map"):
+        explain(model, images(), method="winsorcam", target=1)
+    named = explain(model, images(), method="winsorcam", layers="0", target=1, options={"importance": "max"})
+    assert named.layers == ("0",)

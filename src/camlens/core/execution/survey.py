@@ -42,10 +42,17 @@ class Choice:
     reason: str
 
 
-def survey_session(session: Session, target: object = None, *, kind: Kind | None = None) -> list[LayerStatus]:
-    """The status of every layer, in the order in which they finish, judged on the first image."""
+def survey_session(
+    session: Session,
+    target: object = None,
+    *,
+    kind: Kind | None = None,
+    of_type: type[nn.Module] = nn.Module,
+) -> list[LayerStatus]:
+    """The status of every layer of a type, in the order in which they finish, judged on the first image."""
     first = session.part(0, 1)
-    layers = [LayerCall(name, module) for name, module in first.model.named_modules() if name]
+    modules = first.model.named_modules()
+    layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
     with undisturbed(first.model, first.inputs.device):
         frontier = Frontier(layers)  # its check is not asked for: every layer gets a status
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
@@ -132,11 +139,10 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
 
 def choose_convolutions(session: Session, target: object = None, *, kind: Kind | None = None) -> list[Choice]:
     """Every convolution that can carry a map, in the order in which they finish."""
-    statuses = survey_session(session, target, kind=kind)
-    layers = [LayerCall(one.name, session.model.get_submodule(one.name)) for one in statuses if one.usable]
-    found = [layer for layer in layers if isinstance(layer.module, nn.modules.conv._ConvNd)]
+    statuses = survey_session(session, target, kind=kind, of_type=nn.modules.conv._ConvNd)
+    found = [LayerCall(one.name, session.model.get_submodule(one.name)) for one in statuses if one.usable]
     if not found:
-        raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}")
+        raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "))
     return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]
 
 
