@@ -27,6 +27,7 @@ METHODS = (
     "rise",
     "winsorcam",
     "dff",
+    "guidedgradcam",
 )
 QUICK: dict[str, dict[str, int]] = {"smoothgradcam++": {"samples": 2}, "rise": {"masks": 6}, "dff": {"concepts": 2}}
 

@@ -4,7 +4,7 @@ Importing this package registers them beside our own methods in `METHODS`; the l
 `attributions`) are imported when a method is called.
 """
 
-from camlens.attributions import factorisation, occlusion, paths, rules, superpixels
+from camlens.attributions import factorisation, guided, occlusion, paths, rules, superpixels
 from camlens.methods import METHODS
 
-__all__ = ["METHODS", "factorisation", "occlusion", "paths", "rules", "superpixels"]
+__all__ = ["METHODS", "factorisation", "guided", "occlusion", "paths", "rules", "superpixels"]

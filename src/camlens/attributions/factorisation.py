@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.anatomy.activations import activations
+from camlens.attributions.libraries import library
 from camlens.core.details import Found
-from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.errors import InputError
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import choose_layer
 from camlens.core.heatmaps import resized
@@ -112,14 +113,11 @@ def factorised(
 
 def _nmf(rows: Float[Tensor, "p k"], count: int) -> tuple[Float[Tensor, "p count"], Float[Tensor, "count k"]]:
     """Factors of rows that are not negative; zeros of zeros."""
-    try:
-        from sklearn.decomposition import NMF
-    except ImportError as error:
-        raise MissingExtraError.of("scikit-learn", "attributions") from error
+    nmf = library("sklearn.decomposition").NMF
     if not rows.any():
         return rows.new_zeros(len(rows), count), rows.new_zeros(count, rows.shape[1])
     # without a tolerance every run takes all its steps, and none warns that it did not settle
-    model = NMF(count, init="nndsvda", tol=0.0, max_iter=_ITERATIONS, random_state=0)
+    model = nmf(count, init="nndsvda", tol=0.0, max_iter=_ITERATIONS, random_state=0)
     weights = model.fit_transform(rows.numpy())
     return torch.from_numpy(weights), torch.from_numpy(model.components_)
 
