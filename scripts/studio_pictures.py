@@ -1,6 +1,6 @@
 """Draw the documentation's pictures of the studio: every page, on a desk and on a telephone, light and dark.
 
-python scripts/studio_pictures.py docs/images
+python scripts/studio_pictures.py docs/images [VIEW ...]
 """
 
 import io
@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
@@ -23,6 +24,7 @@ VIEWS = {
     "layers": "/layers?image=s42",
     "classes": "/classes?image=s42",
     "methods": "/methods?image=s42",
+    "lime": "/lime?image=s42&features=12",
     "correct-and-incorrect": "/correct-and-incorrect",
     "model": "/model",
     "activations": "/model?tab=activations&image=s42",
@@ -51,8 +53,8 @@ def settle(page: Page, path: str) -> None:
     page.wait_for_timeout(300)
 
 
-def main(folder: Path) -> None:
-    """Write `studio-NAME.webp`, `studio-NAME-small.webp` and one dark picture."""
+def main(folder: Path, names: Sequence[str] = ()) -> None:
+    """Write `studio-NAME.webp`, `studio-NAME-small.webp` of these or all views, and one dark picture."""
     base = serve()
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
@@ -63,8 +65,8 @@ def main(folder: Path) -> None:
             time.sleep(0.5)
         for size, ending in ((DESK, ""), (TELEPHONE, "-small")):
             page = browser.new_page(base_url=base, viewport={"width": size[0], "height": size[1]})
-            for name, view in VIEWS.items():
-                settle(page, view)
+            for name in names or VIEWS:
+                settle(page, VIEWS[name])
                 save(page, folder / f"studio-{name}{ending}.webp")
         page = browser.new_page(base_url=base, viewport={"width": DESK[0], "height": DESK[1]}, color_scheme="dark")
         settle(page, VIEWS["explain"])
@@ -79,4 +81,4 @@ def save(page: Page, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -34,6 +34,11 @@ describe("the address of a view", () => {
       hue: "confidence",
       lasso: "00zz7f00zzzz",
       measure: "entropy",
+      surrogate: "kernelshap",
+      segments: 80,
+      samples: 1500,
+      features: 12,
+      trial: 3,
     };
     expect(fromQuery(toQuery(view))).toEqual(view);
   });

@@ -37,6 +37,7 @@ PAGES = [
     "/layers",
     "/classes",
     "/methods",
+    "/lime",
     "/correct-and-incorrect",
     "/model",
     "/model?tab=activations",

@@ -66,3 +66,8 @@ def _synonyms(name: str) -> list[str]:
 def _some(class_names: Sequence[str], limit: int = 12) -> str:
     rest = len(class_names) - limit
     return ", ".join(class_names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def layer_in_words(name: str) -> str:
+    """A map's layer for people; "input" stands for the image itself, and a plus for layers fused into one map."""
+    return "the input" if name == "input" else name.replace("+", " + ")

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +19,8 @@ from camlens.studio.bench import Workbench
 from camlens.studio.encoding import grid_values
 from camlens.studio.images.info import image_info, predictions_of
 from camlens.studio.jobs import Report
-from camlens.studio.schemas import ExplanationRequest, ExplanationResult, MapResult, MapState, TargetChoice
-from camlens.studio.takeaway.reproduction import python_lines, shell_line
+from camlens.studio.schemas import ExplanationRequest, ExplanationResult, ImageInfo, MapResult, MapState, TargetChoice
+from camlens.studio.takeaway.reproduction import request_lines
 
 assert FILLED_METHODS is METHODS
 TOP = 5
@@ -45,21 +45,36 @@ class _Kept:
 
 
 def checked_request(bench: Workbench, request: ExplanationRequest) -> ExplanationRequest:
-    """The request with its layers named, or an error that says what of it does not exist."""
-    for method in request.methods:
-        METHODS[method]
-    classes = len(bench.model.class_names)
-    for index in (request.target.index, request.target.against):
-        if index is not None and index >= classes:
-            raise TargetError(f"class {index} does not exist: the model has classes 0 to {classes - 1}")
-    if request.target.kind == "class" and request.target.index is None:
-        raise TargetError("a target of kind 'class' needs an index")
+    """The request with its layers named, or an error that says what of it does not exist.
+
+    It names none where all its methods know by themselves where to look.
+    """
+    own = [chooses_layers(method, request.layers) for method in request.methods]
+    check_target(bench, request.target)
     for layer in request.layers:
         bench.anatomy.layer(layer.partition("#")[0])
+    if all(own):
+        return request.model_copy(update={"layers": ()})
     default = bench.anatomy.default_layer
     if not request.layers and default is None:
         raise InputError(f"this model has no layer that can carry a map: {bench.anatomy.reason}")
     return request.model_copy(update={"layers": request.layers or (default,)})
+
+
+def check_target(bench: Workbench, target: TargetChoice) -> None:
+    """Raise TargetError for a class that the model does not have, or that is missing."""
+    classes = len(bench.model.class_names)
+    for index in (target.index, target.against):
+        if index is not None and index >= classes:
+            raise TargetError(f"class {index} does not exist: the model has classes 0 to {classes - 1}")
+    if target.kind == "class" and target.index is None:
+        raise TargetError("a target of kind 'class' needs an index")
+
+
+def chooses_layers(method: str, layers: Sequence[str]) -> bool:
+    """Whether a method looks at no layer, or at all convolutions where fewer than two layers are named."""
+    entry = METHODS[method]
+    return entry.scope == "input" or (entry.default_layers == "convolutions" and len(layers) < 2)
 
 
 def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
@@ -76,7 +91,7 @@ def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
 def explain_request(bench: Workbench, request: ExplanationRequest, report: Report) -> Explained:
     """Explanations of a checked request, computed where they are not known. Runs in the worker."""
     start = time.perf_counter()
-    keys = {method: ("maps", request.image, method, request.layers, request.target) for method in request.methods}
+    keys = {method: _key(request, method) for method in request.methods}
     found = {method: kept for method, key in keys.items() if isinstance(kept := bench.cache.get(key), _Kept)}
     missing = [method for method in request.methods if method not in found]
     if missing:
@@ -91,10 +106,12 @@ def explain_request(bench: Workbench, request: ExplanationRequest, report: Repor
 
 def known(bench: Workbench, request: ExplanationRequest) -> bool:
     """Whether a checked request can be answered from the cache."""
-    return all(
-        bench.cache.get(("maps", request.image, method, request.layers, request.target)) is not None
-        for method in request.methods
-    )
+    return all(bench.cache.get(_key(request, method)) is not None for method in request.methods)
+
+
+def _key(request: ExplanationRequest, method: str) -> Hashable:
+    layers = () if chooses_layers(method, request.layers) else request.layers
+    return "maps", request.image, method, layers, request.target
 
 
 def _computed(
@@ -102,10 +119,15 @@ def _computed(
 ) -> dict[str, Explanation]:
     inputs = bench.inputs(request.image)
     target = engine_target(request.target, len(bench.model.class_names))
-    explainer = Explainer(bench.model.model, method=list(methods), layers=list(request.layers), progress=report)
-    with warnings.catch_warnings():  # the page shows each map's own warning
-        warnings.simplefilter("ignore", EvidenceWarning)
-        explanations: dict[str, Explanation] = explainer(inputs, target=target)
+    free = [method for method in methods if chooses_layers(method, request.layers)]
+    bound = [method for method in methods if method not in free]
+    explanations: dict[str, Explanation] = {}
+    for group, layers in ((bound, list(request.layers)), (free, None)):
+        if group:
+            explainer = Explainer(bench.model.model, method=group, layers=layers, progress=report)
+            with warnings.catch_warnings():  # the page shows each map's own warning
+                warnings.simplefilter("ignore", EvidenceWarning)
+                explanations |= explainer(inputs, target=target)
     return explanations
 
 
@@ -118,22 +140,31 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
     first = next(iter(explained.explanations.values()))
     predictions = predictions_of(bench, request.image, first.logits)
     info = image_info(bench, request.image)
-    confidences = None if first.logits is None else first.logits[0].float().softmax(dim=0)
-    label_confidence = None
-    if confidences is not None and info.label is not None:
-        label_confidence = float(confidences[info.label])
     return ExplanationResult(
         image=info,
         size=(first.input_size[0], first.input_size[1]),
         predictions=predictions,
-        label_confidence=label_confidence,
+        label_confidence=label_confidence(info, first.logits),
         maps=tuple(one for explanation in explained.explanations.values() for one in _results(bench, explanation)),
-        layer_choice=bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for",
+        layer_choice=_layer_choice(bench, request),
         seconds=explained.seconds,
         cached=explained.cached,
-        python=python_lines(bench, request),
-        shell=shell_line(bench, request),
+        python=request_lines(request).python(bench, request.image),
+        shell=request_lines(request).shell(bench, request.image),
     )
+
+
+def label_confidence(info: ImageInfo, logits: Tensor | None) -> float | None:
+    """How likely the model finds the true class, where there is one."""
+    if logits is None or info.label is None:
+        return None
+    return float(logits[0].float().softmax(dim=0)[info.label])
+
+
+def _layer_choice(bench: Workbench, request: ExplanationRequest) -> str:
+    if not request.layers:
+        return "the method's own choice"
+    return bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for"
 
 
 def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
@@ -152,7 +183,7 @@ def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
                     target=label,
                     class_index=index,
                     class_name=None if index is None else class_name(index, names),
-                    score=_finite(explanation.scores[0, number]),
+                    score=finite(explanation.scores[0, number]),
                     grid=grid_values(values),
                     state=state,
                     warning=warning,
@@ -185,5 +216,6 @@ def _energy(values: Tensor) -> float:
     return float(values.clamp_min(0).sum()) / magnitude if magnitude > 0 and magnitude < torch.inf else 0.0
 
 
-def _finite(value: Tensor) -> float | None:
+def finite(value: Tensor) -> float | None:
+    """The number, or None where it is not one that JSON can hold."""
     return float(value) if torch.isfinite(value) else None

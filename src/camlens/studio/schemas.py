@@ -199,7 +199,10 @@ class Status(Words):
 
 
 class MethodInfo(Words):
-    """One method of the registry: `scope` says whether its map is about a layer, all layers or the input."""
+    """One method of the registry: `scope` says whether its map is about a layer, all layers or the input.
+
+    `chooses_layers` says that no layer need be named, `diverging` that maps are evidence for and against.
+    """
 
     name: str
     title: str
@@ -208,7 +211,9 @@ class MethodInfo(Words):
     good_for: str
     cost: Literal["cheap", "seconds", "minutes"]
     signed: bool
+    diverging: bool
     scope: Literal["layer", "layers", "model", "input"]
+    chooses_layers: bool
 
 
 class SampleList(Words):

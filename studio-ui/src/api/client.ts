@@ -24,6 +24,10 @@ export type MappedRow = Schemas["MappedRow"];
 export type NearRow = Schemas["NearRow"];
 export type RowList = Schemas["RowList"];
 export type RowDetail = Schemas["RowDetail"];
+export type Segments = Schemas["SegmentsResult"];
+export type SegmentsRequest = Schemas["SegmentsRequest"];
+/** What is known of an image beside its maps. */
+export type Answered = Pick<Explanations, "image" | "predictions" | "label_confidence">;
 export type ExplanationRequest = paths["/api/explanations"]["post"]["requestBody"]["content"]["application/json"];
 
 export interface Progress {

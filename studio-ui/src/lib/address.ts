@@ -34,6 +34,11 @@ export interface View {
   hue: "label" | "predicted" | "correct" | "confidence";
   lasso: string;
   measure: "border_energy" | "corner_energy" | "entropy" | "spread" | "images";
+  surrogate: "lime" | "kernelshap";
+  segments: number;
+  samples: number;
+  features: number;
+  trial: number;
 }
 
 export const PREDICTED: Target = { kind: "predicted", index: null, against: null };
@@ -66,6 +71,11 @@ export function startView(): View {
     hue: "label",
     lasso: "",
     measure: "border_energy",
+    surrogate: "lime",
+    segments: 50,
+    samples: 500,
+    features: 10,
+    trial: 0,
   };
 }
 
@@ -146,6 +156,11 @@ const CODECS: { readonly [Name in keyof View]: Codec<View[Name]> } = {
   hue: oneOf("label", "predicted", "correct", "confidence"),
   lasso: text,
   measure: oneOf("border_energy", "corner_energy", "entropy", "spread", "images"),
+  surrogate: oneOf("lime", "kernelshap"),
+  segments: count,
+  samples: count,
+  features: count,
+  trial: count,
 };
 
 /** The view as a query string, without what is as it always is. */

@@ -1,7 +1,8 @@
 // What can be chosen, as options for a Choice: layers by stage, methods by cost, classes by likelihood.
-import type { ClassInfo, Explanations, LayerInfo, MethodInfo, Question, TargetChoice } from "../api/client";
+import type { Answered, ClassInfo, LayerInfo, MethodInfo, Question, TargetChoice } from "../api/client";
 
 import type { Target } from "./address";
+import { COSTS } from "./costs";
 import type { Option } from "../parts/Choice.svelte";
 import { percent, sizeText } from "./maps";
 
@@ -23,8 +24,6 @@ export function layerOptions(layers: readonly LayerInfo[], standard: string): Op
   return [...usable, ...others];
 }
 
-const COSTS = { cheap: "At once", seconds: "Seconds", minutes: "Minutes" } as const;
-
 export function methodOptions(methods: readonly MethodInfo[]): Option[] {
   const order = Object.keys(COSTS);
   return methods
@@ -32,8 +31,13 @@ export function methodOptions(methods: readonly MethodInfo[]): Option[] {
     .map((method) => ({ value: method.name, label: method.name, detail: method.good_for, group: COSTS[method.cost] }));
 }
 
+/** The method chosen, where it is among these; else Grad-CAM: many pictures at once cannot wait for a slow one. */
+export function quickMethod(methods: readonly MethodInfo[], chosen: string): string {
+  return methods.some((method) => method.name === chosen) ? chosen : "gradcam";
+}
+
 /** Classes, the most likely ones of this image first. */
-export function classOptions(classes: readonly ClassInfo[], answer: Explanations | null, first?: Option): Option[] {
+export function classOptions(classes: readonly ClassInfo[], answer: Answered | null, first?: Option): Option[] {
   const likely = answer?.predictions ?? [];
   const places = new Set(likely.map((one) => one.index));
   return [

@@ -16,6 +16,9 @@ export const sizeText = (grid: readonly number[] | null | undefined): string => 
 export const percent = (share: number | null | undefined, digits = 0): string =>
   share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)} %`;
 
+/** A map's layer for people; "input" stands for the image itself, and a plus for layers fused into one map. */
+export const layerText = (name: string): string => (name === "input" ? "the input itself" : name.replaceAll("+", " + "));
+
 /** A number people can read: four significant digits, thousands apart. */
 export function figure(value: number | null | undefined): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";

@@ -12,9 +12,8 @@ from camlens.studio.images.gallery import Filter
 from camlens.studio.images.predictions import PENDING, UNREADABLE
 from camlens.studio.images.uploads import FORMATS
 from camlens.studio.routes._shared import Bench, problem_of
+from camlens.studio.routes.choices import layers, methods
 from camlens.studio.routes.images import classes, samples
-from camlens.studio.routes.layers import layers
-from camlens.studio.routes.methods import methods
 from camlens.studio.schemas import (
     DataSummary,
     ExplanationRequest,

@@ -1,5 +1,6 @@
 """A view of the studio as one file that needs no server."""
 
+from camlens.panels.naming import layer_in_words
 from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import Explained, explanation_result
@@ -21,7 +22,7 @@ def report_html(
     ]
     maps = [
         LiveMap(
-            _title(one.method, one.layer, one.class_name or one.target) if several else "Overlay",
+            _title(one.method, layer_in_words(one.layer), one.class_name or one.target) if several else "Overlay",
             grid,
             one.warning,
             diverging=one.diverging,
@@ -30,11 +31,12 @@ def report_html(
         if grid.ndim == 2
     ]
     first = result.maps[0]
+    places = ", ".join(dict.fromkeys(layer_in_words(one.layer) for one in result.maps))
     facts = [
         ("Explains", first.class_name or first.target),
         ("True class", result.image.label_name or "not known"),
         ("Score", "–" if first.score is None else f"{first.score:.4g}"),
-        ("Layer", ", ".join(explained.layers)),
+        ("Layer", places),
         ("Method", ", ".join(explained.explanations)),
         ("Model", bench.settings.model),
         ("Weights", str(explanations[0].provenance["weights"])[:23]),
@@ -54,7 +56,7 @@ def report_html(
     return live_page(
         [image],
         title=f"{first.class_name or first.target}: where {bench.settings.model} looks",
-        subtitle=f"{', '.join(explained.explanations)} at {', '.join(explained.layers)}",
+        subtitle=f"{', '.join(explained.explanations)} at {places}",
         opacity=opacity,
         colormap=colours,
     )

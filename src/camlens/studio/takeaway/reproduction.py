@@ -1,52 +1,74 @@
 """The lines that repeat a view outside the studio, in Python and in the shell."""
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from camlens.studio.bench import Workbench
 from camlens.studio.schemas import ExplanationRequest, TargetChoice
 
 
-def python_lines(bench: Workbench, request: ExplanationRequest) -> str:
-    """Python that gives the very maps of a request."""
-    methods = request.methods[0] if len(request.methods) == 1 else list(request.methods)
-    layers = request.layers[0] if len(request.layers) == 1 else list(request.layers)
-    target, wanted = _python_target(request.target)
-    imports = ["from camlens import explain, load_model"]
-    image_import, image = _python_image(bench, request.image)
-    lines = [
-        *imports,
-        *([f"from camlens.targets import {wanted}"] if wanted else []),
-        image_import,
-        "",
-        f"loaded = load_model({bench.settings.model!r}{_python_weights(bench)})",
-        f"image = {image}",
-        "explanation = explain(",
-        "    loaded.model,",
-        "    loaded.preprocess(image)[None],",
-        f"    method={methods!r},",
-        f"    layers={layers!r},",
-        *([f"    target={target},"] if target else []),
-        ")",
-    ]
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Lines:
+    """What has to be said so that somebody else gets the same maps; without `layers` methods choose them."""
+
+    methods: tuple[str, ...]
+    target: TargetChoice
+    layers: tuple[str, ...] = ()
+    seed: int = 0
+    options: Mapping[str, int] = field(default_factory=dict)
+
+    def python(self, bench: Workbench, image: str) -> str:
+        """Python that gives the very maps."""
+        target, wanted = _python_target(self.target)
+        image_import, image_text = _python_image(bench, image)
+        lines = [
+            "from camlens import explain, load_model",
+            *([f"from camlens.targets import {wanted}"] if wanted else []),
+            image_import,
+            "",
+            f"loaded = load_model({bench.settings.model!r}{_python_weights(bench)})",
+            f"image = {image_text}",
+            "explanation = explain(",
+            "    loaded.model,",
+            "    loaded.preprocess(image)[None],",
+            f"    method={_one_or_several(self.methods)!r},",
+            *([f"    layers={_one_or_several(self.layers)!r},"] if self.layers else []),
+            *([f"    target={target},"] if target else []),
+            *([f"    options={dict(self.options)!r},"] if self.options else []),
+            *([f"    seed={self.seed},"] if self.seed else []),
+            ")",
+        ]
+        return "\n".join(lines)
+
+    def shell(self, bench: Workbench, image: str) -> str:
+        """The shell commands that draw the maps."""
+        fetch, file = _shell_image(bench, image)
+        several = len(self.methods) > 1 or len(self.layers) > 1
+        parts = ["camlens", "compare" if several else "explain", file, "--model", bench.settings.model]
+        if bench.settings.weights:
+            parts += ["--weights", bench.settings.weights]
+        if len(self.layers) > 1 and len(self.methods) == 1:
+            parts += ["--layers", ",".join(self.layers), "--method", self.methods[0]]
+        else:
+            parts += ["--methods" if several else "--method", ",".join(self.methods)]
+            parts += ["--layer", self.layers[0]] if self.layers else []
+        for name, value in self.options.items():
+            parts += [f"--{name}", str(value)]
+        if self.seed:
+            parts += ["--seed", str(self.seed)]
+        if self.target.kind == "class":
+            parts += ["--class", str(self.target.index)]
+        return fetch + shlex.join(parts)
 
 
-def shell_line(bench: Workbench, request: ExplanationRequest) -> str:
-    """The shell commands that draw the maps of a request."""
-    fetch, image = _shell_image(bench, request.image)
-    several = len(request.methods) > 1 or len(request.layers) > 1
-    parts = ["camlens", "compare" if several else "explain", image, "--model", bench.settings.model]
-    if bench.settings.weights:
-        parts += ["--weights", bench.settings.weights]
-    if len(request.methods) > 1:
-        parts += ["--methods", ",".join(request.methods), "--layer", request.layers[0]]
-    elif several:
-        parts += ["--layers", ",".join(request.layers), "--method", request.methods[0]]
-    else:
-        parts += ["--method", request.methods[0], "--layer", request.layers[0]]
-    if request.target.kind == "class":
-        parts += ["--class", str(request.target.index)]
-    return fetch + shlex.join(parts)
+def request_lines(request: ExplanationRequest) -> Lines:
+    """The lines that repeat a checked request."""
+    return Lines(request.methods, request.target, request.layers)
+
+
+def _one_or_several(names: tuple[str, ...]) -> str | list[str]:
+    return names[0] if len(names) == 1 else list(names)
 
 
 def _python_target(choice: TargetChoice) -> tuple[str, str]:

@@ -1,0 +1,162 @@
+"""The LIME page's route: segments, weights, what they mean, progress, cancelling, and what is refused."""
+
+import base64
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from torch.testing import assert_close
+
+from camlens.explainer import explain
+from camlens.models import load_model
+from camlens.studio.segments.answering import fidelity_sentence
+from tests.studio.test_explain import inputs
+
+QUICK = {"segments": 12, "samples": 64}
+
+
+def weighed(studio: TestClient, **request: Any) -> dict[str, Any]:
+    answer = studio.post("/api/segments", json={"image": "s4", **QUICK, **request})
+    assert answer.status_code == 200, answer.text
+    job = answer.json()
+    assert job["state"] == "done"
+    result: dict[str, Any] = job["result"]
+    return result
+
+
+def labels_of(result: dict[str, Any]) -> np.ndarray:
+    values = np.frombuffer(base64.b64decode(result["labels"]["values"]), dtype="<u2")
+    return values.reshape(result["labels"]["shape"])
+
+
+@pytest.mark.parametrize("method", ["lime", "kernelshap"])
+def test_segments_and_weights_are_the_engines_own(studio: TestClient, method: str) -> None:
+    result = weighed(studio, method=method)
+    wanted = explain(load_model("demo:photos").model, inputs(studio, "s4"), method=method, options=QUICK)
+    labels = labels_of(result)
+    np.testing.assert_array_equal(labels, wanted.details["segments"][0].numpy())
+    weights = {one["index"]: one["weight"] for one in result["segments"]}
+    assert sorted(weights) == list(range(labels.max() + 1))
+    found = torch.tensor([weights[index] for index in sorted(weights)])
+    assert_close(found, wanted.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
+    assert_close(result["r_squared"], float(wanted.details["r_squared"][0, 0]), atol=1e-5, rtol=1e-4)
+    assert result["class_index"] == int(wanted.classes[0, 0])
+    assert result["method"] == method
+
+
+def test_the_strongest_segment_comes_first_and_effects_are_signs(studio: TestClient) -> None:
+    segments = weighed(studio)["segments"]
+    sizes = [abs(one["weight"]) for one in segments]
+    assert sizes == sorted(sizes, reverse=True)
+    effect = {1: "supports", -1: "opposes", 0: "none"}
+    assert [one["effect"] for one in segments] == [effect[int(np.sign(one["weight"]))] for one in segments]
+    assert sum(one["share"] for one in segments) == pytest.approx(1)
+
+
+def test_the_same_question_is_answered_at_once_and_another_seed_is_another_question(studio: TestClient) -> None:
+    first = weighed(studio, seed=5)
+    again, other = weighed(studio, seed=5), weighed(studio, seed=6)
+    assert again["cached"]
+    assert again["segments"] == first["segments"]
+    assert other["segments"] != first["segments"]
+    assert other["labels"] == first["labels"]
+
+
+def test_a_contrast_is_weighed_too(studio: TestClient) -> None:
+    result = weighed(studio, target={"kind": "contrast", "index": 2, "against": 5})
+    assert result["target"] == "class 2 rather than 5"
+    signs = {one["effect"] for one in result["segments"]}
+    assert signs == {"supports", "opposes"}
+
+
+def test_the_lines_give_the_same_weights_and_name_everything(studio: TestClient) -> None:
+    result = weighed(studio, seed=5)
+    names: dict[str, Any] = {}
+    exec(result["python"], names)
+    explanation = names["explanation"]
+    weights = {one["index"]: one["weight"] for one in result["segments"]}
+    found = torch.tensor([weights[index] for index in sorted(weights)])
+    assert_close(found, explanation.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
+    for words in ("--method lime", "--segments 12", "--samples 64", "--seed 5"):
+        assert words in result["shell"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"samples": 0}, "samples"),
+        ({"segments": 1}, "segments"),
+        ({"segments": 100_000}, "segments"),
+        ({"method": "gradcam"}, "lime"),
+        ({"method": "kernelshap", "segments": 100, "samples": 50}, "at least as many samples as segments"),
+        ({"target": {"kind": "top"}}, "one target at a time"),
+        ({"target": {"kind": "class", "index": 99}}, "classes 0 to 9"),
+        ({"image": "s9999"}, "no sample s9999"),
+    ],
+)
+def test_what_cannot_be_weighed_is_refused_in_words(studio: TestClient, request_: dict[str, Any], words: str) -> None:
+    answer = studio.post("/api/segments", json={"image": "s4", **QUICK, **request_})
+    assert words in answer.text
+    assert answer.status_code == 422
+
+
+def test_progress_is_reported_and_a_long_one_can_be_cancelled(studio: TestClient) -> None:
+    job = studio.post("/api/segments?wait=0", json={"image": "s6", "segments": 60, "samples": 5000}).json()
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        now = studio.get(f"/api/jobs/{job['id']}").json()
+        if now["done"] > 0:
+            break
+        time.sleep(0.02)
+    assert 0 < now["done"] < now["total"] == 5000
+    studio.delete(f"/api/jobs/{job['id']}")
+    while time.monotonic() < end and studio.get(f"/api/jobs/{job['id']}").json()["state"] == "running":
+        time.sleep(0.02)
+    assert studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled"
+
+
+def test_every_fidelity_has_a_sentence_and_a_low_one_is_a_warning() -> None:
+    sentences = [fidelity_sentence(value) for value in (None, -3.0, 0.2, 0.5, 0.8, 1.0)]
+    assert len(set(sentences)) == 5
+    assert sentences[1] == sentences[2]
+    assert "Do not rely" in sentences[1]
+
+
+# the same methods where methods are chosen
+
+
+def test_every_method_says_what_it_costs_and_whether_it_needs_a_layer(studio: TestClient) -> None:
+    methods = {one["name"]: one for one in studio.get("/api/methods").json()}
+    free = {name for name, one in methods.items() if one["chooses_layers"]}
+    assert {"lime", "kernelshap", "integratedgradients", "rise", "winsorcam"} <= free
+    assert not {"gradcam", "layercam", "fullgrad", "fusion"} & free
+    assert methods["lime"]["diverging"]
+    assert not methods["gradcam"]["diverging"]
+    assert {one["cost"] for one in methods.values()} == {"cheap", "seconds", "minutes"}
+
+
+def test_a_map_of_the_input_needs_no_layer_and_shares_a_request_with_others(studio: TestClient) -> None:
+    request = {"image": "s4", "methods": ["gradcam", "gradientxinput", "winsorcam"], "layers": ["stage3"]}
+    result = studio.post("/api/explanations", json=request).json()["result"]
+    places = {one["method"]: one["layer"] for one in result["maps"]}
+    assert places["gradcam"] == "stage3"
+    assert places["gradientxinput"] == "input"
+    assert "stage4" in places["winsorcam"], "all convolutions, not the one layer asked for"
+    assert [one["diverging"] for one in result["maps"]] == [False, True, False]
+    assert [one["method"] for one in result["maps"]] == request["methods"]
+
+
+def test_the_layer_asked_for_does_not_matter_to_a_map_of_the_input(studio: TestClient) -> None:
+    def asked(layer: str) -> dict[str, Any]:
+        request = {"image": "s4", "methods": ["gradientxinput"], "layers": [layer]}
+        found: dict[str, Any] = studio.post("/api/explanations", json=request).json()["result"]
+        return found
+
+    first, second = asked("stage3"), asked("stage2")
+    assert second["cached"]
+    assert second["maps"] == first["maps"]
+    assert "layers=" not in first["python"]
+    assert "--layer" not in first["shell"]
