@@ -457,18 +457,44 @@ def test_an_image_that_is_gone_is_said_in_words(page: Any) -> None:
     page.get_by_text("there is no sample s9999").first.wait_for()
 
 
-def test_a_model_that_cannot_be_loaded_is_a_designed_state(page: Any) -> None:
-    problem = {"kind": "model", "message": "unknown model 'resnet5', did you mean resnet50?"}
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_model_that_cannot_be_loaded_is_a_designed_state(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    with listening(StudioSettings(model="resnet5")) as address:
+        page.goto(address)
+        page.get_by_text("The studio could not start").wait_for()
+        assert "did you mean resnet50" in page.get_by_role("alert").inner_text()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+        page.get_by_role("link", name="About", exact=True).first.click()
+        page.get_by_role("heading", name="How to read a heat map").wait_for()
 
-    def fail(route: Any) -> None:
-        answer = route.fetch()
-        status = {**answer.json(), "state": "failed", "problem": problem, "model": None, "data": None}
-        route.fulfill(response=answer, json=status)
 
-    page.route("**/api/status", fail)
-    page.goto("/")
-    page.get_by_text("The studio could not start").wait_for()
-    assert "did you mean resnet50?" in page.get_by_role("alert").inner_text()
+def test_a_folder_without_images_asks_for_one_and_explains_it(page: Any, tmp_path: Path, photos: Path) -> None:
+    with listening(StudioSettings(data=str(tmp_path))) as address:
+        page.goto(address)
+        page.get_by_text("Bring an image to begin").wait_for()
+        page.get_by_text("has no images").wait_for()
+        assert page.get_by_role("button", name="Generate").is_disabled()
+        page.locator("input[type=file]").set_input_files(str(next(photos.rglob("*.png"))))
+        page.wait_for_selector(f'{OVERLAY}[data-image^="u"]')
+
+
+def test_unreadable_images_are_marked_and_the_first_readable_one_is_explained(
+    page: Any, tmp_path: Path, photos: Path
+) -> None:
+    good = next(photos.rglob("*.png"))
+    for number in range(12):
+        content = good.read_bytes() if number == 7 else b"this is no picture"
+        (tmp_path / f"{number:02d}.png").write_bytes(content)
+    with listening(StudioSettings(data=str(tmp_path))) as address:
+        page.goto(address)
+        page.wait_for_selector(f'{OVERLAY}[data-image="s7"]')
+        page.get_by_text("11 unreadable").wait_for()
+        page.wait_for_function("() => document.querySelectorAll('[role=radio] .unreadable').length === 11")
+        broken = page.get_by_role("radio", name="03.png cannot be read")
+        broken.click()
+        page.get_by_text("This could not be explained").wait_for()
+        assert "03.png" in page.get_by_role("alert").inner_text()
 
 
 def test_a_studio_that_went_away_is_said_and_forgiven(page: Any) -> None:

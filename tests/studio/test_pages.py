@@ -349,18 +349,32 @@ def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: P
         )
 
 
-def test_a_hundred_thousand_images_are_listed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from camlens.data.sources import Sample, Samples
-    from camlens.studio.images import gallery
-
-    def never() -> Any:
-        raise AssertionError("read")
-
-    shots = [Sample(f"{n}.png", None, n % 2, None, never) for n in range(100_000)]
-    source = Samples.of(shots, ["cat", "coin"])
-    monkeypatch.setattr(gallery, "open_source", lambda spec: source)
-    start = time.perf_counter()
-    opened = gallery.open_gallery(str(tmp_path), load_model("demo:photos"))
-    assert time.perf_counter() - start < 2
-    assert len(opened) == 100_000
-    assert (opened.labels.indices == 2).sum() == 50_000
+@pytest.mark.slow
+def test_a_hundred_thousand_images_are_opened_and_filtered_at_once(tmp_path: Path, photos: Path) -> None:
+    few = {folder.name: sorted(folder.glob("*.png"))[0] for folder in sorted(photos.iterdir())[:4]}
+    for name, image in few.items():
+        (tmp_path / name).mkdir()
+        first = tmp_path / name / "00000.png"
+        first.write_bytes(image.read_bytes())
+        for number in range(1, 25_000):
+            (tmp_path / name / f"{number:05d}.png").hardlink_to(first)
+    with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
+        start = time.perf_counter()
+        status = ask_until(client, lambda status: status["state"] == "ready")
+        assert time.perf_counter() - start < 30
+        assert status["data"] == {
+            "spec": str(tmp_path),
+            "count": 100_000,
+            "classes": 4,
+            "labelled": True,
+            "problem": None,
+        }
+        assert [one["images"] for one in client.get("/api/classes").json() if one["images"]] == [25_000] * 4
+        start = time.perf_counter()
+        found = client.get("/api/samples", params={"show": "correct", "count": 20, "seed": 3}).json()
+        drawn = client.get("/api/samples", params={"count": 20, "seed": 3}).json()
+        assert time.perf_counter() - start < 2
+        assert found["settled"] is False
+        assert drawn["matching"] == 100_000
+        assert len(drawn["samples"]) == 20
+        assert result(client.post("/api/explanations", json={"image": "s99999"}))["maps"]

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, Field, ValidationError
 
+from camlens.core.errors import DataError
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import Explained, checked_request, explain_request
 from camlens.studio.images.gallery import Filter
+from camlens.studio.images.predictions import UNREADABLE
 from camlens.studio.jobs import Report
 from camlens.studio.routes.images import prepare_pictures
 from camlens.studio.routes.status import start
 from camlens.studio.schemas import ImageId, Start
+
+_TRIED = 20
 
 
 class _Address(BaseModel):
@@ -26,12 +30,18 @@ def explain_first_image(bench: Workbench) -> None:
     """Let the worker explain the image that the start page shows first, as soon as the model is there."""
 
     def work(report: Report) -> Explained | None:
-        first = start(bench)
-        if first.samples is None or first.question is None:
-            return None
-        explained = explain_request(bench, checked_request(bench, first.question), report)
-        prepare_pictures(bench, first.question.image, [one.id for one in first.samples.samples])
-        return explained
+        for _ in range(_TRIED):
+            first = start(bench)
+            if first.samples is None or first.question is None:
+                break
+            try:
+                explained = explain_request(bench, checked_request(bench, first.question), report)
+            except DataError:
+                bench.predictions.put(int(first.question.image[1:]), UNREADABLE, 0.0)
+                continue
+            prepare_pictures(bench, first.question.image, [one.id for one in first.samples.samples])
+            return explained
+        return None
 
     bench.jobs.submit(("first",), work)
 

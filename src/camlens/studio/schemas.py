@@ -43,7 +43,7 @@ class Prediction(Words):
 
 
 class ImageInfo(Words):
-    """One image the studio can explain. `label` is its true class where that is known."""
+    """One image of the studio. `label` is its true class where known; `readable` turns false once reading failed."""
 
     id: str
     name: str
@@ -51,6 +51,7 @@ class ImageInfo(Words):
     label_name: str | None
     prediction: Prediction | None
     correct: bool | None
+    readable: bool
 
 
 class TargetChoice(Words):

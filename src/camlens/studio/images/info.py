@@ -5,6 +5,7 @@ from torch import Tensor
 from camlens.panels.naming import class_name
 from camlens.studio.bench import Workbench
 from camlens.studio.images.labels import UNKNOWN
+from camlens.studio.images.predictions import UNREADABLE
 from camlens.studio.schemas import ImageInfo, Prediction
 
 TOP = 5
@@ -14,7 +15,15 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
     """Name, true class and prediction of an image, as far as they are known."""
     if image.startswith("u"):
         bench.uploads.find(image)
-        return ImageInfo(id=image, name="uploaded image", label=None, label_name=None, prediction=None, correct=None)
+        return ImageInfo(
+            id=image,
+            name="uploaded image",
+            label=None,
+            label_name=None,
+            prediction=None,
+            correct=None,
+            readable=True,
+        )
     number = bench.gallery.checked(int(image[1:]))
     names, predictions = bench.model.class_names, bench.predictions
     label = int(predictions.labels[number])
@@ -32,6 +41,7 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
         label_name=class_name(label, names) if known else None,
         prediction=prediction,
         correct=(index == label) if known and index >= 0 else None,
+        readable=index != UNREADABLE,
     )
 
 

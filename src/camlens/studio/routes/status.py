@@ -72,7 +72,7 @@ def start(
     if now.state != "ready":
         return Start(status=now, layers=(), methods=(), classes=(), samples=None, question=None, explanation=None)
     strip = samples(bench, seed=seed, show=show, label=label)
-    first = image or next((one.id for one in strip.samples), None)
+    first = image or next((one.id for one in strip.samples if one.readable), None)
     question, explanation = (None, None) if first is None else _known_answer(bench, ExplanationRequest(image=first))
     return Start(
         status=now,
