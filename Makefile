@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-studio wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-attributions bench-studio wheel pins clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ docs: setup ## build the documentation into site/
 
 bench: setup ## time and weigh camlens beside the plain forward pass and its peers
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-attributions: setup ## time LIME and the other classic explanations beside their libraries
+	@$(BIN)/python -m benchmarks attributions $(ARGS)
 
 bench-studio: setup browser ## time the page in a real browser
 	@$(BIN)/python -m benchmarks.studio $(ARGS)

@@ -14,20 +14,23 @@ import torch
 from benchmarks.harness import Plan, Row, table
 
 GROUPS = ("cam", "memory", "perturbation", "optimized", "threads", "loop", "imports")
+ASKED_FOR = ("attributions",)  # minutes of its own: `make bench-attributions`
 RESULTS = Path(__file__).with_name("RESULTS.md")
-_PACKAGES = ("camlens", "torch", "torchvision", "numpy", "captum", "grad-cam", "torchcam")
+_PACKAGES = ("camlens", "torch", "torchvision", "numpy", "captum", "grad-cam", "torchcam", "lime")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chosen groups and print one table for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; all by default")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (all by default), {', '.join(ASKED_FOR)}"
+    )
     parser.add_argument("--quick", action="store_true", help="small networks, few rounds: does it all run?")
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md as well")
     chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.groups if name not in GROUPS]
+    unknown = [name for name in chosen.groups if name not in GROUPS + ASKED_FOR]
     if unknown:
-        parser.error(f"there is no group {', '.join(unknown)}; groups are {', '.join(GROUPS)}")
+        parser.error(f"there is no group {', '.join(unknown)}; groups are {', '.join(GROUPS + ASKED_FOR)}")
     plan = Plan(quick=chosen.quick)
     parts = [heading(plan), conditions()]
     print("\n\n".join(parts), flush=True)

@@ -34,8 +34,8 @@ def answer(model: torch.nn.Module, image: Tensor, method: str, target: int) -> T
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 @pytest.mark.parametrize("training", [False, True])
 def test_eight_threads_on_one_model_equal_each_alone(training: bool) -> None:
-    model, pool = seeded(ResidualNet).train(training), images(3)
-    jobs = [(row, method, target) for row in range(3) for method in ABOUT_INPUT for target in (0, 2)]
+    model, pool = seeded(ResidualNet).train(training), images(2)
+    jobs = [(row, method, 2 * row) for row in range(2) for method in ABOUT_INPUT]
     alone = {job: answer(model, pool[job[0]][None], *job[1:]) for job in jobs}
     torch.manual_seed(3)
     state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()

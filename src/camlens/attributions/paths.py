@@ -42,7 +42,8 @@ def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseli
     maps, starts, gaps = [], [], []
     for row, image in enumerate(probe.inputs):
         start = baseline_image(baseline, image)[None]
-        start_scores = probe.input_scores(start, row)[0]
+        with probe.still():
+            start_scores = probe.live_scores(start, row)[0].detach().float()
         each = []
         for target in range(targets):
 
