@@ -22,6 +22,7 @@ OPTIONS = {
     "kernelshap": {"samples": 12, "segments": 4},
     "integratedgradients": {"steps": 4},
     "smoothgrad": {"samples": 2},
+    "rise": {"masks": 20, "cells": 3},
 }
 WANT_CAPTUM = ["integratedgradients", "occlusion", "guidedbackprop", "deeplift"]
 
