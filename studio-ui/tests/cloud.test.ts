@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { fitting, moved, projected, toPixel, toPlace, zoomed } from "../src/core/cloud/camera";
 import { classColours, oklch, shareRows } from "../src/core/cloud/hues";
-import { enclosed, inside, readOutline, rectangle, simplified, writeOutline, type Outline } from "../src/core/cloud/lasso";
+import { enclosed, inside, readOutline, rectangle, simplified, widened, writeOutline, type Outline } from "../src/core/cloud/lasso";
 import { boundsOf, SpatialIndex, type Points } from "../src/core/cloud/spatial";
 import { stamped, wiped } from "../src/core/cloud/stamps";
 
@@ -95,6 +95,15 @@ describe("the lasso", () => {
     expect(readOutline("", box)).toBeNull();
     expect(readOutline("00zz!!zz0000", box)).toBeNull();
     expect(readOutline("00000000", box)).toBeNull();
+  });
+});
+
+describe("a lasso around everything", () => {
+  it("still holds the outermost points when it comes back from an address", () => {
+    const index = new SpatialIndex(cloud(500));
+    const frame = widened(index.bounds);
+    const around = rectangle([-1e3, -1e3], [1e3, 1e3]);
+    expect(enclosed(index, readOutline(writeOutline(around, frame), frame)!)).toHaveLength(500);
   });
 });
 

@@ -8,12 +8,14 @@ interface Run {
   problem: string;
 }
 export const run: Run = $state({ summary: null, problem: "" });
+// the status is another object every few seconds; these change only when they do
+const state = $derived(studio.status?.state ?? "");
+const open = $derived(studio.status?.run ?? null);
 
 /** Load the run's facts, and again once the studio knows which of its images are there. Call in an effect. */
 export function followRun(): void {
-  const here = studio.status?.run;
-  void studio.status?.state;
-  if (!here) return;
+  void state;
+  if (!open) return;
   get<RunSummary>("/api/audit/run").then(
     (summary) => Object.assign(run, { summary, problem: "" }),
     (error: unknown) => (run.problem = error instanceof Refusal ? error.message : String(error)),
@@ -21,7 +23,7 @@ export function followRun(): void {
 }
 
 /** Changes when pictures can be had that could not be had before. */
-export const pictured = (): string => studio.status?.state ?? "";
+export const pictured = (): string => state;
 
 export const runClass = (index: number | null | undefined): string =>
   index === null || index === undefined ? "no class" : (run.summary?.class_names[index] ?? `class ${index}`);

@@ -67,6 +67,13 @@ function distance([x, y]: Place, [ax, ay]: Place, [bx, by]: Place): number {
   return Math.hypot(x - ax - share * dx, y - ay - share * dy);
 }
 
+/** The box with a margin: an outline around everything must not be cut back onto the outermost points. */
+export function widened(box: Bounds, share = 0.1): Bounds {
+  const across = Math.max(box.right - box.left, 1e-6) * share;
+  const down = Math.max(box.bottom - box.top, 1e-6) * share;
+  return { left: box.left - across, top: box.top - down, right: box.right + across, bottom: box.bottom + down };
+}
+
 const STEPS = 36 ** 2 - 1;
 const MOST_CORNERS = 120;
 

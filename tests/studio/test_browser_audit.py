@@ -1,0 +1,390 @@
+"""The pages over an audit run in a real browser: from a cell to two maps, from a lasso to its gallery."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import camlens.audit
+from camlens.studio.settings import StudioSettings
+from tests.audit.synthetic import synthetic_run
+from tests.studio import test_browser
+from tests.studio.conftest import listening
+from tests.studio.test_browser import AXE, opened, pixels
+
+browser = test_browser.browser
+pytestmark = test_browser.pytestmark
+
+DIALOG = "dialog[open]"
+CARD = "[data-row]"
+CLOUD = "[role=application]"
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> camlens.audit.Audit:
+    """A real run over two dozen photographs, one of them labelled wrongly."""
+    return camlens.audit.run(str(photos), "demo:photos", tmp_path_factory.mktemp("runs") / "photos", workers=0)
+
+
+@pytest.fixture(scope="module")
+def run_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
+    with listening(StudioSettings(audit=str(audit.path), data=str(photos))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def large_server(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[str]:
+    """A made-up run of 60 classes whose images are gone."""
+    made = synthetic_run(tmp_path_factory.mktemp("runs") / "large", rows=3000, classes=60, width=16)
+    with listening(StudioSettings(audit=str(made.path), data=str(photos))) as address:
+        yield address
+
+
+def fresh_page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900}, color_scheme="light")
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    complaints: list[str] = []
+    expected = re.compile(r"status of (4\d\d|503)|ERR_FAILED")
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda line: complaints.append(line.text) if line.type == "error" and not expected.search(line.text) else None,
+    )
+    yield page
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(browser: Any, run_server: str) -> Iterator[Any]:
+    yield from fresh_page(browser, run_server)
+
+
+@pytest.fixture
+def large_page(browser: Any, large_server: str) -> Iterator[Any]:
+    yield from fresh_page(browser, large_server)
+
+
+def first_error(audit: camlens.audit.Audit) -> tuple[int, int, int]:
+    """Row, true class and predicted class of the most confident error."""
+    label, predicted = (np.asarray(audit.column(name).filled()) for name in ("label", "predicted"))  # type: ignore[attr-defined]
+    wrong = np.flatnonzero(label != predicted)
+    row = int(wrong[np.argmax(audit.column("confidence")[wrong])])
+    return row, int(label[row]), int(predicted[row])
+
+
+def ready(page: Any, path: str) -> Any:
+    """The page, once its model is there too, so that pictures can be had."""
+    opened(page, path)
+    page.wait_for_function("() => fetch('/api/status').then(a => a.json()).then(s => s.state === 'ready')")
+    return page
+
+
+# misclassifications
+
+
+def test_a_cell_leads_to_its_images_and_an_error_to_its_two_maps_and_to_explain(
+    page: Any, audit: camlens.audit.Audit
+) -> None:
+    row, label, predicted = first_error(audit)
+    true, said = audit.class_names[label], audit.class_names[predicted]
+    ready(page, "/misclassifications")
+    page.get_by_role("button", name=re.compile(f"^{true} taken for {said}")).first.click()
+    cell = page.get_by_role("region", name="Images of the cell")
+    cell.get_by_role("heading", name=f"{true} taken for {said}").wait_for()
+    page.wait_for_url(re.compile(f"pair={label}-{predicted}"))
+    cell.locator(f'{CARD} canvas[aria-label="Why {said}"][data-painted=over]').first.wait_for()
+    cell.locator(f"[data-row='{row}']").click()
+    dialog = page.locator(DIALOG)
+    why = dialog.locator(f'figure canvas[aria-label="Why {said}"][data-painted=over]')
+    why_not = dialog.locator(f'figure canvas[aria-label="Why not {true}"][data-painted=over]')
+    why.wait_for()
+    why_not.wait_for()
+    original = dialog.locator('canvas[aria-label^="The image as"]')
+    assert pixels(why).shape == pixels(original).shape
+    assert np.abs(pixels(why).astype(int) - pixels(original)).mean() > 1
+    assert np.abs(pixels(why).astype(int) - pixels(why_not)).mean() > 1
+    assert len(dialog.get_by_role("region", name="Likely reasons").inner_text()) > 40
+    assert dialog.get_by_role("region", name="Nearest recognised images").locator(CARD).count() == 6
+    assert dialog.get_by_role("region", name="Most likely classes").locator("li").count() == 5
+    dialog.get_by_role("link", name="Open in Explain").click()
+    page.get_by_role("heading", name="Explain", level=1).wait_for()
+    page.wait_for_selector('canvas[aria-label^="The image under"][data-painted]')
+    assert said in page.get_by_role("region", name="Predictions").inner_text()
+
+
+def test_the_map_of_the_run_is_the_one_that_explain_draws(page: Any, audit: camlens.audit.Audit) -> None:
+    row, _, predicted = first_error(audit)
+    found = page.request.get(f"/api/audit/rows/some?row={row}").json()[0]
+    question = {"image": found["sample"], "layers": [audit.manifest.layer]}
+    answer = page.request.post("/api/explanations?wait=60", data=question).json()["result"]["maps"][0]
+    assert answer["class_index"] == predicted
+    import base64
+
+    ours, theirs = (
+        np.frombuffer(base64.b64decode(one["values"]), "<f4") for one in (found["map_predicted"], answer["grid"])
+    )
+    assert np.abs(ours - theirs).max() <= 2e-3 * np.abs(theirs).max()
+
+
+def test_errors_are_reached_with_the_keyboard_alone(page: Any, audit: camlens.audit.Audit) -> None:
+    _, label, predicted = first_error(audit)
+    ready(page, "/misclassifications")
+    page.locator("[data-cell='0-0']").focus()
+    for _ in range(label):
+        page.keyboard.press("ArrowDown")
+    for _ in range(predicted):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => document.activeElement.dataset.cell") == f"{label}-{predicted}"
+    page.keyboard.press("Enter")
+    page.get_by_role("region", name="Images of the cell").locator(CARD).first.focus()
+    page.keyboard.press("Enter")
+    page.locator(f'{DIALOG} canvas[aria-label^="Why not"][data-painted]').wait_for()
+    page.keyboard.press("Escape")
+    page.locator(DIALOG).wait_for(state="detached")
+    page.wait_for_url(re.compile(r"pair=\d+-\d+$"))
+    assert page.evaluate("() => 'row' in document.activeElement.dataset")
+
+
+def test_an_address_brings_cell_filter_and_opened_error_back(page: Any, audit: camlens.audit.Audit) -> None:
+    row, label, predicted = first_error(audit)
+    opened(page, f"/misclassifications?pair={label}-{predicted}&least=0.05&row={row}&tab=calibration")
+    page.locator(DIALOG).get_by_role("heading", name=audit.class_names[label]).wait_for()
+    page.get_by_role("button", name="Close").click()
+    assert page.get_by_label("Confidence at least").input_value() == "0.05"
+    assert page.get_by_role("button", name="Calibration").get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("region", name="Images of the cell").locator(CARD).count() >= 1
+
+
+def test_confidence_filters_the_errors_and_an_empty_answer_is_said(page: Any) -> None:
+    opened(page, "/misclassifications")
+    gallery = page.get_by_role("region", name="Errors, pair by pair")
+    assert gallery.locator(CARD).count() >= 1
+    slider = page.get_by_label("Confidence at least")
+    slider.focus()
+    slider.press("End")
+    page.get_by_text("No error fits: lower the confidence").wait_for()
+    assert gallery.locator(CARD).count() == 0
+
+
+def test_classes_are_sorted_and_lead_to_their_errors(page: Any, audit: camlens.audit.Audit) -> None:
+    opened(page, "/misclassifications?tab=classes")
+    table = page.get_by_role("region", name="Precision and recall of every class")
+    shares = [
+        float(text.split("\n")[0].split(" ")[0]) for text in table.locator("tbody tr td:nth-child(4)").all_inner_texts()
+    ]
+    assert shares == sorted(shares)
+    table.get_by_role("button", name="Class", exact=True).click()
+    names = table.locator("tbody tr td:first-child").all_inner_texts()
+    assert names == sorted(audit.class_names)
+    table.get_by_role("button", name=f"Errors of {names[0]}").click()
+    page.wait_for_url(re.compile(r"pair=\d+-"))
+
+
+def test_many_classes_stay_usable(large_page: Any) -> None:
+    page = large_page
+    opened(page, "/misclassifications")
+    field = page.get_by_role("group", name=re.compile("Confusion matrix of 60 classes"))
+    field.locator("canvas[data-painted]").wait_for()
+    field.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    words = page.locator("[aria-live=polite]").first.inner_text()
+    assert re.fullmatch(r"ant taken for \S.*: \d+ images?", words)
+    page.keyboard.press("Enter")
+    count = int(re.search(r"(\d+) image", words).group(1))
+    heading = page.get_by_role("region", name="Images of the cell")
+    heading.get_by_text(re.compile(f"^{count} images?, most confident first")).wait_for()
+    page.wait_for_url(re.compile(r"pair=0-\d+"))
+    page.get_by_role("button", name="All pairs").click()
+    field.click(position={"x": 18, "y": 6})  # first row, second column
+    heading.get_by_role("heading", name="ant taken for bee").wait_for()
+
+
+def test_maps_are_shown_without_images_that_are_gone_and_that_is_said(large_page: Any) -> None:
+    page = large_page
+    ready(page, "/misclassifications")
+    page.get_by_text("none of the run's images is in").wait_for()
+    page.locator(f'{CARD} canvas[data-painted=alone][aria-label^="Why"]').first.wait_for()
+    page.locator(CARD).first.click()
+    page.locator(DIALOG).get_by_text("cannot be explained anew").wait_for()
+
+
+# embeddings
+
+
+def drawn(page: Any, path: str = "/embeddings") -> Any:
+    ready(page, path)
+    page.wait_for_selector(f"{CLOUD} canvas[data-painted]")
+    return page
+
+
+def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlens.audit.Audit) -> None:
+    drawn(page)
+    page.get_by_role("button", name="Lasso").click()
+    page.set_viewport_size({"width": 1280, "height": 1300})
+    page.wait_for_timeout(200)
+    box = page.locator(CLOUD).bounding_box()
+    corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.3)]
+    places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=6)
+    page.mouse.up()
+    gallery = page.get_by_role("region", name="The selected images")
+    gallery.get_by_role("heading", name=f"Selected: {len(audit)} images").wait_for()
+    gallery.locator(f"{CARD} canvas[data-painted=over]").first.wait_for()
+    assert gallery.locator(CARD).count() == len(audit)
+    row, *_ = first_error(audit)
+    assert int(gallery.locator(CARD).first.get_attribute("data-row")) == row  # wrong ones come first
+    page.wait_for_url(re.compile("lasso="))
+    page.reload()
+    page.get_by_role("region", name="The selected images").get_by_role(
+        "heading", name=f"Selected: {len(audit)} images"
+    ).wait_for()
+    page.get_by_role("button", name="Clear the selection").click()
+    page.get_by_role("region", name="The selected images").wait_for(state="detached")
+
+
+def test_keys_draw_a_rectangle_and_open_an_image(page: Any) -> None:
+    drawn(page)
+    page.locator(CLOUD).focus()
+    for _ in range(8):
+        page.keyboard.press("Shift+ArrowLeft")
+        page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(18):
+        page.keyboard.press("Shift+ArrowRight")
+        page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("Space")
+    page.get_by_role("region", name="The selected images").locator(CARD).first.wait_for()
+    page.locator(CLOUD).focus()
+    page.keyboard.press("Escape")
+    page.get_by_role("region", name="The selected images").wait_for(state="detached")
+    said = page.locator(f"{CLOUD} [role=status]")
+    for _ in range(200):  # walk from the lower right corner until the cross is on a point
+        if said.inner_text():
+            break
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowUp")
+    assert "%" in said.inner_text()
+    page.keyboard.press("Enter")
+    page.locator(f"{DIALOG} canvas[data-painted]").first.wait_for()
+
+
+def test_pointing_shows_the_image_with_its_map_and_its_neighbours(page: Any) -> None:
+    drawn(page, "/embeddings?cloud=tsne&hue=correct")
+    box = page.locator(CLOUD).bounding_box()
+    beside = page.get_by_role("region", name="The image under the pointer")
+    for step in range(400):
+        page.mouse.move(
+            box["x"] + box["width"] * ((step % 20) + 0.5) / 20, box["y"] + box["height"] * (step // 20 + 0.5) / 20
+        )
+        if page.locator(f"{CLOUD} circle").count():
+            break
+    beside.locator("canvas[data-painted=over]").wait_for()
+    beside.get_by_role("button", name="Neighbours").click()
+    beside.locator(CARD).nth(5).wait_for()
+    assert page.get_by_text(re.compile("perplexity 7")).count() == 1
+
+
+def test_figures_of_features_and_of_drawn_points_are_told_apart(page: Any) -> None:
+    drawn(page)
+    table = page.get_by_role("region", name="How far classes lie apart")
+    assert re.search(r"Features\s+0\.\d{3}", table.inner_text())
+    assert re.search(r"2-D points\s+-?0\.\d{3}", table.inner_text())
+
+
+def test_zooming_and_dragging_move_the_points_and_zero_brings_them_back(page: Any) -> None:
+    drawn(page)
+    canvas = page.locator(f"{CLOUD} canvas")
+    before = pixels(canvas)
+    page.locator(CLOUD).focus()
+    page.keyboard.press("+")
+    page.wait_for_timeout(150)
+    assert (pixels(canvas) != before).any()
+    page.keyboard.press("0")
+    page.wait_for_timeout(150)
+    np.testing.assert_array_equal(pixels(canvas), before)
+
+
+# attention
+
+
+def test_mean_maps_are_drawn_and_a_class_narrows_the_page(page: Any, audit: camlens.audit.Audit) -> None:
+    opened(page, "/attention")
+    means = page.get_by_role("region", name="Mean map of every class")
+    means.locator("canvas[data-painted]").first.wait_for()
+    classes = len(set(audit.column("predicted").filled().tolist()))  # type: ignore[attr-defined]
+    assert means.locator("li").count() == classes
+    name = audit.class_names[2]
+    means.get_by_role("button", name=re.compile(name)).click()
+    page.wait_for_url(re.compile("pair=-2"))
+    images = int((audit.column("predicted").filled() == 2).sum())  # type: ignore[attr-defined]
+    page.get_by_text(re.compile(f"^{images} images, by gradcam at {audit.manifest.layer}")).wait_for()
+    means.get_by_role("link", name=re.compile(f"errors called {name}")).click()
+    page.get_by_role("heading", name="Errors", level=1).wait_for()
+
+
+def test_a_class_that_looks_into_the_corner_is_named(large_page: Any) -> None:
+    opened(large_page, "/attention")
+    note = large_page.get_by_role("region", name="Classes that lean on one place")
+    assert "class 59" in note.inner_text()
+    assert "corners" in note.inner_text()
+
+
+# all three
+
+
+def test_pages_are_in_the_navigation_while_a_run_is_open_and_explain_themselves_else(
+    page: Any, browser: Any, server: str
+) -> None:
+    opened(page, "/")
+    names = ["Errors", "Embeddings", "Attention"]
+    assert [page.get_by_role("link", name=name, exact=True).count() for name in names] == [1, 1, 1]
+    context = browser.new_context(base_url=server)
+    without = context.new_page()
+    for path in ("/misclassifications", "/embeddings", "/attention"):
+        opened(without, path)
+        without.get_by_text("No audit run is open").wait_for()
+        assert "camlens studio --audit" in without.locator("main").inner_text()
+        assert [without.get_by_role("link", name=name, exact=True).count() for name in names] == [0, 0, 0]
+    context.close()
+
+
+PATHS = [
+    "/misclassifications",
+    "/misclassifications?tab=classes&row=3",
+    "/misclassifications?tab=calibration",
+    "/embeddings",
+    "/attention",
+]
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PATHS)
+def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    ready(page, path)
+    page.wait_for_timeout(400)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    wrong = [
+        (one["id"], [node["html"][:160] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:200])
+        for one in found["violations"]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/embeddings?lasso=0000zz00zzzz00zz"])
+def test_no_page_is_wider_than_a_telephone(page: Any, path: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    ready(page, path)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("() => document.querySelector('dialog[open]')?.scrollWidth ?? 0") <= 390
