@@ -110,8 +110,8 @@ def race(candidates: Mapping[str, Candidate], rounds: int, *, seed: int = 0, war
     seconds: dict[str, list[float]] = {name: [] for name in order}
     for _ in range(rounds):
         draws.shuffle(order)
+        gc.collect()  # between rounds: before each candidate it would empty the caches that each would find warm
         for name in order:
-            gc.collect()
             with uncollected():
                 start = time.perf_counter()
                 candidates[name]()

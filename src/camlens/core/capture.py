@@ -175,7 +175,7 @@ def capture_session(
 
     `rows` (n,) says which of the scorer's images each input belongs to.
     """
-    with undisturbed(session.model, session.inputs.device):
+    with undisturbed(session.model, session.inputs.device, session.modules):
         passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows)
         names = list(passed.kept)
         gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, scorer)

@@ -59,10 +59,12 @@ def warn_of_empty_evidence(
     """
     said = []
     cells = maps.flatten(2)
-    broken = ~torch.isfinite(cells).all(dim=2)
-    constant = cells.amax(dim=2) == cells.amin(dim=2)
-    one_sided = [not any(both_signs[target : target + 1]) for target in range(len(labels))]
-    negative = (cells.amax(dim=2) <= 0) & torch.tensor(one_sided, device=cells.device)
+    lowest, highest = torch.aminmax(cells, dim=2)  # NaN, where a cell is
+    constant, negative = highest == lowest, highest <= 0
+    broken = ~(torch.isfinite(lowest) & torch.isfinite(highest))
+    if any(both_signs):
+        one_sided = [not any(both_signs[target : target + 1]) for target in range(len(labels))]
+        negative = negative & torch.tensor(one_sided, device=cells.device)
     for image, target in torch.nonzero(broken | constant | negative).tolist():
         if broken[image, target]:
             fault = "holds NaN or infinite values"

@@ -42,14 +42,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def every_module(model: nn.Module) -> list[nn.Module]:
     """All modules of a model in no particular order, several times faster than `model.modules()`."""
-    found: dict[int, nn.Module] = {}
-    waiting = [model]
-    while waiting:
-        module = waiting.pop()
-        if id(module) not in found:
-            found[id(module)] = module
-            waiting.extend(child for child in module._modules.values() if child is not None)
-    return list(found.values())
+    found, seen = [model], {id(model)}
+    for module in found:  # which grows as it is walked
+        for child in module._modules.values():
+            if child is not None and id(child) not in seen:
+                seen.add(id(child))
+                found.append(child)
+    return found
 
 
 def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from threading import Lock
@@ -18,13 +18,15 @@ _lock = Lock()
 _hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
 
 
-def weights_hash(model: nn.Module) -> str:
+def weights_hash(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> str:
     """SHA-256 over names, shapes, types and bytes of all parameters and buffers.
+
+    `modules` are all of the model's, where the caller has walked them already.
 
     Hashing a large model takes longer than explaining an image, so it is done again only when a tensor's
     version counter or address has changed. (Writing through `.data` does not count up.)
     """
-    state = _state(model)
+    state = _state(every_module(model) if modules is None else modules)
     with _lock:
         known = _hashes.get(model)
     if known is not None and known[0] == state:
@@ -39,29 +41,33 @@ def weights_hash(model: nn.Module) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _state(model: nn.Module) -> tuple[object, ...]:
-    """Which tensors the model holds, and how often each was written to: a walk that costs next to nothing."""
-    return tuple(
-        (id(tensor), tensor.data_ptr(), _version(tensor))
-        for module in every_module(model)
-        for tensors in (module._parameters, module._buffers)
-        for tensor in tensors.values()
+def _state(modules: Sequence[nn.Module]) -> tuple[object, ...]:
+    """Which tensors the modules hold, and how often each was written to: it costs next to nothing."""
+    tensors = [
+        tensor
+        for module in modules
+        for held in (module._parameters, module._buffers)
+        if held
+        for tensor in held.values()
         if tensor is not None
-    )
+    ]
+    try:
+        versions = [tensor._version for tensor in tensors]
+    except RuntimeError:  # inference tensors do not count
+        versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+    return list(map(id, tensors)), list(map(Tensor.data_ptr, tensors)), versions
 
 
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def origin(model: nn.Module, inputs: Tensor, **facts: Any) -> Mapping[str, Any]:
+def origin(
+    model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None, **facts: Any
+) -> Mapping[str, Any]:
     """Everything that a later reader needs to repeat an explanation, as plain values."""
     return {
         "camlens": _installed_version(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "model": type(model).__name__,
-        "weights": weights_hash(model),
+        "weights": weights_hash(model, modules),
         "dtype": str(inputs.dtype).removeprefix("torch."),
         "device": str(inputs.device),
         **facts,

@@ -22,7 +22,8 @@ def test_a_memory_budget_gives_the_same_maps_in_smaller_batches(method: str, bud
     handle.remove()
     assert sizes[0] == 7
     assert min(sizes) < 7
-    assert_close(tight.maps["5"], expected.maps["5"], rtol=1e-5, atol=1e-7)
+    # other batch sizes round otherwise, and ablation subtracts scores of order one from each other
+    assert_close(tight.maps["5"], expected.maps["5"], rtol=1e-5, atol=1e-6)
     assert torch.equal(tight.classes, expected.classes)
 
 

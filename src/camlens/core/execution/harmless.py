@@ -1,6 +1,6 @@
 """The model as it was: training flags, buffers and random state survive whatever happens inside."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
@@ -24,8 +24,8 @@ _evaluating: dict[int, _Evaluating] = {}
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Run in evaluation mode, and give every module its own training flag back.
+def evaluating(model: nn.Module, modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Run `model`, whose `modules` these are, in evaluation mode, and give each its own training flag back.
 
     Captures that overlap in time share the switch: the first one in flips the flags, the last one out
     restores them, so no capture sees the model in training mode because another one has just ended.
@@ -35,7 +35,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         state.owners += 1
     try:
         with _lock:
-            for module in every_module(model):
+            for module in modules:
                 if module.training:
                     state.trained.append(module)
                     module.training = False
@@ -73,7 +73,7 @@ class _Kept:
     copy: Tensor | None
 
 
-def _own_buffers(model: nn.Module) -> list[_Kept]:
+def _own_buffers(modules: Sequence[nn.Module]) -> list[_Kept]:
     """Buffers that a forward pass in evaluation mode might change.
 
     torch's own layers do not write to their buffers in evaluation mode; copying the thousands of batch
@@ -81,16 +81,16 @@ def _own_buffers(model: nn.Module) -> list[_Kept]:
     """
     return [
         _Kept(module, name, tensor, None if tensor is None else tensor.detach().clone())
-        for module in every_module(model)
+        for module in modules
         if module._buffers and not type(module).__module__.startswith("torch.nn.modules.")
         for name, tensor in module._buffers.items()
     ]
 
 
 @contextmanager
-def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put every buffer back that the block has written to or exchanged."""
-    kept = _own_buffers(model)
+def buffers_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Put every buffer of these modules back that the block has written to or exchanged."""
+    kept = _own_buffers(modules)
     try:
         yield
     finally:
@@ -108,16 +108,19 @@ def _put_back(tensor: Tensor, copy: Tensor) -> None:
 
 
 @contextmanager
-def undisturbed(model: nn.Module, device: torch.device) -> Iterator[None]:
+def undisturbed(model: nn.Module, device: torch.device, modules: Sequence[nn.Module] | None = None) -> Iterator[None]:
     """Run `model` in evaluation mode without grad; leave flags, buffers, grad mode and random state alone.
+
+    `modules` are all of the model's, where the caller has walked them already.
 
     The block runs under no_grad rather than inference_mode: a model that keeps a tensor for later, such
     as a resized position embedding, would otherwise keep one that can never be trained with.
     """
+    modules = every_module(model) if modules is None else modules
     with ExitStack() as stack:
         stack.enter_context(random_state_kept(device))
-        stack.enter_context(evaluating(model))
-        stack.enter_context(buffers_kept(model))
+        stack.enter_context(evaluating(model, modules))
+        stack.enter_context(buffers_kept(modules))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import InputError
 from camlens.core.execution.outputs import map_tensors
+from camlens.core.layers import every_module
 from camlens.core.targets import Output
 
 SelectOutput = Callable[[Any], Any]
@@ -32,6 +34,11 @@ class Session:
     def images(self) -> int:
         """The batch size n."""
         return len(self.inputs)
+
+    @cached_property
+    def modules(self) -> list[nn.Module]:
+        """Every module of the model, walked once: finding them costs as much as a small layer."""
+        return every_module(self.model)
 
     @property
     def spatial(self) -> tuple[int, ...]:

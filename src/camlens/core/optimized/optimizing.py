@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from subprocess import SubprocessError
 
 import torch
 from torch import nn
 
 from camlens.core.capture import Capture, capture_session
 from camlens.core.errors import CamlensError, InputError
+from camlens.core.execution.harmless import random_state_kept
 from camlens.core.execution.hooks import copied
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.layouts import Kind
 from camlens.core.optimized.agreement import disagreement, rounding_error
+from camlens.core.optimized.compiling import compile_before
 from camlens.core.optimized.folding import fold, folding_pairs
 from camlens.core.optimized.narrow import narrow_before
 
@@ -22,6 +25,7 @@ _SLACK = 8.0  # times what rounding does to the model as it is
 _LEAST = 1e-4  # what no map shows, whatever the model's own rounding
 _PROOF_IMAGES = 2
 _FAILURES = (CamlensError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError)
+_COMPILER_FAILURES = (AssertionError, OSError, ImportError, SubprocessError)  # no compiler, or one that gives up
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class Optimized:
 
     Attributes:
         model: a copy of ours, or the given model where it cannot be copied.
-        steps: what was done to it, of "folding", "channels_last" and "bf16".
+        steps: what was done to it, of "folding", "channels_last", "bf16" and "compiled".
         folded: how many batch norms were folded.
         error: relative distance of logits, activations and gradients to the given model's, on the example.
         rounding: the same distance between the given model and itself in float64, where that runs.
@@ -61,6 +65,7 @@ def optimize(
     layers: Sequence[LayerCall],
     *,
     precision: str = "exact",
+    compiled: bool = False,
     reads_all_layers: bool = False,
     kind: Kind | None = None,
 ) -> Optimized:
@@ -90,6 +95,9 @@ def optimize(
         reasons.append(f"{' + '.join(steps) or 'a copy'} is {found.error:.1e} off, {allowed:.1e} is allowed")
     if precision == "bf16":
         best, refusal = _narrowed(example, layers, best, truth, kind, reads_all_layers)
+        reasons += refusal
+    if compiled:
+        best, refusal = _compiled(session, layers, best, allowed, kind, reads_all_layers)
         reasons += refusal
     return replace(best, reason="; ".join(reasons))
 
@@ -141,3 +149,37 @@ def _narrowed(
     if not error < 1.0:
         return exact, [f"bf16 is off by {error:.1e}: nothing would be left of the map"]
     return replace(exact, model=model, steps=(*exact.steps, "bf16"), error=error), []
+
+
+def _compiled(
+    session: Session,
+    layers: Sequence[LayerCall],
+    eager: Optimized,
+    allowed: float,
+    kind: Kind | None,
+    reads_all_layers: bool,
+) -> tuple[Optimized, list[str]]:
+    """The model with what runs before the layers compiled for the session's batch size, or the eager one and why."""
+    if reads_all_layers:
+        return eager, ["compiling is for methods that look at single layers"]
+    truth = capture_session(session, layers, kind=kind)
+    try:
+        model = copied(eager.model).eval().requires_grad_(False)
+        ours = replace(session, model=model)
+        layouts = {resolve_layer(model, name): record.layout for name, record in truth.records.items()}
+        with random_state_kept(session.inputs.device):
+            graph = compile_before(ours, layouts)
+        again = replace(session, model=graph)
+        wanted = [resolve_layer(graph, layer.label) for layer in layers]
+        error = disagreement(capture_session(again, wanted, kind=kind, scorer=truth.scorer), truth)
+    except (*_FAILURES, *_COMPILER_FAILURES) as failure:
+        return eager, [f"compiling failed: {_first_line(failure)}"]
+    limit = allowed if "bf16" not in eager.steps else max(allowed, 1.5 * eager.error)
+    if not error <= limit:
+        return eager, [f"the compiled model is {error:.1e} off, {limit:.1e} is allowed"]
+    return replace(eager, model=graph, steps=(*eager.steps, "compiled"), error=error), []
+
+
+def _first_line(failure: BaseException) -> str:
+    lines = [line for line in str(failure).splitlines() if line.strip()] or [""]
+    return f"{type(failure).__name__}: {lines[0].strip()}"
