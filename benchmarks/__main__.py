@@ -1,14 +1,16 @@
-"""`python -m benchmarks [GROUP ...] [--quick] [--write]`: print the table; --write also keeps it."""
+"""`python -m benchmarks [GROUP ...] [--quick] [--write]`: print the tables; --write keeps those of these groups."""
 
 import argparse
 import importlib
 import os
 import platform
+import re
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
 import torch
 
 from benchmarks.harness import Plan, Row, table
@@ -32,20 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"there is no group {', '.join(unknown)}; groups are {', '.join(GROUPS + ASKED_FOR)}")
     plan = Plan(quick=chosen.quick)
-    parts = [heading(plan), conditions()]
-    print("\n\n".join(parts), flush=True)
-    warned = busy()
-    if warned:
-        parts.append(warned)
-        print(f"\n{warned}", flush=True)
+    print(f"{heading(plan)}\n\n{conditions()}", flush=True)
     for name in chosen.groups or GROUPS:
-        part = f"## {name}\n\n{table(rows_of(name, plan))}"
-        parts.append(part)
+        warned = busy()
+        rows = table(rows_of(name, plan))
+        part = "\n\n".join(filter(None, [f"## {name}", warned, rows]))
         print(f"\n{part}", flush=True)
-    closing = f"Load average at the end: {load()}."
-    print(f"\n{closing}")
-    if chosen.write:
-        RESULTS.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
+        if chosen.write:
+            keep(part, name, f"{heading(plan)}\n\n{conditions()}")
+
+
+def keep(part: str, group: str, head: str) -> None:
+    """Write one group's table into RESULTS.md, in the place of its last one; the other groups' stay."""
+    before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    _, *known = re.split(r"^(?=## )", before, flags=re.MULTILINE)
+    sections = {section.split(maxsplit=2)[1]: section.strip() for section in known} | {group: part}
+    ordered = [sections[name] for name in GROUPS if name in sections]
+    RESULTS.write_text("\n\n".join([head, *ordered]) + "\n", encoding="utf-8")
 
 
 def rows_of(group: str, plan: Plan) -> list[Row]:
@@ -73,17 +78,16 @@ def conditions() -> str:
     lines = [
         f"- machine: {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}",
         f"- python {platform.python_version()}, " + ", ".join(map(installed, _PACKAGES)),
-        f"- load average at the start: {load()}",
     ]
     return "\n".join(lines)
 
 
 def busy() -> str:
-    """A warning where other work was using the machine: then no figure below can be trusted."""
-    waiting, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if waiting <= cores / 2:
+    """A warning where other work is using the machine right now: then the figures cannot be trusted."""
+    used = psutil.cpu_percent(interval=1)
+    if used <= 20:
         return ""
-    return f"**The machine was busy** (load {waiting:.1f} on {cores} cores): measure again when idle."
+    return f"**The machine was busy** ({used:.0f} % of it before the first round): measure again when idle."
 
 
 def processor() -> str:
@@ -101,10 +105,6 @@ def installed(package: str) -> str:
         return f"{package} {version(package)}"
     except PackageNotFoundError:
         return f"no {package}"
-
-
-def load() -> str:
-    return ", ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
 if __name__ == "__main__":

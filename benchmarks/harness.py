@@ -20,7 +20,7 @@ class Plan:
 
     @property
     def rounds(self) -> int:
-        return 2 if self.quick else 12
+        return 2 if self.quick else 10
 
     @property
     def size(self) -> int:

@@ -3,8 +3,6 @@
 import typing as _typing
 
 from camlens import targets
-from camlens.anatomy.activations import activations
-from camlens.anatomy.filters import filters
 from camlens.attributions.factorisation import concepts
 from camlens.core.errors import (
     CamlensError,
@@ -22,7 +20,6 @@ from camlens.core.registry import METHODS, register_method, register_metric
 from camlens.explainer import Explainer, explain
 from camlens.explanation import Explanation
 from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
-from camlens.models import LoadedModel, load_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,14 +51,32 @@ __all__ = [
     "targets",
 ]
 
+# on demand, since explaining needs none of them, and importing them takes as long as half of the rest
+_LATER = {
+    "LoadedModel": "camlens.models",
+    "METRICS": "camlens.metrics",
+    "activations": "camlens.anatomy.activations",
+    "filters": "camlens.anatomy.filters",
+    "load_model": "camlens.models",
+}
+
 if _typing.TYPE_CHECKING:
+    from camlens.anatomy.activations import activations
+    from camlens.anatomy.filters import filters
     from camlens.metrics import METRICS
+    from camlens.models import LoadedModel, load_model
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """METRICS on demand: explaining needs no metric, and importing them takes as long as all the rest."""
-    if name == "METRICS":
-        from camlens.metrics import METRICS
+    """A public name whose module is imported when it is asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'camlens' has no attribute {name!r}")
+    from importlib import import_module
 
-        return METRICS
-    raise AttributeError(f"module 'camlens' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

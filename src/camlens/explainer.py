@@ -20,7 +20,6 @@ from camlens.core.execution.survey import Choice, choose_convolutions, choose_la
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import KINDS, Kind
-from camlens.core.optimized.optimizing import optimize
 from camlens.core.probe import InputProbe, Probe, Progress, silent
 from camlens.core.provenance import origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
@@ -131,6 +130,8 @@ class Explainer:
         compiler, once. `provenance["optimized"]` holds what was done, the error that was measured, and the
         reason where something was left out. It pays for convolutional networks; transformers gain little.
         """
+        from camlens.core.optimized.optimizing import optimize  # for those who ask for it
+
         inputs = checked_inputs(example_inputs)
         session = Session(self.model, inputs, tuple(args), dict(kwargs or {}), self.settings.output)
         chosen = self._resolve(session, as_target(None))
