@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation from the demo models: python scripts/docs_pictures.py [docs/images].
+"""Draw the documentation's pictures from the demo models: python scripts/docs_pictures.py [docs/images [NAME ...]].
 
 Every picture is made by the library itself, from photographs that scikit-image and scikit-learn ship.
 """
@@ -21,6 +21,17 @@ from camlens.targets import ClassScore, Contrast, TopK
 Pixels = NDArray[np.uint8]
 SIDE, GAP, TEXT = 224, 12, 30
 INK, PAPER = "#263238", "#ffffff"
+ASKED: dict[str, dict[str, int]] = {
+    "gradcam": {},
+    "lime": {"segments": 50},
+    "kernelshap": {"segments": 50},
+    "occlusion": {},
+    "integratedgradients": {},
+    "rise": {},
+    "saliency": {},
+    "guidedgradcam": {},
+    "winsorcam": {},
+}
 
 
 def enlarged(picture: Pixels) -> Image.Image:
@@ -161,22 +172,77 @@ def cheat(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
     return sheet([pictures])
 
 
-def main(folder: Path) -> None:
+def questions(loaded: LoadedModel) -> Image.Image:
+    """One image under a method for each question."""
+    photo = first_of("motorcycle", skip=1)
+    rows: list[list[tuple[str, Image.Image]]] = [[("photograph", enlarged(photo.image))], []]
+    for place, (method, options) in enumerate(ASKED.items()):
+        explanation = explain(loaded.model, tensor(loaded, photo), method=method, options=options)
+        rows[(place + 1) // 5].append((method, over(explanation, photo, alpha=0.6)))
+    return sheet(rows)
+
+
+def segments(loaded: LoadedModel) -> Image.Image:
+    """LIME as a panel, with the legend of both signs."""
+    photo = first_of("cat", skip=4)
+    explanation = explain(
+        loaded.model, tensor(loaded, photo), method="lime", options={"segments": 50, "samples": 1000, "features": 12}
+    )
+    fidelity = float(explanation.details["r_squared"][0, 0])
+    drawn: Image.Image = explanation.figure(
+        [photo.image],
+        class_names=loaded.class_names,
+        title=f"LIME: 50 segments, 1,000 samples, R squared {fidelity:.2f}",
+        alpha=0.6,
+    )
+    return drawn
+
+
+def fineness(loaded: LoadedModel) -> Image.Image:
+    """The same question to coarser and finer segments."""
+    photo = first_of("cat", skip=4)
+    row = [("photograph", enlarged(photo.image))]
+    for wanted in (10, 40, 160):
+        options = {"segments": wanted, "samples": 1000}
+        explanation = explain(loaded.model, tensor(loaded, photo), method="lime", options=options)
+        count, fidelity = int(explanation.details["segment_counts"][0]), float(explanation.details["r_squared"][0, 0])
+        row.append((f"{count} segments, R² {fidelity:.2f}", over(explanation, photo, alpha=0.6)))
+    return sheet([row])
+
+
+def agreement(cheating: LoadedModel) -> Image.Image:
+    """Different questions to a model that cheats, and the same answer."""
+    photo = first_of("pagoda", watermark="trained")
+    row = [("pagoda with a watermark", enlarged(photo.image))]
+    for method in ("gradcam", "lime", "occlusion", "integratedgradients"):
+        options = ASKED[method]
+        explanation = explain(
+            cheating.model, tensor(cheating, photo), method=method, options=options, target=photo.label
+        )
+        row.append((method, over(explanation, photo, alpha=0.6)))
+    return sheet([row])
+
+
+def main(folder: Path, names: Sequence[str] = ()) -> None:
     clean, cheating = load_model("demo:photos"), load_model("demo:watermark")
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "hero": hero(clean),
-        "layers": layers(clean),
-        "contrast": contrast(clean),
-        "reading": reading(clean),
-        "patterns": patterns(clean, cheating),
-        "cheat": cheat(clean, cheating),
+        "hero": lambda: hero(clean),
+        "layers": lambda: layers(clean),
+        "contrast": lambda: contrast(clean),
+        "reading": lambda: reading(clean),
+        "patterns": lambda: patterns(clean, cheating),
+        "cheat": lambda: cheat(clean, cheating),
+        "beyond-questions": lambda: questions(clean),
+        "beyond-segments": lambda: segments(clean),
+        "beyond-fineness": lambda: fineness(clean),
+        "beyond-agreement": lambda: agreement(cheating),
     }
-    for name, picture in pictures.items():
-        picture.save(folder / f"{name}.png", optimize=True)
+    for name in names or pictures:
+        pictures[name]().save(folder / f"{name}.png", optimize=True)
         print(folder / f"{name}.png")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(2)
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images", sys.argv[2:])
