@@ -5,6 +5,7 @@ from pathlib import Path
 
 from camlens.core.store import atomic_file
 from camlens.panels.explaining import ExplainedImage, Workplace
+from camlens.panels.naming import layer_in_words
 from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 
 
@@ -29,7 +30,7 @@ def live_image(explained: ExplainedImage) -> LiveImage:
         facts=[
             ("Explains", f"{explained.target}{confidence}"),
             ("Score", f"{float(explanation.scores[0, 0]):.4g}"),
-            ("Layer", ", ".join(explanation.layers)),
+            ("Layer", ", ".join(map(layer_in_words, explanation.layers))),
             ("Method", explanation.method),
             ("Weights", str(explanation.provenance["weights"])[:23]),
             ("camlens", f"{explanation.provenance['camlens']}, torch {explanation.provenance['torch']}"),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from camlens.panels.comparing import Comparison
 from camlens.panels.explaining import ExplainedImage
+from camlens.panels.naming import layer_in_words
 from camlens.render.figure import class_difference, layer_row, map_row, method_row, panel
 from camlens.render.theme import Look
 
@@ -20,7 +21,7 @@ def panel_picture(
         image.picture,
         image.heatmap if evidence is None else evidence,
         title=image.path.name if title is None else title,
-        subtitle=f"{image.target}  ·  {explanation.method} at {explanation.layers[-1]}",
+        subtitle=f"{image.target}  ·  {explanation.method} at {layer_in_words(explanation.layers[-1])}",
         predictions=image.predictions,
         true_class=true_class,
         target=image.class_index,
@@ -41,9 +42,9 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
         grids = {view.label: view.grid for view in views}
         return layer_row(picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, look=look)
     if kind == "methods":
-        subtitle = f"{first.class_name} at {first.layer}"
+        subtitle = f"{first.class_name} at {layer_in_words(first.layer)}"
         return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, look=look)
-    subtitle = f"{first.method} at {first.layer}"
+    subtitle = f"{first.method} at {layer_in_words(first.layer)}"
     if len(views) == 2:
         names = _short(views[0].label, views[1].label)
         return class_difference(

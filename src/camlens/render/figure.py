@@ -121,6 +121,8 @@ def map_row(
         Tile(name, picture, heat, (details or {}).get(name, ""), signed=name in signed) for name, heat in scaled.items()
     ]
     words = "one scale for all maps" if shared_scale else "each map on its own scale"
+    if 0 < sum(name in signed for name in scaled) < len(scaled):  # two bars share the room
+        words = "one scale" if shared_scale else "own scale each"
     look = look or Look()
     bars: list[Bar] = []
     if any(name not in signed for name in scaled):

@@ -92,11 +92,10 @@ function tile(title: string, alt: string, grid: Grid | null): { node: HTMLElemen
 }
 
 /** What the two sides of signed evidence look like, and how much the deepest colours stand for. */
-const legend = (most: number): Node[] => [
-  element("span", { class: "key supports" }),
-  element("span", {}, `supports, up to +${number(most)} `),
-  element("span", { class: "key opposes" }),
-  element("span", {}, `opposes, down to −${number(most)}`),
+const legend = (most: number): (Node | string)[] => [
+  element("span", { class: "side" }, element("span", { class: "key supports" }), `supports, up to +${number(most)}`),
+  " ",
+  element("span", { class: "side" }, element("span", { class: "key opposes" }), `opposes, down to −${number(most)}`),
 ];
 
 async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw[] }> {
@@ -162,6 +161,7 @@ async function start(): Promise<void> {
     settings = { ...settings, ...part };
     for (const draw of draws) draw(settings);
   };
+  const plain = data.images.some((image) => image.maps.some((map) => !map.diverging)); // evidence has its own colours
   const colours = element("select", { "aria-label": "Colours" });
   for (const name of COLOUR_MAPS) colours.append(element("option", name === data.colours ? { selected: "" } : {}, name));
   colours.addEventListener("change", () => change({ colours: colours.value }));
@@ -173,7 +173,7 @@ async function start(): Promise<void> {
       {},
       ...(data.images.some((image) => image.picture) ? [slider("Opacity", data.opacity, (opacity) => change({ opacity }))] : []),
       slider("Threshold", 0, (threshold) => change({ threshold })),
-      element("label", {}, element("span", {}, "Colours"), colours),
+      ...(plain ? [element("label", {}, element("span", {}, "Colours"), colours)] : []),
       element("label", { class: "check" }, contour, "Contour line"),
     ),
   );
