@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from camlens.attributions import METHODS
+from camlens.core.applying import found_by
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
-from camlens.core.details import Found, settled
+from camlens.core.details import settled
 from camlens.core.errors import CamlensError, InputError, LayerError
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.session import SelectOutput, Session, checked_inputs
@@ -29,7 +30,6 @@ from camlens.explanation import Explanation, joined
 Layer = str | nn.Module
 MethodChoice = str | Callable[..., Any]
 DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
-_CHUNK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,10 @@ class Explainer:
         else:
             name = "input" if entry.scope == "model" else _name_of_all(list(captured.records))
             looked_at = {name: list(captured.records.values())[-1]}
-        found = {name: self._found(session, captured, record, entry, options) for name, record in looked_at.items()}
+        found = {
+            name: found_by(entry, self._asking(session, captured, record), options)
+            for name, record in looked_at.items()
+        }
         maps = {name: one.maps for name, one in found.items()}
         details = {
             fact if len(found) == 1 else f"{fact}@{name}": value
@@ -270,28 +273,13 @@ class Explainer:
             diverging=both,
         )
 
-    def _found(
-        self,
-        session: Session,
-        captured: Capture,
-        record: LayerRecord | None,
-        entry: Entry,
-        options: Mapping[str, Any],
-    ) -> Found:
-        if record is None or entry.needs == "probe":
-            asking = torch.Generator().manual_seed(self.settings.seed), self.settings.batch_size, self.settings.progress
-            probe = (
-                InputProbe(session, captured, *asking) if record is None else Probe(session, captured, record, *asking)
-            )
-            maps = entry.function(probe, **options)
-        elif entry.needs == "activations":
-            maps = entry.function(record.activations, **options)[:, None]
-            maps = maps.expand(-1, captured.scores.shape[1], *maps.shape[2:])
-        else:
-            maps = _each_target(record, entry, options)
-        found = maps if isinstance(maps, Found) else Found(maps)
-        axes = session.inputs.ndim if record is None else record.activations.ndim
-        return Found(_checked_maps(found.maps, captured, axes, entry), found.details)
+    def _asking(self, session: Session, captured: Capture, record: LayerRecord | None) -> InputProbe | Probe:
+        """What a method may ask: about one layer, or where there is no record about the input alone."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        size, progress = self.settings.batch_size, self.settings.progress
+        if record is None:
+            return InputProbe(session, captured, generator, size, progress)
+        return Probe(session, captured, record, generator, size, progress)
 
     def _with_candidates(self, error: LayerError, session: Session, target: Target) -> LayerError:
         if self._needs_no_layer:
@@ -357,33 +345,3 @@ def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCa
         raise LayerError("an empty list of layers explains nothing: name a layer, or None for the best one")
     found = [resolve_layer(model, layer) for layer in wanted]
     return list({layer.label: layer for layer in found}.values())
-
-
-def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
-    """Maps (n, t, *grid) of a method that takes activations and gradients of one target."""
-    activations, gradients = record.activations, record.gradients
-    images, targets = gradients.shape[:2]
-    if targets <= images:
-        return torch.stack(
-            [entry.function(activations, gradients[:, index], **options) for index in range(targets)], dim=1
-        )
-    step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
-    rows = []
-    for image in range(images):
-        starts = range(0, targets, step)
-        chunks = [gradients[image, start : start + step] for start in starts]
-        one = activations[image : image + 1]
-        maps = [entry.function(one.expand(len(chunk), *one.shape[1:]), chunk, **options) for chunk in chunks]
-        rows.append(torch.cat(maps))
-    return torch.stack(rows)
-
-
-def _checked_maps(maps: object, captured: Capture, axes: int, entry: Entry) -> Tensor:
-    expected = captured.scores.shape
-    if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
-        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise InputError(
-            f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "
-            f"it returned {found}"
-        )
-    return maps.detach().float().contiguous()

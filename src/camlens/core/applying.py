@@ -1,0 +1,60 @@
+"""Applying a method: from what was captured to checked maps, whatever the method is called with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camlens.core.capture import LayerRecord
+from camlens.core.details import Found
+from camlens.core.errors import InputError
+from camlens.core.probe import InputProbe, Probe
+from camlens.core.registry import Entry
+
+_CHUNK_BYTES = 256 * 2**20
+
+
+def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]) -> Found:
+    """What a method finds: maps (n, t, *grid), float32 and of the right shape, with the facts it gave."""
+    maps: object
+    if entry.needs == "probe" or isinstance(probe, InputProbe):
+        maps = entry.function(probe, **options)
+    elif entry.needs == "activations":
+        shared = entry.function(probe.activations, **options)[:, None]
+        maps = shared.expand(-1, probe.scores.shape[1], *shared.shape[2:])
+    else:
+        maps = _each_target(probe.record, entry, options)
+    details = maps.details if isinstance(maps, Found) else {}
+    maps = maps.maps if isinstance(maps, Found) else maps
+    axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
+    return Found(_checked(maps, probe.scores.shape, axes, entry), details)
+
+
+def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
+    """Maps (n, t, *grid) of a method that takes activations and gradients of one target."""
+    activations, gradients = record.activations, record.gradients
+    images, targets = gradients.shape[:2]
+    if targets <= images:
+        return torch.stack(
+            [entry.function(activations, gradients[:, index], **options) for index in range(targets)], dim=1
+        )
+    step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
+    rows = []
+    for image in range(images):
+        starts = range(0, targets, step)
+        chunks = [gradients[image, start : start + step] for start in starts]
+        one = activations[image : image + 1]
+        maps = [entry.function(one.expand(len(chunk), *one.shape[1:]), chunk, **options) for chunk in chunks]
+        rows.append(torch.cat(maps))
+    return torch.stack(rows)
+
+
+def _checked(maps: object, expected: torch.Size, axes: int, entry: Entry) -> Tensor:
+    if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
+        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        raise InputError(
+            f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "
+            f"it returned {found}"
+        )
+    return maps.detach().float().contiguous()
