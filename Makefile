@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-attributions bench-studio wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-attributions bench-studio bench-audit wheel pins clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-attributions: setup ## time LIME and the other classic explanations beside
 
 bench-studio: setup browser ## time the page in a real browser
 	@$(BIN)/python -m benchmarks.studio $(ARGS)
+
+bench-audit: setup ## time an audit beside a bare loop, the demo, and the reading of 100,000 rows
+	@$(BIN)/python -m benchmarks.audit $(ARGS)
 
 wheel: setup ## build the wheel and the sdist into dist/
 	@$(BIN)/python -m build --outdir dist . > dist.log 2>&1 || { cat dist.log; exit 1; }

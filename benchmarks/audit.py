@@ -1,11 +1,11 @@
 """What an audit costs beside a bare loop over the same files, and how a large run reads.
 
-    python -m benchmarks.audit [throughput reading] [--quick] [--images 192] [--rounds 5] [--workers 0]
+    python -m benchmarks.audit [throughput demo reading] [--quick] [--images 192] [--rounds 5] [--workers 0]
 
 throughput: images per second of a whole run (decode, preprocess, forward, maps, embedding, measures, commit) over
 those of a DataLoader and a forward pass under inference mode, same files, same decoding, same batches. Setting up
 is not in it: it is a second or two, whatever the size of the data. reading: 100,000 made-up rows, opened, summed
-up and reported in a process of its own.
+up and reported in a process of its own. demo: the whole command on the demo photographs.
 """
 
 import argparse
@@ -127,6 +127,17 @@ def reading(plan: Plan) -> Iterator[Row]:
             yield Row(f"{rows:,} rows: {name}", "GB held at most", found["gigabytes"], target=2.0)
 
 
+def demo(plan: Plan) -> Iterator[Row]:
+    """The demo as a newcomer meets it: the whole command, start of Python, summary and report in it."""
+    images = 20 if plan.quick else 1000
+    with tempfile.TemporaryDirectory() as place:
+        words = ["audit", "demo:photos", "--model", "demo:photos", "--limit", str(images), "--output", f"{place}/run"]
+        code = "from camlens.cli.main import run; run()"
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True)
+        yield Row(f"demo:photos, {images:,} images", "seconds", time.perf_counter() - start, target=60.0)
+
+
 def _measured(name: str, run: Path, picture: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.audit", "--measure", name, str(run), str(picture)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -153,7 +164,7 @@ def measure(name: str, run: Path, picture: Path) -> dict[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table for each group."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audit", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="throughput or reading; both by default")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help="throughput, demo or reading; all by default")
     parser.add_argument("--quick", action="store_true", help="few and small images: does it all run?")
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=5)
@@ -168,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images, rounds = (8, 1) if plan.quick else (chosen.images, chosen.rounds)
     groups: dict[str, Callable[[], Iterator[Row]]] = {
         "throughput": lambda: throughput(plan, images, rounds, chosen.workers),
+        "demo": lambda: demo(plan),
         "reading": lambda: reading(plan),
     }
     unknown = set(chosen.groups) - set(groups)

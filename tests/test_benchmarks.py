@@ -29,6 +29,15 @@ def test_the_quick_run_of_each_group_prints_its_rows(group: str, capsys: pytest.
         assert ("met" in cells[5]) == (cells[4].strip() != "")
 
 
+@pytest.mark.slow
+def test_the_quick_run_of_the_audit_s_benchmark_prints_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("benchmarks.audit").main(["throughput", "demo", "--quick"])
+    printed = capsys.readouterr().out
+    lines = [line.split(" | ") for line in printed.splitlines() if line.startswith("| resnet") or " images |" in line]
+    assert [cells[1] for cells in lines] == ["of bare loop", "seconds", "seconds"]
+    assert all(float(cells[2]) > 0 for cells in lines)
+
+
 def test_memory_grows_by_what_a_pass_holds() -> None:
     code = (  # in a process of its own: the highest mark of this one was set by other tests
         "from benchmarks.memory import highest\n"

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-WITHOUT_PICTURE = {"own_method.py"}
+WITHOUT_PICTURE = {"own_method.py", "audit_sql.py"}
 
 
 def run(example: Path, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -38,3 +38,10 @@ def test_the_own_method_beats_chance(tmp_path: Path) -> None:
     shares = {line.split()[0]: float(line.split()[1].rstrip("%")) for line in lines}
     assert shares["gradcam"] > shares["random"]
     assert shares["gradient-energy"] > shares["random"]
+
+
+def test_duckdb_and_polars_see_the_cheating_model_s_corner(tmp_path: Path) -> None:
+    lines = run(ROOT / "examples" / "audit_sql.py", tmp_path).stdout.splitlines()
+    corner = next(line for line in lines if line.endswith("images") and "in the corners" in line)
+    assert corner.split(":")[0].strip() == "pagoda"
+    assert float(corner.split()[1].rstrip("%")) > 15

@@ -1,0 +1,93 @@
+"""A run as a FiftyOne data set: labels, predictions, embeddings, measures, and both maps as heat maps."""
+
+import importlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from camlens.audit.opening import Audit
+from camlens.audit.store.schema import MEASURES
+from camlens.core.errors import DataError, InputError, MissingExtraError
+
+_NUMBERS = ("label_confidence", "margin", "loss", *MEASURES)
+_AT_ONCE = 512
+
+
+def to_fiftyone(audit: Audit, name: str | None = None, *, embeddings: bool = True, overwrite: bool = False) -> Any:
+    """A `fiftyone.Dataset` with one sample for every row that has a file.
+
+    Fields: `ground_truth` and `prediction` (`fo.Classification`, with confidence), `map_predicted` and
+    `map_label` (`fo.Heatmap`, the positive evidence over its highest value, in [0, 1], at the layer's own
+    resolution), `embedding`, `row`, `audit_id`, `audit_error`, and the measures by their names. A map lies over
+    what the model saw: where the preprocessing crops, that is a part of the image.
+
+    `name` is by default the run directory's; a data set of that name is replaced only with `overwrite`. FiftyOne
+    is not an extra of camlens: install it by itself (`pip install fiftyone`).
+
+    Raises MissingExtraError without FiftyOne, InputError where the name is taken, DataError where no row has a
+    file (as in a run of the demo or of a saved data set).
+    """
+    fo = _fiftyone()
+    paths = audit.column("path")
+    rows = np.flatnonzero([path is not None and "://" not in path for path in paths])
+    if not len(rows):
+        raise DataError(f"no image of {audit.path} is a file of its own: FiftyOne shows files")
+    name = name or audit.path.resolve().name
+    if fo.dataset_exists(name) and not overwrite:
+        raise InputError(f"FiftyOne has a data set {name!r} already: give another name, or say overwrite=True")
+    dataset = fo.Dataset(name, overwrite=overwrite)
+    dataset.info = {"model": audit.manifest.model, "layer": audit.manifest.layer, "method": audit.manifest.method}
+    columns = {
+        column: audit.column(column) for column in ("id", "label", "predicted", "confidence", "error", *_NUMBERS)
+    }
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        heat = {which: audit.maps(part, which) for which in ("predicted", "label")}
+        features = audit.embeddings(part) if embeddings else np.zeros((len(part), 0), np.float32)
+        samples = []
+        for place, row in enumerate(part.tolist()):
+            sample = fo.Sample(filepath=paths[row], row=row, audit_id=columns["id"][row])
+            for field, value in _fields(fo, audit, columns, row).items():
+                sample[field] = value
+            for which, maps in heat.items():
+                drawn = heatmap(maps[place])
+                if drawn is not None:
+                    sample[f"map_{which}"] = fo.Heatmap(map=drawn, range=[0, 1])
+            if features.shape[1] and not np.isnan(features[place, 0]):
+                sample["embedding"] = features[place]
+            samples.append(sample)
+        dataset.add_samples(samples)
+    return dataset
+
+
+def heatmap(signed: Float[np.ndarray, "h w"]) -> NDArray[np.float32] | None:
+    """The positive evidence over its highest value, or None where there is none or no map."""
+    if not np.isfinite(signed).all() or signed.max() <= 0:
+        return None
+    return (signed.clip(0) / signed.max()).astype(np.float32)
+
+
+def _fields(fo: Any, audit: Audit, columns: dict[str, NDArray[Any]], row: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    label, predicted = columns["label"][row], columns["predicted"][row]
+    if label is not np.ma.masked:
+        found["ground_truth"] = fo.Classification(label=audit.class_names[int(label)])
+    if predicted is not np.ma.masked:
+        confidence = float(columns["confidence"][row])
+        found["prediction"] = fo.Classification(label=audit.class_names[int(predicted)], confidence=confidence)
+    for column in _NUMBERS:
+        value = float(columns[column][row])
+        if not np.isnan(value):
+            found[column] = value
+    if columns["error"][row] is not None:
+        found["audit_error"] = columns["error"][row]
+    return found
+
+
+def _fiftyone() -> Any:
+    try:
+        return importlib.import_module("fiftyone")
+    except ImportError as error:
+        raise MissingExtraError("this needs fiftyone, which is not installed: pip install fiftyone") from error
