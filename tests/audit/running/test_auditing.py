@@ -1,6 +1,9 @@
 """Claims about whole runs: what each row says, that counts add up, and that a run goes on only as itself."""
 
+import os
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from camlens import METHODS, DataError, InputError, StoreError, explain
 from camlens.audit.running.engine import Step, Work
 from camlens.data.sources import open_source
 from camlens.models import LoadedModel
+from camlens.models.preprocess import adopt
 from tests.audit.running.shapes import CLASSES, classifier, folder
 
 Run = Callable[..., camlens.audit.Audit]
@@ -337,3 +341,35 @@ def test_a_batch_that_does_not_fit_is_halved_and_says_the_same(run: Run, monkeyp
     found = run(loaded, batch_size=8, shard_size=24, force=True)
     assert found.column("predicted").tolist() == wanted.column("predicted").to_pylist()
     assert sizes.count(8) == 1  # what did not fit once is not tried again
+
+
+class Deadly:
+    """A preprocessing during which the process that loads dies, as when memory runs out."""
+
+    def __init__(self, parent: int) -> None:
+        self.parent = parent
+        self.inner = classifier().preprocess
+
+    def __call__(self, image: object) -> torch.Tensor:
+        if os.getpid() != self.parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner(image)
+
+    def display(self, image: object) -> Any:
+        return self.inner.display(image)
+
+    def display_mask(self, mask: Any) -> Any:
+        return self.inner.display_mask(mask)
+
+
+def test_a_loading_process_that_dies_is_said_in_words(run: Run) -> None:
+    with pytest.raises(DataError, match=r"loads images has died, .* with fewer workers"):
+        run(replace(classifier(), preprocess=Deadly(os.getpid())), workers=1)
+
+
+def test_workers_that_cannot_be_told_what_to_load_are_refused(run: Run) -> None:
+    inner = classifier().preprocess
+    local = adopt(lambda image: inner(image))
+    with pytest.raises(InputError, match="workers=1 need a source and a preprocessing that can be sent"):
+        run(replace(classifier(), preprocess=local), workers=1)
+    assert run(replace(classifier(), preprocess=local), workers=None).complete

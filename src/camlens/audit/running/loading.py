@@ -137,7 +137,15 @@ def batches(
         multiprocessing_context="forkserver" if workers else None,
         generator=torch.Generator(),  # the loader draws from it, and would draw from the global state
     )
-    yield from loader
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that loads images has died, perhaps for want of memory ({' '.join(str(error).split())}): run"
+            " the same command again with fewer workers; what is committed stays"
+        ) from error
 
 
 def collated(rows: Sequence[Row]) -> Batch:
