@@ -66,7 +66,8 @@ def heatmap(signed: Float[np.ndarray, "h w"]) -> NDArray[np.float32] | None:
     """The positive evidence over its highest value, or None where there is none or no map."""
     if not np.isfinite(signed).all() or signed.max() <= 0:
         return None
-    return (signed.clip(0) / signed.max()).astype(np.float32)
+    shares: NDArray[np.float32] = (signed.clip(0) / signed.max()).astype(np.float32)
+    return shares
 
 
 def _fields(fo: Any, audit: Audit, columns: dict[str, NDArray[Any]], row: int) -> dict[str, Any]:
