@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens import LayerError, ModelError, NoGradientError, TargetError
+from camlens import LayerError, ModelError, NoGradientError, TargetError, explain
 from camlens.core.capture import capture
 from camlens.targets import AllClasses, ClassScore, Contrast, Predicted, Probability
 from tests.nets import (
@@ -256,3 +256,40 @@ def test_wrappers_around_a_model_are_looked_through() -> None:
     assert_close(capture(parallel, inputs, "module.5", 1).gradients["5"], expected, rtol=0, atol=0)
     compiled = torch.compile(model, backend="eager")
     assert_close(capture(compiled, inputs, model[5], 1).gradients["5"], expected, rtol=0, atol=0)
+
+
+def test_noisy_copies_of_one_image_of_a_batch_meet_that_images_own_classes() -> None:
+    # more copies than images, and once more targets than are walked one by one
+    model, inputs = seeded(ResidualNet), images(3)
+    layer = capture_layer(model, inputs)
+    for count in (2, 10):
+        targets = [ClassScore([place % 5, (place + 1) % 5, (place + 2) % 5]) for place in range(count)]
+        settings = {"method": "smoothgradcam++", "layers": layer, "options": {"samples": 5, "noise": 0.1}}
+        together = explain(model, inputs, target=targets, **settings)
+        for row in range(3):
+            own = [ClassScore((place + row) % 5) for place in range(count)]
+            alone = explain(model, inputs[row : row + 1], target=own, **settings)
+            assert_close(together.maps[layer][row], alone.maps[layer][0], rtol=1e-4, atol=1e-6)
+
+
+def capture_layer(model: nn.Module, inputs: Tensor) -> str:
+    return str(explain(model, inputs).layers[0])
+
+
+class Mixing(nn.Module):
+    """The weights of its last matrix product come from the features themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.mix = nn.Linear(4, 20)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        pooled = self.conv(inputs).mean(dim=(2, 3))
+        return pooled.mm(self.mix(pooled).mean(dim=0).reshape(4, 5))
+
+
+def test_weights_that_depend_on_the_layer_take_part_in_its_gradient() -> None:
+    model, inputs = seeded(Mixing), images(1)
+    _, gradients = by_hand(model, model.get_submodule("conv"), inputs.clone(), 2)
+    assert_close(capture(model, inputs, "conv", 2).gradients["conv"][:, 0], gradients)

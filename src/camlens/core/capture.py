@@ -178,7 +178,9 @@ def capture_session(
     with undisturbed(session.model, session.inputs.device, session.modules):
         passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows)
         names = list(passed.kept)
-        gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, scorer)
+        classes = scorer.classes if scorer.plain else None
+        classes = classes if classes is None or rows is None else classes[rows]
+        gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, classes)
         records = {}
         for name, gradient in zip(names, gradients, strict=True):
             layer = next(layer for layer in layers if layer.label == name)

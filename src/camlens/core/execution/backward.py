@@ -1,29 +1,33 @@
 """Gradients of many scores with respect to a layer, in the cheapest way that is exact."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
-from camlens.core.targets import Output, Scorer
+from camlens.core.targets import Output
 
 FEW_TARGETS = 8
 _BATCHED_BYTES = 256 * 2**20
+_Start = tuple[Tensor | GradientEdge, Tensor | None]
 
 
 def gradients_of(
-    scores: Float[Tensor, "n t"], kept: Sequence[Tensor], output: Output, scorer: Scorer
+    scores: Float[Tensor, "n t"], kept: Sequence[Tensor], output: Output, classes: Int[Tensor, "n t"] | None
 ) -> list[Tensor | None]:
     """For each kept tensor the gradients (t, *its shape) of the scores, or None where no score depends on it.
 
-    Images do not influence each other in evaluation mode, so one backward pass of the batch's sum gives every
-    image its own gradient. Few targets take one pass each over the part after the layer. Many take the closed
+    `classes` are given where each score is just the logit of its class. Images do not influence each other in
+    evaluation mode, so one backward pass of the batch's sum gives every image its own gradient. Few targets
+    take one pass each over the part after the layer. Many take the closed
     form where what follows is pooling and one linear layer, else passes that are batched.
     """
     targets = scores.shape[1]
-    if targets > FEW_TARGETS and len(kept) == 1 and scorer.plain and scorer.classes is not None:
-        constant = _pooled_linear(output.logits_or_none(), kept[0], scorer.classes)
+    if targets > FEW_TARGETS and len(kept) == 1 and classes is not None:
+        constant = _pooled_linear(output.logits_or_none(), kept[0], classes)
         if constant is not None:
             return [constant]
     with torch.enable_grad():
@@ -34,11 +38,40 @@ def gradients_of(
             return _batched(totals, kept)
         except RuntimeError:
             pass  # an operation without a batching rule: pass by pass is slower and as exact
+    starts: Sequence[_Start] = [(total, None) for total in each]
+    starts = _past_the_last_linear(output.logits_or_none(), classes) or starts
     columns = [
-        torch.autograd.grad(total, kept, retain_graph=index < targets - 1, allow_unused=True)
-        for index, total in enumerate(each)
+        torch.autograd.grad(start, kept, along, retain_graph=index < targets - 1, allow_unused=True)
+        for index, (start, along) in enumerate(starts)
     ]
     return [_stacked([column[place] for column in columns], kept[place]) for place in range(len(kept))]
+
+
+def _past_the_last_linear(logits: Tensor | None, classes: Tensor | None) -> Sequence[_Start] | None:
+    """Where to begin the backward pass of each class logit, and with what, where one linear layer gives the logits.
+
+    The gradient of logit c at that layer's input is row c of its weights: reading one row instead of
+    multiplying a one-hot vector with the whole matrix gives the same numbers. None where nothing of that is sure.
+    """
+    node = None if logits is None else logits.grad_fn
+    names = {"AddmmBackward0": 1, "MmBackward0": 0}
+    if node is None or node.name() not in names or classes is None:
+        return None
+    place = names[node.name()]
+    source, number = node.next_functions[place]
+    others = [other for index, (other, _) in enumerate(node.next_functions) if index != place]
+    weight, scales = _last_linear_weight(logits), (getattr(node, "_saved_alpha", 1), getattr(node, "_saved_beta", 1))
+    if source is None or weight is None or scales != (1, 1) or not all(map(_is_parameter, others)):
+        return None
+    edge = GradientEdge(source, number)
+    return [(edge, weight.T[each]) for each in classes.unbind(dim=1)]
+
+
+def _is_parameter(node: Any) -> bool:
+    """Whether a node of the graph is a leaf, a leaf transposed, or nothing that needs a gradient."""
+    if node is not None and node.name() == "TBackward0":
+        node = node.next_functions[0][0]
+    return node is None or node.name() == "torch::autograd::AccumulateGrad"
 
 
 def _stacked(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor | None:
