@@ -1,6 +1,7 @@
 """The LIME page in a real browser, and slow or layerless methods where methods are chosen."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,18 @@ def test_the_page_fits_a_telephone_with_all_its_answers(page: Any) -> None:
     assert explanation["width"] > 300
     page.locator("tbody tr").nth(1).get_by_role("button").click()
     wait_lit(page, row_number(page, 1))
+
+
+def test_a_report_of_evidence_has_its_legend_and_no_colours_to_choose(page: Any, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_bytes(page.request.get("/api/explanations/report.html?image=s4&method=gradientxinput").body())
+    page.goto(report.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    assert "supports, up to +" in page.locator(".note").first.inner_text()
+    assert page.get_by_label("Colours").count() == 0
+    heat = pixels(page.locator("canvas").nth(1)).astype(int)
+    assert (heat[..., 2] - heat[..., 0]).max() > 100, "blue: what opposes"
+    assert (heat[..., 0] - heat[..., 2]).max() > 100, "orange: what supports"
 
 
 # where methods are chosen

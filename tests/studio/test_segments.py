@@ -1,6 +1,7 @@
 """The LIME page's route: segments, weights, what they mean, progress, cancelling, and what is refused."""
 
 import base64
+import io
 import time
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from fastapi.testclient import TestClient
+from PIL import Image
 from torch.testing import assert_close
 
 from camlens.explainer import explain
 from camlens.models import load_model
+from camlens.render.colormaps import colour_table
 from camlens.studio.segments.answering import fidelity_sentence
 from tests.studio.test_explain import inputs
 
@@ -147,6 +150,19 @@ def test_a_map_of_the_input_needs_no_layer_and_shares_a_request_with_others(stud
     assert "stage4" in places["winsorcam"], "all convolutions, not the one layer asked for"
     assert [one["diverging"] for one in result["maps"]] == [False, True, False]
     assert [one["method"] for one in result["maps"]] == request["methods"]
+
+
+@pytest.mark.parametrize(
+    "question", ["method=gradientxinput", "method=gradcam&kind=contrast&index=2&against=5"], ids=["input", "contrast"]
+)
+def test_files_of_evidence_show_both_signs(studio: TestClient, question: str) -> None:
+    panel = studio.get(f"/api/explanations/panel.png?image=s4&{question}&colours=viridis").content
+    pixels = np.asarray(Image.open(io.BytesIO(panel)).convert("RGB"))
+    colours = {tuple(one) for one in pixels.reshape(-1, 3).tolist()}
+    for end in (slice(0, 20), slice(236, 256)):
+        assert colours & {tuple(one) for one in colour_table("diverging")[end].tolist()}
+    report = studio.get(f"/api/explanations/report.html?image=s4&{question}").text
+    assert '"diverging":true' in report
 
 
 def test_the_layer_asked_for_does_not_matter_to_a_map_of_the_input(studio: TestClient) -> None:
