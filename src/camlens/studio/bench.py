@@ -19,6 +19,7 @@ from camlens.studio.images.labels import Pixels
 from camlens.studio.images.predictions import Predictions
 from camlens.studio.images.uploads import Uploads
 from camlens.studio.jobs import JobQueue, Report
+from camlens.studio.runs.errors import OVERVIEW, overview
 from camlens.studio.runs.opened import OpenRun
 from camlens.studio.settings import StudioSettings
 
@@ -160,7 +161,9 @@ class Workbench:
         if path is None:
             return
         self.step = "opening the audit run"
-        self._run = OpenRun(path)
+        run = OpenRun(path)
+        self.cache.put(OVERVIEW, overview(run), 2**20)  # the first thing that everybody asks
+        self._run = run
         if not self.settings.model:
             raise ModelError(
                 f"the run in {path} was made with a model that has no name (a {self._run.audit.manifest.model_type}"

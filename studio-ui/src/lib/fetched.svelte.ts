@@ -3,6 +3,8 @@ import { get, Refusal, type Query } from "../api/client";
 
 export class Fetched<Result> {
   answer: Result | null = $state.raw(null);
+  /** What the answer is the answer to. */
+  about = $state("");
   problem = $state("");
   busy = $state(false);
   #control: AbortController | null = null;
@@ -15,6 +17,7 @@ export class Fetched<Result> {
       const found = await get<Result>(path, query, control.signal);
       if (this.#control !== control) return;
       this.answer = found;
+      this.about = JSON.stringify([path, query]);
       this.problem = "";
     } catch (error) {
       if (this.#control !== control) return;

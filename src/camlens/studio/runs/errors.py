@@ -22,6 +22,7 @@ from camlens.studio.runs.schemas import (
 )
 
 PAIRS = 60
+OVERVIEW = ("audit overview",)
 
 
 @dataclass(frozen=True)

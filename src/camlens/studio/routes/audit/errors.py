@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.routes.audit._open import Run
 from camlens.studio.runs.details import row_detail
-from camlens.studio.runs.errors import Wanted, gallery, overview, row_list
+from camlens.studio.runs.errors import OVERVIEW, Wanted, gallery, overview, row_list
 from camlens.studio.runs.rows import mapped_rows
 from camlens.studio.runs.schemas import ErrorGallery, ErrorsOverview, MappedRow, RowDetail, RowList
 from camlens.studio.schemas import JobView
@@ -20,9 +20,10 @@ MOST_ROWS = 120
 
 
 @router.get("/errors")
-def errors(run: Run) -> ErrorsOverview:
+def errors(bench: Bench, run: Run) -> ErrorsOverview:
     """Accuracy with its interval, precision and recall of every class, confusions, calibration."""
-    return overview(run)
+    found = bench.cache.get(OVERVIEW)
+    return found if isinstance(found, ErrorsOverview) else overview(run)
 
 
 @router.get("/errors/gallery")
