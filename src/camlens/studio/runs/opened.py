@@ -100,6 +100,7 @@ class OpenRun:
 
     def meet(self, gallery: Gallery, predictions: Predictions) -> None:
         """Find the rows' images among the studio's own, by name, and spare it what the run has predicted already."""
+        _ = self.errors, self.measure("label_confidence")  # read now, or the first click waits for them
         places = {gallery.name(number): number for number in range(len(gallery))}
         self.samples = np.array([places.get(name, NONE) for name in self.names], dtype=np.int64)
         here = self.samples != NONE
