@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import uvicorn
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
+import camlens.audit
 from camlens.studio.app import create_app
 from camlens.studio.settings import StudioSettings
 
@@ -31,17 +33,30 @@ VIEWS = {
     "filters": "/model?tab=filters&layer=stage4.conv2",
     "about": "/about",
 }
+AUDIT_VIEWS = {
+    "errors": "/misclassifications",
+    "error": "/misclassifications?pair=4-7&row=60",
+    "embeddings": "/embeddings?cloud=tsne&points=1000&lasso=0000zz00zz9i009i",
+    "attention": "/attention",
+}
 DESK, TELEPHONE = (1280, 900), (390, 844)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
 
-def serve() -> str:
+def serve(settings: StudioSettings) -> str:
     """A studio on a free port; its address."""
-    server = uvicorn.Server(uvicorn.Config(create_app(StudioSettings(port=0)), port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="error"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
         time.sleep(0.05)
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def audited(room: str) -> StudioSettings:
+    """A studio over a run of the model that cheats, on photographs whose marks were moved."""
+    data, model = "demo:watermark-moved", "demo:watermark"
+    run = camlens.audit.run(data, model, Path(room) / "run", limit=600)
+    return StudioSettings(model=model, data=data, audit=str(run.path), port=0)
 
 
 def settle(page: Page, path: str) -> None:
@@ -55,23 +70,43 @@ def settle(page: Page, path: str) -> None:
 
 def main(folder: Path, names: Sequence[str] = ()) -> None:
     """Write `studio-NAME.webp`, `studio-NAME-small.webp` of these or all views, and one dark picture."""
-    base = serve()
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
+    wanted = names or (*VIEWS, *AUDIT_VIEWS)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as room:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        first = browser.new_page(base_url=base)
-        settle(first, "/")
-        while first.request.get("/api/status").json()["predictions"]["done"] < 1000:
-            time.sleep(0.5)
-        for size, ending in ((DESK, ""), (TELEPHONE, "-small")):
-            page = browser.new_page(base_url=base, viewport={"width": size[0], "height": size[1]})
-            for name in names or VIEWS:
-                settle(page, VIEWS[name])
-                save(page, folder / f"studio-{name}{ending}.webp")
-        page = browser.new_page(base_url=base, viewport={"width": DESK[0], "height": DESK[1]}, color_scheme="dark")
-        settle(page, VIEWS["explain"])
-        save(page, folder / "studio-explain-dark.webp")
+        if any(name in VIEWS for name in wanted):
+            base = predicted(browser, serve(StudioSettings(port=0)))
+            draw(browser, base, {name: view for name, view in VIEWS.items() if name in wanted}, folder)
+            page = browser.new_page(base_url=base, viewport=sized(DESK), color_scheme="dark")
+            settle(page, VIEWS["explain"])
+            save(page, folder / "studio-explain-dark.webp")
+        if any(name in AUDIT_VIEWS for name in wanted):
+            base = predicted(browser, serve(audited(room)))
+            draw(browser, base, {name: view for name, view in AUDIT_VIEWS.items() if name in wanted}, folder)
         browser.close()
+
+
+def predicted(browser: Browser, base: str) -> str:
+    """The address, once everything over the data is predicted."""
+    first = browser.new_page(base_url=base)
+    settle(first, "/")
+    while (status := first.request.get("/api/status").json()["predictions"])["done"] < status["total"]:
+        time.sleep(0.5)
+    return base
+
+
+def draw(browser: Browser, base: str, views: dict[str, str], folder: Path) -> None:
+    """Both sizes of every view."""
+    for size, ending in ((DESK, ""), (TELEPHONE, "-small")):
+        page = browser.new_page(base_url=base, viewport=sized(size))
+        for name, view in views.items():
+            settle(page, view)
+            save(page, folder / f"studio-{name}{ending}.webp")
+
+
+def sized(size: tuple[int, int]) -> ViewportSize:
+    """The size as Playwright wants it."""
+    return {"width": size[0], "height": size[1]}
 
 
 def save(page: Page, file: Path) -> None:
