@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks import layerless
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, network, pictures
 from camlens import Explainer, load_model
@@ -20,6 +21,7 @@ ROUNDING = 1.0  # thousandth of an R squared: the model's scores are float32, an
 def run(plan: Plan) -> Iterator[Row]:
     yield from lime(plan)
     yield from integrated_gradients(plan)
+    yield from layerless.run(plan)
 
 
 # LIME beside the lime package

@@ -13,9 +13,10 @@ from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from camlens import Explanation, LoadedModel, explain, load_model
+from camlens import Explanation, LoadedModel, concepts, explain, load_model
 from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
 from camlens.render.colormaps import colorize
+from camlens.render.overlay import overlay
 from camlens.targets import ClassScore, Contrast, TopK
 
 Pixels = NDArray[np.uint8]
@@ -223,6 +224,19 @@ def agreement(cheating: LoadedModel) -> Image.Image:
     return sheet([row])
 
 
+def shared_concepts(loaded: LoadedModel) -> Image.Image:
+    """What the last stage tells apart in four photographs, two of them of one class."""
+    photos = [first_of("cat", skip=4), first_of("cat", skip=1), first_of("motorcycle"), first_of("flower")]
+    found = concepts(loaded.model, torch.cat([tensor(loaded, photo) for photo in photos]), "stage4", count=3)
+    heatmaps = found.heatmaps((SIDE, SIDE)).numpy()
+    rows = []
+    for number in range(heatmaps.shape[1]):
+        pictures = (np.asarray(enlarged(photo.image)) for photo in photos)
+        drawn = [overlay(one, maps[number], alpha=0.6) for one, maps in zip(pictures, heatmaps, strict=True)]
+        rows.append([(f"concept {number + 1}", Image.fromarray(one)) for one in drawn])
+    return sheet(rows)
+
+
 def main(folder: Path, names: Sequence[str] = ()) -> None:
     clean, cheating = load_model("demo:photos"), load_model("demo:watermark")
     folder.mkdir(parents=True, exist_ok=True)
@@ -237,6 +251,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
         "beyond-segments": lambda: segments(clean),
         "beyond-fineness": lambda: fineness(clean),
         "beyond-agreement": lambda: agreement(cheating),
+        "beyond-concepts": lambda: shared_concepts(clean),
     }
     for name in names or pictures:
         pictures[name]().save(folder / f"{name}.png", optimize=True)
