@@ -1,5 +1,6 @@
 """A run, opened: its rows as arrays, read column by column when they are asked for."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,8 @@ from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, row_schema
 from camlens.core.errors import DataError, InputError, StoreError
+from camlens.data.decode import decode_image
+from camlens.data.places import is_url
 from camlens.data.samples import Sample, Source
 
 Rows = Sequence[int] | NDArray[Any] | range | slice | None
@@ -122,7 +125,13 @@ class Audit:
         return maps.reshape(-1, height, width)
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """The image (H, W, 3) of a row, read again from its source. Raises DataError where it is gone."""
+        """The image (H, W, 3) of a row, read again: its own file if that is there, else from the source.
+
+        Raises DataError where it is gone.
+        """
+        path = self.column("path")[self._places([row])[0]]
+        if self.source is None and path is not None and not is_url(path) and os.path.isfile(path):
+            return decode_image(path)  # the source would first have to list all its images
         return self.sample(row).load()
 
     def sample(self, row: int) -> Sample:

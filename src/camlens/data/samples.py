@@ -34,11 +34,6 @@ class Sample:
     url: str | None = None
     stamp: str | None = None
 
-    @property
-    def location(self) -> str | None:
-        """The file or the URL as text, None where the image is neither."""
-        return self.url if self.path is None else str(self.path)
-
     def load(self) -> Pixels:
         """The image as RGB uint8 (H, W, 3). Raises DataError where it cannot be read."""
         return self.read()

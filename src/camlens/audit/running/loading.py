@@ -62,7 +62,7 @@ class PlannedImages(Dataset[Row]):
 
     def __getitem__(self, index: int) -> Row:
         sample = self.source[self.places[index]]
-        known: dict[str, Any] = {"index": index, "id": sample.id, "path": sample.location}
+        known: dict[str, Any] = {"index": index, "id": sample.id, "path": _location(sample)}
         try:
             pixels = sample.load()
             image = self._prepared(pixels)
@@ -97,6 +97,11 @@ class PlannedImages(Dataset[Row]):
             raise DataError(f"the mask of {sample.id} is {mask.shape}, and the image {pixels.shape[:2]}")
         seen = torch.from_numpy(self.preprocess.display_mask(mask).astype(np.float32))
         return adaptive_avg_pool2d(seen[None], self.grid)[0]
+
+
+def _location(sample: Sample) -> str | None:
+    """The image's URL or absolute path, which holds wherever the run is read; None where it has neither."""
+    return sample.url if sample.path is None else os.path.abspath(sample.path)
 
 
 def loading_workers(images: PlannedImages, wanted: int | None) -> int:

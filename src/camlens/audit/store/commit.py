@@ -41,6 +41,8 @@ def sweep(directory: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    if os.name == "nt":  # opens no directory, and flushes only what is open for writing
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,0 +1,87 @@
+"""Claims about runs over every kind of source: the same rows, wherever the images lie."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import camlens.audit
+from camlens.data.sources import open_source
+from tests.audit.running.shapes import CLASSES, classifier, folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return folder(tmp_path / "shapes", each=3)
+
+
+@pytest.fixture
+def memory(data: Path) -> Iterator[Any]:
+    system = fsspec.filesystem("memory")
+    for path in data.rglob("*.png"):
+        system.pipe(f"/shapes/{path.relative_to(data)}", path.read_bytes())
+    yield system
+    system.rm("/", recursive=True)
+
+
+def audited(data: Any, output: Path) -> camlens.audit.Audit:
+    return camlens.audit.run(data, classifier(), output, shard_size=4, batch_size=4)
+
+
+def same_answers(one: camlens.audit.Audit, other: camlens.audit.Audit) -> None:
+    for name in ("label", "predicted", "confidence", "entropy", "width", "height", "map_predicted_scale"):
+        np.testing.assert_array_equal(one.column(name), other.column(name))
+    np.testing.assert_array_equal(one.embeddings(), other.embeddings())
+
+
+def test_a_url_gives_the_rows_of_the_folder_it_is_a_copy_of(data: Path, memory: Any, tmp_path: Path) -> None:
+    here, there = audited(data, tmp_path / "here"), audited("memory://shapes", tmp_path / "there")
+    same_answers(here, there)
+    assert there.column("id").tolist() == here.column("id").tolist()
+    assert there.column("path")[0] == "memory://shapes/blue/000.png"
+    opened = camlens.audit.open(there.path)
+    np.testing.assert_array_equal(opened.image(4), here.image(4))
+    assert audited("memory://shapes", tmp_path / "there").complete
+    memory.pipe("/shapes/blue/000.png", (data / "blue" / "001.png").read_bytes())
+    with pytest.raises(camlens.StoreError, match=r"1 image changed on disk \(blue/000\.png\)"):
+        audited("memory://shapes", tmp_path / "there")
+
+
+def test_a_parquet_manifest_gives_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
+    source = open_source(data)
+    table = pa.table({"path": [one.id for one in source], "label": [one.class_name for one in source]})
+    pq.write_table(table, data / "list.parquet")
+    same_answers(audited(data / "list.parquet", tmp_path / "listed"), audited(data, tmp_path / "run"))
+
+
+def test_a_saved_data_set_gives_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
+    source = open_source(data)
+    columns = {"image": [str(one.path) for one in source], "label": [one.label for one in source]}
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "saved"))
+    found, wanted = audited(tmp_path / "saved", tmp_path / "run"), audited(data, tmp_path / "wanted")
+    same_answers(found, wanted)
+    assert found.column("path").tolist() == [None] * 9
+    np.testing.assert_array_equal(camlens.audit.open(found.path).image(5), wanted.image(5))
+
+
+def test_paths_of_a_relative_place_are_absolute_and_show_the_image_from_anywhere(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    audit = audited("shapes", Path("run"))
+    listed = audited(["shapes/red/000.png", "shapes/red/001.png"], Path("listed"))
+    assert audit.column("path")[0] == str(data / "blue" / "000.png")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    wanted = open_source(data)[7].load()
+    np.testing.assert_array_equal(camlens.audit.open("../run").image(7), wanted)
+    assert listed.manifest.data is None
+    np.testing.assert_array_equal(camlens.audit.open("../listed").image(1), wanted)
