@@ -84,8 +84,9 @@ bench-attributions: setup ## time LIME and the other classic explanations beside
 bench-studio: setup browser ## time the page in a real browser
 	@$(BIN)/python -m benchmarks.studio $(ARGS)
 
-bench-audit: setup ## time an audit beside a bare loop, the demo, and the reading of 100,000 rows
+bench-audit: setup browser ## time an audit beside a bare loop, the demo, and the reading of 100,000 rows
 	@$(BIN)/python -m benchmarks.audit $(ARGS)
+	@$(BIN)/python -m benchmarks.audit_pages
 
 wheel: setup ## build the wheel and the sdist into dist/
 	@$(BIN)/python -m build --outdir dist . > dist.log 2>&1 || { cat dist.log; exit 1; }

@@ -197,6 +197,16 @@ describe("colours of points", () => {
     expect(green + blue).toBeLessThan(12);
   });
 
+  it.each([10, 12])("gives each of %i classes a colour unlike all others", (count) => {
+    const table = classColours(count, false);
+    for (let i = 0; i < count; i++) {
+      for (let j = 0; j < i; j++) {
+        const apart = [0, 1, 2].reduce((sum, channel) => sum + Math.abs(table[i * 3 + channel]! - table[j * 3 + channel]!), 0);
+        expect(apart).toBeGreaterThan(40);
+      }
+    }
+  });
+
   it("gives neighbours in number colours that are far apart", () => {
     const table = classColours(40, false);
     for (let i = 0; i + 1 < 40; i++) {

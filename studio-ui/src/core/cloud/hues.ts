@@ -3,14 +3,19 @@ import type { ColourTable } from "../colours";
 import { tableRow } from "../overlay";
 
 const GOLDEN = 137.508;
+const FEW = 14;
 
-/** RGB triples for `count` classes: hues by the golden angle, light and dark in turns; for a dark ground lighter. */
+/**
+ * RGB triples for `count` classes, light and dark in turns; for a dark ground lighter. A few share the circle of
+ * hues evenly, of many each is a golden angle further on.
+ */
 export function classColours(count: number, dark: boolean): Uint8Array {
   const table = new Uint8Array(count * 3);
+  const step = count <= FEW ? 360 / Math.max(1, count) : GOLDEN;
   for (let index = 0; index < count; index++) {
     const lightness = (dark ? 0.76 : 0.6) + [0, -0.09, 0.06][index % 3]!;
     const chroma = index % 2 ? 0.13 : 0.17;
-    table.set(oklch(lightness, chroma, (29 + index * GOLDEN) % 360), index * 3);
+    table.set(oklch(lightness, chroma, (29 + index * step) % 360), index * 3);
   }
   return table;
 }
