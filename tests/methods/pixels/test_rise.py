@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from camlens import explain
 from camlens.core.errors import InputError
+from camlens.core.probe import Probe
 from camlens.methods.draws import same_draws
 from camlens.methods.pixels.rise import Draws, draws, rise, rise_estimates
 from camlens.targets import AllClasses, ClassScore
@@ -138,6 +139,25 @@ def test_the_running_estimate_ends_at_the_map_and_its_halves_agree_more_and_more
     assert (late > 0.8).all()
     half = rise(probe, masks=300, cells=3).maps
     assert not torch.equal(half, estimates[-1].maps())
+
+
+def test_a_method_of_ones_own_may_stop_when_the_estimate_has_settled() -> None:
+    model, inputs, counts = seeded(plain_cnn), images(), []
+
+    def settled(probe: Probe) -> torch.Tensor:
+        for estimate in rise_estimates(probe.at_input, masks=100_000, cells=4):
+            counts.append(estimate.done)
+            if estimate.agreement().min() > 0.8:
+                break
+        return estimate.maps()
+
+    result = explain(model, inputs, method=settled, layers="5", target=0, batch_size=64)
+    assert 128 <= counts[-1] < 20_000
+    options = {"masks": counts[-1], "cells": 4}
+    same = explain(model, inputs, method="rise", target=0, options=options)
+    # the draws of fewer masks are others: the maps agree as well as the halves promised, not to the digit
+    both = torch.stack([result.maps["5"].flatten(), same.maps["input"].flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.7
 
 
 def test_a_single_mask_says_nothing_about_agreement() -> None:

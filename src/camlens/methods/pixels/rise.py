@@ -141,7 +141,15 @@ def rise_estimates(
 ) -> Iterator[RiseEstimate]:
     """The running estimate of `rise`, after every `batch_size` masks; leaving the loop costs nothing more.
 
-    A method of one's own may stop early or show what there is: `lambda probe: next(rise_estimates(probe.at_input))`.
+    For a method of one's own that shows what there is so far, or stops when it is enough:
+
+        def settled(probe):
+            for estimate in rise_estimates(probe.at_input, masks=8000):
+                if estimate.agreement().min() > 0.95:
+                    break
+            return estimate.maps()
+
+        explain(model, images, method=settled)
     """
     size = tuple(probe.inputs.shape[2:])
     _check(masks, cells, keep, size)
