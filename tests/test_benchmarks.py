@@ -1,5 +1,6 @@
 """The benchmarks run and say what they measured; no time is asserted."""
 
+import base64
 import gc
 import importlib
 import math
@@ -125,3 +126,21 @@ def test_writing_keeps_what_was_printed(
 def test_a_full_plan_has_ten_rounds_or_more() -> None:
     assert Plan().rounds >= 10
     assert Plan().batches == (1, 16)
+
+
+def test_the_studios_results_name_limits_verdicts_and_conditions() -> None:
+    studio = importlib.import_module("benchmarks.studio")
+    rows = [studio.Row("slider to pixels", [9.0, 11.0, 30.0], 20), studio.Row("first paint", [700.0], 500)]
+    text = studio.written([*rows, studio.Row("torch alone", [5.0], math.inf)], "- machine: some", 57_300)
+    assert "| slider to pixels | 11.0 | 30.0 | 20 | 3 | ok |" in text
+    assert "| first paint | 700.0 | 700.0 | 500 | 1 | TOO SLOW |" in text
+    assert "| torch alone | 5.0 | 5.0 |  | 1 |  |" in text
+    assert "57 kB gzipped" in text
+    assert "- machine: some" in text
+
+
+def test_a_wrong_map_in_a_crowd_is_noticed() -> None:
+    studio = importlib.import_module("benchmarks.studio")
+    grid = {"shape": [16, 16], "values": base64.b64encode(bytes(16 * 16 * 4)).decode()}
+    with pytest.raises(AssertionError):
+        studio.check_maps({3: [{"method": "gradcam", "grid": grid}]})
