@@ -351,6 +351,22 @@ def test_a_layer_that_cannot_carry_a_map_cannot_be_chosen_and_says_why(page: Any
     assert "spatial grid" in option.inner_text()
 
 
+def test_the_shell_line_draws_with_the_present_look(page: Any, server: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server)
+    explained(page, "/?image=s2&opacity=0.35&colours=viridis")
+    page.get_by_role("button", name="Copy shell").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("() => navigator.clipboard.readText()").endswith("--alpha 0.35 --colormap viridis")
+
+
+def test_names_in_a_list_are_not_broken(page: Any) -> None:
+    explained(page)
+    page.get_by_role("combobox", name="Method", exact=True).click()
+    lines = page.locator("[role=option] .name").evaluate_all("all => all.map(one => one.offsetHeight)")
+    assert len(lines) > 15
+    assert max(lines) < 26  # one line each
+
+
 def test_files_can_be_taken_away(page: Any) -> None:
     explained(page, "/?image=s2")
     for name, ending in (("PNG panel", ".png"), (".npy", ".npy"), ("HTML report", ".html")):

@@ -3,7 +3,13 @@
 import base64
 import io
 import itertools
+import json
+import os
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,6 +113,20 @@ def test_the_shell_line_names_everything(studio: TestClient) -> None:
     assert line.startswith("camlens explain ")
     for part in ("--model demo:photos", "--method gradcam", "--layer stage3", "--class 4"):
         assert part in line
+
+
+@pytest.mark.slow
+def test_the_shell_line_of_a_contrast_runs_and_shows_that_contrast(studio: TestClient, tmp_path: Path) -> None:
+    target = {"kind": "contrast", "index": 1, "against": 4}
+    result = asked(studio, image="s6", layers=["stage3"], target=target)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", result["shell"]], cwd=tmp_path, env=environment, check=True, timeout=120)
+    page = (tmp_path / "maps.html").read_text(encoding="utf-8")
+    data = json.loads(re.findall(r'<script type="application/json" id="maps">(.*?)</script>', page)[0])
+    (one,) = data["images"][0]["maps"]
+    shown = torch.from_numpy(np.frombuffer(base64.b64decode(one["values"]), "<f4").copy()).view(*one["shape"])
+    assert_close(shown, values(result["maps"][0]["grid"]))
+    assert one["diverging"]
 
 
 @pytest.mark.parametrize(

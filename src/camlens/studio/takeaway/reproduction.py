@@ -43,6 +43,8 @@ class Lines:
 
     def shell(self, bench: Workbench, image: str) -> str:
         """The shell commands that draw the maps."""
+        if self.target.kind in ("contrast", "top") or min(len(self.methods), len(self.layers)) > 1:
+            return self._python_in_the_shell(bench, image)  # the commands know one class at a time
         fetch, file = _shell_image(bench, image)
         several = len(self.methods) > 1 or len(self.layers) > 1
         parts = ["camlens", "compare" if several else "explain", file, "--model", bench.settings.model]
@@ -60,6 +62,16 @@ class Lines:
         if self.target.kind == "class":
             parts += ["--class", str(self.target.index)]
         return fetch + shlex.join(parts)
+
+    def _python_in_the_shell(self, bench: Workbench, image: str) -> str:
+        """The Python lines as one command, which writes a live page for each method."""
+        found = "explanation" if len(self.methods) > 1 else "{'maps': explanation}"
+        lines = [
+            self.python(bench, image),
+            f"for name, one in {found}.items():",
+            "    one.save_html(f'{name}.html', [loaded.preprocess.display(image)], class_names=loaded.class_names)",
+        ]
+        return "\n".join(["python - <<'CAMLENS'", *lines, "CAMLENS"])
 
 
 def request_lines(request: ExplanationRequest) -> Lines:
