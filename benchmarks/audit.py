@@ -189,7 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in chosen.groups or groups:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            print(f"\n## {name}\n\n{table(list(groups[name]()))}", flush=True)
+            print(f"\n## {name}\n\n{table([])}", flush=True)
+            for row in groups[name]():  # line by line: the larger network takes minutes
+                print(table([row]).splitlines()[-1], flush=True)
 
 
 if __name__ == "__main__":
