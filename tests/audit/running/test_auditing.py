@@ -373,3 +373,16 @@ def test_workers_that_cannot_be_told_what_to_load_are_refused(run: Run) -> None:
     with pytest.raises(InputError, match="workers=1 need a source and a preprocessing that can be sent"):
         run(replace(classifier(), preprocess=local), workers=1)
     assert run(replace(classifier(), preprocess=local), workers=None).complete
+
+
+def test_an_image_that_the_preprocessing_spoils_is_a_row_with_its_reason(run: Run) -> None:
+    inner = classifier().preprocess
+
+    def spoiled(image: Any) -> torch.Tensor:
+        prepared = inner(image)
+        return prepared * torch.nan if image.height == 22 else prepared[:, :-1] if image.height == 23 else prepared
+
+    errors = run(replace(classifier(), preprocess=adopt(spoiled))).column("error").tolist()
+    assert [error is not None for error in errors[:5]] == [False, False, True, True, False]
+    assert "holds NaN or infinite values" in errors[2]
+    assert "makes this image (3, 15, 16), and the run's are (3, 16, 16)" in errors[3]
