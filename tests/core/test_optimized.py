@@ -85,7 +85,9 @@ def assert_same_maps(model: nn.Module, layer: str, method: str = "gradcam", **se
     theirs, ours = plain(images(4), target=1), faster(images(4), target=1)
     assert ours.maps.keys() == theirs.maps.keys()
     for name, expected in theirs.maps.items():
-        assert_close(ours.maps[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+        # a map of differences between scores is as exact as the scores are
+        rounding = 1e-6 * float(theirs.scores.abs().max())
+        assert_close(ours.maps[name], expected, rtol=1e-4, atol=max(rounding, 1e-5 * float(expected.abs().max())))
     assert_close(ours.logits, theirs.logits, rtol=1e-5, atol=1e-5)
     return ours.provenance["optimized"]
 
@@ -174,7 +176,8 @@ def test_maps_are_those_of_the_given_model(build: type[nn.Module], layer: str, f
 
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {"random"}))
 def test_every_method_gives_the_same_map(method: str) -> None:
-    assert_same_maps(seeded(plain_cnn), "5", method)
+    options = {"masks": 200} if method == "rise" else {}
+    assert_same_maps(seeded(plain_cnn), "5", method, options=options)
 
 
 def test_several_layers_and_methods_are_called_the_same_way() -> None:
