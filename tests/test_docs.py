@@ -51,19 +51,26 @@ def test_explain_is_called_with_methods_and_settings_that_exist(page: Path) -> N
 def command_options() -> dict[str, set[str]]:
     """The options of each command of the command line, by the command's name."""
     typer = pytest.importorskip("typer")
-    group = typer.main.get_command(importlib.import_module("camlens.cli.main").app)
+    main = importlib.import_module("camlens.cli.main")
+    commands = dict(typer.main.get_command(main.app).commands)
+    for name, (module, _) in main.OPTIONAL.items():  # these know their options when they are called
+        inner = typer.Typer(add_completion=False)
+        inner.command(name=name)(getattr(importlib.import_module(module), name))
+        commands[name] = typer.main.get_command(inner)
     return {
         name: {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        for name, command in group.commands.items()
+        for name, command in commands.items()
     }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_in_the_docs_exist_with_their_options(page: Path) -> None:
     known = command_options()
-    for code in snippets(page, "shell"):
-        for line in code.splitlines():
-            words = shlex.split(line, comments=True)
+    for code in [*snippets(page, "shell"), *snippets(page, "console")]:
+        for line in code.replace("\\\n", " ").splitlines():
+            if not line.removeprefix("$ ").startswith("camlens "):
+                continue
+            words = shlex.split(line.removeprefix("$ "), comments=True)
             if words[:1] == ["camlens"] and not words[1].startswith("-"):
                 assert words[1] in known, line
                 options = {word for word in words[2:] if word.startswith("-")}
