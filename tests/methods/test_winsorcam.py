@@ -131,7 +131,7 @@ def test_settings_that_mean_nothing_are_refused(options: dict, message: str) -> 
 
 
 def test_a_model_without_convolutions_is_refused_and_layers_can_still_be_named() -> None:
-    model = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+    model = seeded(lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 8 * 8, 4)))
     with pytest.raises(LayerError, match="no convolution of this model can carry a map"):
         explain(model, images(), method="winsorcam", target=1)
     named = explain(model, images(), method="winsorcam", layers="0", target=1, options={"importance": "max"})
