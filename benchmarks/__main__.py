@@ -49,7 +49,7 @@ def keep(part: str, group: str, head: str) -> None:
     before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     _, *known = re.split(r"^(?=## )", before, flags=re.MULTILINE)
     sections = {section.split(maxsplit=2)[1]: section.strip() for section in known} | {group: part}
-    ordered = [sections[name] for name in GROUPS if name in sections]
+    ordered = [sections[name] for name in GROUPS + ASKED_FOR if name in sections]
     RESULTS.write_text("\n\n".join([head, *ordered]) + "\n", encoding="utf-8")
 
 
