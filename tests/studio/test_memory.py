@@ -64,7 +64,11 @@ class Running:
 
 
 def _answer(line: socket.socket) -> Answer:
-    """Status and body; status 0 where the line was cut without a word."""
+    """Status and body; status 0 where the line was cut before all of it had come.
+
+    A server that hangs up on a body it does not want resets the line, and what the kernel had received of the
+    answer by then may be lost: nothing, its head, or all of it arrives.
+    """
     received = b""
     try:
         while piece := line.recv(65536):
@@ -75,7 +79,7 @@ def _answer(line: socket.socket) -> Answer:
                 return int(head.split()[1]), body
     except OSError:
         pass
-    return (int(received.split()[1]), received) if received else (0, b"")
+    return 0, b""
 
 
 def pieces(count: int, *, chunked: bool) -> Iterator[bytes]:
