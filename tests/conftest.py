@@ -22,6 +22,8 @@ from torch.nn.modules import module as torch_module  # noqa: E402
 
 torch.set_num_threads(2)
 
+pytest_plugins = ["tests.browser"]
+
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -1,4 +1,4 @@
-"""A studio over the demo network and two dozen photographs, as an app to be asked and as a server to be looked at."""
+"""A studio over the demo network and two dozen photographs: asked as an app, or looked at in a browser."""
 
 import threading
 import time
@@ -14,6 +14,7 @@ from PIL import Image
 from camlens.data.demo import DemoPhotos
 from camlens.studio.app import create_app
 from camlens.studio.settings import StudioSettings
+from tests.browser import watched_page
 
 BASE = "http://127.0.0.1:8765"
 PATIENCE = 60.0
@@ -83,3 +84,26 @@ def server(photos: Path) -> Iterator[str]:
     """The address of a studio without a token."""
     with listening(StudioSettings(data=str(photos))) as address:
         yield address
+
+
+@pytest.fixture
+def page(browser: Any, server: str) -> Iterator[Any]:
+    """A fresh page on the studio."""
+    with watched_page(browser, server) as fresh:
+        yield fresh
+
+
+def opened(page: Any, path: str) -> Any:
+    """The page at a path, when it has drawn and nothing is computed any more."""
+    page.goto(path)
+    page.wait_for_selector("main > *")
+    page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true]))")
+    return page
+
+
+def chosen(page: Any, label: str, text: str) -> None:
+    """Choose an option of a combobox by typing a part of its name."""
+    field = page.get_by_role("combobox", name=label, exact=True)
+    field.click()
+    field.fill(text)
+    page.locator("[role=option]").first.click()

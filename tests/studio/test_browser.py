@@ -1,10 +1,7 @@
 """Every page in a real browser: mouse, keyboard, deep links, uploads, states, accessibility, and parity of colours."""
 
 import base64
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +16,9 @@ from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from camlens.targets import TopK
-from tests.studio.conftest import listening
+from tests.browser import browser_marks, pixels, violations
+from tests.studio.conftest import chosen, listening, opened
 
-CHROMIUM = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-AXE = Path(__file__).parents[2] / "studio-ui" / "node_modules" / "axe-core" / "axe.min.js"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = [
     "/",
     "/layers",
@@ -44,73 +31,9 @@ PAGES = [
     "/model?tab=filters",
     "/about",
 ]
-MISSING = next(
-    (
-        words
-        for here, words in (
-            ((PAGE / "index.html").is_file(), "the page is not built: make studio-ui (needs Node)"),
-            (CHROMIUM is not None, "there is no Chromium: apt-get install chromium, or set CAMLENS_CHROMIUM"),
-        )
-        if not here
-    ),
-    None,
-)
-if MISSING is not None and os.environ.get("CI"):
-    pytest.fail(f"the browser tests cannot run: {MISSING}", pytrace=False)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(MISSING is not None, reason=f"BROWSER TESTS DID NOT RUN: {MISSING}"),
-]
+pytestmark = browser_marks(PAGE / "index.html")
 
-DRAWN = "main canvas[data-painted]"
 OVERLAY = 'canvas[aria-label^="The image under"]'
-PIXELS = """canvas => {
-  const {width, height} = canvas;
-  const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
-  let text = '';
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return [height, width, btoa(text)];
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any, server: str) -> Iterator[Any]:
-    """A fresh page on the studio; whatever its console complains about fails the test."""
-    context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="light")
-    context.set_default_timeout(30_000)
-    opened = context.new_page()
-    complaints: list[str] = []
-    expected = re.compile(r"status of (4\d\d|503)|ERR_FAILED")
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console",
-        lambda line: complaints.append(line.text) if line.type == "error" and not expected.search(line.text) else None,
-    )
-    yield opened
-    context.close()
-    assert complaints == []
-
-
-def pixels(canvas: Any) -> np.ndarray:
-    height, width, text = canvas.evaluate(PIXELS)
-    return np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
-
-
-def opened(page: Any, path: str) -> Any:
-    """The page at a path, when it has drawn and nothing is computed any more."""
-    page.goto(path)
-    page.wait_for_selector("main > *")
-    page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true]))")
-    return page
 
 
 def explained(page: Any, path: str = "/") -> Any:
@@ -128,14 +51,6 @@ def repainted(page: Any, before: np.ndarray) -> np.ndarray:
             return now
         page.wait_for_timeout(30)
     raise AssertionError("the overlay was not painted anew")
-
-
-def chosen(page: Any, label: str, text: str) -> None:
-    """Choose an option of a combobox by typing a part of its name."""
-    field = page.get_by_role("combobox", name=label, exact=True)
-    field.click()
-    field.fill(text)
-    page.locator("[role=option]").first.click()
 
 
 # the start page
@@ -543,23 +458,15 @@ def test_a_link_with_the_token_works_from_another_sites_page(browser: Any, photo
 # all pages
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     opened(page, path)
     page.wait_for_timeout(300)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    wrong = [
-        (one["id"], [node["html"][:160] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:200])
-        for one in found["violations"]
-    ]
-    assert wrong == []
+    assert violations(page) == []
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong_in_a_report(page: Any, scheme: str, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
@@ -567,9 +474,7 @@ def test_axe_finds_nothing_wrong_in_a_report(page: Any, scheme: str, tmp_path: P
     page.emulate_media(color_scheme=scheme)
     page.goto(report.as_uri())
     page.wait_for_selector("html[data-ready]")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    assert [(one["id"], one["nodes"][0]["html"][:160]) for one in found["violations"]] == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("path", PAGES)

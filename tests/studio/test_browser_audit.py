@@ -1,5 +1,6 @@
 """The pages over an audit run in a real browser: from a cell to two maps, from a lasso to its gallery."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,14 +10,13 @@ import numpy as np
 import pytest
 
 import camlens.audit
+from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
-from tests.studio import test_browser
-from tests.studio.conftest import listening
-from tests.studio.test_browser import AXE, opened, pixels
+from tests.browser import browser_marks, pixels, violations, watched_page
+from tests.studio.conftest import listening, opened
 
-browser = test_browser.browser
-pytestmark = test_browser.pytestmark
+pytestmark = browser_marks(PAGE / "index.html")
 
 DIALOG = "dialog[open]"
 CARD = "[data-row]"
@@ -43,30 +43,16 @@ def large_server(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iter
         yield address
 
 
-def fresh_page(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900}, color_scheme="light")
-    context.set_default_timeout(30_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    expected = re.compile(r"status of (4\d\d|503)|ERR_FAILED")
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda line: complaints.append(line.text) if line.type == "error" and not expected.search(line.text) else None,
-    )
-    yield page
-    context.close()
-    assert complaints == []
-
-
 @pytest.fixture
 def page(browser: Any, run_server: str) -> Iterator[Any]:
-    yield from fresh_page(browser, run_server)
+    with watched_page(browser, run_server) as fresh:
+        yield fresh
 
 
 @pytest.fixture
 def large_page(browser: Any, large_server: str) -> Iterator[Any]:
-    yield from fresh_page(browser, large_server)
+    with watched_page(browser, large_server) as fresh:
+        yield fresh
 
 
 def first_error(audit: camlens.audit.Audit) -> tuple[int, int, int]:
@@ -123,8 +109,6 @@ def test_the_map_of_the_run_is_the_one_that_explain_draws(page: Any, audit: caml
     question = {"image": found["sample"], "layers": [audit.manifest.layer]}
     answer = page.request.post("/api/explanations?wait=60", data=question).json()["result"]["maps"][0]
     assert answer["class_index"] == predicted
-    import base64
-
     ours, theirs = (
         np.frombuffer(base64.b64decode(one["values"]), "<f4") for one in (found["map_predicted"], answer["grid"])
     )
@@ -363,20 +347,13 @@ PATHS = [
 ]
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PATHS)
 def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     ready(page, path)
     page.wait_for_timeout(400)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    wrong = [
-        (one["id"], [node["html"][:160] for node in one["nodes"]][:3], one["nodes"][0]["failureSummary"][:200])
-        for one in found["violations"]
-    ]
-    assert wrong == []
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/embeddings?lasso=0000zz00zzzz00zz"])

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from camlens.render.colormaps import colour_table
-from tests.studio.test_browser import AXE, browser, chosen, opened, page, pixels, pytestmark
+from camlens.studio.app import PAGE
+from tests.browser import browser_marks, pixels, violations
+from tests.studio.conftest import chosen, opened
 
-__all__ = ["browser", "page", "pytestmark"]  # fixtures and marks of the other pages
+pytestmark = browser_marks(PAGE / "index.html")
 
 SEGMENTS = 'canvas[aria-label^="The image cut into"]'
 EXPLANATION = 'canvas[aria-label*="strongest segments"]'
@@ -172,16 +174,13 @@ def test_an_error_is_said_in_words(page: Any) -> None:
     page.get_by_role("alert").get_by_text("scikit-image").wait_for()
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci in studio-ui")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong_with_a_segment_lit_and_kept(page: Any, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     weighed(page)
     page.locator("tbody tr").nth(1).get_by_role("button").click()
     page.wait_for_timeout(300)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-    assert [(one["id"], one["nodes"][0]["html"][:160]) for one in found["violations"]] == []
+    assert violations(page) == []
 
 
 def test_the_page_fits_a_telephone_with_all_its_answers(page: Any) -> None:

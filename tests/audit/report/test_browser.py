@@ -1,8 +1,7 @@
 """The report in a real browser, from disk: from a cell to its images and maps, by mouse and keyboard."""
 
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +9,12 @@ import numpy as np
 import pytest
 
 from camlens.audit.report import write_report
-from camlens.core.errors import MissingExtraError
+from camlens.render import interactive
 from camlens.render.colormaps import colorize
-from camlens.render.interactive.page import built_script
 from tests.audit.fake import FakeRun, fake_run
+from tests.browser import browser_marks, violations, watched_page
 
-CHROMIUM = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-AXE = Path(__file__).parents[3] / "studio-ui" / "node_modules" / "axe-core" / "axe.min.js"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-
-def missing() -> str | None:
-    try:
-        built_script("audit.js")
-    except MissingExtraError as error:
-        return str(error)
-    return None if CHROMIUM else "there is no Chromium: apt-get install chromium, or set CAMLENS_CHROMIUM"
-
-
-MISSING = missing()
-if MISSING is not None and os.environ.get("CI"):
-    pytest.fail(f"the browser tests cannot run: {MISSING}", pytrace=False)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(MISSING is not None, reason=f"BROWSER TESTS DID NOT RUN: {MISSING}"),
-]
+pytestmark = browser_marks(Path(interactive.__file__).parent / "static" / "audit.js")
 
 # 30 cats, of which 8 are taken for dogs and 2 for fish; 10 dogs and 10 fish, all recognised; one failed
 LABEL = [0] * 30 + [1] * 10 + [2] * 10 + [0]
@@ -48,28 +28,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     return made
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+@contextmanager
+def report_page(browser: Any, run: FakeRun, **wishes: Any) -> Iterator[Any]:
+    """The report, opened from disk; whatever it says on its console or asks for fails the test."""
+    said: list[str] = []
+    with watched_page(browser, **wishes) as opened:
+        opened.on("console", lambda line: said.append(line.text))
+        opened.on(
+            "request", lambda asked: said.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None
+        )
+        opened.goto((run.path / "report.html").as_uri())
+        opened.wait_for_selector("[data-ready]", state="attached")
         yield opened
-        opened.close()
+    assert said == []
 
 
 @pytest.fixture
 def page(browser: Any, run: FakeRun) -> Iterator[Any]:
-    """The report, opened from disk; whatever the page complains about or asks for fails the test."""
-    said: list[str] = []
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("console", lambda line: said.append(line.text))
-    opened.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None)
-    opened.goto((run.path / "report.html").as_uri())
-    opened.wait_for_selector("[data-ready]", state="attached")
-    yield opened
-    opened.close()
-    assert said == []
+    with report_page(browser, run) as opened:
+        yield opened
 
 
 def cell(page: Any, true: int, predicted: int) -> Any:
@@ -170,17 +147,7 @@ def test_opacity_and_theme_follow_the_reader(page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out_and_everyone_can_read_it(browser: Any, run: FakeRun, scheme: str, width: int) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce"
-    )
-    opened = context.new_page()
-    opened.goto((run.path / "report.html").as_uri())
-    opened.wait_for_selector("[data-ready]", state="attached")
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
-    if not AXE.is_file():
-        pytest.skip("axe-core is not installed: cd studio-ui && npm ci")
-    opened.add_script_tag(path=str(AXE))
-    found = opened.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    told = [(one["id"], [node["html"][:120] for node in one["nodes"][:3]]) for one in found["violations"]]
-    assert told == []
-    context.close()
+    viewport = {"width": width, "height": 844}
+    with report_page(browser, run, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as opened:
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(opened) == []
