@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
 import camlens.audit as audits
 from camlens.cli import audit as command
 from camlens.core.errors import MissingExtraError
+from camlens.core.provenance import weights_hash
+from camlens.models import load_model
 from camlens.render.interactive.page import built_script
+from camlens.studio.runs.defaults import RunDefaults
 
 MODEL = ("--model", "camlens_tiny:classifier")
 
@@ -62,6 +66,37 @@ def test_the_same_command_goes_on_and_another_is_refused(camlens: Any, images: P
     assert refused.exit_code == 2
     assert "shard_size was 2 and is 3" in refused.stderr
     assert camlens(*words[:-1], "3", "--force").exit_code == 0
+
+
+def test_the_weights_file_is_part_of_the_run_and_what_a_studio_over_it_opens(camlens: Any, images: Path) -> None:
+    from camlens_tiny import net
+
+    state = {name: value * 1.5 for name, value in net().state_dict().items()}
+    save_file(state, "mine.safetensors")
+    words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--no-report")
+    assert camlens(*words, "--weights", "mine.safetensors").exit_code == 0
+    file = images.parent / "mine.safetensors"
+    assert audits.open("run").manifest.weights_file == str(file)
+    usual = RunDefaults.of(Path("run"))
+    assert usual == RunDefaults(MODEL[1], str(images), str(file))
+    again = load_model(usual.model, weights=usual.weights)
+    assert weights_hash(again.model) == audits.open("run").manifest.weights
+    file.rename("moved.safetensors")
+    gone = camlens(*words, "--weights", "mine.safetensors")
+    assert gone.exit_code == 2
+    assert "weights file mine.safetensors does not exist" in gone.stderr
+    assert camlens(*words, "--weights", "moved.safetensors").exit_code == 0, "the same weights may lie elsewhere"
+    assert "weights was" in camlens(*words).stderr
+
+
+def test_a_run_of_before_weights_files_were_kept_is_read(camlens: Any, images: Path) -> None:
+    words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--no-report")
+    assert camlens(*words).exit_code == 0
+    facts = json.loads(Path("run/manifest.json").read_text())
+    assert facts.pop("weights_file", "absent") is None
+    Path("run/manifest.json").write_text(json.dumps(facts))
+    assert audits.open("run").manifest.weights_file is None
+    assert camlens(*words).exit_code == 0
 
 
 def test_ctrl_c_says_how_to_go_on(camlens: Any, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

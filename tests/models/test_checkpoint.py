@@ -104,6 +104,15 @@ def test_random_weights_of_a_factory_follow_the_seed() -> None:
     assert not torch.equal(first[0].weight, other[0].weight)
 
 
+def test_a_loaded_model_knows_where_its_weights_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_file(load_model(own("net"), seed=4).model.state_dict(), "own.safetensors")
+    given = load_model(own("net"), weights="own.safetensors")
+    assert given.weights_file == str(tmp_path / "own.safetensors")
+    assert load_model(own("complete"), weights="random").weights_file == "random"
+    assert load_model(own("complete")).weights_file is None
+
+
 @pytest.mark.parametrize(
     ("spec", "says"),
     [

@@ -1,8 +1,10 @@
 """The routes over an audit run, each with values that can be counted in the run itself."""
 
 import base64
+import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+import camlens.audit
 from camlens.audit.opening import Audit
+from camlens.core.provenance import weights_hash
 from camlens.data.samples import Sample, Samples
+from camlens.models import load_model
 from camlens.studio.app import create_app
 from camlens.studio.images.gallery import Gallery
 from camlens.studio.images.labels import Labels
@@ -19,9 +24,10 @@ from camlens.studio.images.predictions import PENDING, UNREADABLE, Predictions
 from camlens.studio.runs.defaults import RunDefaults
 from camlens.studio.runs.opened import OpenRun
 from camlens.studio.runs.rows import mapped_rows
+from camlens.studio.runs.weights import compared_weights
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
-from tests.studio.conftest import BASE, ask_until
+from tests.studio.conftest import BASE, ask_until, is_settled
 
 ROWS = 900
 
@@ -106,7 +112,9 @@ def test_model_and_data_are_those_of_the_run(tmp_path: Path) -> None:
     assert RunDefaults.of(made.path).data == "demo:photos"
 
 
-def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(audit: Audit) -> None:
+def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(
+    audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def never(*_: Any) -> Any:
         raise AssertionError("read or predicted")
 
@@ -115,7 +123,8 @@ def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(audit: 
     run = OpenRun(audit.path)
     gallery = Gallery("photos/", source, Labels(np.zeros(4, dtype=np.int32), None), None)
     predictions = Predictions(gallery.labels.indices, never)
-    run.meet(gallery, predictions)
+    monkeypatch.setattr("camlens.studio.runs.weights.weights_hash", lambda _: audit.manifest.weights)
+    run.meet(load_model("demo:photos"), gallery, predictions)
     assert (run.samples[7], run.samples[96], run.samples[3], run.samples[8]) == (1, 2, 3, -1)
     predicted, confidence = filled(audit, "predicted"), filled(audit, "confidence")
     assert predictions.classes.tolist() == [PENDING, predicted[7], UNREADABLE, predicted[3]]
@@ -123,6 +132,48 @@ def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(audit: 
     assert mapped_rows(run, np.array([3, 8]))[0].sample == "s3"
     assert mapped_rows(run, np.array([3, 8]))[1].sample is None
     assert "897 of the run's images are no longer in photos/" in run.problems[0]
+
+
+def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: Path, photos: Path) -> None:
+    made = camlens.audit.run(str(photos), "demo:photos", tmp_path / "run", workers=0, limit=12)
+    settings = StudioSettings(audit=str(made.path), data=str(photos))
+    with TestClient(create_app(settings), base_url=BASE) as client:
+        ask_until(client, lambda status: status["state"] == "ready")
+        weights = got(client, "/api/audit/run")["weights"]
+        assert weights == {
+            "run": made.manifest.weights,
+            "loaded": weights_hash(load_model("demo:photos").model),
+            "file": None,
+            "same": True,
+            "notice": None,
+        }
+    with TestClient(create_app(replace(settings, model="demo:watermark")), base_url=BASE) as client:
+        ask_until(client, is_settled)
+        weights = got(client, "/api/audit/run")["weights"]
+        assert weights["loaded"] == weights_hash(load_model("demo:watermark").model) != weights["run"]
+        assert not weights["same"]
+        assert "made with other weights than the model loaded here" in weights["notice"]
+        assert f"`camlens studio --audit {made.path}`" in weights["notice"]
+        bench: Any = client.app.state.bench  # type: ignore[attr-defined]
+        run, predictions = bench.run, bench.predictions
+        ((index, _),) = bench.predict([int(run.samples[0])])
+        assert predictions.classes[run.samples[0]] == index, "what the run says is not what this model says"
+        assert got(client, "/api/audit/rows/some", row=0)[0]["predicted"] == run.outcomes.predicted[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "mend"),
+    [
+        ({"model": None, "model_type": "Ours"}, r"\(a Ours handed over in Python\).*--model and --weights"),
+        ({"model": "resnet50"}, "`camlens studio --audit 'my run'` and neither --model nor --weights"),
+        ({"model": "demo:photos", "weights_file": "w.pt"}, "`camlens studio --audit 'my run'` and neither"),
+        ({"model": "demo:photos"}, "demo:photos gives other weights today .* audit the model anew"),
+    ],
+)
+def test_a_run_of_other_weights_says_what_to_do(audit: Audit, facts: dict[str, Any], mend: str) -> None:
+    found = compared_weights(replace(audit.manifest, **facts), "my run", load_model("demo:photos"))
+    assert found.notice is not None
+    assert re.search(mend, found.notice)
 
 
 # misclassifications

@@ -36,6 +36,13 @@ def run_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def other_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
+    """The run, looked at with another model than made it."""
+    with listening(StudioSettings(model="demo:watermark", audit=str(audit.path), data=str(photos))) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def large_server(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[str]:
     """A made-up run of 60 classes whose images are gone."""
     made = synthetic_run(tmp_path_factory.mktemp("runs") / "large", rows=3000, classes=60, width=16)
@@ -336,6 +343,20 @@ def test_pages_are_in_the_navigation_while_a_run_is_open_and_explain_themselves_
         assert "camlens studio --audit" in without.locator("main").inner_text()
         assert [without.get_by_role("link", name=name, exact=True).count() for name in names] == [0, 0, 0]
     context.close()
+
+
+@pytest.mark.parametrize("path", ["/misclassifications", "/embeddings", "/attention"])
+def test_a_run_of_other_weights_is_said_and_stays_usable(page: Any, browser: Any, other_server: str, path: str) -> None:
+    notice = "Other weights than the run's"
+    ready(page, path)
+    assert page.get_by_role("region", name=notice).count() == 0
+    with watched_page(browser, other_server, viewport={"width": 390, "height": 844}) as other:
+        ready(other, path)
+        other.get_by_role("region", name=notice).get_by_text("made with other weights").wait_for()
+        assert "camlens studio --audit" in other.get_by_role("region", name=notice).locator("code").inner_text()
+        assert other.evaluate("() => document.documentElement.scrollWidth") <= 390
+        other.locator("main canvas[data-painted]").first.wait_for()
+        assert violations(other) == []
 
 
 PATHS = [

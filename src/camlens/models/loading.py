@@ -6,8 +6,9 @@ library that it needs, is imported when the family is first asked for. Nothing h
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -50,7 +51,8 @@ class LoadedModel:
     """A model in evaluation mode and what belongs to it.
 
     `default_layer` is the name of a layer that is known to give good maps, or None: then the engine finds
-    one.
+    one. `weights_file` is where the weights are from, as an absolute path, "random" where they were drawn, or
+    None where they come with the spec.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class LoadedModel:
     class_names: list[str]
     default_layer: str | None
     spec: str
+    weights_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,11 @@ def load_model(
         reason = str(error).splitlines()[0]
         raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
     loaded.model.eval()
-    return loaded
+    return replace(loaded, weights_file=_weights_file(weights))
+
+
+def _weights_file(weights: str | Path | None) -> str | None:
+    return weights if weights is None or weights == "random" else os.path.abspath(Path(weights).expanduser())
 
 
 def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:

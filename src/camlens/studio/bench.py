@@ -149,7 +149,7 @@ class Workbench:
             self._anatomy = examine(self._model, example)
             self._predictions = Predictions(self._gallery.labels.indices, self.predict)
             if self._run is not None:
-                self._run.meet(self._gallery, self._predictions)
+                self._run.meet(self._model, self._gallery, self._predictions)
             self.state, self.step = "ready", "ready"
         except CamlensError as error:
             self._fail(error)

@@ -116,7 +116,7 @@ def fact_list(run: Run) -> str:
     facts = run.manifest
     known = [
         ("Model", facts.model or "given as an object"),
-        ("Weights", str(facts.weights)[:23]),
+        ("Weights", facts.weights[:23] + (f", from {facts.weights_file}" if facts.weights_file else "")),
         ("Data", facts.data or "given as an object"),
         ("Method", facts.method),
         ("Layer", f"{facts.layer}: {facts.layer_reason}"),

@@ -148,6 +148,7 @@ def _manifest(
         model=loaded.spec or None,
         model_type=type(look.session.model).__name__,
         weights=weights_hash(look.session.model),
+        weights_file=loaded.weights_file,
         transform=re.sub(r" at 0x[0-9a-f]+", "", repr(loaded.preprocess)),  # where an object lies says nothing
         method=settings.method,
         layer=look.layer.label,

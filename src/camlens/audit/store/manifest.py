@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from camlens.audit.store.schema import SCHEMA_VERSION
 from camlens.core.errors import StoreError
 
 # what may differ when a run is resumed: it says how and when the rows were made, not which
-_INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "data"})
+_INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data"})
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Manifest:
         model: the spec as given, None for a model that was handed over as an object.
         model_type: class of the module.
         weights: hash of all parameters and buffers.
+        weights_file: the file that the weights were read from, "random", or None where they came with the model.
         transform: the preprocessing, in words.
         method: "gradcam".
         layer, layer_reason: where the maps are from, and why there.
@@ -65,6 +66,7 @@ class Manifest:
     torch: str
     created: str
     schema_version: int = SCHEMA_VERSION
+    weights_file: str | None = None  # runs of before it was kept are read all the same
 
     @property
     def shards(self) -> int:
@@ -96,11 +98,10 @@ class Manifest:
     @classmethod
     def of(cls, facts: Mapping[str, Any], path: Path) -> "Manifest":
         """The manifest of facts read from JSON; StoreError names what is missing."""
-        names = [field.name for field in fields(cls)]
-        missing = [name for name in names if name not in facts]
+        missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in facts]
         if missing:
             raise StoreError(f"{path} lacks {', '.join(missing)}: it is damaged, or of another program")
-        known = {name: facts[name] for name in names}
+        known = {field.name: facts[field.name] for field in fields(cls) if field.name in facts}
         for name in ("grid", "input_size", "class_names"):
             known[name] = tuple(known[name])
         return cls(**known)

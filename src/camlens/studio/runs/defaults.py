@@ -18,4 +18,4 @@ class RunDefaults:
     def of(cls, run: Path) -> "RunDefaults":
         """The defaults of the run in a directory. Raises StoreError where there is none."""
         manifest = open_run(run).manifest
-        return cls(manifest.model or "", manifest.data, getattr(manifest, "weights_file", None))
+        return cls(manifest.model or "", manifest.data, manifest.weights_file)

@@ -17,9 +17,12 @@ from camlens.audit.findings.reading import numbers
 from camlens.audit.findings.reasons import Reasoner
 from camlens.audit.opening import Audit, open_run
 from camlens.core.errors import DataError
+from camlens.models import LoadedModel
 from camlens.studio.images.gallery import Gallery
 from camlens.studio.images.predictions import UNREADABLE, Predictions
 from camlens.studio.jobs import Report
+from camlens.studio.runs.schemas import RunWeights
+from camlens.studio.runs.weights import compared_weights
 
 NONE = -1
 
@@ -30,6 +33,7 @@ class OpenRun:
     def __init__(self, path: str | Path) -> None:
         self.audit: Audit = open_run(path)
         self.problems: list[str] = []
+        self.weights: RunWeights | None = None
         self.samples: Int[np.ndarray, " n"] = np.full(len(self.audit), NONE, dtype=np.int64)
         self._measures: dict[str, Float[np.ndarray, " n"]] = {}
         self._reasoner: Reasoner | None = None
@@ -98,8 +102,12 @@ class OpenRun:
                 )
             return self._reasoner
 
-    def meet(self, gallery: Gallery, predictions: Predictions) -> None:
-        """Find the rows' images among the studio's own, by name, and spare it what the run has predicted already."""
+    def meet(self, loaded: LoadedModel, gallery: Gallery, predictions: Predictions) -> None:
+        """Compare the run's weights with the model's, and find the rows' images among the studio's own, by name.
+
+        Where the weights are the same, the studio is spared what the run has predicted already.
+        """
+        self.weights = compared_weights(self.audit.manifest, str(self.audit.path), loaded)
         _ = self.errors, self.measure("label_confidence")  # read now, or the first click waits for them
         places = {gallery.name(number): number for number in range(len(gallery))}
         self.samples = np.array([places.get(name, NONE) for name in self.names], dtype=np.int64)
@@ -111,6 +119,8 @@ class OpenRun:
             )
         elif missing := int((~here).sum()):
             self.problems.append(f"{missing:,} of the run's images are no longer in {gallery.spec}")
+        if not self.weights.same:
+            return
         rows = np.flatnonzero(here)
         predicted = self.outcomes.predicted[rows]
         predictions.classes[self.samples[rows]] = np.where(predicted < 0, UNREADABLE, predicted)

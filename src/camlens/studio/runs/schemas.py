@@ -7,8 +7,24 @@ from camlens.studio.schemas import GridValues, ImageId, Prediction, Words
 Measure = Literal["entropy", "border_energy", "corner_energy", "spread"]
 
 
+class RunWeights(Words):
+    """Hashes of the weights that made the run and of those loaded here; `file` is where the run's were read from.
+
+    `notice` says in a plain sentence that they differ, and what to do; null where they are the same.
+    """
+
+    run: str
+    loaded: str
+    file: str | None
+    same: bool
+    notice: str | None
+
+
 class RunSummary(Words):
-    """The open run in a few numbers. `problems` say in words what of it is gone or unlike today's studio."""
+    """The open run in a few numbers. `problems` say in words what of it is gone or unlike today's studio.
+
+    `weights` is null while the model is being loaded, and where it cannot be.
+    """
 
     path: str
     model: str | None
@@ -22,6 +38,7 @@ class RunSummary(Words):
     failed: int
     missing: int
     class_names: tuple[str, ...]
+    weights: RunWeights | None
     problems: tuple[str, ...]
 
 

@@ -1,4 +1,4 @@
-"""Which run is open, and what of it is gone."""
+"""Which run is open, what of it is gone, and whether its weights are those of the model."""
 
 from fastapi import APIRouter
 
@@ -25,5 +25,6 @@ def summary(run: Run) -> RunSummary:
         failed=int(outcomes.failed.sum()),
         missing=run.audit.missing,
         class_names=tuple(outcomes.name(index) for index in range(outcomes.classes)),
+        weights=run.weights,
         problems=tuple(run.problems),
     )
