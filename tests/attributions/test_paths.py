@@ -98,6 +98,42 @@ def test_smoothgrad_equals_its_reference_on_the_same_draws() -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_smoothgrad_equals_captums_noise_tunnel_after_the_same_seed(batch_size: int) -> None:
+    model, inputs = seeded(plain_cnn), images(1)
+    found = explain(
+        model, inputs, method="smoothgrad", target=TARGETS, options={"samples": 9, "noise": 0.3}, seed=5,
+        batch_size=batch_size,
+    )  # fmt: skip
+    for place, target in enumerate((0, 3)):
+        peer = captum.attr.NoiseTunnel(captum.attr.Saliency(model))
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            theirs = peer.attribute(
+                inputs, target=target, nt_samples=9, nt_samples_batch_size=batch_size, abs=False,
+                stdevs=0.3 * float(inputs.max() - inputs.min()),
+            )  # fmt: skip
+        assert_close(found.maps["input"][:, place], theirs.abs().amax(dim=1), rtol=1e-4, atol=1e-6)
+
+
+def test_smoothgrad_asks_once_for_all_targets_and_tells_how_far_it_is() -> None:
+    model, inputs, seen, told = seeded(plain_cnn), images(2), [], []
+    model.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    options = {"samples": 5, "noise": 0.2}
+
+    def forwards(target: object) -> int:
+        seen.clear()
+        explain(
+            model, inputs, method="smoothgrad", target=target, options=options, batch_size=2,
+            progress=lambda done, total: told.append((done, total)),
+        )  # fmt: skip
+        return sum(seen)
+
+    assert forwards(TARGETS) == forwards([ClassScore(3)])
+    assert told == 2 * [(done, 10) for done in (2, 4, 5, 7, 9, 10)]
+
+
+@pytest.mark.peers
 def test_smoothgrad_without_noise_is_captums_saliency() -> None:
     model, inputs = seeded(plain_cnn), images(2)
     found = explain(model, inputs, method="smoothgrad", target=3, options={"noise": 0.0, "samples": 1})

@@ -24,7 +24,7 @@ OPTIONS = {
     "smoothgrad": {"samples": 2},
     "rise": {"masks": 20, "cells": 3},
 }
-WANT_CAPTUM = ["integratedgradients", "occlusion", "guidedbackprop", "deeplift"]
+WANT_CAPTUM = ["integratedgradients", "smoothgrad", "occlusion", "guidedbackprop", "deeplift", "lime", "kernelshap"]
 
 
 def answer(model: torch.nn.Module, image: Tensor, method: str, target: int) -> Tensor:
@@ -72,7 +72,7 @@ def test_the_process_keeps_its_warning_filters(method: str) -> None:
     assert list(warnings.filters) == before
 
 
-@pytest.mark.parametrize("method", [*WANT_CAPTUM, "lime", "kernelshap"])
+@pytest.mark.parametrize("method", WANT_CAPTUM)
 def test_a_missing_library_names_the_extra(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("captum", "captum.attr", "captum.attr._core.deep_lift", "skimage.segmentation"):
         monkeypatch.setitem(sys.modules, name, None)
