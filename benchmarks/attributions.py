@@ -1,6 +1,7 @@
 """Classic explanations beside the libraries they are known from: same image, same settings, same draws."""
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from benchmarks import layerless
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, network, pictures
 from camlens import Explainer, load_model
+from camlens.attributions.seeded_draws import SeededDraws
 from camlens.attributions.segments import segmented
+from camlens.attributions.superpixels import fair_draws
 from camlens.data.demo import DemoPhotos
 
 SEGMENTS, BATCH, SEED = 100, 50, 0
@@ -82,10 +85,12 @@ def lime_package(
         from lime import lime_image
     except ImportError:
         return None
-    from camlens.attributions.superpixels import _drawn
 
     lime_image.tqdm = iter
-    present = _drawn(samples, int(segments.max()) + 1, torch.Generator().manual_seed(SEED)).long().numpy()
+    whole = torch.ones(1, int(segments.max()) + 1)
+    with SeededDraws(torch.Generator().manual_seed(SEED)):
+        rows = list(islice(fair_draws(whole, num_interp_features=whole.shape[1]), samples))
+    present = torch.cat(rows).long().numpy()
     pixels, labels = image.movedim(0, -1).numpy(), segments.numpy()
 
     def classify(batch: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """LIME and KernelSHAP: closed forms on a linear model, the slow references, captum, and bad settings."""
 
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import captum.attr
@@ -11,7 +13,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from camlens import Explanation, InputError, explain
-from camlens.attributions.superpixels import _coalitions, _drawn
+from camlens.attributions.seeded_draws import SeededDraws
+from camlens.attributions.superpixels import fair_draws, paired_draws
 from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
@@ -38,6 +41,12 @@ def effects(model: Linear, image: Tensor, labels: Tensor, baseline: float, targe
     weight = model.linear.weight[target].detach().view(3, 16, 16)
     terms = (weight * (image - baseline)).sum(dim=0)
     return [float(terms[labels == number].sum()) for number in range(int(labels.max()) + 1)]
+
+
+def drawn(draws: Callable[..., Iterator[Tensor]], samples: int, segments: int, seed: int = 0) -> Tensor:
+    """The first rows (samples, segments) that a method draws."""
+    with SeededDraws(torch.Generator().manual_seed(seed)):
+        return torch.cat(list(islice(draws(torch.ones(1, segments), num_interp_features=segments), samples))).bool()
 
 
 def asked(method: str, model: nn.Module, inputs: Tensor, *, target: Any = None, **options: Any) -> Explanation:
@@ -83,21 +92,22 @@ def test_kernelshap_comes_near_the_shapley_values_with_fewer_coalitions() -> Non
     assert_close(rough.sum(dim=2), exact.sum(dim=2), rtol=1e-4, atol=1e-5)
 
 
-def test_coalitions_are_drawn_as_the_kernel_weighs_their_sizes() -> None:
-    drawn, weights = _coalitions(40_000, 20, torch.Generator().manual_seed(3))
+def test_coalitions_are_drawn_as_the_kernel_weighs_their_sizes_each_with_its_opposite() -> None:
+    everything, nothing, *_ = rows = drawn(paired_draws, 8_002, 20, seed=3)
+    assert everything.all()
+    assert not nothing.any()
     sizes = torch.arange(1, 20, dtype=torch.float64)
     kernel = 1 / (sizes * (20 - sizes))
-    shares = torch.bincount(drawn.sum(dim=1), minlength=21)[1:20] / len(drawn)
-    assert_close(shares.double(), kernel / kernel.sum(), rtol=0, atol=0.01)
-    assert torch.equal(weights, torch.ones(40_000, dtype=torch.float64))
-    assert torch.equal(drawn[0::2], ~drawn[1::2])
+    shares = torch.bincount(rows[2:].sum(dim=1), minlength=21)[1:20] / 8_000
+    assert_close(shares.double(), kernel / kernel.sum(), rtol=0, atol=0.02)
+    assert torch.equal(rows[2::2], ~rows[3::2])
 
 
 @pytest.mark.parametrize("ridge", [1.0, 0.1])
 def test_lime_equals_its_reference_on_the_same_draws(ridge: float) -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = asked("lime", model, inputs, segments=QUARTERS, samples=40, ridge=ridge, kernel_width=0.3)
-    present = _drawn(40, 4, torch.Generator().manual_seed(0))
+    present = drawn(fair_draws, 40, 4)
     mean = torch.stack([inputs[0, :, number == QUARTERS].mean(dim=1) for number in range(4)])
     absent = mean[QUARTERS].movedim(-1, 0)
     with torch.no_grad():
@@ -111,32 +121,53 @@ def test_lime_equals_its_reference_on_the_same_draws(ridge: float) -> None:
         assert float(found.details["r_squared"][0, place]) == pytest.approx(r_squared, abs=1e-5)
 
 
+def near(_original: Tensor, _perturbed: Tensor, interpretable: Tensor, **_: Any) -> float:
+    distance = 1 - float(interpretable.mean(dtype=torch.float).sqrt())
+    return float(np.sqrt(np.exp(-(distance**2) / 0.25**2)))
+
+
 @pytest.mark.peers
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_lime_equals_captums_on_the_same_draws() -> None:
+def test_lime_equals_captums_after_the_same_seed() -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = asked("lime", model, inputs, segments=QUARTERS, samples=60, baseline=0.0, target=ClassScore(2))
-    present = _drawn(60, 4, torch.Generator().manual_seed(0)).float()
+    ours = captum.attr.Lime(model, SkLearnRidge(alpha=1.0), near)
 
-    def near(_original: Tensor, _perturbed: Tensor, interpretable: Tensor, **_: Any) -> float:
-        distance = 1 - float(interpretable.mean().sqrt())
-        return float(np.sqrt(np.exp(-(distance**2) / 0.25**2)))
+    def whole_image_first(image: Tensor, **settings: Any) -> Iterator[Tensor]:
+        yield torch.ones(1, 4)
+        while True:
+            yield ours.perturb_func(image, **settings)
 
-    def draws(_inputs: Tensor, **_: Any) -> Any:
-        yield from present.split(1)
+    theirs = captum.attr.Lime(model, SkLearnRidge(alpha=1.0), near, whole_image_first)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = theirs.attribute(
+            inputs,
+            target=2,
+            feature_mask=QUARTERS[None, None],
+            n_samples=60,
+            perturbations_per_eval=10,
+            return_input_shape=False,
+        )
+    assert_close(found.details["weights"][0], weights, rtol=1e-4, atol=1e-6)
 
-    peer = captum.attr.LimeBase(
-        model,
-        SkLearnRidge(alpha=1.0),
-        near,
-        draws,
-        perturb_interpretable_space=True,
-        from_interp_rep_transform=lambda sample, original, **_: original * sample[0][QUARTERS],
-        to_interp_rep_transform=None,
+
+@pytest.mark.peers
+def test_kernelshap_draws_what_captum_draws_after_the_same_seed_and_gives_the_same_shares() -> None:
+    model, inputs = seeded(Linear), images(1)
+    labels = torch.arange(256).view(16, 16) // 24
+    peer = captum.attr.KernelShap(model)
+    mine, seen = drawn(paired_draws, 42, 11), []
+    peer.similarity_func = lambda image, perturbed, present, **settings: (
+        seen.append(present.bool()) or peer.kernel_shap_similarity_kernel(image, perturbed, present, **settings)
     )
-    with torch.no_grad():
-        theirs = peer.attribute(inputs, target=2, n_samples=60, perturbations_per_eval=10)
-    assert_close(found.details["weights"][0], theirs, rtol=1e-4, atol=1e-6)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shares = peer.attribute(
+            inputs, target=3, feature_mask=labels[None, None], n_samples=22, return_input_shape=False, baselines=0.5
+        )
+    assert torch.equal(torch.cat(seen), torch.cat([mine[:2], mine[2::2]]))
+    found = asked("kernelshap", model, inputs, segments=labels, samples=40, baseline=0.5)
+    assert_close(found.details["weights"][0, 1], shares[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.peers
@@ -157,9 +188,13 @@ def test_lime_equals_the_lime_package_on_its_own_draws(monkeypatch: pytest.Monke
     )
     state = np.random.RandomState(0)
     state.randint(0, high=1000)
-    drawn = torch.from_numpy(state.randint(0, 2, 240).reshape(60, 4)).bool()
-    drawn[0] = True
-    monkeypatch.setattr("camlens.attributions.superpixels._drawn", lambda *_: drawn)
+    present = torch.from_numpy(state.randint(0, 2, 240).reshape(60, 4)).float()
+    present[0] = 1
+
+    def their_draws(_whole: Tensor, **_: Any) -> Iterator[Tensor]:
+        yield from present.split(1)
+
+    monkeypatch.setattr("camlens.attributions.superpixels.fair_draws", their_draws)
     found = asked("lime", model, inputs, segments=QUARTERS, samples=60, target=ClassScore(2))
     expected = torch.tensor([weight for _, weight in sorted(theirs.local_exp[2])])
     assert_close(found.details["weights"][0, 0].double(), expected.double(), rtol=1e-3, atol=1e-5)

@@ -1,18 +1,27 @@
 """LIME and KernelSHAP: which segments of the image the score needs, by taking some of them away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
-from typing import Literal
+from functools import partial
+from itertools import combinations, islice
+from math import comb, exp, sqrt
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.attributions.baselines import Baseline, baseline_image, segment_means
+from camlens.attributions.libraries import library
 from camlens.attributions.segments import checked_segments, segmented
-from camlens.attributions.surrogate import Surrogate, additive_surrogate, ridge_surrogate
+from camlens.attributions.surrogate import (
+    Fit,
+    Neighbourhood,
+    Surrogate,
+    additive_surrogate,
+    fitted_surrogate,
+    ridge_surrogate,
+)
 from camlens.core.details import Found, padded_rows
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
@@ -22,6 +31,7 @@ from camlens.methods.options import checked_count, checked_strength
 
 Segmentation = Literal["slic", "quickshift"]
 Present = Bool[Tensor, "m s"]
+_AT_ONCE = 100  # samples that LIME draws in one go
 
 
 @register_method(
@@ -48,9 +58,10 @@ def lime(
 
     w = argmin sum_i pi(z_i) (Y(z_i) - w_0 - w z_i)^2 + ridge |w|^2, z_i in {0, 1}^segments drawn fairly and
     pi(z) = sqrt(exp(-d^2 / kernel_width^2)), d the cosine distance to the whole image (Ribeiro et al. 2016,
-    arXiv 1602.04938, eq. 1 and section 3.4). The map shows each segment's weight w: above zero supports the
-    target. Segments come from SLIC or quickshift, or as labels of your own. A segment that is taken away is
-    filled with `baseline`: "mean" its own mean colour, or a number or image in the model's own units.
+    arXiv 1602.04938, eq. 1 and section 3.4; drawn and run by captum, the first sample being the whole image,
+    fitted by scikit-learn). The map shows each segment's weight w: above zero supports the target. Segments come
+    from SLIC or quickshift, or as labels of your own. A segment that is taken away is filled with `baseline`:
+    "mean" its own mean colour, or a number or image in the model's own units.
     With `features` only the strongest so many segments get a weight, and the model is fitted to them again.
     Seeded; all targets share the forward passes. `details` hold segments (n, *spatial), segment_counts (n,),
     weights and chosen (n, t, segments), intercept and r_squared (n, t): the fidelity, 1 being perfect.
@@ -62,15 +73,11 @@ def lime(
     if width == 0:
         raise InputError("kernel_width must be above 0: at 0 nothing is near the image")
 
-    def fit(asked: "_Asked", generator: torch.Generator) -> Surrogate:
-        present = _drawn(samples, asked.count, generator)
-        shares = present.double().mean(dim=1)
-        distances = 1 - shares.sqrt()
-        nearness = (-(distances.square()) / width**2).exp().sqrt()
-        scores = asked.scores(present)
-        return ridge_surrogate(present.double(), scores.double(), nearness, ridge=strength, features=features)
+    def settle(count: int) -> tuple[Neighbourhood, Fit]:
+        near = Neighbourhood(fair_draws, samples, partial(_closeness, segments=count, width=width))
+        return near, partial(ridge_surrogate, ridge=strength, features=features)
 
-    return _explained(probe, segments, segmentation, baseline, samples, features, fit)
+    return _explained(probe, segments, segmentation, baseline, samples, features, settle)
 
 
 @register_method(
@@ -95,8 +102,9 @@ def kernelshap(
 
     phi = argmin sum_z pi(z) (Y(z) - Y(nothing) - phi z)^2 with sum_j phi_j = Y(image) - Y(nothing) kept
     exactly, pi(z) = (s - 1) / (C(s, |z|) |z| (s - |z|)) (Lundberg and Lee 2017, arXiv 1705.07874, theorem 2).
-    Coalitions are drawn in proportion to pi, each with its opposite; where all 2^s - 2 of them are no more than
-    `samples` they are all asked, and the values are exact. A score that adds up over segments gets its exact
+    Coalitions are drawn by captum in proportion to pi, and each is asked with its opposite; where all 2^s - 2 of
+    them are no more than `samples` they are all asked, and the values are exact. captum's own fit only weighs the
+    two ends heavily, so the fit is ours. A score that adds up over segments gets its exact
     values in any case. Segments, `baseline`, seeding and `details` are as for LIME; `features` only hides the
     weaker segments from the map, since every segment has its share.
 
@@ -104,17 +112,14 @@ def kernelshap(
     """
     _check(segments, samples, features)
 
-    def fit(asked: "_Asked", generator: torch.Generator) -> Surrogate:
-        if samples < asked.count:
+    def settle(count: int) -> tuple[Neighbourhood, Fit]:
+        if samples < count:
             raise InputError(
-                f"samples must be at least the number of segments ({asked.count}) for Shapley values, not {samples}"
+                f"samples must be at least the number of segments ({count}) for Shapley values, not {samples}"
             )
-        present, nearness = _coalitions(samples, asked.count, generator)
-        ends = torch.stack([torch.zeros(asked.count, dtype=torch.bool), torch.ones(asked.count, dtype=torch.bool)])
-        scores = asked.scores(torch.cat([ends, present])).double()
-        return additive_surrogate(present.double(), scores[2:], nearness, nothing=scores[0], everything=scores[1])
+        return _coalitions(samples, count), _shares
 
-    return _explained(probe, segments, segmentation, baseline, samples, features, fit)
+    return _explained(probe, segments, segmentation, baseline, samples, features, settle)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +129,24 @@ class _Asked:
     probe: InputProbe
     row: int
     labels: Tensor
-    count: int
     absent: Tensor
     samples: int
 
-    def scores(self, present: Present) -> Float[Tensor, "m t"]:
-        """Scores of the image with only these segments present, on the CPU."""
+    def scorer(self) -> Callable[[Present], Float[Tensor, "m t"]]:
+        """Scores of the image with only these segments present, on the CPU; progress counts what has been asked."""
         image, labels = self.probe.inputs[self.row], self.labels.long().to(self.probe.inputs.device)
-        total, found = len(self.probe.inputs) * self.samples, []
-        for start in range(0, len(present), self.probe.batch_size):
-            shown = present[start : start + self.probe.batch_size].to(image.device)
-            tried = torch.where(shown[:, labels][:, None], image, self.absent)
-            found.append(self.probe.input_scores(tried, self.row).cpu())
-            self.probe.progress(min(self.row * self.samples + start + len(shown), total), total)
-        return torch.cat(found)
+        total, before = len(self.probe.inputs) * self.samples, self.row * self.samples
+        asked = 0
+
+        def scores(present: Present) -> Float[Tensor, "m t"]:
+            nonlocal asked
+            tried = torch.where(present.to(image.device)[:, labels][:, None], image, self.absent)
+            found = self.probe.input_scores(tried, self.row).cpu()
+            asked = min(asked + len(present), self.samples)
+            self.probe.progress(before + asked, total)
+            return found
+
+        return scores
 
 
 def _explained(
@@ -147,16 +156,19 @@ def _explained(
     baseline: object,
     samples: int,
     features: int | None,
-    fit: Callable[[_Asked, torch.Generator], Surrogate],
+    settle: Callable[[int], tuple[Neighbourhood, Fit]],
 ) -> Found:
-    """Maps and details of a surrogate that is fitted for each image by itself."""
+    """Maps and details of a surrogate that is fitted for each image by itself, as `settle` says for its segments."""
     size, seed = probe.inputs.shape[2:], probe.generator.initial_seed()
     maps, labels, fits = [], [], []
     for row, image in enumerate(probe.inputs):
         found = segmented(image, segments, segmentation, row, seed)
         count = int(found.max()) + 1
         absent = segment_means(image, found, count) if baseline == "mean" else baseline_image(baseline, image)
-        one = fit(_Asked(probe, row, found, count, absent, samples), same_draws(probe.generator))
+        near, fit = settle(count)
+        scores = _Asked(probe, row, found, absent, samples).scorer()
+        generator = same_draws(probe.generator)
+        one = fitted_surrogate(fit, near, count, scores, batch_size=probe.batch_size, generator=generator)
         shown = one.weights if features is None else _strongest(one.weights, features)
         maps.append(shown[:, found.long()].view(-1, *size))
         labels.append(found)
@@ -180,30 +192,57 @@ def _strongest(weights: Float[Tensor, "t s"], features: int) -> Float[Tensor, "t
     return torch.zeros_like(weights).scatter(1, best, weights.gather(1, best))
 
 
-def _drawn(samples: int, count: int, generator: torch.Generator) -> Present:
-    """The whole image, then segments that are present or not with equal chance."""
-    drawn = torch.rand(samples - 1, count, generator=generator) < 0.5
-    return torch.cat([torch.ones(1, count, dtype=torch.bool), drawn])
+def fair_draws(whole: Float[Tensor, "1 s"], **_: object) -> Iterator[Tensor]:
+    """All segments, then captum's draws without end: each of them present or not with equal chance."""
+    perturbed, count = library("captum.attr._core.lime").default_perturb_func, whole.shape[1]
+    yield whole
+    while True:  # many samples as one long one: the numbers are those of one after the other
+        yield from perturbed(whole, num_interp_features=_AT_ONCE * count).view(_AT_ONCE, count).split(1)
 
 
-def _coalitions(samples: int, count: int, generator: torch.Generator) -> tuple[Present, Float[Tensor, " m"]]:
-    """Coalitions that are neither empty nor whole, and how much each counts."""
-    if 2**count - 2 <= samples:
-        sizes = range(1, count)
-        members = [(chosen, size) for size in sizes for chosen in combinations(range(count), size)]
-        present = torch.zeros(len(members), count, dtype=torch.bool)
-        rows = torch.tensor([row for row, (_, size) in enumerate(members) for _ in range(size)])
-        columns = torch.tensor([column for chosen, _ in members for column in chosen])
-        kernel = [(count - 1) / (comb(count, size) * size * (count - size)) for _, size in members]
-        return present.index_put((rows, columns), torch.tensor(True)), torch.tensor(kernel, dtype=torch.float64)
-    sizes_drawn = torch.arange(1, count, dtype=torch.float64)
-    chances = 1 / (sizes_drawn * (count - sizes_drawn))
-    pairs = (samples + 1) // 2
-    chosen = torch.multinomial(chances, pairs, replacement=True, generator=generator) + 1
-    order = torch.rand(pairs, count, generator=generator).argsort(dim=1).argsort(dim=1)
-    half = order < chosen[:, None]
-    present = torch.stack([half, ~half], dim=1).flatten(0, 1)[:samples]
-    return present, torch.ones(len(present), dtype=torch.float64)
+def _closeness(present: Float[Tensor, "1 s"], segments: int, width: float) -> float:
+    """LIME's kernel of the cosine distance to the whole image."""
+    distance = 1 - sqrt(float(present.sum()) / segments)
+    return sqrt(exp(-(distance**2) / width**2))
+
+
+def _coalitions(samples: int, segments: int) -> Neighbourhood:
+    """The whole image, nothing of it, and coalitions between: all of them if `samples` allows, else drawn ones."""
+    if 2**segments - 2 > samples:
+        return Neighbourhood(paired_draws, samples + 2, lambda _present: 1.0)
+    kernel = [1.0, *((segments - 1) / (comb(segments, n) * n * (segments - n)) for n in range(1, segments)), 1.0]
+
+    def every(whole: Tensor, **_: object) -> Iterator[Tensor]:
+        yield whole
+        for size in range(segments):
+            for members in combinations(range(segments), size):
+                yield torch.zeros_like(whole).index_fill(1, torch.tensor(members, dtype=torch.long), 1)
+
+    return Neighbourhood(every, 2**segments, lambda present: kernel[int(present.sum())])
+
+
+def paired_draws(whole: Float[Tensor, "1 s"], **settings: Any) -> Iterator[Tensor]:
+    """All segments, none, then captum's draws without end as Shapley's kernel weighs them, each with its opposite.
+
+    A pair tells more than two draws: what the score has of interactions between two segments cancels in it.
+    """
+    count = whole.shape[1]
+    sizes = torch.arange(1, count)
+    chances = torch.cat([torch.zeros(1), (count - 1) / (sizes * (count - sizes))])
+    shap = library("captum.attr").KernelShap(forward_func=None)
+    drawn = shap.kernel_shap_perturb_generator(
+        whole, num_select_distribution=torch.distributions.Categorical(chances), **settings
+    )
+    yield from islice(drawn, 2)
+    for coalition in drawn:
+        yield coalition
+        yield 1 - coalition
+
+
+def _shares(present: Float[Tensor, "m s"], scores: Float[Tensor, "m t"], nearness: Float[Tensor, " m"]) -> Surrogate:
+    """Shapley's fit: the first two rows, all segments and none, are met exactly."""
+    everything, nothing = scores[:2]
+    return additive_surrogate(present[2:], scores[2:], nearness[2:], nothing=nothing, everything=everything)
 
 
 def _check(segments: object, samples: object, features: object) -> None:

@@ -1,12 +1,15 @@
-"""The simple model that stands in for the network near one image: a linear one, fitted for every target."""
+"""The simple model that stands in for the network near one image: a linear one, fitted for every target by captum."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.attributions.libraries import library
+from camlens.attributions.seeded_draws import SeededDraws
 
 _SELECTING = 0.01  # the ridge of the fit that only ranks segments
 
@@ -26,6 +29,83 @@ class Surrogate:
     intercept: Tensor
     r_squared: Tensor
     chosen: Tensor
+
+
+Fit = Callable[[Float[Tensor, "m s"], Float[Tensor, "m t"], Float[Tensor, " m"]], Surrogate]
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """The images near one image that a surrogate is fitted to, each of them its segments that are present.
+
+    Attributes:
+        draws: captum's perturb_func: a generator function that is given all segments as (1, s) ones and yields
+            such rows of 0 and 1. It may draw from torch as it likes.
+        samples: how many of them are taken.
+        nearness: how much a row (1, s) counts in the fit.
+    """
+
+    draws: Callable[..., Iterator[Tensor]]
+    samples: int
+    nearness: Callable[[Tensor], float]
+
+
+def fitted_surrogate(
+    fit: Fit,
+    near: Neighbourhood,
+    segments: int,
+    scores: Callable[[Bool[Tensor, "m s"]], Float[Tensor, "m t"]],
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+) -> Surrogate:
+    """What captum's LimeBase makes of draws, scores and a fit; all targets are asked at once.
+
+    To captum the function that is explained is one of the segments that are present, and `scores` makes the images
+    of a whole batch: one image at a time, as captum's own transform would, costs as much as a small network.
+    """
+    with SeededDraws(generator) as draws:
+
+        def answered(present: Tensor) -> Tensor:
+            with draws.paused():
+                model.scores.append(scores(present.bool()))
+            return model.scores[-1][:, 0]
+
+        model = _EveryTarget(fit)
+        lime = library("captum.attr").LimeBase(
+            answered,
+            model,
+            similarity_func=lambda _whole, _perturbed, present, **_: near.nearness(present),
+            perturb_func=near.draws,
+            perturb_interpretable_space=True,
+            from_interp_rep_transform=lambda present, _whole, **_: present,
+            to_interp_rep_transform=None,
+        )
+        lime.attribute(
+            torch.ones(1, segments),
+            n_samples=near.samples,
+            perturbations_per_eval=batch_size,
+            num_interp_features=segments,
+        )
+    return model.found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _EveryTarget:
+    """captum's protocol of an interpretable model, which is handed one score per sample: it keeps all targets'."""
+
+    surrogate: Fit
+    scores: list[Tensor] = field(default_factory=list)
+    found: list[Surrogate] = field(default_factory=list)
+
+    def fit(self, train_data: Any, **_: object) -> None:
+        """Fit the surrogate to captum's one batch of segments that are present, first scores and nearness."""
+        ((present, _first, nearness),) = train_data
+        self.found.append(self.surrogate(present.double(), torch.cat(self.scores).double(), nearness.double()))
+
+    def representation(self) -> Tensor:
+        """The weights (t, s)."""
+        return self.found[0].weights
 
 
 def ridge_surrogate(
