@@ -1,6 +1,7 @@
 """Naming layers: from a name, a module or a call like "relu#2" to one module and one call of it."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,21 @@ def every_module(model: nn.Module) -> list[nn.Module]:
                 seen.add(id(child))
                 found.append(child)
     return found
+
+
+def holders_of(module: nn.Module, modules: Sequence[nn.Module]) -> frozenset[int]:
+    """The ids of those modules inside which `module` stands, at whatever depth and under whatever name."""
+    parents: dict[int, list[nn.Module]] = {}
+    for parent in modules:
+        for child in parent._modules.values():
+            parents.setdefault(id(child), []).append(parent)
+    found, waiting = set[int](), [module]
+    while waiting:
+        for parent in parents.get(id(waiting.pop()), ()):
+            if id(parent) not in found:
+                found.add(id(parent))
+                waiting.append(parent)
+    return frozenset(found)
 
 
 def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:

@@ -19,6 +19,7 @@ from camlens.core.errors import LayerError
 from camlens.core.execution.bias import BiasTerms, bias_terms
 from camlens.core.execution.curvature import hessian_product
 from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.proofs import keep_proof, proven_way
 from camlens.core.execution.replay import Recording, first_tensor, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
 from camlens.core.targets import Output
@@ -206,20 +207,30 @@ class Probe:
         """The record of image `row`, and the fastest way of asking that is proven right for it."""
         if row not in self._recordings:
             session = self.session.part(row, row + 1)
-            recording = record(session, self.record.layer)
-            features = self.record.activations[row : row + 1].to(first_tensor(recording.output).dtype)
-            tried = torch.cat([features, features / 2])
-            expected = self._ask(tried, row, recording, "whole")
-            ways = ("expanded", "copied")
-            way = next((way for way in ways if self._proven(tried, row, recording, way, expected)), "whole")
+            recording, output = record(session, self.record.layer)
+            clean = self.at_input._scores(output, row)
+            way = self._way(session, row, recording, clean)
             self._recordings.clear()  # one image's record at a time: memory stays that of one forward pass
             self._recordings[row] = recording, way
         return self._recordings[row]
 
+    def _way(self, session: Session, row: int, recording: Recording, clean: Tensor) -> str:
+        """A way that gives this image's own scores, and that once gave those of a full run for other features too."""
+        features = self.record.activations[row : row + 1].to(first_tensor(recording.output).dtype)
+        tried = torch.cat([features, features / 2])
+        known = proven_way(session, self.record.layer)
+        if known == "whole" or (known and self._proven(tried, row, recording, known, clean)):
+            return known
+        expected = self._ask(tried, row, recording, "whole")
+        ways = ("expanded", "copied")
+        way = next((way for way in ways if self._proven(tried, row, recording, way, expected)), "whole")
+        keep_proof(session, self.record.layer, way)
+        return way
+
     def _proven(self, tried: Tensor, row: int, recording: Recording, way: str, expected: Tensor) -> bool:
-        """Whether features, as they are and halved, asked this way give the scores of a full run."""
+        """Whether features asked this way give the scores expected of the first ones, or of all."""
         try:
-            return same_scores(self._ask(tried, row, recording, way), expected)
+            return same_scores(self._ask(tried, row, recording, way)[: len(expected)], expected)
         except (RuntimeError, LayerError, IndexError, TypeError, ValueError, AttributeError):
             return False
 

@@ -18,18 +18,24 @@ from camlens.core.errors import LayerError
 from camlens.core.execution.hooks import announced, answered, observed
 from camlens.core.execution.outputs import map_tensors, tensors_in, with_first_tensor
 from camlens.core.execution.session import Session
-from camlens.core.layers import LayerCall
+from camlens.core.layers import LayerCall, holders_of
 from camlens.core.targets import Output
 
 
 @dataclass(eq=False)
 class Recording:
-    """What the modules before the layer returned for one image, call by call, and what the layer returned."""
+    """What the modules before the layer returned for one image, call by call, and what the layer returned.
+
+    A module that answers does not run what is inside it, so only the outermost are kept: those that neither
+    hold the layer nor stand inside another that is kept.
+    """
 
     layer: LayerCall
+    holders: frozenset[int]
     answers: dict[int, list[Any]] = field(default_factory=dict)
     modules: list[nn.Module] = field(default_factory=list)
     output: Any = None
+    _outermost: nn.Module | None = None
     _starts: int = 0
     _begun: bool = False
 
@@ -38,15 +44,20 @@ class Recording:
         if module is self.layer.module:
             self._starts += 1
             self._begun = self._begun or self._starts == (self.layer.call or 1)
+        if self._outermost is None and id(module) not in self.holders:
+            self._outermost = module
 
     def observe(self, module: nn.Module, output: Any) -> Any:
         """Keep a copy of what a module before the layer returned."""
-        if not self._begun:
+        ends = self._outermost is module
+        if not self._begun and (ends or self._outermost is None):
             if id(module) not in self.answers:
                 self.modules.append(module)
             self.answers.setdefault(id(module), []).append(_copied(output))
-        elif module is self.layer.module and self.output is None:
+        elif self._begun and module is self.layer.module and self.output is None:
             self.output = _copied(output)
+        if ends:
+            self._outermost = None
         return None
 
 
@@ -54,15 +65,15 @@ def _copied(structure: Any) -> Any:
     return map_tensors(structure, lambda tensor: tensor.detach().clone())
 
 
-def record(session: Session, layer: LayerCall) -> Recording:
-    """Run a session of one image and record what came before the layer. To be called inside `undisturbed`."""
-    recording = Recording(layer)
-    modules = [module for module in session.model.modules() if module is not session.model]
-    with announced([layer.module], recording.announce), observed(modules, recording.observe):
-        session.run()
+def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
+    """Run a session of one image: what came before the layer, and the output. To be called inside `undisturbed`."""
+    recording = Recording(layer, holders_of(layer.module, session.modules))
+    modules = [module for module in session.modules if module is not session.model]
+    with announced(modules, recording.announce), observed(modules, recording.observe):
+        output = session.run()
     if recording.output is None:
         raise LayerError(f"layer {layer.label!r} did not run in the forward pass")
-    return recording
+    return recording, output
 
 
 def replay(session: Session, recording: Recording, native: Tensor, *, copies: bool = False) -> Output:
