@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camlens.core.capture import NO_GRADIENTS, capture
+from camlens.core.capture import capture
 from camlens.core.errors import InputError, LayerError, NoGradientError
+from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.heatmaps import normalised, rectified, resized, warn_of_empty_evidence

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from camlens.core.capture import Frontier
 from camlens.core.errors import InputError, LayerError
+from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.session import Session, checked_inputs

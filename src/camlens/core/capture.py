@@ -7,26 +7,23 @@ before the layer, and it works on frozen models and under no_grad.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import LayerError, NoGradientError
-from camlens.core.execution.backward import gradients_of
+from camlens.core.execution.backward import gradients_of, one_by_one
+from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
-from camlens.core.execution.outputs import describe, tensors_in, with_first_tensor
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target
 from camlens.core.types import Features, Scores
-
-NO_GRADIENTS = "No gradients captured. Try a different layer."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,77 +57,6 @@ class Capture:
         return {name: record.gradients for name, record in self.records.items()}
 
 
-@dataclass
-class Frontier:
-    """The hook's memory during one forward pass: what each wanted call of each wanted layer returned.
-
-    With `graph` the first kept tensor becomes the leaf where autograd begins; without, only values are kept.
-    """
-
-    wanted: Sequence[LayerCall]
-    graph: bool = True
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    calls: dict[int, int] = field(default_factory=dict)
-    started: bool = False
-
-    def observe(self, module: nn.Module, output: Any) -> Any:
-        """Keep the output of a wanted call, and hand on a copy that later in-place code may write to."""
-        number = self.calls[id(module)] = self.calls.get(id(module), 0) + 1
-        for layer in self.wanted:
-            if layer.module is module and number == (layer.call or 1):
-                output = self._keep(layer, output)
-        return output
-
-    def _keep(self, layer: LayerCall, output: Any) -> Any:
-        tensor = next(tensors_in(output), None)
-        if tensor is None:
-            self.failed[layer.label] = f"it returned no tensor but {describe(output)}"
-            return output
-        if not self.graph:
-            self.kept[layer.label] = tensor.detach().clone()
-            return output
-        with torch.inference_mode(False):
-            # a copy that nobody else holds: a node of the graph, or the leaf where the graph begins
-            kept = tensor.clone() if tensor.requires_grad else tensor.detach().clone().requires_grad_()
-        torch.set_grad_enabled(True)
-        self.started = True
-        self.kept[layer.label] = kept
-        with torch.inference_mode(False):
-            handed = kept.clone()
-        return with_first_tensor(output, handed)
-
-    def check(self) -> None:
-        """Refuse layers that did not run, ran several times, or gave nothing to look at."""
-        for layer in self.wanted:
-            runs = self.calls.get(id(layer.module), 0)
-            if layer.label in self.failed:
-                raise LayerError(f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}")
-            if runs == 0 and not self.graph:
-                raise LayerError(f"layer {layer.label!r} did not run in the forward pass: choose one that does")
-            if runs == 0:
-                raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass")
-            if layer.call is None and runs > 1:
-                names = ", ".join(f"{layer.name}#{number}" for number in range(1, min(runs, 4) + 1))
-                raise LayerError(f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}")
-            if layer.label not in self.kept:
-                raise LayerError(f"layer {layer.name!r} ran {runs} time(s), so there is no call {layer.call}")
-
-
-class _GradKeptOn(TorchFunctionMode):
-    """Once the frontier is passed, keep grad on even where the model's own code switches it off."""
-
-    def __init__(self, frontier: Frontier) -> None:
-        super().__init__()
-        self.frontier = frontier
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not self.frontier.started:
-            return func(*args, **(kwargs or {}))
-        with torch.inference_mode(False), torch.enable_grad():
-            return func(*args, **(kwargs or {}))
-
-
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
     """A forward pass with its graph still alive: what the layers gave, and the output to score."""
@@ -145,12 +71,15 @@ def forward(session: Session, layers: Sequence[LayerCall], *, through_no_grad: b
     `through_no_grad` also records where the model's own code says no_grad; it costs a Python call per
     operation, so it is the second try.
     """
-    frontier = Frontier(layers)
     modules = list({id(layer.module): layer.module for layer in layers}.values())
-    mode = _GradKeptOn(frontier) if through_no_grad else nullcontext()
-    with torch.no_grad(), mode, observed(modules, frontier.observe):
-        output = session.run()
-    frontier.check()
+    for shared in (True, False):
+        frontier = Frontier(layers, shared=shared)
+        mode = GradKeptOn(frontier) if through_no_grad else nullcontext()
+        with torch.no_grad(), mode, observed(modules, frontier.observe):
+            output = session.run()
+        frontier.check()
+        if not frontier.overwritten():
+            break
     ran = [layer.label for layer in layers if layer.label in frontier.kept]
     ordered = [name for name in frontier.kept if name in ran]
     return ForwardPass({name: frontier.kept[name] for name in ordered}, output)
@@ -202,7 +131,7 @@ def score_session(session: Session, target: object = None) -> Capture:
 def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor) -> Tensor:
     """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`."""
     frontier = Frontier((), started=True)
-    for mode in (nullcontext(), _GradKeptOn(frontier)):
+    for mode in (nullcontext(), GradKeptOn(frontier)):
         with torch.enable_grad(), mode:
             scores = scorer(session.run(), rows)
         if scores.requires_grad or not session.inputs.requires_grad:
@@ -214,14 +143,10 @@ def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple
     """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs. To be called inside `undisturbed`."""
     inputs = session.inputs.detach().clone().requires_grad_()
     scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
-    with torch.enable_grad():
-        columns = scores.sum(dim=0).unbind()
-    gradients = [
-        torch.autograd.grad(one, inputs, retain_graph=place < len(columns) - 1, allow_unused=True)[0]
-        for place, one in enumerate(columns)
-    ]
-    each = [torch.zeros_like(inputs) if gradient is None else gradient for gradient in gradients]
-    return scores.detach().float(), torch.stack(each, dim=1).float()
+    (gradients,) = one_by_one(scores, [inputs])
+    if gradients is None:
+        gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
+    return scores.detach().float(), gradients.transpose(0, 1).float()
 
 
 def _pass_with_grad(
@@ -253,7 +178,7 @@ def _record(
     except LayerError as error:
         raise LayerError(f"layer {layer.label!r} has no spatial grid: {error}") from None
     gradients = layout.every_features(gradient).transpose(0, 1)
-    if not _varied_part(gradients).any():
+    if _is_zero(gradients):
         raise NoGradientError(
             f"{NO_GRADIENTS} The gradient at layer {layer.label!r} is exactly zero over its whole {layout} grid: "
             f"the score reads nothing there, as after a transformer's last attention"
@@ -261,12 +186,14 @@ def _record(
     return LayerRecord(layer, layout, layout.features(kept).float(), gradients.float(), kept)
 
 
-def _varied_part(tensor: Tensor) -> Tensor:
-    """A view without the repetitions of an expanded tensor: it holds the same values, each once."""
-    for axis, stride in enumerate(tensor.stride()):
-        if stride == 0:
-            tensor = tensor.narrow(axis, 0, 1)
-    return tensor
+def _is_zero(gradients: Tensor) -> bool:
+    """Whether every value is exactly zero. One column of the grid is read first: it nearly always says no."""
+    if gradients[..., gradients.shape[-1] // 2].any():
+        return False
+    for axis, stride in enumerate(gradients.stride()):
+        if stride == 0:  # repetitions of an expanded tensor
+            gradients = gradients.narrow(axis, 0, 1)
+    return not gradients.any()
 
 
 def capture(

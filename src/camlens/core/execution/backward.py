@@ -20,28 +20,43 @@ def gradients_of(
 ) -> list[Tensor | None]:
     """For each kept tensor the gradients (t, *its shape) of the scores, or None where no score depends on it.
 
-    `classes` are given where each score is just the logit of its class. Images do not influence each other in
-    evaluation mode, so one backward pass of the batch's sum gives every image its own gradient. Few targets
-    take one pass each over the part after the layer. Many take the closed
-    form where what follows is pooling and one linear layer, else passes that are batched.
+    `classes` are given where each score is just the logit of its class. Few targets take one pass each over the
+    part after the layer. Many take the closed form where what follows is pooling and one linear layer, else
+    passes that are batched.
     """
     targets = scores.shape[1]
     if targets > FEW_TARGETS and len(kept) == 1 and classes is not None:
         constant = _pooled_linear(output.logits_or_none(), kept[0], classes)
         if constant is not None:
             return [constant]
-    with torch.enable_grad():
-        totals = scores.sum(dim=0)
-        each = totals.unbind()
     if targets > FEW_TARGETS:
         try:
-            return _batched(totals, kept)
+            return _batched(_totals(scores), kept)
         except RuntimeError:
             pass  # an operation without a batching rule: pass by pass is slower and as exact
-    starts: Sequence[_Start] = [(total, None) for total in each]
-    starts = _past_the_last_linear(output.logits_or_none(), classes) or starts
+    starts = _past_the_last_linear(output.logits_or_none(), classes)
+    return one_by_one(scores, kept) if starts is None else _each_from(starts, kept)
+
+
+def one_by_one(scores: Float[Tensor, "n t"], kept: Sequence[Tensor]) -> list[Tensor | None]:
+    """The same by one backward pass per target and no other knowledge: it takes no more memory than one does."""
+    with torch.enable_grad():
+        each = _totals(scores).unbind()
+    return _each_from([(total, None) for total in each], kept)
+
+
+def _totals(scores: Tensor) -> Tensor:
+    """The scores (t,) summed over the images.
+
+    Images do not influence each other in evaluation mode, so the sum's gradient at an image is that of its own score.
+    """
+    with torch.enable_grad():
+        return scores.sum(dim=0)
+
+
+def _each_from(starts: Sequence[_Start], kept: Sequence[Tensor]) -> list[Tensor | None]:
     columns = [
-        torch.autograd.grad(start, kept, along, retain_graph=index < targets - 1, allow_unused=True)
+        torch.autograd.grad(start, kept, along, retain_graph=index < len(starts) - 1, allow_unused=True)
         for index, (start, along) in enumerate(starts)
     ]
     return [_stacked([column[place] for column in columns], kept[place]) for place in range(len(kept))]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from camlens.core.capture import Frontier
 from camlens.core.errors import LayerError
+from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.session import Session

@@ -1,0 +1,106 @@
+"""Where autograd begins in a forward pass: what each wanted layer returned, kept as a node of the graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from camlens.core.errors import LayerError, NoGradientError
+from camlens.core.execution.outputs import describe, tensors_in, with_first_tensor
+from camlens.core.layers import LayerCall
+
+NO_GRADIENTS = "No gradients captured. Try a different layer."
+_written_to: "WeakSet[nn.Module]" = WeakSet()
+
+
+@dataclass
+class Frontier:
+    """The hook's memory during one forward pass: what each wanted call of each wanted layer returned.
+
+    With `graph` the first kept tensor becomes the leaf where autograd begins; without, only values are kept.
+    With `shared` a later layer's own tensor is kept and handed on, which spares two copies; whether code after the
+    layer has then written to it says `overwritten`.
+    """
+
+    wanted: Sequence[LayerCall]
+    graph: bool = True
+    shared: bool = False
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    calls: dict[int, int] = field(default_factory=dict)
+    started: bool = False
+    _versions: dict[str, int] = field(default_factory=dict)
+
+    def observe(self, module: nn.Module, output: Any) -> Any:
+        """Keep the output of a wanted call, and hand on what later in-place code may write to."""
+        number = self.calls[id(module)] = self.calls.get(id(module), 0) + 1
+        for layer in self.wanted:
+            if layer.module is module and number == (layer.call or 1):
+                output = self._keep(layer, output)
+        return output
+
+    def _keep(self, layer: LayerCall, output: Any) -> Any:
+        tensor = next(tensors_in(output), None)
+        if tensor is None:
+            self.failed[layer.label] = f"it returned no tensor but {describe(output)}"
+            return output
+        if not self.graph:
+            self.kept[layer.label] = tensor.detach().clone()
+            return output
+        if self.shared and tensor.requires_grad and layer.module not in _written_to:
+            self.kept[layer.label] = tensor
+            self._versions[layer.label] = tensor._version
+            return output
+        with torch.inference_mode(False):
+            # a copy that nobody else holds: a node of the graph, or the leaf where the graph begins
+            kept = tensor.clone() if tensor.requires_grad else tensor.detach().clone().requires_grad_()
+            handed = kept.clone()  # grad is on in this block
+        torch.set_grad_enabled(True)
+        self.started = True
+        self.kept[layer.label] = kept
+        return with_first_tensor(output, handed)
+
+    def overwritten(self) -> bool:
+        """Whether a shared tensor was written to. Its layer is remembered, and gets copies from now on."""
+        found = [
+            layer
+            for layer in self.wanted
+            if layer.label in self._versions and self.kept[layer.label]._version != self._versions[layer.label]
+        ]
+        for layer in found:
+            _written_to.add(layer.module)
+        return bool(found)
+
+    def check(self) -> None:
+        """Refuse layers that did not run, ran several times, or gave nothing to look at."""
+        for layer in self.wanted:
+            runs = self.calls.get(id(layer.module), 0)
+            if layer.label in self.failed:
+                raise LayerError(f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}")
+            if runs == 0 and not self.graph:
+                raise LayerError(f"layer {layer.label!r} did not run in the forward pass: choose one that does")
+            if runs == 0:
+                raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass")
+            if layer.call is None and runs > 1:
+                names = ", ".join(f"{layer.name}#{number}" for number in range(1, min(runs, 4) + 1))
+                raise LayerError(f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}")
+            if layer.label not in self.kept:
+                raise LayerError(f"layer {layer.name!r} ran {runs} time(s), so there is no call {layer.call}")
+
+
+class GradKeptOn(TorchFunctionMode):
+    """Once the frontier is passed, keep grad on even where the model's own code switches it off."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        super().__init__()
+        self.frontier = frontier
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self.frontier.started:
+            return func(*args, **(kwargs or {}))
+        with torch.inference_mode(False), torch.enable_grad():
+            return func(*args, **(kwargs or {}))
