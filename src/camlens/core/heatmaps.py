@@ -1,5 +1,6 @@
 """From signed maps to heat maps in [0, 1]: rectify, normalise, resize. The one place where this happens."""
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -58,20 +59,18 @@ def warn_of_empty_evidence(
     Where `both_signs` of a target are shown, a map of evidence against it alone is not empty.
     """
     said = []
-    cells = maps.flatten(2)
-    lowest, highest = torch.aminmax(cells, dim=2)  # NaN, where a cell is
-    constant, negative = highest == lowest, highest <= 0
-    broken = ~(torch.isfinite(lowest) & torch.isfinite(highest))
-    if any(both_signs):
-        one_sided = [not any(both_signs[target : target + 1]) for target in range(len(labels))]
-        negative = negative & torch.tensor(one_sided, device=cells.device)
-    for image, target in torch.nonzero(broken | constant | negative).tolist():
-        if broken[image, target]:
-            fault = "holds NaN or infinite values"
-        elif constant[image, target]:
-            fault = f"is constant ({cells[image, target, 0].item():.3g} everywhere)"
-        else:
-            fault = f"has only negative evidence (highest value {cells[image, target].max().item():.3g})"
-        said.append(f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty")
-        warnings.warn(said[-1], EvidenceWarning, stacklevel=2)
+    ranges = torch.stack(torch.aminmax(maps.flatten(2), dim=2), dim=2).tolist()  # NaN, where a cell is
+    for image, row in enumerate(ranges):
+        for target, (lowest, highest) in enumerate(row):
+            if not (math.isfinite(lowest) and math.isfinite(highest)):
+                fault = "holds NaN or infinite values"
+            elif highest == lowest:
+                fault = f"is constant ({highest:.3g} everywhere)"
+            elif highest <= 0 and not any(both_signs[target : target + 1]):
+                fault = f"has only negative evidence (highest value {highest:.3g})"
+            else:
+                continue
+            text = f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty"
+            said.append(text)
+            warnings.warn(text, EvidenceWarning, stacklevel=2)
     return said

@@ -1,7 +1,7 @@
 """From gradients to channel weights, and from channel weights to maps."""
 
 from jaxtyping import Float
-from torch import Tensor, einsum
+from torch import Tensor
 
 from camlens.core.types import Features, Maps, TargetMaps
 
@@ -44,7 +44,7 @@ def weighted_sum(weights: Weights, activations: Features) -> Maps:
     grid = activations.shape[2:]
     if len(activations) > 1 and activations.stride(0) == 0:
         return (weights @ activations[0].flatten(1)).reshape(-1, *grid)
-    return einsum("nk,nkp->np", weights, activations.flatten(2)).reshape(-1, *grid)
+    return (weights[:, None] @ activations.flatten(2)).reshape(-1, *grid)
 
 
 def weighted_maps(weights: TargetWeights, activations: Features) -> TargetMaps:

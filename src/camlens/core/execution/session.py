@@ -1,5 +1,6 @@
 """One explanation's fixed facts: which model is run how, on what, and what of its output counts."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -96,7 +97,7 @@ def checked_inputs(inputs: object) -> Tensor:
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255")
     # a sum is finite only where its parts are, and is read faster than they are; it may overflow by itself
-    if not torch.isfinite(inputs.detach().sum(dtype=torch.float32)) and not torch.isfinite(inputs).all():
+    if not math.isfinite(inputs.detach().sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
         raise InputError("inputs hold NaN or infinite values: check the preprocessing")
     with torch.inference_mode(False), torch.no_grad():
         # clone of an inference tensor made out here is a normal one, which autograd may save
