@@ -33,6 +33,7 @@ class FakeRun:
             layer="last",
             layer_reason="it is the last",
             weights="0" * 64,
+            weights_file="trained.safetensors",
             fingerprint="f",
             embedding="input of head",
             camlens="0",

@@ -1,5 +1,7 @@
 """Claims about a run that is read: every column in its form, rows in their order, nothing read in vain."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,14 @@ def test_what_is_handed_out_may_be_changed(audit: camlens.audit.Audit) -> None:
     audit.column("label")[:] = 7
     assert not (audit.column("loss") == 7).any()
     assert not (audit.column("label") == 7).all()
+
+
+def test_columns_are_read_without_loading_pandas(audit: camlens.audit.Audit) -> None:
+    code = (
+        "import sys, camlens.audit\n"
+        "audit = camlens.audit.open(sys.argv[1])\n"
+        "for name in ('label', 'correct', 'confidence', 'id', 'error', 'top_classes'): audit.column(name)\n"
+        "print(audit.maps(range(96, 105)).shape, 'pandas' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, str(audit.path)], capture_output=True, text=True)
+    assert answer.stdout == "(9, 3, 4) False\n", answer.stderr

@@ -15,7 +15,7 @@ from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
-from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, row_schema
+from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, STRINGS, row_schema
 from camlens.core.errors import DataError, InputError, StoreError
 from camlens.data.decode import decode_image
 from camlens.data.places import is_url
@@ -183,10 +183,7 @@ class Audit:
             chosen = np.flatnonzero(owners == owner)
             within = places[chosen] - self._starts[owner]
             column = self._read(self.shards[owner], [name]).column(name).combine_chunks()
-            if len(within) < len(column):
-                column = column.take(arrow().array(within))
-                within = np.arange(len(within))
-            values[chosen] = _bare_lists(column, length)[within]
+            values[chosen] = _lists_at(column, within, length)
         return values
 
     def _places(self, rows: Rows) -> NDArray[np.int64]:
@@ -207,33 +204,57 @@ class Audit:
         return (places.astype(np.int64) + count) % count
 
 
-def _bare_lists(column: Any, length: int) -> NDArray[np.float16]:
-    """A column of lists of one length as (n, length), NaN where a list is null."""
+# Columns are read as they lie in memory: to convert or fill them pyarrow first loads pandas, which takes longer than
+# to read them all.
+
+
+def _lists_at(column: Any, places: NDArray[np.int64], length: int) -> NDArray[np.float16]:
+    """Some of a column's lists of one length as (places, length), NaN where a list is null."""
     values = column.values.slice(column.offset * length, len(column) * length)
-    bare: NDArray[np.float16] = values.to_numpy(zero_copy_only=False).reshape(-1, length)
+    lists: NDArray[np.float16] = _filled(values, np.nan).reshape(-1, length)[places]
     if column.null_count:
-        bare = np.where(column.is_null().to_numpy(zero_copy_only=False)[:, None], np.float16(np.nan), bare)
-    return bare
+        lists[_is_null(column)[places]] = np.nan
+    return lists
 
 
 def _as_numpy(name: str, column: Any) -> NDArray[Any]:
-    if name in INTEGERS or name == "correct":
-        kind, blank = (np.bool_, False) if name == "correct" else (np.int64, -1)
-        absent = column.is_null().to_numpy(zero_copy_only=False)
-        values = column.fill_null(blank).to_numpy().astype(kind)
-        return np.ma.MaskedArray(values, absent, fill_value=blank)
     if name in LISTS:
         return _padded(column, -1 if name == "top_classes" else np.nan)
+    if name in STRINGS:
+        return np.array(column.to_pylist(), dtype=object)
+    column = column.combine_chunks()
+    if name in INTEGERS or name == "correct":
+        kind, blank = (np.bool_, False) if name == "correct" else (np.int64, -1)
+        return np.ma.MaskedArray(_filled(column, blank).astype(kind), _is_null(column), fill_value=blank)
     if name in FLOATS:
-        numbers: NDArray[np.float32] = column.to_numpy().astype(np.float32)
-        return numbers
-    plain: NDArray[Any] = column.to_numpy()
-    return plain
+        return _filled(column, np.nan).astype(np.float32)
+    return _filled(column, -1)
+
+
+def _filled(values: Any, blank: float | int | bool) -> NDArray[Any]:
+    """Numbers or truths of one array, `blank` where there is none."""
+    numbers = _in_memory(values)
+    return np.where(_is_null(values), numbers.dtype.type(blank), numbers) if values.null_count else numbers
+
+
+def _is_null(values: Any) -> NDArray[np.bool_]:
+    return _in_memory(values.is_null()).astype(np.bool_)
+
+
+def _in_memory(values: Any) -> NDArray[Any]:
+    """Numbers as they lie in memory, truths as 0 and 1; anything may stand where there is none."""
+    if arrow().types.is_boolean(values.type):
+        values = values.cast(arrow().uint8())
+    kind = np.dtype(values.type.to_pandas_dtype())
+    if not len(values):
+        return np.zeros(0, kind)
+    return np.frombuffer(values.buffers()[1], kind, len(values), values.offset * kind.itemsize)
 
 
 def _padded(column: Any, blank: float | int) -> NDArray[Any]:
     """A column of short lists as (n, longest), blank where a list is null or shorter."""
-    lengths = column.combine_chunks().value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    column = column.combine_chunks()
+    lengths = _filled(column.value_lengths(), 0)
     padded = np.full((len(lengths), int(lengths.max(initial=0))), blank, np.int64 if blank == -1 else np.float32)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = column.combine_chunks().flatten().to_numpy()
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = _filled(column.flatten(), blank)
     return padded

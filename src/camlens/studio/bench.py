@@ -49,7 +49,7 @@ class Workbench:
         self.uploads = Uploads(settings)
         self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
         self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
-        self.studies = JobQueue(capacity=settings.waiting_jobs)  # over a run, apart from the model's work
+        self.studies = JobQueue(capacity=settings.waiting_jobs, idle=self._hold)  # over a run, apart from the model
         self._run: OpenRun | None = None
         self._model: LoadedModel | None = None
         self._gallery: Gallery | None = None
@@ -175,6 +175,10 @@ class Workbench:
 
     def _idle(self) -> bool:
         return self.state == "ready" and self._predictions is not None and self._predictions.step()
+
+    def _hold(self) -> bool:
+        """Read maps of the run ahead, once the page has had its start."""
+        return self.state != "loading" and self._run is not None and self._run.maps.hold()
 
 
 def _example(model: LoadedModel, gallery: Gallery) -> Tensor:

@@ -48,6 +48,10 @@ def test_the_matrix_has_a_button_for_every_cell_with_its_count(tmp_path: Path) -
     assert cells_of(written(audit)) == {place: int(count) for place, count in np.ndenumerate(matrix)}
 
 
+def test_the_report_names_the_weights_and_their_file(tmp_path: Path) -> None:
+    assert f"<dt>Weights</dt><dd>{'0' * 23}, from trained.safetensors</dd>" in written(fake_run(tmp_path, [0], [0]))
+
+
 def test_only_its_own_script_may_run_and_nothing_may_be_loaded(tmp_path: Path) -> None:
     text = written(fake_run(tmp_path, [0, 1, 2], [0, 1, 1]))
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()

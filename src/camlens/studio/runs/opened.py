@@ -21,6 +21,7 @@ from camlens.models import LoadedModel
 from camlens.studio.images.gallery import Gallery
 from camlens.studio.images.predictions import UNREADABLE, Predictions
 from camlens.studio.jobs import Report
+from camlens.studio.runs.maps import RunMaps
 from camlens.studio.runs.schemas import RunWeights
 from camlens.studio.runs.weights import compared_weights
 
@@ -32,6 +33,7 @@ class OpenRun:
 
     def __init__(self, path: str | Path) -> None:
         self.audit: Audit = open_run(path)
+        self.maps = RunMaps(self.audit)
         self.problems: list[str] = []
         self.weights: RunWeights | None = None
         self.samples: Int[np.ndarray, " n"] = np.full(len(self.audit), NONE, dtype=np.int64)

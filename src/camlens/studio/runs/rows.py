@@ -37,8 +37,7 @@ def _facts(run: OpenRun, rows: Int[np.ndarray, " rows"]) -> list[dict[str, Any]]
     if len(rows) == 0:
         return []
     outcomes = run.outcomes
-    said = run.audit.maps(rows, "predicted")
-    true = run.audit.maps(rows, "label")
+    said, true = run.maps.of(rows)
     return [
         {
             "row": row,
