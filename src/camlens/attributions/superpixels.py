@@ -140,8 +140,9 @@ class _Asked:
 
         def scores(present: Present) -> Float[Tensor, "m t"]:
             nonlocal asked
-            tried = torch.where(present.to(image.device)[:, labels][:, None], image, self.absent)
-            found = self.probe.input_scores(tried, self.row).cpu()
+            shown = present.to(image.device)[:, labels][:, None]
+            # no name for the images: held only by what runs, they make room for their own copy in channels-last
+            found = self.probe.input_scores(torch.where(shown, image, self.absent), self.row).cpu()
             asked = min(asked + len(present), self.samples)
             self.probe.progress(before + asked, total)
             return found

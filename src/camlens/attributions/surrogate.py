@@ -99,8 +99,8 @@ class _EveryTarget:
     found: list[Surrogate] = field(default_factory=list)
 
     def fit(self, train_data: Any, **_: object) -> None:
-        """Fit the surrogate to captum's one batch of segments that are present, first scores and nearness."""
-        ((present, _first, nearness),) = train_data
+        """Fit the surrogate to the segments that are present, their nearness, and every target's scores."""
+        present, _first, nearness = train_data.dataset.tensors  # its loader would fetch and stack row by row
         self.found.append(self.surrogate(present.double(), torch.cat(self.scores).double(), nearness.double()))
 
     def representation(self) -> Tensor:
