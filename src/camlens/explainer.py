@@ -205,19 +205,20 @@ class Explainer:
             layers = [one.layer for one in chosen[entry.name]]
             key = tuple(layer.label for layer in layers)
             if entry.retarget is not None:
-                captured = self._capture(session, layers, as_target(entry.retarget(target)))
+                captured = self._capture(session, layers, as_target(entry.retarget(target)), entry)
             elif not layers and shared:
                 captured = next(iter(shared.values()))
             else:
-                captured = shared.get(key) or self._capture(session, layers, target)
+                captured = shared.get(key) or self._capture(session, layers, target, entry)
                 shared[key] = captured
             results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry)
         return results
 
-    def _capture(self, session: Session, layers: list[LayerCall], target: Target) -> Capture:
+    def _capture(self, session: Session, layers: list[LayerCall], target: Target, entry: Entry) -> Capture:
         if not layers:
             return score_session(session, target)
-        return capture_session(session, layers, target, kind=self.settings.layout)
+        recorded = entry.replays and len(layers) == 1 and session.images == 1
+        return capture_session(session, layers, target, kind=self.settings.layout, recorded=recorded)
 
     def _explanation(self, session: Session, chosen: list[Choice], captured: Capture, entry: Entry) -> Explanation:
         options = self._options(entry)

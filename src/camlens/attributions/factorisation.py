@@ -129,6 +129,7 @@ def _nmf(rows: Float[Tensor, "p k"], count: int) -> tuple[Float[Tensor, "p count
     good_for="what the layer tells apart, part by part, and which of it the score rests on",
     cost="seconds",
     diverging=True,
+    replays=True,
 )
 def dff(probe: Probe, *, concepts: int = 4) -> Found:
     """The layer's concepts, each laid where it is and weighed by what the score loses without it.

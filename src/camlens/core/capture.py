@@ -19,6 +19,7 @@ from camlens.core.execution.backward import gradients_of, one_by_one
 from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
+from camlens.core.execution.replay import Recording
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
@@ -39,12 +40,16 @@ class LayerRecord:
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """What one pass saw: records by layer label in the order the layers ran, scores (n, t) and logits."""
+    """What one pass saw: records by layer label in the order the layers ran, scores (n, t) and logits.
+
+    `recording` holds what came before the layer, where that was asked for.
+    """
 
     records: Mapping[str, LayerRecord]
     scores: Scores
     logits: Float[Tensor, "n classes"] | None
     scorer: Scorer
+    recording: Recording | None = None
 
     @property
     def activations(self) -> dict[str, Tensor]:
@@ -63,26 +68,31 @@ class ForwardPass:
 
     kept: dict[str, Tensor]
     output: Output
+    recording: Recording | None = None
 
 
-def forward(session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool = False) -> ForwardPass:
+def forward(
+    session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool = False, recorded: bool = False
+) -> ForwardPass:
     """Run the session once and keep what the layers give. To be called inside `undisturbed`.
 
     `through_no_grad` also records where the model's own code says no_grad; it costs a Python call per
-    operation, so it is the second try.
+    operation, so it is the second try. `recorded` keeps what comes before the first of the layers as well.
     """
     modules = list({id(layer.module): layer.module for layer in layers}.values())
     for shared in (True, False):
         frontier = Frontier(layers, shared=shared)
         mode = GradKeptOn(frontier) if through_no_grad else nullcontext()
-        with torch.no_grad(), mode, observed(modules, frontier.observe):
+        recording = Recording.before(layers[0], session) if recorded else None
+        listening = observed(modules, frontier.observe) if recording is None else recording.along(frontier.observe)
+        with torch.no_grad(), mode, listening:
             output = session.run()
         frontier.check()
         if not frontier.overwritten():
             break
     ran = [layer.label for layer in layers if layer.label in frontier.kept]
     ordered = [name for name in frontier.kept if name in ran]
-    return ForwardPass({name: frontier.kept[name] for name in ordered}, output)
+    return ForwardPass({name: frontier.kept[name] for name in ordered}, output, recording)
 
 
 def scored(passed: ForwardPass, scorer: Scorer, rows: Tensor) -> Tensor:
@@ -99,13 +109,15 @@ def capture_session(
     kind: Kind | None = None,
     scorer: Scorer | None = None,
     rows: Tensor | None = None,
+    recorded: bool = False,
 ) -> Capture:
     """What `capture` does, for layers that are resolved and, where `scorer` is given, targets that are settled.
 
-    `rows` (n,) says which of the scorer's images each input belongs to.
+    `rows` (n,) says which of the scorer's images each input belongs to, `recorded` that what comes before the
+    first of the layers shall be kept, for a single image.
     """
     with undisturbed(session.model, session.inputs.device, session.modules):
-        passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows)
+        passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows, recorded)
         names = list(passed.kept)
         classes = scorer.classes if scorer.plain else None
         classes = classes if classes is None or rows is None else classes[rows]
@@ -115,7 +127,13 @@ def capture_session(
             layer = next(layer for layer in layers if layer.label == name)
             records[name] = _record(session, layer, passed.kept[name].detach(), gradient, kind)
         logits = passed.output.logits_or_none()
-        return Capture(records, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
+        return Capture(
+            records,
+            scores.detach().float(),
+            None if logits is None else logits.detach().float(),
+            scorer,
+            passed.recording,
+        )
 
 
 def score_session(session: Session, target: object = None) -> Capture:
@@ -150,10 +168,15 @@ def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple
 
 
 def _pass_with_grad(
-    session: Session, layers: Sequence[LayerCall], target: object, scorer: Scorer | None, rows: Tensor | None
+    session: Session,
+    layers: Sequence[LayerCall],
+    target: object,
+    scorer: Scorer | None,
+    rows: Tensor | None,
+    recorded: bool,
 ) -> tuple[ForwardPass, Scorer, Tensor]:
     for through_no_grad in (False, True):
-        passed = forward(session, layers, through_no_grad=through_no_grad)
+        passed = forward(session, layers, through_no_grad=through_no_grad, recorded=recorded)
         if scorer is None:
             with torch.enable_grad():
                 scorer = as_target(target).settle(passed.output)

@@ -92,7 +92,7 @@ class InputProbe:
 
     def still(self) -> AbstractContextManager[None]:
         """A block in which the model runs in evaluation mode without grad, and after which it is as it was."""
-        return undisturbed(self.session.model, self.session.inputs.device)
+        return undisturbed(self.session.model, self.session.inputs.device, self.session.modules)
 
     @cached_property
     def _faster_channels_last(self) -> bool:
@@ -207,8 +207,10 @@ class Probe:
         """The record of image `row`, and the fastest way of asking that is proven right for it."""
         if row not in self._recordings:
             session = self.session.part(row, row + 1)
-            recording, output = record(session, self.record.layer)
-            clean = self.at_input._scores(output, row)
+            recording, clean = self.captured.recording, self.scores
+            if recording is None or self.session.images > 1:
+                recording, output = record(session, self.record.layer)
+                clean = self.at_input._scores(output, row)
             way = self._way(session, row, recording, clean)
             self._recordings.clear()  # one image's record at a time: memory stays that of one forward pass
             self._recordings[row] = recording, way

@@ -25,7 +25,8 @@ class Entry:
     and the function is called with an `InputProbe`).
     `retarget` turns the user's target into the one the method is defined for. `diverging` says that the map is
     evidence for and against alike, to be drawn in two colours that meet at zero. `default_layers` are looked
-    at where none is named: the best one, or every convolution.
+    at where none is named: the best one, or every convolution. `replays` says that the function asks for
+    `feature_scores`: the capture of a single image then records what comes before the layer along the way.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     retarget: Callable[[Any], Any] | None = None
     diverging: bool = False
     default_layers: DefaultLayers = "best"
+    replays: bool = False
 
     @property
     def looks_at_one_layer(self) -> bool:
@@ -86,6 +88,7 @@ class Registry(Mapping[str, Entry]):
         retarget: Callable[[Any], Any] | None = None,
         diverging: bool = False,
         default_layers: DefaultLayers = "best",
+        replays: bool = False,
     ) -> Callable[[Function], Function]:
         """Decorate a pure function to make it available under `name` everywhere."""
         if name in self._entries:
@@ -93,7 +96,18 @@ class Registry(Mapping[str, Entry]):
 
         def keep(function: Function) -> Function:
             self._entries[name] = Entry(
-                name, function, paper, needs, good_for, cost, signed, scope, retarget, diverging, default_layers
+                name,
+                function,
+                paper,
+                needs,
+                good_for,
+                cost,
+                signed,
+                scope,
+                retarget,
+                diverging,
+                default_layers,
+                replays,
             )
             return function
 

@@ -91,6 +91,7 @@ def iscam(probe: Probe, *, samples: int = 10) -> TargetMaps:
     needs="probe",
     good_for="what the model loses without a channel: faithful where gradients vanish",
     cost="seconds",
+    replays=True,
 )
 def ablationcam(probe: Probe, *, relative: bool = True) -> TargetMaps:
     """Channels weighted by the share of the score that is lost when the channel is set to zero.
@@ -172,8 +173,9 @@ def _chunks(chosen: Bool[Tensor, " k"], size: int) -> Sequence[Tensor]:
 
 def _without(features: Float[Tensor, "k *grid"], chosen: Tensor) -> Float[Tensor, "m k *grid"]:
     """Copies of the features, each with one of the chosen channels set to zero."""
-    cleared = torch.arange(len(features), device=features.device) == chosen[:, None]
-    return features.masked_fill(cleared.reshape(*cleared.shape, *[1] * (features.ndim - 1)), 0)
+    copies = features.expand(len(chosen), *features.shape).clone()
+    copies[torch.arange(len(chosen), device=features.device), chosen] = 0
+    return copies
 
 
 def _scattered(rows: Sequence[Tensor], chosen: Bool[Tensor, " k"], scores: Float[Tensor, " t"]) -> Float[Tensor, "t k"]:

@@ -6,7 +6,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from camlens import Explainer
 from camlens.core.capture import capture_session
+from camlens.core.execution.proofs import proven_way
 from camlens.core.execution.session import Session
 from camlens.core.layers import resolve_layer
 from camlens.core.probe import Probe
@@ -116,3 +118,54 @@ def test_what_comes_before_the_layer_does_not_run_again() -> None:
         model.get_submodule(name).forward = counted
     probe.feature_scores(probe.activations[:1].repeat(4, 1, 1, 1), 0)
     assert counts == {"stem": 0, "head": 1}
+
+
+def test_the_capture_of_one_image_is_its_recording() -> None:
+    model, inputs = seeded(ResidualNet), images()
+    explainer = Explainer(model, method="ablationcam", layers="block2.conv1")
+    both = explainer(inputs, target=1)
+    runs, original = [], model.stem.forward
+
+    def counted(*args: Tensor) -> Tensor:
+        runs.append(1)
+        return original(*args)
+
+    model.stem.forward = counted
+    alone = explainer(inputs[:1], target=1)
+    assert len(runs) == 1
+    assert_close(alone.maps["block2.conv1"], both.maps["block2.conv1"][:1])
+
+
+class SharesItsRelu(nn.Module):
+    """One ReLU inside the first block, at the layer's side and after it: only the first call is answered for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        relu = nn.ReLU()
+        self.early = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), relu)
+        self.late = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), relu, nn.Conv2d(4, 4, 3, padding=1))
+        self.relu = relu
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.relu(self.late(self.relu(self.early(inputs) - 0.1))).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("layer", ["late", "late.0", "late.2", "early"])
+def test_modules_inside_an_answering_one_keep_no_stale_answers(layer: str) -> None:
+    model, inputs = seeded(SharesItsRelu), images()
+    probe = probe_of(model, inputs, layer)
+    features = probe.activations[:1].repeat(2, 1, 1, 1) * torch.tensor([1.0, 0.3])[:, None, None, None]
+    assert_close(probe.feature_scores(features, 0), full_run(model, inputs, probe, features, 0), rtol=1e-4, atol=1e-5)
+    ((_, way),) = probe._recordings.values()
+    assert way == "expanded"
+
+
+def test_a_proof_holds_for_the_model_it_was_made_with() -> None:
+    model, inputs = seeded(WritesToItsPast), images()
+    first = probe_of(model, inputs, "late")
+    first.feature_scores(first.activations[:1], 0)
+    assert proven_way(first.session, first.record.layer) == "copied"
+    model.early = nn.Conv2d(3, 4, 3, padding=1)
+    assert proven_way(Session(model, inputs), first.record.layer) is None
+    assert proven_way(Session(seeded(WritesToItsPast), inputs), first.record.layer) is None

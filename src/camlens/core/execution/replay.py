@@ -7,7 +7,8 @@ layer answering with the features to try. The model's own code in between runs a
 may sit inside residual, dense or branching blocks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import LayerError
-from camlens.core.execution.hooks import announced, answered, observed
+from camlens.core.execution.hooks import Observe, announced, answered, observed
 from camlens.core.execution.outputs import map_tensors, tensors_in, with_first_tensor
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, holders_of
@@ -32,12 +33,30 @@ class Recording:
 
     layer: LayerCall
     holders: frozenset[int]
+    everything: list[nn.Module] = field(default_factory=list)
     answers: dict[int, list[Any]] = field(default_factory=dict)
     modules: list[nn.Module] = field(default_factory=list)
     output: Any = None
     _outermost: nn.Module | None = None
     _starts: int = 0
     _begun: bool = False
+
+    @classmethod
+    def before(cls, layer: LayerCall, session: Session) -> "Recording":
+        """An empty recording for this layer of the session's model."""
+        return cls(layer, holders_of(layer.module, session.modules), session.modules)
+
+    @contextmanager
+    def along(self, observe: Observe | None = None) -> Iterator[None]:
+        """A block in which the model runs and is recorded; `observe` sees what each module returns as well."""
+        modules = self.everything[1:]  # the first is the model itself
+
+        def both(module: nn.Module, output: Any) -> Any:
+            self.observe(module, output)
+            return None if observe is None else observe(module, output)
+
+        with announced(modules, self.announce), observed(modules, both):
+            yield
 
     def announce(self, module: nn.Module) -> None:
         """Note when the wanted call of the layer begins: what finishes later is not before it."""
@@ -47,7 +66,7 @@ class Recording:
         if self._outermost is None and id(module) not in self.holders:
             self._outermost = module
 
-    def observe(self, module: nn.Module, output: Any) -> Any:
+    def observe(self, module: nn.Module, output: Any) -> None:
         """Keep a copy of what a module before the layer returned."""
         ends = self._outermost is module
         if not self._begun and (ends or self._outermost is None):
@@ -58,7 +77,6 @@ class Recording:
             self.output = _copied(output)
         if ends:
             self._outermost = None
-        return None
 
 
 def _copied(structure: Any) -> Any:
@@ -67,9 +85,8 @@ def _copied(structure: Any) -> Any:
 
 def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
     """Run a session of one image: what came before the layer, and the output. To be called inside `undisturbed`."""
-    recording = Recording(layer, holders_of(layer.module, session.modules))
-    modules = [module for module in session.modules if module is not session.model]
-    with announced(modules, recording.announce), observed(modules, recording.observe):
+    recording = Recording.before(layer, session)
+    with recording.along():
         output = session.run()
     if recording.output is None:
         raise LayerError(f"layer {layer.label!r} did not run in the forward pass")

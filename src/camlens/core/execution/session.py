@@ -57,12 +57,7 @@ class Session:
         def cut(tensor: Tensor) -> Tensor:
             return tensor[start:stop] if self._per_image(tensor) else tensor
 
-        return replace(
-            self,
-            inputs=self.inputs[start:stop],
-            args=map_tensors(self.args, cut),
-            kwargs=map_tensors(dict(self.kwargs), cut),
-        )
+        return self._with(self.inputs[start:stop], cut)
 
     def replaced(self, inputs: Tensor, row: int) -> "Session":
         """The session of image `row`, with `inputs` (m, c, *spatial) in the place of that image."""
@@ -72,12 +67,11 @@ class Session:
                 return tensor
             return tensor[row : row + 1].expand(len(inputs), *tensor.shape[1:])
 
-        return replace(
-            self,
-            inputs=inputs,
-            args=map_tensors(self.args, repeat),
-            kwargs=map_tensors(dict(self.kwargs), repeat),
-        )
+        return self._with(inputs, repeat)
+
+    def _with(self, inputs: Tensor, change: Callable[[Tensor], Tensor]) -> "Session":
+        args, kwargs = map_tensors(self.args, change), map_tensors(dict(self.kwargs), change)
+        return replace(self, inputs=inputs, args=args, kwargs=kwargs)
 
     def _per_image(self, tensor: Tensor) -> bool:
         return tensor.ndim > 0 and len(tensor) == self.images
