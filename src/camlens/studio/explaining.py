@@ -91,22 +91,31 @@ def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
 def explain_request(bench: Workbench, request: ExplanationRequest, report: Report) -> Explained:
     """Explanations of a checked request, computed where they are not known. Runs in the worker."""
     start = time.perf_counter()
-    keys = {method: _key(request, method) for method in request.methods}
-    found = {method: kept for method, key in keys.items() if isinstance(kept := bench.cache.get(key), _Kept)}
+    found = _held(bench, request)
     missing = [method for method in request.methods if method not in found]
     if missing:
         computed = _computed(bench, request, missing, report)
         seconds = time.perf_counter() - start
         for method, explanation in computed.items():
             found[method] = _Kept(explanation, seconds)
-            bench.cache.put(keys[method], found[method], _bytes(explanation))
+            bench.cache.put(_key(request, method), found[method], _bytes(explanation))
+    return _together(request, found, cached=not missing)
+
+
+def known_explanations(bench: Workbench, request: ExplanationRequest) -> Explained | None:
+    """The answer to a checked request where the cache holds all of it."""
+    found = _held(bench, request)
+    return _together(request, found, cached=True) if set(found) == set(request.methods) else None
+
+
+def _held(bench: Workbench, request: ExplanationRequest) -> dict[str, _Kept]:
+    kept = {method: bench.cache.get(_key(request, method)) for method in request.methods}
+    return {method: one for method, one in kept.items() if isinstance(one, _Kept)}
+
+
+def _together(request: ExplanationRequest, found: dict[str, _Kept], *, cached: bool) -> Explained:
     explanations = {method: found[method].explanation for method in request.methods}
-    return Explained(explanations, request.layers, max(one.seconds for one in found.values()), not missing)
-
-
-def known(bench: Workbench, request: ExplanationRequest) -> bool:
-    """Whether a checked request can be answered from the cache."""
-    return all(bench.cache.get(_key(request, method)) is not None for method in request.methods)
+    return Explained(explanations, request.layers, max(one.seconds for one in found.values()), cached)
 
 
 def _key(request: ExplanationRequest, method: str) -> Hashable:

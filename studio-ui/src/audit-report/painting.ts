@@ -2,6 +2,7 @@
 import { colourTable } from "../core/colours";
 import { heatmap, type Grid } from "../core/grid";
 import { coloured } from "../core/overlay";
+import { paint } from "../core/paint";
 
 const FINE = 112;
 
@@ -49,9 +50,7 @@ export class Painter {
     const grid = this.#grids.get(canvas)!;
     const scale = FINE / Math.max(grid.height, grid.width);
     const [height, width] = [Math.round(grid.height * scale), Math.round(grid.width * scale)];
-    const { pixels } = coloured(heatmap(grid, height, width), colourTable(this.#colours));
-    [canvas.height, canvas.width] = [height, width];
-    canvas.getContext("2d")!.putImageData(new ImageData(pixels as Uint8ClampedArray<ArrayBuffer>, width, height), 0, 0);
+    paint(canvas, coloured(heatmap(grid, height, width), colourTable(this.#colours)));
     canvas.dataset["painted"] = this.#colours;
   }
 }

@@ -2,6 +2,7 @@
 import { COLOUR_MAPS, colourTable, DIVERGING, type ColourTable } from "../core/colours";
 import { decodeGrid, heatmap, magnitude, range, signedmap, type Grid } from "../core/grid";
 import { blended, coloured, type Look, type Picture } from "../core/overlay";
+import { paint } from "../core/paint";
 import style from "./report.css?inline";
 
 interface MapData {
@@ -39,13 +40,6 @@ function element<Name extends keyof HTMLElementTagNameMap>(
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
-}
-
-function show(canvas: HTMLCanvasElement, picture: Picture): void {
-  canvas.width = picture.width;
-  canvas.height = picture.height;
-  const data = new ImageData(picture.pixels as Uint8ClampedArray<ArrayBuffer>, picture.width, picture.height);
-  canvas.getContext("2d")!.putImageData(data, 0, 0);
 }
 
 /** The photograph as pixels, enlarged so that coarse maps are drawn smoothly. */
@@ -105,7 +99,7 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
   const draws: Draw[] = [];
   if (picture) {
     const original = tile("Original", `${image.title}, the image`, null);
-    show(original.canvas, picture);
+    paint(original.canvas, picture);
     tiles.append(original.node);
   }
   for (const map of image.maps) {
@@ -120,12 +114,12 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
     if (picture && image.maps.length === 1) {
       const alone = tile("Heat map", `${image.title}, heat map`, grid);
       tiles.append(alone.node);
-      draws.push((settings) => show(alone.canvas, coloured(heat, tableOf(settings), signed)));
+      draws.push((settings) => paint(alone.canvas, coloured(heat, tableOf(settings), signed)));
     }
     tiles.append(drawn.node);
     draws.push((settings) => {
       const table = tableOf(settings);
-      show(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : bare(heat, table, settings, signed));
+      paint(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : bare(heat, table, settings, signed));
     });
   }
   const facts = element("dl");

@@ -44,23 +44,23 @@ def job_view(bench: Workbench, job: Job, result: Any = None) -> JobView[Any]:
     )
 
 
-def answered(result: Any) -> JobView[Any]:
-    """What needed no job because it was known."""
-    return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=result)
-
-
 async def as_job(
     bench: Workbench,
     key: Hashable,
     work: Callable[[Report], Found],
     present: Callable[[Found], Result],
     wait: float,
+    *,
+    known: Found | None = None,
     queue: JobQueue | None = None,
 ) -> JobView[Any]:
-    """Ask the worker, wait a while, and answer with the result or with the place in the queue.
+    """Answer with what is `known`; else ask the worker, wait a while, and answer with that or the place in the queue.
 
     Asked again with the same question while the job lives, it joins that job. Without a `queue` it is the model's.
     """
+    if known is not None:
+        shown = await run_in_threadpool(present, known)
+        return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=shown)
     queue = queue or bench.jobs
     job = queue.recall(key) or queue.submit(key, work)
     await job.settled(wait)

@@ -8,7 +8,7 @@ from camlens.anatomy.activations import LayerActivations
 from camlens.studio.anatomy.activations import Sort, activation_maps, layer_activations
 from camlens.studio.anatomy.filters import learned_filters
 from camlens.studio.jobs import Report
-from camlens.studio.routes._shared import Bench, Wait, answered, as_job
+from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.schemas import ActivationMaps, ImageId, JobView, LayerName, LearnedFilters, ModelSummary
 
 router = APIRouter(prefix="/model", tags=["model"])
@@ -45,9 +45,8 @@ async def activations(
         return seen
 
     found = bench.cache.get(key)
-    if isinstance(found, LayerActivations):
-        return answered(present(found))
-    return await as_job(bench, key, work, present, wait)
+    known = found if isinstance(found, LayerActivations) else None
+    return await as_job(bench, key, work, present, wait, known=known)
 
 
 @router.get("/filters")

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from camlens.core.errors import CamlensError
 from camlens.studio.bench import Workbench
-from camlens.studio.explaining import checked_request, explain_request, explanation_result, known
+from camlens.studio.explaining import checked_request, explanation_result, known_explanations
 from camlens.studio.images.gallery import Filter
 from camlens.studio.images.predictions import PENDING, UNREADABLE
 from camlens.studio.images.uploads import FORMATS
@@ -91,9 +91,8 @@ def _known_answer(
     """The question in full, and its answer where that needs no computing; who asks it is told what is wrong."""
     try:
         question = checked_request(bench, request)
-        if not known(bench, question):
-            return question, None
-        return question, explanation_result(bench, question, explain_request(bench, question, lambda *_: None))
+        known = known_explanations(bench, question)
+        return question, None if known is None else explanation_result(bench, question, known)
     except CamlensError:
         return None, None
 

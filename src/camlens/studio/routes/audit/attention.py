@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from camlens.studio.jobs import Report
-from camlens.studio.routes._shared import Bench, Wait, answered, as_job
+from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.routes.audit._open import Run
 from camlens.studio.runs.attention import attention, class_attention
 from camlens.studio.runs.schemas import AttentionView, ClassAttentions
@@ -27,8 +27,7 @@ def spreads(
 async def classes(bench: Bench, run: Run, wait: Wait = 30) -> JobView[Any]:
     """Every predicted class with its measures and its mean map."""
     found = bench.cache.get(_KEY)
-    if isinstance(found, ClassAttentions):
-        return answered(found)
+    known = found if isinstance(found, ClassAttentions) else None
 
     def work(report: Report) -> ClassAttentions:
         made = ClassAttentions(classes=class_attention(run, report))
@@ -37,4 +36,4 @@ async def classes(bench: Bench, run: Run, wait: Wait = 30) -> JobView[Any]:
         )
         return made
 
-    return await as_job(bench, _KEY, work, lambda made: made, wait, queue=bench.studies)
+    return await as_job(bench, _KEY, work, lambda made: made, wait, known=known, queue=bench.studies)
