@@ -21,7 +21,7 @@ from camlens.core.execution.survey import Choice, choose_convolutions, choose_la
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import KINDS, Kind
-from camlens.core.probe import InputProbe, Probe, Progress, silent
+from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
 from camlens.core.provenance import origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Target, as_target
@@ -43,7 +43,10 @@ class Settings:
         options: a method's own settings; with several methods, settings by method name.
         batch_size: how many perturbed images or features are evaluated at once.
         memory_budget: bytes that one pass may hold; batches are halved until they fit.
-        progress: called as `progress(done, total)` in long loops.
+        progress: called as `progress(done, total)` in long loops; it may raise, which cancels.
+        estimate: called in long loops with the maps so far (n, t, *grid), signed as they will be, by methods about the
+            input that get better as they go: rise. The n images are those of one pass, where `memory_budget` makes
+            several.
     """
 
     output: SelectOutput | None = None
@@ -53,6 +56,7 @@ class Settings:
     batch_size: int = 32
     memory_budget: int | None = None
     progress: Progress = silent
+    estimate: Watcher | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
@@ -279,7 +283,7 @@ class Explainer:
         generator = torch.Generator().manual_seed(self.settings.seed)
         size, progress = self.settings.batch_size, self.settings.progress
         if record is None:
-            return InputProbe(session, captured, generator, size, progress)
+            return InputProbe(session, captured, generator, size, progress, self.settings.estimate)
         return Probe(session, captured, record, generator, size, progress)
 
     def _with_candidates(self, error: LayerError, session: Session, target: Target) -> LayerError:
@@ -315,7 +319,8 @@ def explain(
         target: None (the predicted class), an int, one int per image, a target from `camlens.targets`, a
             function from the output to (n,) scores, or a list of targets (several maps per image).
         args, kwargs: what else the model is called with; tensors with n rows belong to the images.
-        settings: `output`, `layout`, `seed`, `options`, `batch_size`, `memory_budget`, `progress`: see Settings.
+        settings: `output`, `layout`, `seed`, `options`, `batch_size`, `memory_budget`, `progress`,
+            `estimate`: see Settings.
 
     Raises:
         LayerError, TargetError, InputError, ModelError: each names the value, what is allowed and the mend.

@@ -23,9 +23,10 @@ from camlens.core.execution.proofs import keep_proof, proven_way
 from camlens.core.execution.replay import Recording, first_tensor, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
 from camlens.core.targets import Output
-from camlens.core.types import Features, Images, Scores
+from camlens.core.types import Features, Images, Scores, TargetMaps
 
 Progress = Callable[[int, int], None]
+Watcher = Callable[[TargetMaps], None]
 
 
 def silent(_done: int, _total: int) -> None:
@@ -37,7 +38,8 @@ class InputProbe:
     """Questions to one model about the inputs and the targets of one batch; no layer is looked at.
 
     `batch_size` says how many perturbed images are evaluated at once, `generator` is the only source of
-    randomness, `progress(done, total)` may be called in long loops; it may raise, which cancels.
+    randomness, `progress(done, total)` may be called in long loops; it may raise, which cancels. `estimate` is None,
+    or wants to see the maps (n, t, *spatial) as far as they are known, before each call of `progress`.
     """
 
     session: Session
@@ -45,6 +47,7 @@ class InputProbe:
     generator: torch.Generator
     batch_size: int = 32
     progress: Progress = silent
+    estimate: Watcher | None = None
 
     @property
     def inputs(self) -> Images:

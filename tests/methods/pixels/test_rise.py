@@ -183,6 +183,33 @@ def test_progress_rises_to_its_total_and_raising_in_it_cancels() -> None:
     assert sum(model.batches) == 2 + 16 + model.batches.count(1)
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_maps_so_far_are_those_of_the_masks_so_far(centred: bool) -> None:
+    model, inputs, told, seen = Quadratic(), pictures(), [], []
+    options = {"masks": 20, "cells": 3, "centred": centred}
+
+    def progress(done: int, _total: int) -> None:
+        told.append((done // len(inputs), len(seen)))
+
+    found = explain(
+        model, inputs, method="rise", target=TARGETS, options=options, batch_size=8, progress=progress,
+        estimate=seen.append,
+    )  # fmt: skip
+    assert told == [(8, 1), (16, 2), (20, 3)]
+    expected = rise_estimates(probe_of(model, inputs, TARGETS, batch_size=8), masks=20, cells=3)
+    for maps, estimate in zip(seen, expected, strict=True):
+        assert_close(maps, estimate.maps(centred=centred), rtol=1e-5, atol=1e-6)
+    assert torch.equal(seen[-1], found.maps["input"])
+
+
+def test_raising_at_the_sight_of_the_maps_cancels() -> None:
+    def enough(_maps: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        explain(Quadratic(), pictures(), method="rise", estimate=enough, options={"masks": 4000, "cells": 3})
+
+
 def test_it_is_found_by_name_with_its_agreement() -> None:
     result = explain(
         seeded(plain_cnn), images(), method="rise", target=[0, ClassScore(3)], options={"masks": 40, "cells": 4}

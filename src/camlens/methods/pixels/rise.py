@@ -124,13 +124,16 @@ def rise(probe: InputProbe, *, masks: int = 4000, cells: int = 7, keep: float = 
     M_i are `cells` per axis, each kept at the chance `keep`, enlarged linearly and shifted at random.
 
     Seeded, and the same masks for every image and target; all targets share the forward passes, and no more
-    than `batch_size` masks exist at a time. The detail `agreement` (n, t) is the correlation of the maps of the
-    masks with even and with odd numbers: low means that more masks are needed.
+    than `batch_size` masks exist at a time; after each of these `explain(..., estimate=show)` sees the maps so far.
+    The detail `agreement` (n, t) is the correlation of the maps of the masks with even and with odd numbers: low
+    means that more masks are needed.
 
         explain(model, images, method="rise", options={"masks": 1000})
     """
     estimate = None
     for estimate in rise_estimates(probe, masks=masks, cells=cells, keep=keep):
+        if probe.estimate is not None:
+            probe.estimate(estimate.maps(centred=centred))
         probe.progress(estimate.done * len(probe.inputs), masks * len(probe.inputs))
     assert estimate is not None
     return Found(estimate.maps(centred=centred), {"agreement": estimate.agreement()})
