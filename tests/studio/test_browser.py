@@ -154,6 +154,20 @@ def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:
     page.wait_for_url(re.compile("layer=stage2.*method=layercam.*target=c3"))
 
 
+def test_a_map_that_gets_better_as_it_goes_is_drawn_while_it_comes(page: Any) -> None:
+    opened(page, "/?image=s9&method=rise")
+    page.get_by_text("Ready when you are").wait_for()
+    before = pixels(page.locator(OVERLAY))
+    page.get_by_role("button", name="Generate").click()
+    page.get_by_text("Overlay so far").wait_for()
+    first = repainted(page, before)
+    later = repainted(page, first)
+    assert (later != first).any()
+    page.wait_for_selector("text=Take away", timeout=60_000)
+    assert page.get_by_text("so far").count() == 0
+    assert (repainted(page, later) != later).any()
+
+
 def test_a_against_b_explains_the_difference(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))

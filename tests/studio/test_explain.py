@@ -179,6 +179,22 @@ def test_evidence_against_only_is_drawn_where_both_signs_are() -> None:
     assert "nothing is drawn" in str(verdict(torch.tensor([[-1.0, -2.0]]))[1])
 
 
+def test_a_map_that_gets_better_as_it_goes_is_told_while_it_comes(studio: TestClient) -> None:
+    request = {"image": "s6", "methods": ["rise"]}
+    job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
+    with studio.stream("GET", f"/api/jobs/{job['id']}/events") as events:
+        told = [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line]
+    coarse = [values(one["estimate"]) for one in told if one["estimate"]]
+    assert len(coarse) > 3
+    assert {tuple(one.shape) for one in coarse} == {(64, 64)}
+    assert told[-1]["estimate"] is None
+    final = values(asked(studio, **request)["maps"][0]["grid"])
+    pooled = torch.nn.functional.adaptive_avg_pool2d(final[None], 64)[0]
+    alike = [float(torch.corrcoef(torch.stack([one.flatten(), pooled.flatten()]))[0, 1]) for one in coarse]
+    assert alike[-1] > 0.99
+    assert alike[-1] > alike[0]
+
+
 def test_twenty_people_at_once_all_get_their_own_map(studio: TestClient) -> None:
     def wanted(person: int) -> dict[str, Any]:
         methods = ["gradcam", "layercam", "hirescam", "gradcam++"]

@@ -163,6 +163,23 @@ def test_progress_is_told_to_those_who_wait(queue: JobQueue) -> None:
     assert (3, 8) in asyncio.run(watch())
 
 
+def test_an_estimate_is_there_while_the_job_runs_and_not_after(queue: JobQueue) -> None:
+    told, go = threading.Event(), threading.Event()
+
+    def work(report: Report) -> str:
+        report(1, 2, "so far")
+        told.set()
+        assert go.wait(5)
+        return "result"
+
+    job = queue.submit("estimate", work)
+    assert told.wait(5)
+    assert job.estimate == "so far"
+    go.set()
+    assert soon(job).result == "result"
+    assert job.estimate is None
+
+
 def test_background_steps_run_when_nobody_waits_and_never_before_a_job() -> None:
     log: list[str] = []
     left = threading.Semaphore(3)

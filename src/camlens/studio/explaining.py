@@ -19,11 +19,20 @@ from camlens.studio.bench import Workbench
 from camlens.studio.encoding import grid_values
 from camlens.studio.images.info import image_info, predictions_of
 from camlens.studio.jobs import Report
-from camlens.studio.schemas import ExplanationRequest, ExplanationResult, ImageInfo, MapResult, MapState, TargetChoice
+from camlens.studio.schemas import (
+    ExplanationRequest,
+    ExplanationResult,
+    GridValues,
+    ImageInfo,
+    MapResult,
+    MapState,
+    TargetChoice,
+)
 from camlens.studio.takeaway.reproduction import request_lines
 
 assert FILLED_METHODS is METHODS
 TOP = 5
+ESTIMATE = 64  # cells along each side of a map that is not finished
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +142,31 @@ def _computed(
     explanations: dict[str, Explanation] = {}
     for group, layers in ((bound, list(request.layers)), (free, None)):
         if group:
-            explainer = Explainer(bench.model.model, method=group, layers=layers, progress=report)
+            sofar = _SoFar(report)
+            explainer = Explainer(
+                bench.model.model, method=group, layers=layers, progress=sofar.tell, estimate=sofar.keep
+            )
             with warnings.catch_warnings():  # the page shows each map's own warning
                 warnings.simplefilter("ignore", EvidenceWarning)
                 explanations |= explainer(inputs, target=target)
     return explanations
+
+
+@dataclass(eq=False)
+class _SoFar:
+    """What a job tells of its progress, with its first map as far as that is known."""
+
+    report: Report
+    grid: GridValues | None = None
+
+    def keep(self, maps: Tensor) -> None:
+        """Take the maps so far (1, t, h, w): only as fine as a picture that will be gone in a moment must be."""
+        size = (min(maps.shape[2], ESTIMATE), min(maps.shape[3], ESTIMATE))
+        self.grid = grid_values(torch.nn.functional.adaptive_avg_pool2d(maps[0, :1], size)[0])
+
+    def tell(self, done: int, total: int) -> None:
+        """Report the progress."""
+        self.report(done, total, self.grid)
 
 
 def _bytes(explanation: Explanation) -> int:

@@ -19,7 +19,7 @@ from camlens.core.errors import CamlensError
 log = logging.getLogger("camlens.studio")
 KEPT_FINISHED = 256
 KEPT_RESULTS = 8
-Report = Callable[[int, int], None]
+Report = Callable[..., None]  # of done and total, and of what the result looks like so far, where that is known
 Work = Callable[[Report], Any]
 
 
@@ -52,6 +52,7 @@ class Job:
     done: int = 0
     total: int = 0
     result: Any = None
+    estimate: Any = None
     error: CamlensError | None = None
     holders: int = 1
     version: int = 0
@@ -207,16 +208,17 @@ class JobQueue:
             for one in (job, *tuple(self._waiting)):
                 one.touch()
             self._do(job)
+            job.estimate = None
             with self._changed:
                 self._running = None
                 self._keep_result(job)
             job.touch()
 
     def _do(self, job: Job) -> None:
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int, estimate: Any = None) -> None:
             if job.holders <= 0:
                 raise JobCancelledError("the job was cancelled")
-            job.done, job.total = done, total
+            job.done, job.total, job.estimate = done, total, estimate
             job.touch()
 
         try:

@@ -112,13 +112,17 @@ class ExplanationResult(Words):
 
 
 class JobView(Words, Generic[Result]):
-    """A job's place and progress, and its result once `state` is "done"."""
+    """A job's place and progress, and its result once `state` is "done".
+
+    `estimate` is its first map so far, coarse, where the method gets better as it goes.
+    """
 
     id: str
     state: JobState
     position: int
     done: int
     total: int
+    estimate: GridValues | None = None
     problem: Problem | None
     result: Result | None
 

@@ -35,6 +35,8 @@ export interface Progress {
   readonly position: number;
   readonly done: number;
   readonly total: number;
+  /** The first map so far, where the method gets better as it goes. */
+  readonly estimate?: Schemas["GridValues"] | null;
 }
 
 interface JobAnswer<Result> extends Progress {

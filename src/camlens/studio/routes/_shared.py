@@ -39,6 +39,7 @@ def job_view(bench: Workbench, job: Job, result: Any = None) -> JobView[Any]:
         position=sum(queue.position(job) for queue in bench.queues),
         done=job.done,
         total=job.total,
+        estimate=job.estimate if job.state is JobState.RUNNING else None,
         problem=None if job.error is None else problem_of(job.error),
         result=result if job.state is JobState.DONE else None,
     )
