@@ -90,9 +90,7 @@ def forward(
         frontier.check()
         if not frontier.overwritten():
             break
-    ran = [layer.label for layer in layers if layer.label in frontier.kept]
-    ordered = [name for name in frontier.kept if name in ran]
-    return ForwardPass({name: frontier.kept[name] for name in ordered}, output, recording)
+    return ForwardPass(frontier.kept, output, recording)
 
 
 def scored(passed: ForwardPass, scorer: Scorer, rows: Tensor) -> Tensor:
@@ -118,14 +116,13 @@ def capture_session(
     """
     with undisturbed(session.model, session.inputs.device, session.modules):
         passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows, recorded)
-        names = list(passed.kept)
+        names, by_label = list(passed.kept), {layer.label: layer for layer in layers}
         classes = scorer.classes if scorer.plain else None
         classes = classes if classes is None or rows is None else classes[rows]
         gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, classes)
         records = {}
         for name, gradient in zip(names, gradients, strict=True):
-            layer = next(layer for layer in layers if layer.label == name)
-            records[name] = _record(session, layer, passed.kept[name].detach(), gradient, kind)
+            records[name] = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
         logits = passed.output.logits_or_none()
         return Capture(
             records,
@@ -210,8 +207,8 @@ def _record(
 
 
 def _is_zero(gradients: Tensor) -> bool:
-    """Whether every value is exactly zero. One column of the grid is read first: it nearly always says no."""
-    if gradients[..., gradients.shape[-1] // 2].any():
+    """Whether every value is exactly zero. One channel of one image is read first: it nearly always says no."""
+    if gradients[0, 0, gradients.shape[2] // 2].any():
         return False
     for axis, stride in enumerate(gradients.stride()):
         if stride == 0:  # repetitions of an expanded tensor

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
@@ -38,10 +39,17 @@ class Frontier:
     def observe(self, module: nn.Module, output: Any) -> Any:
         """Keep the output of a wanted call, and hand on what later in-place code may write to."""
         number = self.calls[id(module)] = self.calls.get(id(module), 0) + 1
-        for layer in self.wanted:
-            if layer.module is module and number == (layer.call or 1):
+        for layer in self._of_module.get(id(module), ()):
+            if number == (layer.call or 1):
                 output = self._keep(layer, output)
         return output
+
+    @cached_property
+    def _of_module(self) -> dict[int, list[LayerCall]]:
+        found: dict[int, list[LayerCall]] = {}
+        for layer in self.wanted:
+            found.setdefault(id(layer.module), []).append(layer)
+        return found
 
     def _keep(self, layer: LayerCall, output: Any) -> Any:
         tensor = next(tensors_in(output), None)
