@@ -1,18 +1,16 @@
 """Gradients of many scores with respect to a layer, in the cheapest way that is exact."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
+from camlens.core.execution.linear_layers import Start, linear_layer, past_linear_layers
 from camlens.core.targets import Output
 
 FEW_TARGETS = 8
 _BATCHED_BYTES = 256 * 2**20
-_Start = tuple[Tensor | GradientEdge, Tensor | None]
 
 
 def gradients_of(
@@ -34,7 +32,7 @@ def gradients_of(
             return _batched(_totals(scores), kept)
         except RuntimeError:
             pass  # an operation without a batching rule: pass by pass is slower and as exact
-    starts = _past_the_last_linear(output.logits_or_none(), classes)
+    starts = past_linear_layers(output.logits_or_none(), classes)
     return one_by_one(scores, kept) if starts is None else _each_from(starts, kept)
 
 
@@ -54,39 +52,12 @@ def _totals(scores: Tensor) -> Tensor:
         return scores.sum(dim=0)
 
 
-def _each_from(starts: Sequence[_Start], kept: Sequence[Tensor]) -> list[Tensor | None]:
+def _each_from(starts: Sequence[Start], kept: Sequence[Tensor]) -> list[Tensor | None]:
     columns = [
         torch.autograd.grad(start, kept, along, retain_graph=index < len(starts) - 1, allow_unused=True)
         for index, (start, along) in enumerate(starts)
     ]
     return [_stacked([column[place] for column in columns], kept[place]) for place in range(len(kept))]
-
-
-def _past_the_last_linear(logits: Tensor | None, classes: Tensor | None) -> Sequence[_Start] | None:
-    """Where to begin the backward pass of each class logit, and with what, where one linear layer gives the logits.
-
-    The gradient of logit c at that layer's input is row c of its weights: reading one row instead of
-    multiplying a one-hot vector with the whole matrix gives the same numbers. None where nothing of that is sure.
-    """
-    node = None if logits is None else logits.grad_fn
-    names = {"AddmmBackward0": 1, "MmBackward0": 0}
-    if node is None or node.name() not in names or classes is None:
-        return None
-    place = names[node.name()]
-    source, number = node.next_functions[place]
-    others = [other for index, (other, _) in enumerate(node.next_functions) if index != place]
-    weight, scales = _last_linear_weight(logits), (getattr(node, "_saved_alpha", 1), getattr(node, "_saved_beta", 1))
-    if source is None or weight is None or scales != (1, 1) or not all(map(_is_parameter, others)):
-        return None
-    edge = GradientEdge(source, number)
-    return [(edge, weight.T[each]) for each in classes.unbind(dim=1)]
-
-
-def _is_parameter(node: Any) -> bool:
-    """Whether a node of the graph is a leaf, a leaf transposed, or nothing that needs a gradient."""
-    if node is not None and node.name() == "TBackward0":
-        node = node.next_functions[0][0]
-    return node is None or node.name() == "torch::autograd::AccumulateGrad"
 
 
 def _stacked(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor | None:
@@ -124,7 +95,8 @@ def _pooled_linear(logits: Tensor | None, kept: Tensor, classes: Tensor) -> Tens
     That this is so is not believed from the graph's shape but checked: for a random mixture of logits, the
     true gradient must be the same mixture of the claimed ones.
     """
-    weight = _last_linear_weight(logits)
+    linear = None if logits is None else linear_layer(logits.grad_fn)
+    weight = None if linear is None else linear.weight
     if logits is None or weight is None or kept.ndim < 3 or weight.shape[0] != kept.shape[1]:
         return None
     cells = kept[0, 0].numel()
@@ -139,13 +111,3 @@ def _pooled_linear(logits: Tensor | None, kept: Tensor, classes: Tensor) -> Tens
             return None
         chosen = (weight / cells).T[classes].movedim(1, 0)
         return chosen.reshape(*chosen.shape, *[1] * (kept.ndim - 2)).expand(*chosen.shape, *kept.shape[2:])
-
-
-def _last_linear_weight(logits: Tensor | None) -> Tensor | None:
-    """The weight (k, classes) of the linear layer whose output the logits are, read from the graph."""
-    node = None if logits is None else logits.grad_fn
-    name = type(node).__name__
-    if name not in ("AddmmBackward0", "MmBackward0"):
-        return None
-    weight = getattr(node, "_saved_mat2", None)
-    return weight if isinstance(weight, Tensor) else None
