@@ -1,6 +1,10 @@
 """`Explainer.optimized` over the plain forward pass of the model as it was given."""
 
+import copy
 from collections.abc import Iterator
+
+import torch
+from torch import nn
 
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, FORWARD, network, pictures, plain_forward
@@ -8,10 +12,22 @@ from camlens import Explainer
 
 
 def run(plan: Plan) -> Iterator[Row]:
+    yield narrow_convolution(plan)
     names = ("resnet18",) if plan.quick else ("resnet18", "resnet50", "mobilenet_v3_large", "densenet121")
     for name in names:
         for batch in plan.batches:
             yield from faster(plan, name, batch)
+
+
+def narrow_convolution(plan: Plan) -> Row:
+    """What the processor itself gains from bfloat16: one bare convolution, 16 images of 256 channels."""
+    inputs = pictures(16, plan.size // 16).repeat(1, 86, 1, 1)[:, :256].contiguous(memory_format=torch.channels_last)
+    convolution = nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
+    wide, narrow = (
+        plain_forward(convolution, inputs),
+        plain_forward(copy.deepcopy(convolution).bfloat16(), inputs.bfloat16()),
+    )
+    return ratios(race({FORWARD: wide, "bf16": narrow}, plan.rounds), FORWARD, {}, "one bare convolution")[0]
 
 
 def faster(plan: Plan, name: str, batch: int) -> list[Row]:

@@ -207,8 +207,8 @@ def _record(
 
 
 def _is_zero(gradients: Tensor) -> bool:
-    """Whether every value is exactly zero. One channel of one image is read first: it nearly always says no."""
-    if gradients[0, 0, gradients.shape[2] // 2].any():
+    """Whether every value is exactly zero. A few channels of one image are read first: they nearly always say no."""
+    if gradients[0, 0, :: max(1, gradients.shape[2] // 8)].any():
         return False
     for axis, stride in enumerate(gradients.stride()):
         if stride == 0:  # repetitions of an expanded tensor
