@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.core.errors import LayerError, NoGradientError
-from camlens.core.execution.backward import gradients_of, one_by_one
 from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.replay import Recording
 from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.gradients.backward import gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target

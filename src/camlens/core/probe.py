@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from camlens.core.capture import Capture, LayerRecord, capture_session, gradients_at_inputs, scores_with_graph
 from camlens.core.errors import LayerError
-from camlens.core.execution.bias import BiasTerms, bias_terms
-from camlens.core.execution.curvature import hessian_product
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.proofs import keep_proof, proven_way
 from camlens.core.execution.replay import Recording, first_tensor, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
+from camlens.core.gradients.bias import BiasTerms, bias_terms
+from camlens.core.gradients.curvature import hessian_product
 from camlens.core.targets import Output
 from camlens.core.types import Features, Images, Scores, TargetMaps
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from camlens.core.execution.linear_layers import Start, linear_layer, past_linear_layers
+from camlens.core.gradients.linear_layers import Start, linear_layer, past_linear_layers
 from camlens.core.targets import Output
 
 FEW_TARGETS = 8

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens.core.execution import linear_layers
-from camlens.core.execution.linear_layers import past_linear_layers
+from camlens.core.gradients import linear_layers
+from camlens.core.gradients.linear_layers import past_linear_layers
 from tests.nets import seeded
 
 WIDTH = 24

@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from camlens import explain
 from camlens.core.capture import capture
-from camlens.core.execution.curvature import hessian_product
 from camlens.core.execution.session import Session
+from camlens.core.gradients.curvature import hessian_product
 from tests.nets import TinyVit, images, plain_cnn, seeded
 
 
