@@ -1,8 +1,11 @@
 """The workbench: one model, one set of images, one queue, and what has been found out so far."""
 
 import logging
+import math
 import secrets
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -25,6 +28,7 @@ from camlens.studio.settings import StudioSettings
 
 log = logging.getLogger("camlens.studio")
 _KEPT_PIXELS = 4 * 2**20
+_REST = 1.0  # seconds in which the first page has the computer to itself, before everything else is predicted
 State = Literal["loading", "ready", "failed"]
 Part = TypeVar("Part")
 
@@ -45,6 +49,8 @@ class Workbench:
         self.session = secrets.token_hex(4)
         self.state: State = "loading"
         self.step = "loading the model"
+        self._rested = math.inf
+        self._spare: deque[Callable[[], None]] = deque()
         self.problem: CamlensError | None = None
         self.uploads = Uploads(settings)
         self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
@@ -59,6 +65,10 @@ class Workbench:
     def start(self) -> None:
         """Load model and data in the worker; the page shows how far it is."""
         self.jobs.submit("start", self._load)
+
+    def in_spare_time(self, work: Callable[[], None]) -> None:
+        """Have a small piece of work done by the model's worker, once nobody waits for it."""
+        self._spare.append(work)
 
     def close(self) -> None:
         """Stop the workers."""
@@ -150,7 +160,7 @@ class Workbench:
             self._predictions = Predictions(self._gallery.labels.indices, self.predict)
             if self._run is not None:
                 self._run.meet(self._model, self._gallery, self._predictions)
-            self.state, self.step = "ready", "ready"
+            self.state, self.step, self._rested = "ready", "ready", time.monotonic() + _REST
         except CamlensError as error:
             self._fail(error)
         except Exception as error:  # a user's own model factory may raise anything
@@ -174,7 +184,12 @@ class Workbench:
         self.state, self.problem = "failed", error
 
     def _idle(self) -> bool:
-        return self.state == "ready" and self._predictions is not None and self._predictions.step()
+        if self.state != "ready" or time.monotonic() < self._rested or self._predictions is None:
+            return False
+        if self._spare:
+            self._spare.popleft()()
+            return True
+        return self._predictions.step()
 
     def _hold(self) -> bool:
         """Read maps of the run ahead, once the page has had its start."""

@@ -111,6 +111,11 @@ def explain_request(bench: Workbench, request: ExplanationRequest, report: Repor
     return _together(request, found, cached=not missing)
 
 
+def explanation_key(request: ExplanationRequest) -> Hashable:
+    """What tells one question from another: those who ask the same share a job."""
+    return "explain", request
+
+
 def known_explanations(bench: Workbench, request: ExplanationRequest) -> Explained | None:
     """The answer to a checked request where the cache holds all of it."""
     found = _held(bench, request)

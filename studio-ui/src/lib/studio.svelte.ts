@@ -19,7 +19,7 @@ export const defaultLayer = (): string => studio.status?.model?.default_layer ??
 export const className = (index: number | null | undefined): string =>
   index === null || index === undefined ? "" : (studio.classes[index]?.name ?? `class ${index}`);
 
-const AT_ONCE = 150;
+const AT_ONCE = 60;
 const SOON = 400;
 const LATER = 2500;
 

@@ -5,7 +5,13 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from camlens.studio.explaining import checked_request, explain_request, explanation_result, known_explanations
+from camlens.studio.explaining import (
+    checked_request,
+    explain_request,
+    explanation_key,
+    explanation_result,
+    known_explanations,
+)
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.schemas import ExplanationRequest, ExplanationResult, JobView
 
@@ -18,7 +24,7 @@ async def explanations(bench: Bench, request: ExplanationRequest, wait: Wait = 3
     checked = checked_request(bench, request)
     return await as_job(
         bench,
-        ("explain", checked),
+        explanation_key(checked),
         partial(explain_request, bench, checked),
         partial(explanation_result, bench, checked),
         wait,

@@ -1,8 +1,7 @@
 """The strip of images: random samples that fit a filter, uploads, and the pictures themselves."""
 
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
@@ -91,11 +90,10 @@ def small(bench: Bench, image: ImagePath) -> Response:
     return Response(_picture(bench, image, "thumbnail"), media_type="image/webp", headers=FRESH)
 
 
-def prepare_pictures(bench: Workbench, first: str, strip: Sequence[str]) -> None:
-    """Make the pictures that a page shows first; one that cannot be read is left for who asks for it."""
-    for image, kind in [(first, "display"), *((one, "thumbnail") for one in strip)]:
-        with suppress(DataError):
-            _picture(bench, image, kind)
+def prepare_picture(bench: Workbench, image: str, kind: Literal["display", "thumbnail"]) -> None:
+    """Make a picture before it is asked for; one that cannot be read is left for who asks for it."""
+    with suppress(DataError):
+        _picture(bench, image, kind)
 
 
 def _picture(bench: Workbench, image: str, kind: str) -> bytes:
