@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import camlens
 from camlens import METHODS, explain
-from camlens.core.execution import backward
+from camlens.core.gradients import backward
 from tests.nets import Untidy, images, plain_cnn, seeded
 
 OPTIONS: dict[str, dict[str, int]] = {
