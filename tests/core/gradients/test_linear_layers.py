@@ -1,5 +1,7 @@
 """The gradient behind the linear layers that end a network, read off, is the one that autograd multiplies out."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -88,3 +90,18 @@ def test_scores_that_no_linear_layer_gives_begin_at_themselves() -> None:
     kept = features(1)
     assert past_linear_layers(kept.flatten(1) * 2, torch.tensor([[0]])) is None
     assert past_linear_layers(seeded(lambda: Ending(nn.ReLU()))(kept), None) is None
+
+
+def test_the_first_map_of_a_small_network_does_not_wait_for_sympy() -> None:
+    code = (
+        "import sys, torch\n"
+        "from camlens import explain\n"
+        "from tests.core.gradients.test_linear_layers import Ending, linear_layers\n"
+        "net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), Ending(torch.nn.ReLU())).eval()\n"
+        "maps = [explain(net, torch.ones(1, 1, 3, 3), layers='0', target=1).maps['0'], 'sympy' in sys.modules]\n"
+        "linear_layers._LARGE = 1\n"
+        "maps += [explain(net, torch.ones(1, 1, 3, 3), layers='0', target=1).maps['0'], 'sympy' in sys.modules]\n"
+        "print(maps[1], maps[3], torch.allclose(maps[0], maps[2]), bool(maps[0].any()))"
+    )
+    answer = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert answer.stdout == "False True True True\n", answer.stderr

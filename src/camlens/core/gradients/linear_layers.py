@@ -5,6 +5,7 @@ For a single image what autograd does there costs more than the rest: it reads e
 gradient of one logit at the last layer's input is a row of weights, and behind a ReLU half of it is zero.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ Start = tuple[Tensor | GradientEdge, Tensor | None]
 
 _LARGE = 2**20  # weights: fewer are multiplied faster than zeros are looked for
 _BLOCKS = 8
+_SHAPE_CHECK = "torch.fx.experimental.symbolic_shapes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,16 @@ def _is_parameter(node: Any) -> bool:
     if node is not None and node.name() == "TBackward0":
         node = node.next_functions[0][0]
     return node is None or node.name() == "torch::autograd::AccumulateGrad"
+
+
+def pays_to_skip(logits: Tensor | None) -> bool:
+    """Whether beginning past the last linear layer saves time, also where it is the first time in this process.
+
+    torch compares the shapes of such a beginning with a module that loads sympy: 0.4 s. Multiplying with a small
+    matrix gives the same numbers and costs microseconds.
+    """
+    layer = None if logits is None else linear_layer(logits.grad_fn)
+    return layer is not None and (layer.weight.numel() >= _LARGE or _SHAPE_CHECK in sys.modules)
 
 
 def past_linear_layers(logits: Tensor | None, classes: Tensor | None) -> Sequence[Start] | None:
