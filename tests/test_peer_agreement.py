@@ -128,17 +128,17 @@ def test_gradient_methods_equal_pytorch_grad_cams(name: str, method: str) -> Non
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "squeezenet1_1", "shufflenet_v2_x0_5"])
 def test_scorecam_equals_pytorch_grad_cams(name: str) -> None:
-    model, inputs, layer = network(name), images(1, (64, 64)), ARCHITECTURES[name]
+    # a random network's channel scores are nearly equal: in float32 their softmax carries another batch size's rounding
+    model, inputs, layer = network(name).double(), images(1, SIZE).double(), ARCHITECTURES[name]
     PEERS.setdefault("scorecam", pytorch_grad_cam.ScoreCAM)
     ours = explain(model, inputs, method="scorecam", layers=layer, target=3).heatmaps()[:, 0].numpy()
     theirs = peer_maps("scorecam", without_in_place(model), layer, inputs)
-    # a random network's channel scores are nearly equal: their softmax carries the rounding of another batch size
-    assert np.abs(min_max(ours) - min_max(theirs)).max() < 2e-4
+    assert np.abs(min_max(ours) - min_max(theirs)).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "squeezenet1_1"])
 def test_ablationcam_equals_pytorch_grad_cams(name: str) -> None:
-    model, inputs, layer = network(name), images(1, (64, 64)), ARCHITECTURES[name]
+    model, inputs, layer = network(name), images(1, SIZE), ARCHITECTURES[name]
     PEERS.setdefault("ablationcam", pytorch_grad_cam.AblationCAM)
     ours = explain(model, inputs, method="ablationcam", layers=layer, target=3).heatmaps()[:, 0].numpy()
     theirs = peer_maps("ablationcam", without_in_place(model), layer, inputs)
