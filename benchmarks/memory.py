@@ -1,4 +1,8 @@
-"""How much memory a pass needs: growth of the highest resident size, each in a process of its own."""
+"""How much memory a pass needs: growth of the highest resident size, each in a process of its own.
+
+In some processes, of the plain forward pass as well, the allocator takes one more block of 100 MB than in others. Of
+several processes the least counts, then: more than that is chance. The note holds all of them.
+"""
 
 import resource
 import subprocess
@@ -18,13 +22,21 @@ _BYTES = 1 if sys.platform == "darwin" else 1024
 def run(plan: Plan) -> Iterator[Row]:
     name, batch = ("resnet18", 2) if plan.quick else ("resnet50", 32)
     case = f"memory over base, {name}, batch {batch}"
-    base = grown(FORWARD, name, batch, plan.size)
-    yield Row(f"{case}: {FORWARD}", "MB", base / 1e6)
-    for who in (OURS,) if plan.quick else (OURS, *PEERS):
-        found = grown(who, name, batch, plan.size)
-        note = f"{found / 1e6:.0f} MB"
-        target = 1.15 if who == OURS else None
-        yield Row(f"{case}: {who}", f"x {FORWARD}", found / base if base else float("nan"), target=target, note=note)
+    times = 1 if plan.quick else 5
+    held: dict[str, list[float]] = {FORWARD: [], OURS: []}
+    for _ in range(times):
+        for who, seen in held.items():
+            seen.append(grown(who, name, batch, plan.size))
+    for who in () if plan.quick else PEERS:
+        held[who] = [grown(who, name, batch, plan.size)]
+    base = min(held[FORWARD])
+    for who, seen in held.items():
+        note = f"{', '.join(f'{one / 1e6:.0f}' for one in sorted(seen))} MB"
+        if who == FORWARD:
+            yield Row(f"{case}: {who}", "MB", base / 1e6, note=note)
+        else:
+            ratio, target = min(seen) / base if base else float("nan"), 1.15 if who == OURS else None
+            yield Row(f"{case}: {who}", f"x {FORWARD}", ratio, target=target, note=note)
 
 
 def grown(who: str, name: str, batch: int, size: int) -> float:
