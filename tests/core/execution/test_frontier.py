@@ -79,3 +79,30 @@ def test_layers_that_nobody_writes_to_are_not_copied(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Frontier, "check", noted)
     capture(model, inputs, ["first", "second"], 1)
     assert [type(tensor.grad_fn).__name__ for tensor in kept] == ["NoneType", "ConvolutionBackward0"]
+
+
+class Gives(nn.Module):
+    """Adds a map of its own, which a module returns without computing anything."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.values = nn.Parameter(torch.randn(1, 3, 6, 6))
+
+        def forward(self) -> Tensor:
+            return self.values
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = self.Own()
+        self.head = nn.Linear(3, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head((inputs + self.own()).tanh().mean(dim=(2, 3)))
+
+
+def test_a_layer_that_returns_its_parameter_is_where_the_graph_begins() -> None:
+    model, inputs = seeded(Gives), torch.randn(1, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+    seen = capture(model, inputs, "own", 2)
+    score = model(inputs)[0, 2]
+    assert_close(seen.gradients["own"][:, 0], torch.autograd.grad(score, model.own.values)[0])

@@ -59,7 +59,7 @@ class Frontier:
         if not self.graph:
             self.kept[layer.label] = tensor.detach().clone()
             return output
-        if self.shared and tensor.requires_grad and layer.module not in _written_to:
+        if self.shared and self.started and tensor.requires_grad and layer.module not in _written_to:
             self.kept[layer.label] = tensor
             self._versions[layer.label] = tensor._version
             return output
