@@ -17,9 +17,9 @@ from camlens.models import LoadedModel, load_model
 from camlens.studio.anatomy.layers import Anatomy, examine
 from camlens.studio.anatomy.threads import use_suitable_threads
 from camlens.studio.cache import ByteCache
-from camlens.studio.images.gallery import Gallery, open_gallery
+from camlens.studio.images.gallery import STRIP, Gallery, drawn, open_gallery
 from camlens.studio.images.labels import Pixels
-from camlens.studio.images.predictions import Predictions
+from camlens.studio.images.predictions import UNREADABLE, Predictions
 from camlens.studio.images.uploads import Uploads
 from camlens.studio.jobs import JobQueue, Report
 from camlens.studio.runs.errors import OVERVIEW, overview
@@ -154,10 +154,10 @@ class Workbench:
             self._gallery = open_gallery(settings.data, self._model)
             self.step = "examining the layers"
             report(2, 3)
-            example = _example(self._model, self._gallery)
+            self._predictions = Predictions(self._gallery.labels.indices, self.predict)
+            example = self._example(self._model, self._gallery, self._predictions)
             use_suitable_threads(self._model, example)
             self._anatomy = examine(self._model, example)
-            self._predictions = Predictions(self._gallery.labels.indices, self.predict)
             if self._run is not None:
                 self._run.meet(self._model, self._gallery, self._predictions)
             self.state, self.step, self._rested = "ready", "ready", time.monotonic() + _REST
@@ -191,19 +191,24 @@ class Workbench:
             return True
         return self._predictions.step()
 
+    def _example(self, model: LoadedModel, gallery: Gallery, predictions: Predictions) -> Tensor:
+        """Something to examine the model with: the image that the start page shows first, else plain grey.
+
+        Those before it in the strip that cannot be read are noted, so that no page begins with one of them.
+        """
+        for number in drawn(np.arange(len(gallery)), STRIP, seed=0):
+            try:
+                pixels = gallery.pixels(number)
+            except DataError:
+                predictions.put(number, UNREADABLE, 0.0)
+                continue
+            self.cache.put(("pixels", f"s{number}"), pixels, pixels.nbytes)
+            return model.preprocess(pixels)[None]
+        return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
+
     def _hold(self) -> bool:
         """Read maps of the run ahead, once the page has had its start."""
         return self.state != "loading" and self._run is not None and self._run.maps.hold()
-
-
-def _example(model: LoadedModel, gallery: Gallery) -> Tensor:
-    """Something to examine the model with: the first image that can be read, else plain grey."""
-    for number in range(min(len(gallery), 20)):
-        try:
-            return model.preprocess(gallery.pixels(number))[None]
-        except DataError:
-            continue
-    return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
 
 
 def _ready(part: Part | None, bench: Workbench) -> Part:

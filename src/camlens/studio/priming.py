@@ -5,17 +5,13 @@ from functools import partial
 
 from pydantic import BaseModel, Field, ValidationError
 
-from camlens.core.errors import DataError
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explain_request, explanation_key
 from camlens.studio.images.gallery import Filter
-from camlens.studio.images.predictions import UNREADABLE
 from camlens.studio.jobs import Report
 from camlens.studio.routes.images import prepare_picture
 from camlens.studio.routes.status import start
-from camlens.studio.schemas import ExplanationRequest, ImageId, Start
-
-_TRIED = 20
+from camlens.studio.schemas import ImageId, Start
 
 
 class _Address(BaseModel):
@@ -31,26 +27,16 @@ def explain_first_image(bench: Workbench) -> None:
     """Let the worker explain the image that the start page shows first, as soon as the model is there."""
 
     def choose(_report: Report) -> None:
-        for _ in range(_TRIED):
-            first = start(bench)
-            if first.samples is None or first.question is None:
-                break
-            try:
-                bench.pixels(first.question.image)
-            except DataError:
-                bench.predictions.put(int(first.question.image[1:]), UNREADABLE, 0.0)
-                continue
-            explain(first.question, [one.id for one in first.samples.samples])
-            break
-
-    def explain(question: ExplanationRequest, strip: list[str]) -> None:
-        checked = checked_request(bench, question)
+        first = start(bench)
+        if first.samples is None or first.question is None:
+            return
+        question = checked_request(bench, first.question)
         # under the page's own key: one that has asked already is answered by this
-        bench.jobs.submit(explanation_key(checked), partial(explain_request, bench, checked))
+        bench.jobs.submit(explanation_key(question), partial(explain_request, bench, question))
         # a page that is open asks for the pictures by itself, and at the same time
-        bench.in_spare_time(partial(prepare_picture, bench, checked.image, "display"))
-        for name in strip:
-            bench.in_spare_time(partial(prepare_picture, bench, name, "thumbnail"))
+        bench.in_spare_time(partial(prepare_picture, bench, question.image, "display"))
+        for sample in first.samples.samples:
+            bench.in_spare_time(partial(prepare_picture, bench, sample.id, "thumbnail"))
 
     bench.jobs.submit("first image", choose)
 

@@ -30,16 +30,22 @@ function begin(start: Start): void {
   Object.assign(studio, { layers, methods, classes, status });
 }
 
+/** Ask for everything at once: until the studio is ready its answer is no more than the status. */
+async function beginWhenReady(): Promise<void> {
+  const start = await get<Start>("/api/start", startQuery());
+  if (start.status.state === "ready") begin(start);
+  else studio.status = start.status;
+}
+
 /** Keep the status fresh: fast while something moves, slowly else. Returns how to stop. */
 export function watchStatus(): () => void {
   let stopped = false;
   let timer: ReturnType<typeof setTimeout>;
   const look = async (): Promise<void> => {
     try {
-      const status = await get<Status>("/api/status");
-      const known = studio.layers.length > 0 && studio.status?.session === status.session;
-      if (status.state === "ready" && !known) begin(await get<Start>("/api/start", startQuery()));
-      else studio.status = status;
+      const status = studio.layers.length > 0 ? await get<Status>("/api/status") : null;
+      if (status && status.session === studio.status?.session) studio.status = status;
+      else await beginWhenReady(); // the first time, and where another studio answers under this address
       studio.offline = false;
     } catch (error) {
       studio.offline = !(error instanceof Refusal) || error.kind === "offline";

@@ -14,6 +14,7 @@ from camlens.studio.images.labels import Labels, Pixels, translated
 from camlens.studio.images.predictions import Predictions
 
 Filter = Literal["all", "correct", "incorrect"]
+STRIP = 20  # images that a page draws
 NO_DATA = "no data folder was given: bring an image of your own, or start with --data FOLDER"
 
 

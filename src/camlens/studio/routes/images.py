@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from camlens.core.errors import DataError
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import png, thumbnail
-from camlens.studio.images.gallery import Filter, drawn, fitting
+from camlens.studio.images.gallery import STRIP, Filter, drawn, fitting
 from camlens.studio.images.info import image_info
 from camlens.studio.problems import ReadOnlyError
 from camlens.studio.routes._shared import Bench
@@ -26,7 +26,7 @@ ImagePath = Annotated[ImageId, Path()]
 def samples(
     bench: Bench,
     seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
-    count: Annotated[int, Query(ge=1, le=200)] = 20,
+    count: Annotated[int, Query(ge=1, le=200)] = STRIP,
     show: Filter = "all",
     label: Annotated[int | None, Query(ge=0)] = None,
     prediction: Annotated[int | None, Query(ge=0)] = None,
