@@ -14,10 +14,10 @@ from camlens.attributions import METHODS
 from camlens.core.applying import found_by
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
-from camlens.core.errors import CamlensError, InputError, LayerError
+from camlens.core.errors import InputError, LayerError
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.session import SelectOutput, Session, checked_inputs
-from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, usable_names
+from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import KINDS, Kind
@@ -112,7 +112,9 @@ class Explainer:
         try:
             results = self._explain(session, self._resolve(session, wanted), wanted)
         except LayerError as error:
-            raise self._with_candidates(error, session, wanted) from error
+            if self._needs_no_layer:
+                raise
+            raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
         return results if self.several else results[self.methods[0].name]
 
     def optimized(
@@ -285,16 +287,6 @@ class Explainer:
         if record is None:
             return InputProbe(session, captured, generator, size, progress, self.settings.estimate)
         return Probe(session, captured, record, generator, size, progress)
-
-    def _with_candidates(self, error: LayerError, session: Session, target: Target) -> LayerError:
-        if self._needs_no_layer:
-            return error
-        try:
-            names = usable_names(session, target, kind=self.settings.layout)
-        except (CamlensError, RuntimeError):
-            names = []
-        hint = f"; layers that can carry a map: {', '.join(names)}" if names else ""
-        return type(error)(f"{error}{hint}")
 
 
 def explain(

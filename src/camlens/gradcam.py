@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camlens.core.capture import capture
-from camlens.core.errors import InputError, LayerError, NoGradientError
+from camlens.core.errors import InputError, LayerError, ModelError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.heatmaps import normalised, rectified, resized, warn_of_empty_evidence
-from camlens.core.layers import checked_model, conv_layers
+from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
 from camlens.methods.gradient import gradcam
 
 
@@ -56,8 +56,10 @@ def compute_gradcam(
         raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
     if not isinstance(target_layer, nn.Module):
         raise LayerError(f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers")
+    image = _on_device(image_tensor, device)
     try:
-        captured = capture(model, image_tensor[None].to(device), target_layer, target_class)
+        _check_belongs(target_layer, checked_model(model))
+        captured = capture(model, image, target_layer, target_class)
     except NoGradientError as error:
         raise NoGradientError(NO_GRADIENTS) from error
     (record,) = captured.records.values()
@@ -73,6 +75,8 @@ def compute_gradcam(
 
 def get_conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     """Every 2-D convolution of the model with its name, in the order of `named_modules`."""
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}")
     return conv_layers(model)
 
 
@@ -90,15 +94,37 @@ def get_top_predictions(
     if not isinstance(image_tensor, Tensor) or image_tensor.ndim != 3:
         found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
         raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+    if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
         raise InputError(f"top_k must be an int of at least 1, not {top_k!r}")
-    session = Session(checked_model(model), checked_inputs(image_tensor[None].to(device)))
+    if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
+        raise InputError(f"class_names must be one name per class of the model, not {class_names!r}")
+    session = Session(checked_model(model), checked_inputs(_on_device(image_tensor, device)))
     with undisturbed(session.model, session.inputs.device):
         logits = session.run().logits()[0].float()
     if len(class_names) != len(logits):
         raise InputError(f"{len(class_names)} class names were given for a model with {len(logits)} classes")
-    best = logits.softmax(dim=0).topk(min(top_k, len(logits)))
+    best = logits.softmax(dim=0).topk(min(int(top_k), len(logits)))
     return [
         {"class_idx": index, "class_name": class_names[index], "confidence": confidence}
         for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
+
+
+def _on_device(image: Tensor, device: torch.device | str) -> Tensor:
+    """One image as a batch on `device`, or an InputError where this computer has no such device."""
+    try:
+        return image[None].to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"the image cannot be moved to device {str(device)!r} ({str(error).splitlines()[0]}): "
+            f'use a device that this computer has, such as "cpu"'
+        ) from error
+
+
+def _check_belongs(layer: nn.Module, model: nn.Module) -> None:
+    """A module from elsewhere feeds no score of this model."""
+    wanted = unwrapped(layer)
+    if not any(module is wanted for module in every_module(model)):
+        raise NoGradientError(
+            f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); see get_conv_layers"
+        )

@@ -20,6 +20,7 @@ from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.replay import Recording
 from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.survey import with_candidates
 from camlens.core.gradients.backward import gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
@@ -236,4 +237,8 @@ def capture(
     inner = checked_model(model)
     wanted = [layers] if isinstance(layers, str | nn.Module) else list(layers)
     session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}), output)
-    return capture_session(session, [resolve_layer(inner, layer) for layer in wanted], targets, kind=layout)
+    resolved = [resolve_layer(inner, layer) for layer in wanted]
+    try:
+        return capture_session(session, resolved, targets, kind=layout)
+    except LayerError as error:
+        raise with_candidates(error, session, targets, kind=layout) from error

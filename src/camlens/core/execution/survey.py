@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import LayerError
+from camlens.core.errors import CamlensError, LayerError
 from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
@@ -150,6 +150,16 @@ def usable_names(session: Session, target: object = None, *, kind: Kind | None =
     """Names of the last layers that can carry a map, for the list in an error message."""
     statuses = survey_session(session, target, kind=kind)
     return [status.name for status in statuses if status.usable and status.type != "Linear"][-limit:]
+
+
+def with_candidates(error: LayerError, session: Session, target: object = None, *, kind: Kind | None = None) -> LayerError:
+    """The same error, and names of layers that can carry a map where there are any."""
+    try:
+        names = usable_names(session, target, kind=kind)
+    except (CamlensError, RuntimeError):
+        names = []
+    hint = f"; layers that can carry a map: {', '.join(names)}" if names else ""
+    return type(error)(f"{error}{hint}")
 
 
 def _first_objections(statuses: Sequence[LayerStatus]) -> str:
