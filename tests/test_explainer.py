@@ -1,11 +1,25 @@
 """Claims about explain and Explainer."""
 
+import copy
+import json
+import pickle
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens import EvidenceWarning, Explainer, InputError, LayerError, NoGradientError, explain
+from camlens import (
+    CamlensError,
+    EvidenceWarning,
+    Explainer,
+    InputError,
+    LayerError,
+    NoGradientError,
+    explain,
+)
 from camlens.targets import ClassScore, Contrast, Finer, TopK
 from tests.nets import ChannelsLast, ResidualNet, TinyVit, Wrapped, images, plain_cnn, seeded
 
@@ -193,3 +207,77 @@ def test_an_explainer_chooses_its_layer_once() -> None:
     handle.remove()
     assert len(counted) == 1
     assert_close(first.maps["5"], second.maps["5"], rtol=0, atol=0)
+
+
+def named(name: str, factor: float) -> Any:
+    def method(activations: Tensor, gradients: Tensor) -> Tensor:
+        return factor * (activations * gradients).sum(dim=1)
+
+    method.__name__ = name
+    return method
+
+
+def test_two_functions_of_one_name_are_refused_instead_of_one_being_lost() -> None:
+    model = seeded(plain_cnn)
+    with pytest.raises(InputError, match="two methods are called 'mine'"):
+        explain(model, images(), method=[named("mine", 1), named("mine", 2)])
+    both = explain(model, images(), method=[named("mine", 1), named("twice", 2)], layers="5", target=1)
+    assert_close(2 * both["mine"].maps["5"], both["twice"].maps["5"])
+
+
+def test_options_of_several_methods_must_name_one_of_them() -> None:
+    model, several = seeded(plain_cnn), ["gradcam", "smoothgradcam++"]
+    for options in ({"samples": 3}, {"gradcamm": {}}, {"smoothgradcam++": 3}):
+        with pytest.raises(InputError, match="options of several methods are given by method"):
+            explain(model, images(), method=several, options=options)
+    found = explain(model, images(), method=several, options={"smoothgradcam++": {"samples": 3}}, layers="5", target=1)
+    assert found["smoothgradcam++"].provenance["options"] == {"samples": 3}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"output": "logits"}, "output must be a function"),
+        ({"progress": 5}, "progress must be a function"),
+        ({"seed": 2**63}, "below 2"),
+        ({"method": dict}, "a method takes"),
+        ({"method": lambda activations, gradients: None}, "must return maps"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_words(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(CamlensError, match=words):
+        explain(seeded(plain_cnn), images(), **wrong)
+
+
+def test_numbers_of_numpy_are_numbers_in_settings_and_targets() -> None:
+    model, inputs = seeded(plain_cnn), images()
+    asked = {"seed": np.int64(3), "batch_size": np.int64(4), "memory_budget": np.int64(10**9)}
+    result = explain(model, inputs, layers="5", target=TopK(2), **asked)
+    assert result.provenance["seed"] == 3
+    assert json.dumps(result.to_dict())
+    for given in (range(2), np.arange(2), torch.arange(2)):
+        for budget in (None, 60_000):
+            found = explain(model, inputs, layers="5", target=given, memory_budget=budget)
+            assert found.classes is not None
+            assert found.classes.tolist() == [[0], [1]]
+
+
+def test_a_single_image_without_a_batch_axis_is_pointed_out() -> None:
+    with pytest.raises(InputError, match=r"add the batch axis of a single image with image\[None\]"):
+        explain(seeded(plain_cnn), images(1)[0])
+
+
+def test_an_explanation_can_be_pickled_and_copied() -> None:
+    result = explain(seeded(plain_cnn), images(), layers="5", target=1)
+    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert_close(again.maps["5"], result.maps["5"], rtol=0, atol=0)
+        assert again.to_dict() == result.to_dict()
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            again.maps["5"] = result.maps["5"]
+
+
+def test_a_size_that_is_not_lengths_is_refused() -> None:
+    result = explain(seeded(plain_cnn), images(), layers="5", target=1)
+    for size in ((5,), (5, 0), (5, -1)):
+        with pytest.raises(InputError, match="size must be 2 positive lengths"):
+            result.heatmaps(size=size)

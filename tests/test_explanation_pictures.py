@@ -241,3 +241,10 @@ def test_a_page_is_one_file_that_loads_nothing_and_is_not_overwritten(tmp_path: 
     with pytest.raises(StoreError, match="exists already"):
         result.save_html(path)
     assert path.read_text(encoding="utf-8") == page
+
+
+def test_pictures_that_cannot_be_are_refused_in_words(explanation: Explanation, pictures: Tensor) -> None:
+    with pytest.raises(InputError, match="1 images were given for 2"):
+        explanation.overlay(None)
+    with pytest.raises(InputError, match="a figure has no option 'colour'"):
+        explanation.figure(pictures, colour="jet")

@@ -7,6 +7,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from camlens.core.applying import found_by
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
 from camlens.core.errors import InputError, LayerError
+from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.session import SelectOutput, Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
@@ -59,10 +61,19 @@ class Settings:
     estimate: Watcher | None = None
 
     def __post_init__(self) -> None:
+        for name in ("batch_size", "seed", "memory_budget"):
+            if isinstance(getattr(self, name), np.integer):
+                object.__setattr__(self, name, int(getattr(self, name)))
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise InputError(f"batch_size must be an int of at least 1, not {self.batch_size!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise InputError(f"seed must be an int of at least 0, not {self.seed!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be an int of at least 0 and below 2**63, not {self.seed!r}")
+        if not isinstance(self.options, Mapping):
+            raise InputError(f"options must be a mapping from a setting's name to its value, not {self.options!r}")
+        for name in ("output", "progress", "estimate"):
+            function = getattr(self, name)
+            if not callable(function) and (name == "progress" or function is not None):
+                raise InputError(f"{name} must be a function, not {function!r}")
         if self.layout is not None and self.layout not in KINDS:
             raise LayerError(f"there is no layout {self.layout!r}; layouts are {', '.join(KINDS)}")
         budget = self.memory_budget
@@ -84,16 +95,18 @@ class Explainer:
         layers: Layer | Sequence[Layer] | None = None,
         **settings: Any,
     ) -> None:
-        self.model = checked_model(model)
+        given = checked_model(model)
+        self.model = fit_for_autograd(given)
         self.several = not isinstance(method, str) and not callable(method)
         chosen: list[Any] = list(method) if self.several and isinstance(method, Iterable) else [method]
         if not chosen:
             raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
         self.methods = [entry_of(one) for one in chosen]
         self.settings = _settings(settings)
-        for entry in self.methods:
-            entry.check_options(self._options(entry))
-        asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(self.model, layers)]
+        self._check_names_and_options()
+        asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(given, layers)]
+        if asked is not None and self.model is not given:
+            asked = [Choice(resolve_layer(self.model, one.layer.label), one.reason) for one in asked]
         self._chosen: dict[DefaultLayers, list[Choice]] = {} if asked is None else dict.fromkeys(DEFAULT_LAYERS, asked)
         self._choosing = Lock()
         self._facts: Mapping[str, Any] = {}
@@ -107,7 +120,7 @@ class Explainer:
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Explain a batch (n, c, *spatial): an Explanation, or {method: Explanation} for a list of methods."""
-        session = Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
+        session = self._session(inputs, args, kwargs)
         wanted = as_target(target)
         try:
             results = self._explain(session, self._resolve(session, wanted), wanted)
@@ -115,6 +128,13 @@ class Explainer:
             if self._needs_no_layer:
                 raise
             raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
+        except RuntimeError as error:
+            if inputs.ndim == 3 and any(isinstance(module, nn.Conv2d) for module in session.modules):
+                raise InputError(
+                    f"the model failed ({str(error).splitlines()[0]}) on inputs {tuple(inputs.shape)}, which are "
+                    f"{len(inputs)} signals of one spatial axis: add the batch axis of a single image with image[None]"
+                ) from error
+            raise
         return results if self.several else results[self.methods[0].name]
 
     def optimized(
@@ -138,8 +158,7 @@ class Explainer:
         """
         from camlens.core.optimized.optimizing import optimize  # for those who ask for it
 
-        inputs = checked_inputs(example_inputs)
-        session = Session(self.model, inputs, tuple(args), dict(kwargs or {}), self.settings.output)
+        session = self._session(example_inputs, args, kwargs)
         chosen = self._resolve(session, as_target(None))
         proven_at = list({one.layer.label: one.layer for choices in chosen.values() for one in choices}.values())
         if not proven_at:
@@ -171,6 +190,29 @@ class Explainer:
     @property
     def _needs_no_layer(self) -> bool:
         return all(entry.scope == "input" for entry in self.methods)
+
+    def _check_names_and_options(self) -> None:
+        """Refuse two methods of one name, and options that no method here has."""
+        functions = {entry.name: entry.function for entry in self.methods}
+        for entry in self.methods:
+            if functions[entry.name] is not entry.function:
+                raise InputError(f"two methods are called {entry.name!r}: give each function a name of its own")
+        for name in self.settings.options if self.several else ():
+            if name not in functions or not isinstance(self.settings.options[name], Mapping):
+                raise InputError(
+                    f"options of several methods are given by method, such as {{{self.methods[0].name!r}: {{...}}}}; "
+                    f"{name!r} is not the name of one of them with a mapping: {', '.join(functions)}"
+                )
+        for entry in self.methods:
+            entry.check_options(self._options(entry))
+
+    def _session(self, inputs: Tensor, args: object, kwargs: object) -> Session:
+        if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping | None):
+            raise InputError(
+                "args are a tuple and kwargs a mapping of what the model is called with beside its inputs, "
+                f"not {type(args).__name__} and {type(kwargs).__name__}"
+            )
+        return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
         """The method's own settings among those given."""
@@ -338,7 +380,7 @@ def _settings(given: Mapping[str, Any]) -> Settings:
 
 
 def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:
-    wanted = [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
+    wanted = [layers] if isinstance(layers, str | nn.Module) or not isinstance(layers, Iterable) else list(layers)
     if not wanted:
         raise LayerError("an empty list of layers explains nothing: name a layer, or None for the best one")
     found = [resolve_layer(model, layer) for layer in wanted]

@@ -1,14 +1,17 @@
 """The frozen result of explaining: signed maps with everything needed to judge and repeat them."""
 
+import operator
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -52,6 +55,15 @@ class Explanation:
     provenance: Mapping[str, Any]
     details: Mapping[str, Any] = field(default_factory=dict)
     diverging: tuple[bool, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields for a copy or a pickle, which cannot hold read-only views."""
+        return {name: dict(one) if isinstance(one, Mapping) else one for name, one in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(
+            {name: MappingProxyType(one) if isinstance(one, dict) else one for name, one in state.items()}
+        )
 
     def heatmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
         """Heat maps in [0, 1] of shape (n, t, *size): rectified, normalised per map, then bilinear.
@@ -112,6 +124,10 @@ class Explanation:
         from camlens.render.theme import Look
 
         title = options.pop("title", "")
+        known = [*Look.__dataclass_fields__, "title"]
+        for name in options:
+            if name not in known:
+                raise InputError(f"a figure has no option {name!r}; its options are {', '.join(known)}")
         look = Look(**options)
         signed = "colormap" not in options
         rows = []
@@ -298,20 +314,24 @@ class Explanation:
         return name
 
     def _size(self, size: Sequence[int] | None) -> tuple[int, ...]:
-        wanted = self.input_size if size is None else tuple(size)
+        try:
+            wanted = self.input_size if size is None else tuple(operator.index(length) for length in size)
+        except TypeError:
+            wanted = ()
         if len(wanted) != len(self.input_size) or any(length < 1 for length in wanted):
-            raise InputError(f"size must be {len(self.input_size)} positive lengths, not {wanted}")
+            raise InputError(f"size must be {len(self.input_size)} positive lengths, not {size}")
         return wanted
 
     def _target(self, target: int) -> int:
-        if not 0 <= target < len(self.targets):
-            raise InputError(f"there is no target number {target}: it must be from 0 to {len(self.targets) - 1}")
-        return target
+        if not isinstance(target, int | np.integer) or not 0 <= target < len(self.targets):
+            raise InputError(f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}")
+        return int(target)
 
     def _pictures(self, images: Any) -> list[Any]:
         from camlens.render.overlay import as_picture
 
-        given = list(images) if getattr(images, "ndim", 4) != 3 or len(self.scores) > 1 else [images]
+        one = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
+        given = [images] if one else list(images)
         if len(given) != len(self.scores):
             raise InputError(f"{len(given)} images were given for {len(self.scores)} explained ones")
         return [as_picture(image) for image in given]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from camlens.core.heatmaps import balanced, resized
+from camlens.core.heatmaps import balanced, normalised, rectified, resized
 
 
 def test_a_small_map_is_divided_by_its_highest_magnitude() -> None:
@@ -32,3 +32,8 @@ def test_zero_stays_zero_and_signs_stay_when_evidence_is_enlarged() -> None:
     assert wide[[0, 4, 8]].tolist() == pytest.approx([-1, 0, 0.5])
     assert (wide[:4] < 0).all()
     assert (wide[5:] > 0).all()
+
+
+def test_a_map_with_an_infinite_value_is_empty_and_not_half_of_nothing() -> None:
+    maps = torch.tensor([[[[1.0, 2.0], [torch.inf, 0.0]]]])
+    assert not normalised(rectified(maps)).any()

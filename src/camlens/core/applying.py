@@ -36,9 +36,10 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
     activations, gradients = record.activations, record.gradients
     images, targets = gradients.shape[:2]
     if targets <= images:
-        return torch.stack(
-            [entry.function(activations, gradients[:, index], **options) for index in range(targets)], dim=1
-        )
+        each = [entry.function(activations, gradients[:, index], **options) for index in range(targets)]
+        if any(not isinstance(one, Tensor) for one in each):
+            raise InputError(f"method {entry.name!r} must return maps (n, *grid), not {type(each[0]).__name__}")
+        return torch.stack(each, dim=1)
     step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
     rows = []
     for image in range(images):

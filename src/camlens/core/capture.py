@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from camlens.core.errors import LayerError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
 from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.hooks import observed
+from camlens.core.execution.hooks import fit_for_autograd, observed
 from camlens.core.execution.replay import Recording
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import with_candidates
 from camlens.core.gradients.backward import gradients_of, one_by_one
@@ -116,22 +117,34 @@ def capture_session(
     first of the layers shall be kept, for a single image.
     """
     with undisturbed(session.model, session.inputs.device, session.modules):
-        passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows, recorded)
-        names, by_label = list(passed.kept), {layer.label: layer for layer in layers}
-        classes = scorer.classes if scorer.plain else None
-        classes = classes if classes is None or rows is None else classes[rows]
-        gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, classes)
-        records = {}
-        for name, gradient in zip(names, gradients, strict=True):
-            records[name] = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
-        logits = passed.output.logits_or_none()
-        return Capture(
-            records,
-            scores.detach().float(),
-            None if logits is None else logits.detach().float(),
-            scorer,
-            passed.recording,
-        )
+        return despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded))
+
+
+def _captured(
+    session: Session,
+    layers: Sequence[LayerCall],
+    target: object,
+    kind: Kind | None,
+    scorer: Scorer | None,
+    rows: Tensor | None,
+    recorded: bool,
+) -> Capture:
+    passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows, recorded)
+    names, by_label = list(passed.kept), {layer.label: layer for layer in layers}
+    classes = scorer.classes if scorer.plain else None
+    classes = classes if classes is None or rows is None else classes[rows]
+    gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, classes)
+    records = {}
+    for name, gradient in zip(names, gradients, strict=True):
+        records[name] = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
+    logits = passed.output.logits_or_none()
+    return Capture(
+        records,
+        scores.detach().float(),
+        None if logits is None else logits.detach().float(),
+        scorer,
+        passed.recording,
+    )
 
 
 def score_session(session: Session, target: object = None) -> Capture:
@@ -158,8 +171,12 @@ def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor) -> Tensor:
 def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs. To be called inside `undisturbed`."""
     inputs = session.inputs.detach().clone().requires_grad_()
-    scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
-    (gradients,) = one_by_one(scores, [inputs])
+
+    def run() -> tuple[Tensor, Tensor | None]:
+        scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
+        return scores, one_by_one(scores, [inputs])[0]
+
+    scores, gradients = despite_writing(run)
     if gradients is None:
         gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
     return scores.detach().float(), gradients.transpose(0, 1).float()
@@ -234,10 +251,13 @@ def capture(
     is left bit for bit as it was. Raises LayerError for a layer that cannot carry a map and NoGradientError
     for one that does not feed the score.
     """
-    inner = checked_model(model)
+    given = checked_model(model)
     wanted = [layers] if isinstance(layers, str | nn.Module) else list(layers)
+    inner = fit_for_autograd(given)
     session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}), output)
-    resolved = [resolve_layer(inner, layer) for layer in wanted]
+    resolved = [resolve_layer(given, layer) for layer in wanted]
+    if inner is not given:
+        resolved = [resolve_layer(inner, layer.label) for layer in resolved]
     try:
         return capture_session(session, resolved, targets, kind=layout)
     except LayerError as error:

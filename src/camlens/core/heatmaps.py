@@ -24,7 +24,8 @@ def normalised(maps: TargetMaps) -> TargetMaps:
     cells = maps.flatten(2)
     raised = cells - cells.amin(dim=2, keepdim=True)
     highest = raised.amax(dim=2, keepdim=True)
-    return torch.where(highest > 0, raised / torch.where(highest > 0, highest, 1), 0).view_as(maps)
+    says_something = (highest > 0) & (highest < torch.inf)
+    return torch.where(says_something, raised / torch.where(says_something, highest, 1), 0).view_as(maps)
 
 
 def balanced(maps: TargetMaps) -> TargetMaps:

@@ -150,15 +150,19 @@ def entry_of(method: object) -> Entry:
     """The entry of a name or function in METHODS; a function of one's own gets one for this call."""
     if isinstance(method, str):
         return METHODS[method]
+    if isinstance(method, Entry):
+        return method
     if not callable(method):
         raise InputError(f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}")
     for entry in METHODS.values():
         if entry.function is method:
             return entry
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (ValueError, TypeError):  # a builtin tells nothing about itself
+        parameters = inspect.signature(lambda: None).parameters.values()
     required = [
-        parameter.name
-        for parameter in inspect.signature(method).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind in (0, 1)
+        parameter.name for parameter in parameters if parameter.default is parameter.empty and parameter.kind in (0, 1)
     ]
     needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
     if not needs:

@@ -5,8 +5,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,17 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """A path to write to that becomes `path` when the block ends well, and is removed when it does not."""
     if path.exists() and not force:
         raise StoreError(f"{path} exists already: choose another place, or say force to overwrite it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    unfinished = Path(name)
+    unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.touch(exist_ok=False)  # with the rights that any new file of this user has
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # where its directory cannot be, it is not there either
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -40,8 +41,11 @@ def atomic_directory(directory: Path, *, force: bool = False) -> Iterator[Path]:
         raise StoreError(f"{directory} is a file: choose a directory")
     if directory.is_dir() and any(directory.iterdir()) and not force:
         raise StoreError(f"{directory} is not empty: choose another place, or say force to replace it")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    except OSError as error:
+        raise StoreError(f"cannot write {directory}: {error}") from error
     try:
         yield unfinished
         _exchange(unfinished, directory)

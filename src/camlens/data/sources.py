@@ -50,6 +50,8 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
 
     Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
     """
+    if not isinstance(source, str | Path | Iterable):
+        raise DataError(f'a source is a path, a URL, a list of files or "demo:photos", not {source!r}')
     if not isinstance(source, str | Path):
         return list_of_files(source, max_pixels=max_pixels)
     if str(source).startswith("demo:"):

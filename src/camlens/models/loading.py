@@ -113,12 +113,13 @@ def load_model(
         raise _nameless(spec)
     module = ADAPTERS.get(prefix, "camlens.models.checkpoint")
     load: Callable[[ModelRequest], LoadedModel] = importlib.import_module(module).load
-    loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed))
-    try:
-        loaded.model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
+    with torch.inference_mode(False):  # else its weights could never be differentiated through
+        loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed))
+        try:
+            loaded.model.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
     loaded.model.eval()
     return replace(loaded, weights_file=_weights_file(weights))
 

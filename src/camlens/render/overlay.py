@@ -164,8 +164,8 @@ def _check(picture: Picture, values: Heat, alpha: Number, threshold: Number | No
             f"the heat map is {values.shape[0]} x {values.shape[1]} but the image {height} x {width}: "
             f"ask for Explanation.heatmaps(size=({height}, {width}))"
         )
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is the opacity of the heat map and must lie in [0, 1], not {alpha}")
+    if not isinstance(alpha, int | float | np.number) or not 0 <= alpha <= 1:
+        raise InputError(f"alpha is the opacity of the heat map and must lie in [0, 1], not {alpha!r}")
     if threshold is not None and not 0 <= threshold <= 1:
         raise InputError(f"threshold must lie in [0, 1], not {threshold}; None draws the whole map")
     if mode not in get_args(Mode):

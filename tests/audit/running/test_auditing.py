@@ -386,3 +386,9 @@ def test_an_image_that_the_preprocessing_spoils_is_a_row_with_its_reason(run: Ru
     assert [error is not None for error in errors[:5]] == [False, False, True, True, False]
     assert "holds NaN or infinite values" in errors[2]
     assert "makes this image (3, 15, 16), and the run's are (3, 16, 16)" in errors[3]
+
+
+def test_a_place_below_a_file_is_refused_in_words(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(StoreError, match="cannot write"):
+        camlens.audit.run(data, classifier(), tmp_path / "file" / "run")

@@ -9,6 +9,7 @@ from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import settings_of
 from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
+from camlens.core.errors import ModelError
 from camlens.core.probe import Progress, silent
 from camlens.data.samples import Source
 from camlens.data.sources import open_source
@@ -42,6 +43,11 @@ def run(
         DataError, ModelError, LayerError, StoreError, InputError: each names the value and the mend. An image that
         cannot be read is none of these: it is a row with `error`.
     """
+    if not isinstance(model, str | LoadedModel):
+        raise ModelError(
+            "an audit needs a model with its preprocessing and class names: a spec, or what load_model returned, "
+            f"not {type(model).__name__}"
+        )
     chosen = settings_of(settings)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()

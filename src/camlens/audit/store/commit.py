@@ -4,7 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from camlens.core.errors import StoreError
@@ -29,7 +29,8 @@ def committed(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; {_MEND}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # where its directory cannot be, it is not there either
+            unfinished.unlink(missing_ok=True)
 
 
 def sweep(directory: Path) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from threading import RLock
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -148,6 +149,15 @@ def announced(modules: Iterable[nn.Module], announce: Announce) -> Any:
 def answered(modules: Iterable[nn.Module], answer: Answer) -> Any:
     """While the block runs, let `answer(module, forward, args, kwargs)` stand in for each module's forward."""
     return _attached("answer", modules, _answer, answer)
+
+
+def fit_for_autograd(model: nn.Module) -> nn.Module:
+    """The model itself, or a copy of one that was built in inference mode: autograd may not save its weights."""
+    first = next(model.parameters(), None)
+    if first is None or not first.is_inference():
+        return model
+    with torch.inference_mode(False):
+        return copied(model)
 
 
 def copied(model: nn.Module) -> nn.Module:

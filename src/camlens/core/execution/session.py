@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from camlens.core.layers import every_module
 from camlens.core.targets import Output
 
 SelectOutput = Callable[[Any], Any]
+_writes_to_inputs: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,17 @@ class Session:
         return tuple(self.inputs.shape[2:])
 
     def run(self) -> Output:
-        """The model's output for the inputs."""
-        value = self.model(self.inputs, *self.args, **self.kwargs)
+        """The model's output for the inputs, which stay as they are also where the model writes to them.
+
+        Whether it does is seen once per model, on a copy; models that do get a copy every time.
+        """
+        writes = _writes_to_inputs.get(self.model)
+        inputs = self.inputs if writes is False else self.inputs.clone()
+        version = inputs._version
+        value = self.model(inputs, *self.args, **self.kwargs)
+        if writes is None:
+            same = inputs._version == version and torch.equal(inputs.detach(), self.inputs.detach())
+            _writes_to_inputs[self.model] = not same
         return Output(value if self.output is None else self.output(value), self.images)
 
     def part(self, start: int, stop: int) -> "Session":

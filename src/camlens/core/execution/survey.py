@@ -10,6 +10,7 @@ from camlens.core.errors import CamlensError, LayerError
 from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
 from camlens.core.layouts import Kind, Layout, find_layout
@@ -53,14 +54,18 @@ def survey_session(
     first = session.part(0, 1)
     modules = first.model.named_modules()
     layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
-    with undisturbed(first.model, first.inputs.device):
+
+    def run() -> tuple[Frontier, dict[str, Tensor | None]]:
         frontier = Frontier(layers)  # its check is not asked for: every layer gets a status
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
             output = first.run()
         with torch.enable_grad():
             scorer = as_target(target).part(0, 1, session.images).settle(output)
             scores = scorer(output, torch.zeros(1, dtype=torch.long, device=first.inputs.device))
-        gradients = _gradients(scores, frontier.kept)
+        return frontier, _gradients(scores, frontier.kept)
+
+    with undisturbed(first.model, first.inputs.device):
+        frontier, gradients = despite_writing(run)
     finished = {name: place for place, name in enumerate(frontier.kept)}
     layers.sort(key=lambda layer: finished.get(layer.label, len(finished)))
     return [_status(first, layer, frontier, gradients, kind) for layer in layers]
@@ -152,7 +157,9 @@ def usable_names(session: Session, target: object = None, *, kind: Kind | None =
     return [status.name for status in statuses if status.usable and status.type != "Linear"][-limit:]
 
 
-def with_candidates(error: LayerError, session: Session, target: object = None, *, kind: Kind | None = None) -> LayerError:
+def with_candidates(
+    error: LayerError, session: Session, target: object = None, *, kind: Kind | None = None
+) -> LayerError:
     """The same error, and names of layers that can carry a map where there are any."""
     try:
         names = usable_names(session, target, kind=kind)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.execution.hooks import observed
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
 
@@ -53,11 +54,18 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
 
     modules = [module for module in session.model.modules() if isinstance(module, _BIASED)]
     live = Session(session.model, inputs, session.args, session.kwargs, session.output)
-    with torch.enable_grad(), observed(modules, keep):
+
+    def run() -> list[tuple[Tensor | None, ...]]:
+        calls.clear()
         scores = scorer(live.run(), torch.arange(session.images, device=inputs.device))
-        columns = scores.sum(dim=0).unbind()
         tensors = [inputs, *(output for _, output in calls)]
-        each = [torch.autograd.grad(one, tensors, retain_graph=True, allow_unused=True) for one in columns]
+        return [
+            torch.autograd.grad(one, tensors, retain_graph=True, allow_unused=True)
+            for one in scores.sum(dim=0).unbind()
+        ]
+
+    with torch.enable_grad(), observed(modules, keep):
+        each = despite_writing(run)
     terms = []
     for place, (module, _) in enumerate(calls, start=1):
         bias = implicit_bias(module)

@@ -20,6 +20,13 @@ def _cut(classes: Any, start: int, stop: int, images: int) -> Any:
     return classes[start:stop]
 
 
+def _plain(classes: Any) -> Any:
+    """Classes given as an array, a tensor or a range as plain numbers; anything else stays as it is."""
+    if isinstance(classes, Tensor | np.ndarray | np.integer):
+        return classes.tolist()
+    return list(classes) if isinstance(classes, range) else classes
+
+
 def _check_count(classes: Sequence[int], images: int) -> None:
     if len(classes) != images:
         raise TargetError(
@@ -65,6 +72,9 @@ class ClassScore(Target):
 
     c: int | Sequence[int]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "c", _plain(self.c))
+
     def settle(self, output: Output) -> Scorer:
         return _logit_scorer(_class_column(self.c, output.logits()), (f"class {self.c}",))
 
@@ -85,6 +95,9 @@ class TopK(Target):
     """The logits of the `k` classes with the highest scores, best first: k maps per image."""
 
     k: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", _plain(self.k))
 
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
@@ -110,6 +123,10 @@ class Contrast(Target):
 
     a: int | Sequence[int] | None
     b: int | Sequence[int] | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "a", _plain(self.a))
+        object.__setattr__(self, "b", _plain(self.b))
 
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
@@ -175,6 +192,9 @@ class Probability(Target):
 
     c: int | Sequence[int] | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "c", _plain(self.c))
+
     def settle(self, output: Output) -> Scorer:
         classes = _class_column(self.c, output.logits())
 
@@ -239,9 +259,8 @@ def as_target(target: object) -> Target:
         return Predicted()
     if isinstance(target, Target):
         return target
-    if isinstance(target, Tensor | np.ndarray):
-        target = target.tolist()
-    if isinstance(target, int | np.integer) and not isinstance(target, bool):
+    target = _plain(target)
+    if isinstance(target, int) and not isinstance(target, bool):
         return ClassScore(int(target))
     if isinstance(target, list | tuple):
         if not target:

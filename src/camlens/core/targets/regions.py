@@ -11,21 +11,34 @@ from camlens.core.targets.classes import checked_class
 from camlens.core.targets.scoring import Output, Scorer, Target
 
 
+def _as_tensor(values: object, wanted: str) -> Tensor:
+    """Numbers as a tensor, or a TargetError that says what was wanted."""
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        raise TargetError(f"{wanted}, not {values!r}") from None
+
+
 @dataclass(frozen=True, eq=False)
 class Similarity(Target):
     """The cosine similarity of the model's output vector with `embedding`, (d,) or one per image (n, d)."""
 
     embedding: Tensor
 
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "embedding", _as_tensor(self.embedding, "the embedding must be numbers (d,) or (n, d)")
+        )
+
     def settle(self, output: Output) -> Scorer:
         vectors = output.logits()
-        wanted = torch.as_tensor(self.embedding).detach().to(vectors.device, torch.float32)
+        wanted = self.embedding.detach().to(vectors.device, torch.float32)
         if wanted.ndim == 1:
             wanted = wanted.expand(len(vectors), -1)
         if wanted.shape != vectors.shape:
             raise TargetError(
                 f"the embedding must be ({vectors.shape[1]},) or {tuple(vectors.shape)} like the model's output, "
-                f"not {tuple(torch.as_tensor(self.embedding).shape)}"
+                f"not {tuple(self.embedding.shape)}"
             )
 
         def scores(output: Output, rows: Tensor) -> Tensor:
@@ -34,7 +47,7 @@ class Similarity(Target):
         return Scorer(scores, ("similarity to the embedding",))
 
     def part(self, start: int, stop: int, images: int) -> Target:
-        one_each = torch.as_tensor(self.embedding).ndim == 2
+        one_each = self.embedding.ndim == 2
         return Similarity(self.embedding[start:stop]) if one_each else self
 
 
@@ -48,16 +61,18 @@ class InMask(Target):
     mask: Tensor
     c: int
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", _as_tensor(self.mask, "the mask must be true and false (*size) or (n, *size)"))
+
     def settle(self, output: Output) -> Scorer:
         dense = self._dense(output)
         index = checked_class(self.c, dense.shape[1])
-        mask = torch.as_tensor(self.mask).to(dense.device).bool()
+        mask = self.mask.to(dense.device).bool()
         if mask.ndim == dense.ndim - 2:
             mask = mask.expand(len(dense), *mask.shape)
         if mask.shape != (len(dense), *dense.shape[2:]):
             raise TargetError(
-                f"the mask must be {tuple(dense.shape[2:])} like the model's output, "
-                f"not {tuple(torch.as_tensor(self.mask).shape)}"
+                f"the mask must be {tuple(dense.shape[2:])} like the model's output, not {tuple(self.mask.shape)}"
             )
         cells = mask.flatten(1).sum(dim=1)
         if (cells == 0).any():
@@ -70,9 +85,8 @@ class InMask(Target):
         return Scorer(scores, (f"class {index} inside the mask",))
 
     def part(self, start: int, stop: int, images: int) -> Target:
-        mask = torch.as_tensor(self.mask)
-        one_each = mask.ndim > 2 and len(mask) == images
-        return InMask(mask[start:stop], self.c) if one_each else self
+        one_each = self.mask.ndim > 2 and len(self.mask) == images
+        return InMask(self.mask[start:stop], self.c) if one_each else self
 
     def _dense(self, output: Output) -> Tensor:
         dense = find_logits(output.value)
