@@ -98,6 +98,21 @@ def test_nothing_changes_when_all_goes_well(method: str) -> None:
     assert_untouched(before, fingerprint(model))
 
 
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_mode_of_the_callers_changes_no_map(method: str, mode: Callable[[], Any]) -> None:
+    model, inputs = seeded(plain_cnn), images(1)
+    layers = None if METHODS[method].scope == "input" else "3"
+    call = functools.partial(
+        explain, model, inputs, method=method, layers=layers, target=1, options=OPTIONS.get(method, {})
+    )
+    expected = call()
+    with mode():
+        found = call()
+    for name, maps in expected.maps.items():
+        assert_close(found.maps[name], maps)
+
+
 @pytest.mark.parametrize(("method", "point"), list(itertools.product(METHODS, POINTS)))
 @pytest.mark.parametrize("error", ERRORS)
 def test_nothing_changes_when_an_exception_strikes(

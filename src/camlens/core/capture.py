@@ -159,6 +159,8 @@ def score_session(session: Session, target: object = None) -> Capture:
 
 def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor) -> Tensor:
     """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`."""
+    if session.inputs.is_inference():  # which autograd cannot save; a copy made in here is a normal tensor
+        session = replace(session, inputs=session.inputs.clone())
     frontier = Frontier((), started=True)
     for mode in (nullcontext(), GradKeptOn(frontier)):
         with torch.enable_grad(), mode:
