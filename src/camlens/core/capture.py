@@ -157,12 +157,16 @@ def score_session(session: Session, target: object = None) -> Capture:
         return Capture({}, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
 
 
-def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor) -> Tensor:
-    """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`."""
+def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through_no_grad: bool = False) -> Tensor:
+    """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`.
+
+    `through_no_grad` has the graph even where the model's own code says no_grad, from the first try on: for
+    those who hang hooks on what the layers return.
+    """
     if session.inputs.is_inference():  # which autograd cannot save; a copy made in here is a normal tensor
         session = replace(session, inputs=session.inputs.clone())
-    frontier = Frontier((), started=True)
-    for mode in (nullcontext(), GradKeptOn(frontier)):
+    kept_on = GradKeptOn(Frontier((), started=True))
+    for mode in (kept_on,) if through_no_grad else (nullcontext(), kept_on):
         with torch.enable_grad(), mode:
             scores = scorer(session.run(), rows)
         if scores.requires_grad or not session.inputs.requires_grad:

@@ -91,7 +91,8 @@ class InputProbe:
         session = self.session.replaced(inputs, row)
         if model is not None:
             session = replace(session, model=model)
-        return scores_with_graph(session, self.captured.scorer, self._rows(len(inputs), row))
+        rows = self._rows(len(inputs), row)
+        return scores_with_graph(session, self.captured.scorer, rows, through_no_grad=model is not None)
 
     def still(self) -> AbstractContextManager[None]:
         """A block in which the model runs in evaluation mode without grad, and after which it is as it was."""

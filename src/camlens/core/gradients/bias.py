@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from camlens.core.capture import scores_with_graph
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
@@ -57,7 +58,8 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
 
     def run() -> list[tuple[Tensor | None, ...]]:
         calls.clear()
-        scores = scorer(live.run(), torch.arange(session.images, device=inputs.device))
+        rows = torch.arange(session.images, device=inputs.device)
+        scores = scores_with_graph(live, scorer, rows, through_no_grad=True)
         tensors = [inputs, *(output for _, output in calls)]
         return [
             torch.autograd.grad(one, tensors, retain_graph=True, allow_unused=True)

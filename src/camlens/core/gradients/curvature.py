@@ -33,8 +33,11 @@ def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, direc
     rows = torch.arange(session.images, device=session.inputs.device)
     with _PlainAttention():
         passed = forward(session, [record.layer])
-        kept = passed.kept[record.layer.label]
         scores = scored(passed, scorer, rows)
+        if not scores.requires_grad:
+            passed = forward(session, [record.layer], through_no_grad=True)
+            scores = scored(passed, scorer, rows)
+        kept = passed.kept[record.layer.label]
         with torch.enable_grad():
             columns = scores.sum(dim=0).unbind()
             products = [_product(column, kept, record, directions) for column in columns]
