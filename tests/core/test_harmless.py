@@ -197,3 +197,27 @@ def test_what_is_returned_does_not_hold_the_graph() -> None:
 
 def test_backward_module_is_the_one_the_tests_strike() -> None:
     assert backward.torch.autograd is torch.autograd
+
+
+class SwitchesGradOff(nn.Module):
+    """A model whose own code runs under a mode without grad, as frozen backbones do."""
+
+    def __init__(self, mode: Callable[[], Any]) -> None:
+        super().__init__()
+        self.inner, self.mode = seeded(plain_cnn), mode
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with self.mode():
+            return self.inner(inputs)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_mode_of_the_models_own_changes_no_map(method: str, mode: Callable[[], Any]) -> None:
+    model, inputs = SwitchesGradOff(mode).eval(), images(1)
+    layers = None if METHODS[method].scope == "input" else "inner.3"
+    options = OPTIONS.get(method, {})
+    found = explain(model, inputs, method=method, layers=layers, target=1, options=options)
+    plain = explain(model.inner, inputs, method=method, layers=layers and "3", target=1, options=options)
+    for ours, theirs in zip(found.maps.values(), plain.maps.values(), strict=True):
+        assert_close(ours, theirs)
