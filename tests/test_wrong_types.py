@@ -6,7 +6,7 @@ import sys
 import pytest
 
 ASK = """
-import sys, torch, numpy as np, camlens, camlens.audit
+import torch, numpy as np, camlens
 from torch import nn
 from camlens.targets import ClassScore, InMask, Similarity, TopK
 
@@ -42,6 +42,8 @@ def said(expression: str) -> str:
         (["camlens.get_conv_layers(5)"], "ModelError: a model is a torch.nn.Module, not int"),
         (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "InputError: class_names must be one name"),
         (["camlens.audit.run('demo:photos', model, 'run')"], "ModelError: an audit needs a model with its"),
+        (["camlens.load_model(5)", "camlens.load_model(None)"], "ModelError: a spec is a text"),
+        (["camlens.load_model('resnet18', weights=5)"], "ModelError: weights are a file, None or"),
         (["camlens.audit.run(5, 'demo:photos', 'run')"], "DataError: a source is a path"),
     ],
 )

@@ -60,6 +60,8 @@ _LATER = {
     "load_model": "camlens.models",
 }
 
+_ROOMS = ("audit", "data", "metrics", "models", "render", "testing")
+
 if _typing.TYPE_CHECKING:
     from camlens.anatomy.activations import activations
     from camlens.anatomy.filters import filters
@@ -68,15 +70,17 @@ if _typing.TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """A public name whose module is imported when it is asked for."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'camlens' has no attribute {name!r}")
+    """A public name, or a package such as `camlens.audit`, whose module is imported when it is asked for."""
     from importlib import import_module
 
+    if name in _ROOMS:
+        return import_module(f"camlens.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'camlens' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
 
 
 def __dir__() -> list[str]:
     """Public names, also those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -16,7 +16,8 @@ from camlens.models.loading import ADAPTERS
 
 def test_a_loaded_model_has_these_fields_and_is_frozen() -> None:
     names = [field.name for field in dataclasses.fields(LoadedModel)]
-    assert names == ["model", "preprocess", "class_names", "default_layer", "spec"]
+    assert names[:5] == ["model", "preprocess", "class_names", "default_layer", "spec"]
+    assert all(field.default is not dataclasses.MISSING for field in dataclasses.fields(LoadedModel)[5:])
     loaded = load_model("squeezenet1_1", weights="random")
     with pytest.raises(dataclasses.FrozenInstanceError):
         loaded.spec = "other"  # type: ignore[misc]

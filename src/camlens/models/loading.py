@@ -101,6 +101,10 @@ def load_model(
     Raises ModelError for an unknown spec, for weights that are absent or do not fit, and for a device that is
     not there; MissingExtraError for a family whose library is not installed.
     """
+    if not isinstance(spec, str):
+        raise ModelError(f"a spec is a text, not {spec!r}: write one of {FORMS}")
+    if not isinstance(weights, str | Path | None):
+        raise ModelError(f'weights are a file, None or "random", not {weights!r}')
     if num_classes is not None and num_classes < 1:
         raise ModelError(f"num_classes is {num_classes}: a classifier needs at least 1")
     prefix, colon, name = spec.partition(":")
