@@ -73,7 +73,7 @@ class ForwardPass:
     recording: Recording | None = None
 
 
-def forward(
+def _forward(
     session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool = False, recorded: bool = False
 ) -> ForwardPass:
     """Run the session once and keep what the layers give. To be called inside `undisturbed`.
@@ -93,12 +93,6 @@ def forward(
         if not frontier.overwritten():
             break
     return ForwardPass(frontier.kept, output, recording)
-
-
-def scored(passed: ForwardPass, scorer: Scorer, rows: Tensor) -> Tensor:
-    """Scores (m, t) of a forward pass, with the graph back to the layers where there is one."""
-    with torch.enable_grad():
-        return scorer(passed.output, rows)
 
 
 def capture_session(
@@ -129,7 +123,7 @@ def _captured(
     rows: Tensor | None,
     recorded: bool,
 ) -> Capture:
-    passed, scorer, scores = _pass_with_grad(session, layers, target, scorer, rows, recorded)
+    passed, scorer, scores = pass_with_grad(session, layers, target, scorer, rows, recorded)
     names, by_label = list(passed.kept), {layer.label: layer for layer in layers}
     classes = scorer.classes if scorer.plain else None
     classes = classes if classes is None or rows is None else classes[rows]
@@ -188,21 +182,24 @@ def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple
     return scores.detach().float(), gradients.transpose(0, 1).float()
 
 
-def _pass_with_grad(
+def pass_with_grad(
     session: Session,
     layers: Sequence[LayerCall],
-    target: object,
-    scorer: Scorer | None,
-    rows: Tensor | None,
-    recorded: bool,
+    target: object = None,
+    scorer: Scorer | None = None,
+    rows: Tensor | None = None,
+    recorded: bool = False,
 ) -> tuple[ForwardPass, Scorer, Tensor]:
+    """A forward pass, its scorer and its scores (n, t), with the graph back to the layers.
+
+    To be called inside `undisturbed`. Raises NoGradientError where the score does not depend on the layers.
+    """
     for through_no_grad in (False, True):
-        passed = forward(session, layers, through_no_grad=through_no_grad, recorded=recorded)
-        if scorer is None:
-            with torch.enable_grad():
-                scorer = as_target(target).settle(passed.output)
+        passed = _forward(session, layers, through_no_grad=through_no_grad, recorded=recorded)
         everyone = torch.arange(session.images, device=session.inputs.device) if rows is None else rows
-        scores = scored(passed, scorer, everyone)
+        with torch.enable_grad():
+            scorer = as_target(target).settle(passed.output) if scorer is None else scorer
+            scores = scorer(passed.output, everyone)
         if scores.requires_grad:
             return passed, scorer, scores
     raise NoGradientError(

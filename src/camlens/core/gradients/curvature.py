@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from camlens.core.capture import LayerRecord, forward, scored
+from camlens.core.capture import LayerRecord, pass_with_grad
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
 
@@ -30,13 +30,8 @@ def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, direc
 
     To be called inside `undisturbed`. Where the score is linear in the features the result is zero.
     """
-    rows = torch.arange(session.images, device=session.inputs.device)
     with _PlainAttention():
-        passed = forward(session, [record.layer])
-        scores = scored(passed, scorer, rows)
-        if not scores.requires_grad:
-            passed = forward(session, [record.layer], through_no_grad=True)
-            scores = scored(passed, scorer, rows)
+        passed, _, scores = pass_with_grad(session, [record.layer], scorer=scorer)
         kept = passed.kept[record.layer.label]
         with torch.enable_grad():
             columns = scores.sum(dim=0).unbind()
