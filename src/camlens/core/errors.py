@@ -6,6 +6,7 @@
     │   └── NoGradientError the layer does not feed the score (also a RuntimeError)
     ├── TargetError         the class or score asked for does not exist
     ├── InputError          the input tensor or a setting is not what the call takes
+    │   └── MisfitError     the model cannot run on such inputs (also a RuntimeError)
     ├── DataError           an image, a folder or a manifest cannot be read
     ├── StoreError          a result cannot be written or read back
     └── MissingExtraError   an optional dependency is not installed; names the extra
@@ -36,6 +37,10 @@ class TargetError(CamlensError):
 
 class InputError(CamlensError):
     """An input tensor or a setting is not what the call takes."""
+
+
+class MisfitError(InputError, RuntimeError):
+    """The model cannot run on such inputs: their axes, channels, size, type or device. It quotes torch's own error."""
 
 
 class DataError(CamlensError):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import InputError
+from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import every_module
 from camlens.core.targets import Output
@@ -56,7 +57,13 @@ class Session:
         writes = _writes_to_inputs.get(self.model)
         inputs = self.inputs if writes is False else self.inputs.clone()
         version = inputs._version if writes is None else None  # a tensor made in inference mode has none
-        value = self.model(inputs, *self.args, **self.kwargs)
+        try:
+            value = self.model(inputs, *self.args, **self.kwargs)
+        except RuntimeError as error:
+            reason = misfit(error, self.model, inputs)
+            if reason is None:
+                raise
+            raise reason from error
         if writes is None:
             same = inputs._version == version and torch.equal(inputs.detach(), self.inputs.detach())
             _writes_to_inputs[self.model] = not same
@@ -101,6 +108,8 @@ def checked_inputs(inputs: object) -> Tensor:
         raise InputError(f"inputs of shape {tuple(inputs.shape)} are empty: pass at least one image")
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255")
+    if inputs.is_meta:
+        raise InputError("inputs are on the meta device, which holds no values: pass a tensor on the model's device")
     # a sum is finite only where its parts are, and is read faster than they are; it may overflow by itself
     if not math.isfinite(inputs.detach().sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
         raise InputError("inputs hold NaN or infinite values: check the preprocessing")
