@@ -128,13 +128,6 @@ class Explainer:
             if self._needs_no_layer:
                 raise
             raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
-        except RuntimeError as error:
-            if inputs.ndim == 3 and any(isinstance(module, nn.Conv2d) for module in session.modules):
-                raise InputError(
-                    f"the model failed ({str(error).splitlines()[0]}) on inputs {tuple(inputs.shape)}, which are "
-                    f"{len(inputs)} signals of one spatial axis: add the batch axis of a single image with image[None]"
-                ) from error
-            raise
         return results if self.several else results[self.methods[0].name]
 
     def optimized(
@@ -248,6 +241,7 @@ class Explainer:
     ) -> dict[str, Explanation]:
         results = {}
         shared: dict[tuple[str, ...], Capture] = {}
+        source = origin(session.model, session.inputs, session.modules)  # of the weights that are about to be used
         # methods that need no layer come last: any capture has the scores that they start from
         for entry in sorted(self.methods, key=lambda one: one.scope == "input"):
             layers = [one.layer for one in chosen[entry.name]]
@@ -259,7 +253,7 @@ class Explainer:
             else:
                 captured = shared.get(key) or self._capture(session, layers, target, entry)
                 shared[key] = captured
-            results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry)
+            results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry, source)
         return results
 
     def _capture(self, session: Session, layers: list[LayerCall], target: Target, entry: Entry) -> Capture:
@@ -268,7 +262,14 @@ class Explainer:
         recorded = entry.replays and len(layers) == 1 and session.images == 1
         return capture_session(session, layers, target, kind=self.settings.layout, recorded=recorded)
 
-    def _explanation(self, session: Session, chosen: list[Choice], captured: Capture, entry: Entry) -> Explanation:
+    def _explanation(
+        self,
+        session: Session,
+        chosen: list[Choice],
+        captured: Capture,
+        entry: Entry,
+        source: Mapping[str, Any],
+    ) -> Explanation:
         options = self._options(entry)
         looked_at: dict[str, LayerRecord | None] = {}
         if entry.scope == "layer":
@@ -304,19 +305,15 @@ class Explainer:
             targets=captured.scorer.labels,
             input_size=session.spatial,
             provenance=MappingProxyType(
-                dict(
-                    origin(
-                        session.model,
-                        session.inputs,
-                        session.modules,
-                        seed=self.settings.seed,
-                        options=dict(options),
-                        layout={one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
-                        layer_choice={one.layer.label: one.reason for one in chosen},
-                        warnings=said,
-                    )
-                )
-                | dict(self._facts)
+                {
+                    **source,
+                    "seed": self.settings.seed,
+                    "options": dict(options),
+                    "layout": {one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
+                    "layer_choice": {one.layer.label: one.reason for one in chosen},
+                    "warnings": said,
+                    **self._facts,
+                }
             ),
             details=MappingProxyType(details),
             diverging=both,

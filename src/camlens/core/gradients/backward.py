@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from camlens.core.gradients.linear_layers import Start, linear_layer, past_linear_layers, pays_to_skip
+from camlens.core.gradients.linear_layers import Start, linear_layer, past_linear_layers
 from camlens.core.targets import Output
 
 FEW_TARGETS = 8
@@ -32,8 +32,7 @@ def gradients_of(
             return _batched(_totals(scores), kept)
         except RuntimeError:
             pass  # an operation without a batching rule: pass by pass is slower and as exact
-    logits = output.logits_or_none()
-    starts = past_linear_layers(logits, classes) if pays_to_skip(logits) else None
+    starts = past_linear_layers(output.logits_or_none(), classes)
     return one_by_one(scores, kept) if starts is None else _each_from(starts, kept)
 
 

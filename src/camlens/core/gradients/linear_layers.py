@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge
 Start = tuple[Tensor | GradientEdge, Tensor | None]
 
 _LARGE = 2**20  # weights: fewer are multiplied faster than zeros are looked for
-_BLOCKS = 8
+_BAGS = 8
 _SHAPE_CHECK = "torch.fx.experimental.symbolic_shapes"
 
 
@@ -51,25 +51,19 @@ def _is_parameter(node: Any) -> bool:
     return node is None or node.name() == "torch::autograd::AccumulateGrad"
 
 
-def pays_to_skip(logits: Tensor | None) -> bool:
-    """Whether beginning past the last linear layer saves time, also where it is the first time in this process.
-
-    torch compares the shapes of such a beginning with a module that loads sympy: 0.4 s. Multiplying with a small
-    matrix gives the same numbers and costs microseconds.
-    """
-    layer = None if logits is None else linear_layer(logits.grad_fn)
-    return layer is not None and (layer.weight.numel() >= _LARGE or _SHAPE_CHECK in sys.modules)
-
-
 def past_linear_layers(logits: Tensor | None, classes: Tensor | None) -> Sequence[Start] | None:
-    """Where to begin the backward pass of each class logit, and with what; None where no linear layer gives the logits.
+    """Where to begin the backward pass of each class logit, and with what; None where beginning there does not pay.
+
+    It pays where the logits come from a linear layer that is large. Multiplying with a small matrix gives the same
+    numbers and costs microseconds, and torch, the first time in a process, loads sympy for 0.4 s to compare the
+    shapes of such a beginning.
 
     `classes` (n, t) are given where each score is the logit of its class. The gradient of logit c at the last
     layer's input is column c of its weights. From there a single image goes on through ReLUs and further
     linear layers, as long as the graph is a chain of nothing else and the gradient has zeros to spare.
     """
     layer = None if logits is None or classes is None else linear_layer(logits.grad_fn)
-    if layer is None or classes is None:
+    if layer is None or classes is None or (layer.weight.numel() < _LARGE and _SHAPE_CHECK not in sys.modules):
         return None
     return [_further(layer.source, layer.weight.T[each]) for each in classes.unbind(dim=1)]
 
@@ -97,18 +91,11 @@ def _is_worth_it(gradient: Tensor, weight: Tensor) -> bool:
 def _product_of_non_zeros(gradient: Tensor, rows: Tensor) -> Tensor:
     """The product of (out,) with (out, k) that reads only rows whose factor is not zero.
 
-    Rows are summed as a bag of embeddings, which gathers, scales and adds in one go; each row is cut into
-    blocks, one bag each, so that bags can be summed in parallel.
+    Rows are summed as bags of embeddings, which gathers, scales and adds in one go. Each bag reads whole rows,
+    one after the other, as memory likes it best; several bags can be summed in parallel.
     """
-    blocks = next(count for count in (_BLOCKS, 4, 2, 1) if rows.shape[1] % count == 0)
     chosen = gradient.nonzero().squeeze(1)
-    places = (chosen * blocks + torch.arange(blocks, device=rows.device)[:, None]).flatten()
-    bags = torch.arange(blocks, device=rows.device) * len(chosen)
+    bags = torch.arange(0, len(chosen), max(1, -(-len(chosen) // _BAGS)), device=rows.device)
     with torch.no_grad():
-        return torch.nn.functional.embedding_bag(
-            places,
-            rows.reshape(len(rows) * blocks, -1),
-            bags,
-            mode="sum",
-            per_sample_weights=gradient[chosen].repeat(blocks),
-        ).flatten()
+        sums = torch.nn.functional.embedding_bag(chosen, rows, bags, mode="sum", per_sample_weights=gradient[chosen])
+    return sums.sum(dim=0)
