@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from benchmarks.harness import Plan, Row, race, ratios
-from benchmarks.networks import CLASS, FORWARD, network, peers, pictures, plain_forward
+from benchmarks.networks import CLASS, FORWARD, bare_hook, network, peers, pictures, plain_forward
 from camlens import Explainer
 from camlens.core.layers import conv_layers
 from camlens.targets import AllClasses, ClassScore
@@ -28,6 +28,8 @@ def one_class(plan: Plan, name: str, batch: int) -> list[Row]:
     explainer = Explainer(model)
     layer = explainer(inputs[:1], target=CLASS).layers[0]
     candidates = {FORWARD: plain_forward(model, inputs), OURS: lambda: explainer(inputs, target=CLASS)}
+    if name in CONVOLUTIONAL and batch == 1:
+        candidates["bare hook"] = bare_hook(model, layer, inputs)
     if name in CONVOLUTIONAL and (batch == 1 or name == "resnet50"):
         for peer, call in peers(model, layer, inputs).items():
             try:

@@ -41,6 +41,30 @@ def plain_forward(model: nn.Module, inputs: Tensor) -> Candidate:
     return run
 
 
+def bare_hook(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
+    """What Grad-CAM costs at the least: one hook, one backward pass, and nothing that protects model or user."""
+    module = model.get_submodule(layer)
+
+    def run() -> object:
+        kept: list[Tensor] = []
+
+        def begin(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            kept.append(output.detach().requires_grad_())
+            torch.set_grad_enabled(True)
+            return kept[0].view_as(kept[0])
+
+        handle = module.register_forward_hook(begin)
+        try:
+            with torch.no_grad():
+                score = model(inputs)[:, CLASS].sum()
+        finally:
+            handle.remove()
+        (gradient,) = torch.autograd.grad(score, kept)
+        return (gradient.mean(dim=(2, 3), keepdim=True) * kept[0].detach()).sum(dim=1)
+
+    return run
+
+
 def peers(model: nn.Module, layer: str, inputs: Tensor) -> dict[str, Candidate]:
     """Grad-CAM by the peers that are installed, each on its own copy since their hooks stay."""
     makers: dict[str, Callable[[nn.Module, str, Tensor], Candidate]] = {

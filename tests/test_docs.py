@@ -34,7 +34,7 @@ def test_python_snippets_compile_and_import_what_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_explain_is_called_with_methods_and_settings_that_exist(page: Path) -> None:
     camlens = importlib.import_module("camlens")
-    settings = set(importlib.import_module("camlens.explainer").Settings.__dataclass_fields__)
+    settings = set(importlib.import_module("camlens.settings").Settings.__dataclass_fields__)
     allowed = settings | {"method", "layers", "target", "args", "kwargs"}
     own = {"gradient-energy"}
     for code in snippets(page, "python"):

@@ -2,83 +2,34 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from camlens.attributions import METHODS
-from camlens.core.applying import found_by
+from camlens.core.applying import found_by, making
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
 from camlens.core.errors import InputError, LayerError
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
-from camlens.core.execution.session import SelectOutput, Session, checked_inputs
+from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
-from camlens.core.layouts import KINDS, Kind
-from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
+from camlens.core.probe import InputProbe, Probe
 from camlens.core.provenance import origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Target, as_target
 from camlens.explanation import Explanation, joined
+from camlens.settings import settings_from
 
 Layer = str | nn.Module
 MethodChoice = str | Callable[..., Any]
 DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to explain, whatever the inputs are.
-
-    Attributes:
-        output: picks the logits (or whatever the target wants) from the model's output.
-        layout: the layers' layout, where it should not be found by itself.
-        seed: of the methods that draw random numbers.
-        options: a method's own settings; with several methods, settings by method name.
-        batch_size: how many perturbed images or features are evaluated at once.
-        memory_budget: bytes that one pass may hold; batches are halved until they fit.
-        progress: called as `progress(done, total)` in long loops; it may raise, which cancels.
-        estimate: called in long loops with the maps so far (n, t, *grid), signed as they will be, by methods about the
-            input that get better as they go: rise. The n images are those of one pass, where `memory_budget` makes
-            several.
-    """
-
-    output: SelectOutput | None = None
-    layout: Kind | None = None
-    seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 32
-    memory_budget: int | None = None
-    progress: Progress = silent
-    estimate: Watcher | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "seed", "memory_budget"):
-            if isinstance(getattr(self, name), np.integer):
-                object.__setattr__(self, name, int(getattr(self, name)))
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise InputError(f"batch_size must be an int of at least 1, not {self.batch_size!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError(f"seed must be an int of at least 0 and below 2**63, not {self.seed!r}")
-        if not isinstance(self.options, Mapping):
-            raise InputError(f"options must be a mapping from a setting's name to its value, not {self.options!r}")
-        for name in ("output", "progress", "estimate"):
-            function = getattr(self, name)
-            if not callable(function) and (name == "progress" or function is not None):
-                raise InputError(f"{name} must be a function, not {function!r}")
-        if self.layout is not None and self.layout not in KINDS:
-            raise LayerError(f"there is no layout {self.layout!r}; layouts are {', '.join(KINDS)}")
-        budget = self.memory_budget
-        if budget is not None and (isinstance(budget, bool) or not isinstance(budget, int) or budget < 1):
-            raise InputError(f"memory_budget must be a positive number of bytes or None, not {budget!r}")
 
 
 class Explainer:
@@ -102,7 +53,7 @@ class Explainer:
         if not chosen:
             raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
         self.methods = [entry_of(one) for one in chosen]
-        self.settings = _settings(settings)
+        self.settings = settings_from(settings)
         self._check_names_and_options()
         asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(given, layers)]
         if asked is not None and self.model is not given:
@@ -245,22 +196,30 @@ class Explainer:
         # methods that need no layer come last: any capture has the scores that they start from
         for entry in sorted(self.methods, key=lambda one: one.scope == "input"):
             layers = [one.layer for one in chosen[entry.name]]
-            key = tuple(layer.label for layer in layers)
+            key = _labels(chosen[entry.name])
             if entry.retarget is not None:
-                captured = self._capture(session, layers, as_target(entry.retarget(target)), entry)
+                captured = self._capture(session, layers, as_target(entry.retarget(target)), [entry])
             elif not layers and shared:
                 captured = next(iter(shared.values()))
             else:
-                captured = shared.get(key) or self._capture(session, layers, target, entry)
+                sharing = [one for one in self.methods if one.retarget is None and _labels(chosen[one.name]) == key]
+                captured = shared.get(key) or self._capture(session, layers, target, sharing)
                 shared[key] = captured
             results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry, source)
         return results
 
-    def _capture(self, session: Session, layers: list[LayerCall], target: Target, entry: Entry) -> Capture:
+    def _capture(self, session: Session, layers: list[LayerCall], target: Target, entries: list[Entry]) -> Capture:
         if not layers:
             return score_session(session, target)
-        recorded = entry.replays and len(layers) == 1 and session.images == 1
-        return capture_session(session, layers, target, kind=self.settings.layout, recorded=recorded)
+        alone = len(layers) == 1 and session.images == 1
+        return capture_session(
+            session,
+            layers,
+            target,
+            kind=self.settings.layout,
+            recorded=alone and any(entry.replays for entry in entries),
+            take=making([(entry, self._options(entry)) for entry in entries]) if len(layers) > 1 else None,
+        )
 
     def _explanation(
         self,
@@ -363,17 +322,13 @@ def explain(
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
 
 
+def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:
+    return tuple(one.layer.label for one in choices)
+
+
 def _name_of_all(layers: Sequence[str]) -> str:
     """One name for a map of several layers; `provenance["layout"]` lists them all."""
     return "+".join(layers if len(layers) < 5 else [layers[0], f"{len(layers) - 2} more", layers[-1]])
-
-
-def _settings(given: Mapping[str, Any]) -> Settings:
-    allowed = Settings.__dataclass_fields__
-    for name in given:
-        if name not in allowed:
-            raise InputError(f"there is no setting {name!r}; settings are {', '.join(allowed)}")
-    return Settings(**{name: value for name, value in given.items() if value is not None or name in ("output",)})
 
 
 def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:

@@ -1,12 +1,12 @@
 """Applying a method: from what was captured to checked maps, whatever the method is called with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from camlens.core.capture import LayerRecord
+from camlens.core.capture import LayerRecord, Take
 from camlens.core.details import Found
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe, Probe
@@ -24,11 +24,29 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
         shared = entry.function(probe.activations, **options)[:, None]
         maps = shared.expand(-1, probe.scores.shape[1], *shared.shape[2:])
     else:
-        maps = _each_target(probe.record, entry, options)
+        made = probe.captured.taken.get(probe.record.layer.label, ())
+        maps = torch.cat([piece[entry.name] for piece in made], dim=1) if made else _at(entry, probe.record, options)
     details = maps.details if isinstance(maps, Found) else {}
     maps = maps.maps if isinstance(maps, Found) else maps
     axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
     return Found(_checked(maps, probe.scores.shape, axes, entry), details)
+
+
+def making(methods: Sequence[tuple[Entry, Mapping[str, Any]]]) -> Take | None:
+    """What makes the maps of each layer as its gradients come, of these methods with their options.
+
+    None where one of them asks a probe: that may want to see the gradients of any layer.
+    """
+    if any(entry.scope != "layer" or entry.needs == "probe" for entry, _ in methods):
+        return None
+    reading = [(entry, options) for entry, options in methods if entry.needs == "gradients"]
+    return lambda record: {entry.name: _at(entry, record, options) for entry, options in reading}
+
+
+def _at(entry: Entry, record: LayerRecord, options: Mapping[str, Any]) -> Tensor:
+    """Maps (n, t, *grid) of a method that takes activations and gradients, checked."""
+    maps = _each_target(record, entry, options)
+    return _checked(maps, record.gradients.shape[:2], record.activations.ndim, entry)
 
 
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:

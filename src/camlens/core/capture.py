@@ -5,9 +5,9 @@ so only what follows is recorded, and only what follows is walked backwards: no 
 before the layer, and it works on frozen models and under no_grad.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from camlens.core.execution.replay import Recording
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import with_candidates
-from camlens.core.gradients.backward import gradients_of, one_by_one
+from camlens.core.gradients.backward import FEW_TARGETS, as_they_come, gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target
@@ -39,12 +39,20 @@ class LayerRecord:
     gradients: Float[Tensor, "n t k *grid"]
     native: Tensor
 
+    def without_gradients(self) -> "LayerRecord":
+        """The same with gradients of no target (n, 0, k, *grid)."""
+        return replace(self, gradients=self.gradients.new_empty(self.gradients[:, :0].shape))
+
+
+Take = Callable[[LayerRecord], Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Capture:
     """What one pass saw: records by layer label in the order the layers ran, scores (n, t) and logits.
 
-    `recording` holds what came before the layer, where that was asked for.
+    `recording` holds what came before the layer, where that was asked for. `taken` holds what a `take` made of each
+    layer's gradients, in pieces along the targets; the records are then without them.
     """
 
     records: Mapping[str, LayerRecord]
@@ -52,6 +60,7 @@ class Capture:
     logits: Float[Tensor, "n classes"] | None
     scorer: Scorer
     recording: Recording | None = None
+    taken: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def activations(self) -> dict[str, Tensor]:
@@ -104,14 +113,38 @@ def capture_session(
     scorer: Scorer | None = None,
     rows: Tensor | None = None,
     recorded: bool = False,
+    take: Take | None = None,
 ) -> Capture:
     """What `capture` does, for layers that are resolved and, where `scorer` is given, targets that are settled.
 
     `rows` (n,) says which of the scorer's images each input belongs to, `recorded` that what comes before the
-    first of the layers shall be kept, for a single image.
+    first of the layers shall be kept, for a single image. `take` is given each layer's record as soon as its
+    gradients are there, one or more targets at a time, and no gradient is kept.
     """
     with undisturbed(session.model, session.inputs.device, session.modules):
-        return despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded))
+        return despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded, take))
+
+
+@dataclass
+class _Taking:
+    """Gives each layer's record to `take` while the backward pass goes on, and keeps it without its gradients."""
+
+    record: Callable[[int, Tensor | None], LayerRecord]
+    take: Take
+    records: dict[int, LayerRecord] = field(default_factory=dict)
+    pieces: dict[int, list[Any]] = field(default_factory=dict)
+    telling: set[int] = field(default_factory=set)
+
+    def see(self, place: int, _target: int, gradient: Tensor) -> None:
+        one = self.record(place, gradient[None])
+        self.pieces.setdefault(place, []).append(self.take(one))
+        self.records[place] = one.without_gradients()
+        if not _is_zero(one.gradients):
+            self.telling.add(place)
+
+    def is_complete(self, layers: int, targets: int) -> bool:
+        """Whether each layer has had a gradient of each target, not all of them zero."""
+        return len(self.telling) == layers and all(len(pieces) == targets for pieces in self.pieces.values())
 
 
 def _captured(
@@ -122,22 +155,36 @@ def _captured(
     scorer: Scorer | None,
     rows: Tensor | None,
     recorded: bool,
+    take: Take | None,
 ) -> Capture:
     passed, scorer, scores = pass_with_grad(session, layers, target, scorer, rows, recorded)
-    names, by_label = list(passed.kept), {layer.label: layer for layer in layers}
+    by_label = {layer.label: layer for layer in layers}
+    names, kept = list(passed.kept), list(passed.kept.values())
     classes = scorer.classes if scorer.plain else None
     classes = classes if classes is None or rows is None else classes[rows]
-    gradients = gradients_of(scores, [passed.kept[name] for name in names], passed.output, classes)
-    records = {}
-    for name, gradient in zip(names, gradients, strict=True):
-        records[name] = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
+
+    def record(place: int, gradient: Tensor | None) -> LayerRecord:
+        return _record(session, by_label[names[place]], kept[place].detach(), gradient, kind)
+
+    taking = None if take is None or scores.shape[1] > FEW_TARGETS else _Taking(record, take)
+    if taking is not None:
+        as_they_come(scores, kept, passed.output, classes, taking.see)
+    if taking is not None and taking.is_complete(len(kept), scores.shape[1]):
+        records = [taking.records[place] for place in range(len(kept))]
+        pieces = [taking.pieces[place] for place in range(len(kept))]
+    else:  # which also says what is wrong with a layer that has no gradient
+        gradients = gradients_of(scores, kept, passed.output, classes)
+        records = [_with_evidence(record(place, gradient)) for place, gradient in enumerate(gradients)]
+        pieces = [] if take is None else [[take(one)] for one in records]
+        records = records if take is None else [one.without_gradients() for one in records]
     logits = passed.output.logits_or_none()
     return Capture(
-        records,
+        dict(zip(names, records, strict=True)),
         scores.detach().float(),
         None if logits is None else logits.detach().float(),
         scorer,
         passed.recording,
+        dict(zip(names, pieces, strict=False)),
     )
 
 
@@ -219,12 +266,17 @@ def _record(
     except LayerError as error:
         raise LayerError(f"layer {layer.label!r} has no spatial grid: {error}") from None
     gradients = layout.every_features(gradient).transpose(0, 1)
-    if _is_zero(gradients):
-        raise NoGradientError(
-            f"{NO_GRADIENTS} The gradient at layer {layer.label!r} is exactly zero over its whole {layout} grid: "
-            f"the score reads nothing there, as after a transformer's last attention"
-        )
     return LayerRecord(layer, layout, layout.features(kept).float(), gradients.float(), kept)
+
+
+def _with_evidence(record: LayerRecord) -> LayerRecord:
+    """The record, or a NoGradientError where all its gradients are zero."""
+    if _is_zero(record.gradients):
+        raise NoGradientError(
+            f"{NO_GRADIENTS} The gradient at layer {record.layer.label!r} is exactly zero over its whole "
+            f"{record.layout} grid: the score reads nothing there, as after a transformer's last attention"
+        )
+    return record
 
 
 def _is_zero(gradients: Tensor) -> bool:

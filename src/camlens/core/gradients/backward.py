@@ -1,6 +1,7 @@
 """Gradients of many scores with respect to a layer, in the cheapest way that is exact."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from camlens.core.gradients.linear_layers import Start, linear_layer, past_linear_layers
 from camlens.core.targets import Output
+
+See = Callable[[int, int, Tensor], None]
 
 FEW_TARGETS = 8
 _BATCHED_BYTES = 256 * 2**20
@@ -32,15 +35,50 @@ def gradients_of(
             return _batched(_totals(scores), kept)
         except RuntimeError:
             pass  # an operation without a batching rule: pass by pass is slower and as exact
-    starts = past_linear_layers(output.logits_or_none(), classes)
-    return one_by_one(scores, kept) if starts is None else _each_from(starts, kept)
+    return _each_from(_starts(scores, output, classes), kept)
+
+
+def as_they_come(
+    scores: Float[Tensor, "n t"],
+    kept: Sequence[Tensor],
+    output: Output,
+    classes: Int[Tensor, "n t"] | None,
+    see: See,
+) -> None:
+    """The gradients of a few scores, each given to `see(place, target, gradient)` as the backward pass meets it.
+
+    Nobody else holds it: while the pass goes on its memory serves for the next ones. What the pass does not meet on
+    its way to those of the kept tensors where the graph begins is not seen; the graph is still there afterwards.
+    """
+    begin = [place for place, tensor in enumerate(kept) if tensor.is_leaf]
+    inside = [place for place, tensor in enumerate(kept) if not tensor.is_leaf]
+    for target, (start, along) in enumerate(_starts(scores, output, classes) if begin else ()):
+        hooks = [kept[place].register_hook(partial(see, place, target)) for place in inside]
+        try:
+            found = torch.autograd.grad(
+                start, [kept[place] for place in begin], along, retain_graph=True, allow_unused=True
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for place, gradient in zip(begin, found, strict=True):
+            if gradient is not None:
+                see(place, target, gradient)
+
+
+def _starts(scores: Tensor, output: Output, classes: Tensor | None) -> Sequence[Start]:
+    """Where to begin the backward pass of each target, and with what."""
+    return past_linear_layers(output.logits_or_none(), classes) or [(total, None) for total in _each_total(scores)]
 
 
 def one_by_one(scores: Float[Tensor, "n t"], kept: Sequence[Tensor]) -> list[Tensor | None]:
     """The same by one backward pass per target and no other knowledge: it takes no more memory than one does."""
+    return _each_from([(total, None) for total in _each_total(scores)], kept)
+
+
+def _each_total(scores: Tensor) -> Sequence[Tensor]:
     with torch.enable_grad():
-        each = _totals(scores).unbind()
-    return _each_from([(total, None) for total in each], kept)
+        return _totals(scores).unbind()
 
 
 def _totals(scores: Tensor) -> Tensor:

@@ -1,0 +1,122 @@
+"""Maps of several layers are made while the backward pass goes on: the same maps, and gradients that nobody keeps."""
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from camlens import METHODS, NoGradientError, explain
+from camlens.core import capture as capturing
+from camlens.targets import ClassScore
+from tests.nets import ResidualNet, images, plain_cnn, seeded
+
+NAMES = ["stem", "block1.conv1", "block1", "block2.conv2", "block2"]
+READERS = [name for name, entry in METHODS.items() if entry.needs == "gradients" and entry.scope == "layer"]
+EMPTY = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+
+
+@EMPTY
+@pytest.mark.parametrize("targets", [1, 2, 9])
+@pytest.mark.parametrize("method", [*READERS, [*READERS, "eigencam"]], ids=[*READERS, "all"])
+def test_maps_of_several_layers_are_those_of_each_alone(method: Any, targets: int) -> None:
+    model, inputs = seeded(lambda: ResidualNet(classes=9)), images()
+    asked = {"target": [ClassScore(number) for number in range(targets)], "method": method}
+    together = explain(model, inputs, layers=NAMES, **asked)
+    for name in NAMES:
+        alone = explain(model, inputs, layers=name, **asked)
+        for ours, theirs in zip(*map(listed, (together, alone)), strict=True):
+            assert_close(ours.maps[name], theirs.maps[name], rtol=1e-4, atol=1e-6)
+            assert ours.provenance["layout"][name] == theirs.provenance["layout"][name]
+
+
+def listed(results: Any) -> list[Any]:
+    return list(results.values()) if isinstance(results, dict) else [results]
+
+
+def test_no_gradient_outlives_the_moment_it_is_read() -> None:
+    seen: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def reading(activations: Tensor, gradients: Tensor) -> Tensor:
+        gc.collect()
+        alive.append(sum(one() is not None for one in seen))
+        seen.append(weakref.ref(gradients.untyped_storage()))
+        return (activations * gradients).sum(dim=1)
+
+    explain(seeded(ResidualNet), images(), layers=NAMES, method=reading, target=1)
+    assert len(alive) == len(NAMES)
+    assert max(alive) <= 1
+
+
+class Branching(nn.Module):
+    """Two branches side by side, a layer that reads parameters alone, and one that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 3, padding=1)
+        self.right = nn.Conv2d(3, 4, 3, padding=1)
+        self.learned = nn.Parameter(torch.randn(1, 3, 16, 16))
+        self.of_parameters = nn.Conv2d(3, 4, 3, padding=1)
+        self.unread = nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        left, right = self.left(inputs), self.right(inputs)
+        learned = self.of_parameters(self.learned)
+        self.unread(left)
+        both = left.relu() + right.relu() * learned
+        return {"logits": self.head(both.mean(dim=(2, 3))), "left": left.square().mean(dim=(1, 2, 3))}
+
+
+def of_the_left(output: dict[str, Tensor]) -> Tensor:
+    return output["left"]
+
+
+@EMPTY
+@pytest.mark.parametrize("target", [1, [ClassScore(2), of_the_left]], ids=["class", "several"])
+@pytest.mark.parametrize(
+    "names", [["left", "right"], ["right", "left"], ["left", "right", "of_parameters"], ["of_parameters", "right"]]
+)
+def test_layers_that_do_not_follow_one_another(names: list[str], target: object) -> None:
+    model, inputs = seeded(Branching), images(1)
+    together = explain(model, inputs, layers=names, target=target)
+    both = capturing.capture(model, inputs, names, target)
+    for name, record in both.records.items():
+        weights = record.gradients.mean(dim=(3, 4), keepdim=True)
+        assert_close(together.maps[name], (weights * record.activations[:, None]).sum(dim=2), rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_without_a_gradient_is_refused_as_if_alone() -> None:
+    model, inputs = seeded(Branching), images(1)
+    with pytest.raises(NoGradientError, match="Layer 'unread' ran, but the score does not depend on it"):
+        explain(model, inputs, layers=["left", "unread"], target=1)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    with pytest.raises(NoGradientError, match="'left' is exactly zero"):
+        explain(model, inputs, layers=["left", "right"], target=1)
+
+
+@pytest.mark.parametrize("layers", [["0", "3", "4"], ["4"]], ids=["several", "one"])
+def test_what_a_method_raises_comes_out_as_it_is(layers: list[str]) -> None:
+    error, model = ValueError("of the method"), seeded(plain_cnn)
+
+    def failing(activations: Tensor, gradients: Tensor) -> Tensor:
+        raise error
+
+    with pytest.raises(ValueError, match="of the method") as caught:
+        explain(model, images(), layers=layers, method=failing, target=1)
+    assert caught.value is error
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_probing_method_beside_the_others_sees_every_gradient() -> None:
+    model, inputs = seeded(plain_cnn), images()
+    found = explain(model, inputs, layers=["3", "4"], method=["gradcam", "ablationcam"], target=1)
+    for name in ("3", "4"):
+        for method, one in found.items():
+            alone = explain(model, inputs, layers=name, method=method, target=1)
+            assert_close(one.maps[name], alone.maps[name], rtol=1e-4, atol=1e-6)
