@@ -57,7 +57,7 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
         each = [entry.function(activations, gradients[:, index], **options) for index in range(targets)]
         if any(not isinstance(one, Tensor) for one in each):
             raise InputError(f"method {entry.name!r} must return maps (n, *grid), not {type(each[0]).__name__}")
-        return torch.stack(each, dim=1)
+        return each[0][:, None] if targets == 1 else torch.stack(each, dim=1)
     step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
     rows = []
     for image in range(images):
