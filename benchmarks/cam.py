@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, FORWARD, bare_hook, network, peers, pictures, plain_forward
 from camlens import Explainer
+from camlens.core import capture
 from camlens.core.layers import conv_layers
 from camlens.targets import AllClasses, ClassScore
 
@@ -20,6 +21,7 @@ def run(plan: Plan) -> Iterator[Row]:
         for batch in plan.batches:
             yield from one_class(plan, name, batch)
     yield from many_maps(plan)
+    yield from many_layers(plan)
 
 
 def one_class(plan: Plan, name: str, batch: int) -> list[Row]:
@@ -63,3 +65,25 @@ def many_maps(plan: Plan) -> list[Row]:
     }
     limits = dict(zip(list(candidates)[1:], (1.15, 1.25, 1.20, 2.5), strict=True))
     return ratios(race(candidates, plan.rounds), FORWARD, limits, f"{name}, batch 1")
+
+
+def many_layers(plan: Plan) -> list[Row]:
+    """All convolutions of many images: maps made as the gradients come, and with all gradients kept until the end."""
+    name, batch = ("resnet18", 2) if plan.quick else ("resnet50", 16)
+    model, inputs = network(name), pictures(batch, plan.size)
+    explainer = Explainer(model, layers=[convolution for convolution, _ in conv_layers(model)])
+    limit = capture.MANY_BYTES
+
+    def kept() -> None:
+        capture.MANY_BYTES = 2**60
+        try:
+            explainer(inputs, target=CLASS)
+        finally:
+            capture.MANY_BYTES = limit
+
+    candidates = {
+        FORWARD: plain_forward(model, inputs),
+        "all convolutions": lambda: explainer(inputs, target=CLASS),
+        "all convolutions, gradients kept": kept,
+    }
+    return ratios(race(candidates, plan.rounds), FORWARD, {}, f"{name}, batch {batch}")

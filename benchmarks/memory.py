@@ -15,6 +15,7 @@ from benchmarks.harness import Plan, Row
 from benchmarks.networks import CLASS, FORWARD, network, peers, pictures, plain_forward
 
 OURS = "camlens"
+EVERY_LAYER = ("all convolutions", "all convolutions, gradients kept")
 PEERS = ("captum", "pytorch-grad-cam", "torchcam")
 _BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -37,6 +38,9 @@ def run(plan: Plan) -> Iterator[Row]:
         else:
             ratio, target = min(seen) / base if base else float("nan"), 1.15 if who == OURS else None
             yield Row(f"{case}: {who}", f"x {FORWARD}", ratio, target=target, note=note)
+    few = batch // 2
+    for who in EVERY_LAYER:
+        yield Row(f"memory over base, {name}, batch {few}: {who}", "MB", grown(who, name, few, plan.size) / 1e6)
 
 
 def grown(who: str, name: str, batch: int, size: int) -> float:
@@ -60,8 +64,13 @@ def highest() -> int:
 def weigh(who: str, name: str, batch: int, size: int) -> int:
     """Bytes that one pass adds to this process, after a pass of one image has set everything up."""
     from camlens import Explainer
+    from camlens.core import capture
+    from camlens.core.layers import conv_layers
 
     model = network(name)
+    if who in EVERY_LAYER:
+        capture.MANY_BYTES = 2**60 if who.endswith("kept") else capture.MANY_BYTES
+        everywhere = Explainer(model, layers=[convolution for convolution, _ in conv_layers(model)])
 
     def candidate(count: int) -> object:
         inputs = pictures(count, size)
@@ -69,6 +78,8 @@ def weigh(who: str, name: str, batch: int, size: int) -> int:
             return plain_forward(model, inputs)()
         if who == OURS:
             return Explainer(model, layers="layer4")(inputs, target=CLASS)
+        if who in EVERY_LAYER:
+            return everywhere(inputs, target=CLASS)
         return peers(model, "layer4", inputs)[who]()
 
     candidate(1)
