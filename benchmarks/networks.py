@@ -51,7 +51,7 @@ def bare_hook(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
         def begin(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
             kept.append(output.detach().requires_grad_())
             torch.set_grad_enabled(True)
-            return kept[0].view_as(kept[0])
+            return kept[0].clone()  # which a network may write to
 
         handle = module.register_forward_hook(begin)
         try:

@@ -122,6 +122,31 @@ class Wrapped(nn.Module):
         return self.form(self.inner(inputs))
 
 
+class Branching(nn.Module):
+    """Two branches side by side, a layer that reads parameters alone, and one that nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 3, padding=1)
+        self.right = nn.Conv2d(3, 4, 3, padding=1)
+        self.learned = nn.Parameter(torch.randn(1, 3, 16, 16))
+        self.of_parameters = nn.Conv2d(3, 4, 3, padding=1)
+        self.unread = nn.Conv2d(4, 4, 3)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+        left, right = self.left(inputs), self.right(inputs)
+        learned = self.of_parameters(self.learned)
+        self.unread(left)
+        both = left.relu() + right.relu() * learned
+        return {"logits": self.head(both.mean(dim=(2, 3))), "left": left.square().mean(dim=(1, 2, 3))}
+
+
+def of_the_left(output: dict[str, Tensor]) -> Tensor:
+    """A score of `Branching` that nothing but its left branch feeds."""
+    return output["left"]
+
+
 class NoGradBackbone(nn.Module):
     """A frozen backbone whose own code says no_grad."""
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 
 from camlens import METHODS, NoGradientError, explain
 from camlens.core import capture as capturing
 from camlens.targets import ClassScore
-from tests.nets import ResidualNet, images, plain_cnn, seeded
+from tests.nets import Branching, ResidualNet, images, of_the_left, plain_cnn, seeded
 
 NAMES = ["stem", "block1.conv1", "block1", "block2.conv2", "block2"]
 READERS = [name for name, entry in METHODS.items() if entry.needs == "gradients" and entry.scope == "layer"]
@@ -58,30 +58,6 @@ def test_no_gradient_outlives_the_moment_it_is_read(many_bytes: int) -> None:
     explain(seeded(ResidualNet), images(), layers=NAMES, method=reading, target=1)
     assert len(alive) == len(NAMES)
     assert max(alive) == len(NAMES) - 1 if many_bytes else max(alive) <= 1
-
-
-class Branching(nn.Module):
-    """Two branches side by side, a layer that reads parameters alone, and one that nothing reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left = nn.Conv2d(3, 4, 3, padding=1)
-        self.right = nn.Conv2d(3, 4, 3, padding=1)
-        self.learned = nn.Parameter(torch.randn(1, 3, 16, 16))
-        self.of_parameters = nn.Conv2d(3, 4, 3, padding=1)
-        self.unread = nn.Conv2d(4, 4, 3)
-        self.head = nn.Linear(4, 5)
-
-    def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        left, right = self.left(inputs), self.right(inputs)
-        learned = self.of_parameters(self.learned)
-        self.unread(left)
-        both = left.relu() + right.relu() * learned
-        return {"logits": self.head(both.mean(dim=(2, 3))), "left": left.square().mean(dim=(1, 2, 3))}
-
-
-def of_the_left(output: dict[str, Tensor]) -> Tensor:
-    return output["left"]
 
 
 @EMPTY

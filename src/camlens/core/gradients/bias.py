@@ -9,6 +9,7 @@ from camlens.core.capture import scores_with_graph
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
+from camlens.core.gradients.backward import one_by_one
 from camlens.core.targets import Scorer
 
 _BIASED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
@@ -56,23 +57,19 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
     modules = [module for module in session.model.modules() if isinstance(module, _BIASED)]
     live = Session(session.model, inputs, session.args, session.kwargs, session.output)
 
-    def run() -> list[tuple[Tensor | None, ...]]:
+    def run() -> list[Tensor | None]:
         calls.clear()
         rows = torch.arange(session.images, device=inputs.device)
         scores = scores_with_graph(live, scorer, rows, through_no_grad=True)
-        tensors = [inputs, *(output for _, output in calls)]
-        return [
-            torch.autograd.grad(one, tensors, retain_graph=True, allow_unused=True)
-            for one in scores.sum(dim=0).unbind()
-        ]
+        return one_by_one(scores, [inputs, *(output for _, output in calls)])
 
     with torch.enable_grad(), observed(modules, keep):
-        each = despite_writing(run)
+        first, *others = despite_writing(run)
     terms = []
-    for place, (module, _) in enumerate(calls, start=1):
+    for (module, _), gradients in zip(calls, others, strict=True):
         bias = implicit_bias(module)
-        found = [gradients[place] for gradients in each]
-        if bias is not None and all(gradient is not None for gradient in found):
-            terms.append((bias.float(), torch.stack([one.float() for one in found if one is not None], dim=1)))
-    start = [torch.zeros_like(inputs) if gradients[0] is None else gradients[0] for gradients in each]
-    return BiasTerms(torch.stack(start, dim=1).float(), tuple(terms))
+        if bias is not None and gradients is not None:
+            terms.append((bias.float(), gradients.transpose(0, 1).float()))
+    if first is None:
+        first = inputs.new_zeros(len(scorer.labels), *inputs.shape)
+    return BiasTerms(first.transpose(0, 1).float(), tuple(terms))
