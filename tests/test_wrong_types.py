@@ -9,7 +9,7 @@ import pytest
 ASK = """
 import json, sys, torch, numpy as np, camlens
 from torch import nn
-from camlens.targets import ClassScore, InMask, Similarity, TopK
+from camlens.targets import Box, ClassScore, InMask, Similarity, TopK
 
 torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
@@ -39,6 +39,18 @@ REFUSED = [
     (["camlens.load_model(5)", "camlens.load_model(None)"], "ModelError: a spec is a text"),
     (["camlens.load_model('resnet18', weights=5)"], "ModelError: weights are a file, None or"),
     (["camlens.audit.run(5, 'demo:photos', 'run')"], "DataError: a source is a path"),
+    (["Box((1, 2, 3), 1)", "Box('abcd', 1)", "Box(None, 1)"], "TargetError: a box must be four numbers"),
+    (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "TargetError: a box's label is one of the detector's"),
+    (["explain(model, inputs, target=ClassScore('cat'))"], "a class is an int from 0 to 4, not 'cat'"),
+    (["explain('resnet18', inputs)"], "not str; load_model('resnet18').model is one"),
+    (["explain(camlens.load_model('demo:photos'), inputs)"], "not LoadedModel; its .model is one"),
+    (
+        [
+            f"camlens.get_top_predictions(model, {device}, inputs[0], five)"
+            for device in ("1.5", "[1]", "torch.float64")
+        ],
+        "InputError: the image cannot be moved to device",
+    ),
 ]
 SAME = [
     (
@@ -57,6 +69,8 @@ SAME = [
         "camlens.get_top_predictions(model, 'cpu', inputs[0], five, np.int64(2))",
         "camlens.get_top_predictions(model, 'cpu', inputs[0], five, 2)",
     ),
+    ("explain(model, inputs, target=[np.int64(0), 1]).targets", "explain(model, inputs, target=[0, 1]).targets"),
+    ("Box(np.array([0, 1, 2, 3]), 1)", "Box((0, 1, 2, 3), 1)"),
     ("result.heatmaps(size=np.array([5, 6])).shape", "result.heatmaps(size=(5, 6)).shape"),
 ]
 

@@ -113,8 +113,8 @@ def get_top_predictions(
 def _on_device(image: Tensor, device: torch.device | str) -> Tensor:
     """One image as a batch on `device`, or an InputError where this computer has no such device."""
     try:
-        return image[None].to(device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return image[None].to(torch.device(device))
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"the image cannot be moved to device {str(device)!r} ({str(error).splitlines()[0]}): "
             f'use a device that this computer has, such as "cpu"'

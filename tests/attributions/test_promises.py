@@ -4,6 +4,7 @@ import random
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from camlens import METHODS, MissingExtraError, explain
+from camlens.attributions.libraries import library
 from tests.nets import ResidualNet, images, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
@@ -78,3 +80,15 @@ def test_a_missing_library_names_the_extra(method: str, monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"camlens\[attributions\]"):
         answer(seeded(ResidualNet), images(1), method, 1)
+
+
+def test_a_library_that_draws_while_it_is_imported_draws_from_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drawing.py").write_text("import random\nvalue = random.random()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "drawing", raising=False)
+    before = random.getstate()
+    assert 0 <= library("drawing").value < 1
+    assert random.getstate() == before
+    monkeypatch.delitem(sys.modules, "drawing")

@@ -141,3 +141,11 @@ def test_a_model_that_cannot_be_copied_is_refused_with_the_reason() -> None:
     model = Locked(nn.Flatten(), nn.Linear(768, 2), nn.ReLU())
     with pytest.raises(ModelError, match="Locked cannot be copied: there is only one of me"):
         explain(model, images(1), method="guidedbackprop", target=0)
+
+
+def test_deeplift_under_autocast_is_deeplift() -> None:
+    model, inputs = seeded(plain_cnn), images(1)
+    wanted = explain(model, inputs, method="deeplift", target=TARGETS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = explain(model, inputs, method="deeplift", target=TARGETS)
+    assert_close(found.maps["input"], wanted.maps["input"])

@@ -103,13 +103,14 @@ def deeplift(probe: InputProbe, *, baseline: Baseline = 0.0) -> Found:
     for row, image in enumerate(probe.inputs):
         hooked.row = row
         start = baseline_image(baseline, image)[None]
-        start_scores = probe.input_scores(start, row)[0]
-        each = [_lifted(deep_lift(hooked), probe, image, start, target) for target in range(targets)]
+        with torch.autocast(image.device.type, enabled=False):  # captum's hooks must return the types they get
+            scores, start_scores = probe.input_scores(torch.cat([image[None], start]), row)
+            each = [_lifted(deep_lift(hooked), probe, image, start, target) for target in range(targets)]
         maps.append(torch.stack(each))
         starts.append(start_scores)
-        change = probe.scores[row] - start_scores
+        change = scores - start_scores
         gaps.append((maps[-1].flatten(1).sum(dim=1) - change).abs())
-        _check_complete(probe, change, gaps[-1], probe.scores[row])
+        _check_complete(probe, change, gaps[-1], scores)
         probe.progress(row + 1, images)
     return Found(torch.stack(maps), {"baseline_scores": torch.stack(starts), "completeness_gap": torch.stack(gaps)})
 

@@ -116,7 +116,9 @@ def _without_wrappers(name: str) -> str:
 def checked_model(model: object) -> nn.Module:
     """The module to run, or a ModelError for what cannot be looked into."""
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+        mend = f"; load_model({model!r}).model is one" if isinstance(model, str) else ""
+        mend = "; its .model is one" if isinstance(getattr(model, "model", None), nn.Module) else mend
+        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}{mend}")
     inner = unwrapped(model)
     scripted = torch.jit.ScriptModule
     if isinstance(inner, scripted):

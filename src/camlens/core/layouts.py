@@ -115,7 +115,9 @@ def find_layout(
         return module.layout
     shape = tuple(tensor.shape)
     candidates = list(_candidates(module, shape, images=images, spatial=tuple(spatial), model=model))
-    if kind is not None:
+    if kind is None:
+        candidates = [layout for layout in candidates if not _is_one_vector(layout, tensor)]
+    else:
         candidates = [layout for layout in candidates if layout.kind == kind]
     if not candidates:
         wanted = f" as {kind}" if kind else ""
@@ -123,6 +125,12 @@ def find_layout(
             f"its output {shape} cannot be read{wanted} as a spatial grid for {images} input(s) of {tuple(spatial)}"
         )
     return candidates[0]
+
+
+def _is_one_vector(layout: Layout, tensor: Tensor) -> bool:
+    """Whether tokens would have one channel each: such a tensor is rather one pooled vector of channels."""
+    tokens = {"tokens": 2, "tokens_first": 2, "channel_tokens": 1}
+    return layout.kind in tokens and tensor.shape[tokens[layout.kind]] == 1
 
 
 def _candidates(

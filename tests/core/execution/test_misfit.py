@@ -36,10 +36,38 @@ def test_another_number_of_channels(channels: int, mend: str) -> None:
             call()
 
 
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (images()[0], "3 signals of one spatial axis; add the batch axis"),
+        (images(size=(4, 8, 8)), "they have 3 spatial axes, and its convolutions 2"),
+        (images(size=(1, 1)), "perhaps they are too small"),
+    ],
+    ids=["no batch", "volumes", "tiny"],
+)
+def test_other_axes_and_tiny_images(inputs: Tensor, words: str) -> None:
+    with pytest.raises(MisfitError, match=words):
+        explain(seeded(plain_cnn), inputs, layers="5")
+
+
+@pytest.mark.parametrize("convert", [Tensor.to_sparse, Tensor.to_mkldnn])
+def test_tensors_that_are_not_dense(convert: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(InputError, match=r"pass inputs.to_dense\(\)"):
+        explain(seeded(plain_cnn), convert(images()), layers="5")
+
+
+def test_a_transformer_that_takes_one_size() -> None:
+    import torchvision
+
+    model = torchvision.models.VisionTransformer(16, 8, 1, 2, 8, 16, num_classes=3).eval()
+    with pytest.raises(MisfitError, match=r"images of one size only; resize them to it \(Wrong image height"):
+        explain(model, images(size=(24, 24)))
+
+
 def test_another_size_than_a_flattened_layer_fits() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 5)).eval()
     assert explain(model, images(size=(8, 8)), layers="0").maps["0"].shape == (2, 1, 6, 6)
-    with pytest.raises(MisfitError, match="perhaps it fits one image size only"):
+    with pytest.raises(MisfitError, match="perhaps it takes images of one size only"):
         explain(model, images(), layers="0")
 
 
@@ -62,6 +90,8 @@ class Faulty(nn.Module):
         RuntimeError("of its own"),
         RuntimeError("expected input[2, 64, 7, 7] to have 32 channels, but got 64"),  # deep inside: not the inputs
         TypeError("a fault in forward"),
+        ValueError("a wrong value"),
+        AssertionError("a claim that failed"),
     ],
 )
 def test_the_model_s_own_errors_stay_what_they_are(error: Exception) -> None:

@@ -59,7 +59,7 @@ class Session:
         version = inputs._version if writes is None else None  # a tensor made in inference mode has none
         try:
             value = self.model(inputs, *self.args, **self.kwargs)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:  # as models say that a size does not fit
             reason = misfit(error, self.model, inputs)
             if reason is None:
                 raise
@@ -108,6 +108,8 @@ def checked_inputs(inputs: object) -> Tensor:
         raise InputError(f"inputs of shape {tuple(inputs.shape)} are empty: pass at least one image")
     if not inputs.is_floating_point():
         raise InputError(f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255")
+    if inputs.layout != torch.strided or inputs.is_nested:
+        raise InputError(f"inputs must be a dense tensor, not {inputs.layout}: pass inputs.to_dense()")
     if inputs.is_meta:
         raise InputError("inputs are on the meta device, which holds no values: pass a tensor on the model's device")
     # a sum is finite only where its parts are, and is read faster than they are; it may overflow by itself

@@ -24,6 +24,8 @@ def _plain(classes: Any) -> Any:
     """Classes given as an array, a tensor or a range as plain numbers; anything else stays as it is."""
     if isinstance(classes, Tensor | np.ndarray | np.integer):
         return classes.tolist()
+    if isinstance(classes, list | tuple):
+        return type(classes)(int(one) if isinstance(one, np.integer) else one for one in classes)
     return list(classes) if isinstance(classes, range) else classes
 
 
@@ -58,7 +60,7 @@ def _class_column(classes: int | Sequence[int] | None, logits: Tensor) -> Tensor
     if classes is None:
         return logits.detach().argmax(dim=1, keepdim=True)
     count = logits.shape[1]
-    if isinstance(classes, int | np.integer):
+    if isinstance(classes, int | np.integer | str):
         indices = [checked_class(classes, count)] * len(logits)
     else:
         indices = [checked_class(index, count) for index in classes]

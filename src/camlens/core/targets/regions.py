@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +105,14 @@ class Box(Target):
 
     box: tuple[float, float, float, float]
     label: int
+
+    def __post_init__(self) -> None:
+        box = _as_tensor(self.box, "a box must be four numbers (x1, y1, x2, y2)")
+        if box.shape != (4,):
+            raise TargetError(f"a box must be four numbers (x1, y1, x2, y2), not {self.box!r}")
+        object.__setattr__(self, "box", tuple(box.tolist()))
+        if isinstance(self.label, bool) or not isinstance(self.label, int | np.integer):
+            raise TargetError(f"a box's label is one of the detector's, an int, not {self.label!r}")
 
     def settle(self, output: Output) -> Scorer:
         x1, y1, x2, y2 = self.box
