@@ -202,6 +202,28 @@ def test_manifest_may_not_leave_its_root(tmp_path: Path) -> None:
     assert int(source[0].load()[0, 0, 0]) == 7
 
 
+@pytest.mark.parametrize("given", ["list.csv", "./list.csv", "../inner/list.csv", "../inner/../inner/list.csv"])
+@pytest.mark.parametrize("escape", ["../secret.png", "../../secret.png", "a/../../secret.png", ".."])
+def test_a_manifest_named_from_the_working_directory_may_not_leave_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, escape: str
+) -> None:
+    picture(tmp_path / "secret.png", 7)
+    picture(tmp_path / "inner" / "a.png", 1)
+    (tmp_path / "inner" / "here").symlink_to(".")
+    monkeypatch.chdir(tmp_path / "inner")
+    for text in (f"path\n{escape}\n", f"path,mask\na.png,{escape}\n"):
+        table(tmp_path / "inner", text)
+        with pytest.raises(DataError, match=r"line 2: .* lies outside of .*root=DIRECTORY"):
+            open_source(given)
+        with pytest.raises(DataError, match="lies outside"):
+            manifest(given, root="here")
+    table(tmp_path / "inner", f"path\na.png\nhere/a.png\nhere/../a.png\n{tmp_path}/inner/a.png\n")
+    assert [int(sample.load()[0, 0, 0]) for sample in open_source(given)] == [1, 1, 1, 1]
+    table(tmp_path / "inner", "path\n../../secret.png\n")
+    with pytest.raises(DataError, match="lies outside"):
+        manifest(given, root="..")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

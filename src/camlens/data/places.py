@@ -235,8 +235,8 @@ def inside(place: Place, name: str, where: str) -> str:
     root = str(place)
     relative = name.removeprefix(root.rstrip("/") + "/") if is_url(name) else name
     if isinstance(place, LocalPlace):
-        path = Path(os.path.normpath(place.root / relative))
-        base = Path(os.path.normpath(place.root))
+        base = Path(os.path.abspath(place.root))  # from ".", even "../x" would count as inside
+        path = Path(os.path.abspath(place.root / relative))
         if not is_url(relative) and path.is_relative_to(base):
             return path.relative_to(base).as_posix()
     else:
