@@ -196,9 +196,11 @@ class Explanation:
         ]
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:
-        """Write maps as `.npy` and `manifest.json` into `directory`, all or nothing; see `Explanation.load`.
+        """Write maps, scores, logits and details as `.npy` beside `manifest.json` into `directory`, all or nothing.
 
-        Raises StoreError where something stands there already and `force` is not said.
+        They are read back with `json.loads` and `numpy.load`: the manifest's "files" says which file holds what,
+        and `map-0` is the map of its first layer. Raises StoreError where something stands there already and
+        `force` is not said; `force` replaces what an earlier call has written, and never anything else.
         """
         from camlens.core.store import write_bundle
 

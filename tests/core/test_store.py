@@ -1,13 +1,15 @@
 """Results are written whole or not at all, and what cannot be written is said in words."""
 
+import json
 import stat
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from camlens import StoreError
+from camlens import StoreError, explain
 from camlens.core.store import atomic_directory, atomic_file, write_bundle
+from tests.nets import images, plain_cnn, seeded
 
 
 def test_a_place_below_a_file_is_refused_in_words(tmp_path: Path) -> None:
@@ -39,3 +41,31 @@ def test_nothing_is_left_of_a_file_whose_block_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write()
     assert not list(tmp_path.iterdir())
+
+
+def test_force_replaces_what_an_earlier_save_has_written(tmp_path: Path) -> None:
+    many = explain(seeded(plain_cnn), images(), layers=["0", "3"], target=0)
+    one = explain(seeded(plain_cnn), images(), layers="3", target=0)
+    many.save(tmp_path / "maps")
+    with pytest.raises(StoreError, match="not empty: choose another place, or say force"):
+        one.save(tmp_path / "maps")
+    one.save(tmp_path / "maps", force=True)
+    files = json.loads((tmp_path / "maps" / "manifest.json").read_text())["files"]
+    assert np.array_equal(np.load(tmp_path / "maps" / files["map-0"]), one.maps["3"].numpy())
+    assert {path.name for path in (tmp_path / "maps").iterdir()} == {"manifest.json", *files.values()}
+    assert [path.name for path in tmp_path.iterdir()] == ["maps"]
+
+
+@pytest.mark.parametrize("foreign", ["thesis.txt", "photos/cat.png", "map-0.npy/deep.txt"])
+@pytest.mark.parametrize("saved_before", [True, False])
+def test_force_never_removes_what_no_save_has_written(tmp_path: Path, foreign: str, saved_before: bool) -> None:
+    explanation = explain(seeded(plain_cnn), images(), layers="3", target=0)
+    directory = explanation.save(tmp_path / "maps") if saved_before else tmp_path / "maps"
+    if saved_before and foreign.startswith("map-0.npy"):
+        (directory / "map-0.npy").unlink()
+    (directory / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (directory / foreign).write_text("years of work")
+    before = {path: path.is_dir() or path.read_bytes() for path in directory.rglob("*")}
+    with pytest.raises(StoreError, match=r"holds what no earlier run has written .*force would remove it"):
+        explanation.save(directory, force=True)
+    assert {path: path.is_dir() or path.read_bytes() for path in directory.rglob("*")} == before

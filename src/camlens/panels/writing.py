@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camlens.core import store
 from camlens.core.errors import StoreError
-from camlens.core.store import atomic_directory, atomic_file
+from camlens.core.store import MANIFEST, atomic_directory, atomic_file
 from camlens.panels.explaining import ExplainedImage, FailedImage, Workplace, finite
 from camlens.panels.naming import free_stem
 from camlens.panels.pictures import panel_picture
 from camlens.render.theme import Look
 
-MANIFEST = "manifest.json"
 _MOST_IN_MANIFEST = 2000  # numbers of one detail: weights of segments are read there, maps of pixels are not
 
 
@@ -166,21 +166,8 @@ def replaceable(directory: Path, *, force: bool) -> Iterator[Path]:
 
 
 def check_replaceable(directory: Path, *, force: bool) -> None:
-    """Raise StoreError unless `directory` is free, or `force` was said and it holds an earlier result."""
-    if not directory.is_dir():
-        return
-    present = {path.name for path in directory.iterdir()}
-    if not present:
-        return
-    if not force:
-        raise StoreError(f"{directory} is not empty: choose another --output, or say --force to replace it")
-    foreign = sorted(present - _written_files(directory))
-    if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
-        raise StoreError(
-            f"{directory} holds what no earlier run has written ({shown}), and --force would remove it:"
-            " choose another --output"
-        )
+    """Raise StoreError, in the words of the command line, unless `directory` may be written or replaced."""
+    store.check_replaceable(directory, force=force, place="--output", word="--force")
 
 
 def check_replaceable_file(path: Path, *, force: bool) -> None:
@@ -198,15 +185,6 @@ def replaceable_file(path: Path, *, force: bool) -> Iterator[Path]:
     with atomic_file(path, force=force) as unfinished:
         yield unfinished
         unfinished.chmod(0o644)
-
-
-def _written_files(directory: Path) -> set[str]:
-    """What an earlier run says that it has written here."""
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        return {str(name) for name in manifest["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
 
 
 def _failure(image: FailedImage) -> dict[str, str]:
