@@ -14,6 +14,8 @@ from camlens.targets import Box, ClassScore, InMask, Similarity, TopK
 torch.manual_seed(0)
 model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
 inputs, five = torch.randn(2, 3, 16, 16), list("abcde")
+line = nn.Sequential(nn.Conv1d(3, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 5))
+signal = camlens.explain(line, torch.randn(2, 3, 16), layers="0")
 explain, result = camlens.explain, camlens.explain(model, inputs, layers="0")
 
 def said(expression):
@@ -33,6 +35,15 @@ REFUSED = [
     (["result.heatmaps(size=5)", "result.heatmaps(size=(5., 5.))"], "InputError: size must be 2 positive lengths"),
     (["result.overlay(torch.rand(2, 3, 8, 8), 'half')"], "InputError: alpha is the opacity"),
     (["result.overlay(torch.rand(2, 3, 8, 8), target='cat')"], "InputError: there is no target number 'cat'"),
+    (
+        [f"result.figure(torch.rand(2, 3, 8, 8), {name}='a')" for name in ("alpha", "threshold", "contour")],
+        "must be a number, not 'a'",
+    ),
+    (["result.figure(torch.rand(2, 3, 8, 8), scale='a')"], "InputError: scale must lie between 0.5 and 4"),
+    (["result.figure(torch.rand(2, 3, 8, 8), title=3)"], "InputError: title must be a text, not 3"),
+    (["camlens.register_method('zz', paper='', needs='zzz', good_for='')(len)"], "InputError: a method needs one of"),
+    (["camlens.register_method(5, paper='', needs='probe', good_for='')(len)"], "InputError: a method is registered"),
+    (["signal.overlay(torch.rand(2, 8, 8))", "signal.figure(torch.rand(2, 8, 8))"], "InputError: pictures have two"),
     (["camlens.get_conv_layers(5)"], "ModelError: a model is a torch.nn.Module, not int"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "InputError: class_names must be one name"),
     (["camlens.audit.run('demo:photos', model, 'run')"], "ModelError: an audit needs a model with its"),

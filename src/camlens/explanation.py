@@ -124,6 +124,8 @@ class Explanation:
         from camlens.render.theme import Look
 
         title = options.pop("title", "")
+        if not isinstance(title, str):
+            raise InputError(f"title must be a text, not {title!r}")
         known = [*Look.__dataclass_fields__, "title"]
         for name in options:
             if name not in known:
@@ -332,6 +334,8 @@ class Explanation:
     def _pictures(self, images: Any) -> list[Any]:
         from camlens.render.overlay import as_picture
 
+        if len(self.input_size) != 2:
+            raise InputError(f"pictures have two axes, these maps {len(self.input_size)}: draw heatmaps() yourself")
         one = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
         given = [images] if one else list(images)
         if len(given) != len(self.scores):

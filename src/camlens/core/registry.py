@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from camlens.core.errors import InputError
 
@@ -91,6 +91,10 @@ class Registry(Mapping[str, Entry]):
         replays: bool = False,
     ) -> Callable[[Function], Function]:
         """Decorate a pure function to make it available under `name` everywhere."""
+        if not isinstance(name, str) or not name:
+            raise InputError(f"a {self.kind} is registered under a name, not {name!r}")
+        if self.kind == "method" and needs not in get_args(Needs):
+            raise InputError(f"a method needs one of {', '.join(get_args(Needs))}, not {needs!r}")
         if name in self._entries:
             raise InputError(f"a {self.kind} named {name!r} is registered already; choose another name")
 

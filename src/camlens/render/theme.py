@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal, get_args
 
 from camlens.core.errors import InputError
@@ -78,11 +79,15 @@ class Look:
     scale: Number = 1.5
 
     def __post_init__(self) -> None:
+        for name, values in (("alpha", self.alpha), ("threshold", self.threshold), ("contour", self.contour)):
+            for value in values if isinstance(values, list | tuple) else (values,):
+                if value is not None and not isinstance(value, Real):
+                    raise InputError(f"{name} must be a number, not {value!r}")
         colour_table(self.colormap)
         if self.theme not in get_args(ThemeName):
             raise InputError(f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}")
-        if not 0.5 <= self.scale <= 4:
-            raise InputError(f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale}")
+        if not isinstance(self.scale, Real) or not 0.5 <= self.scale <= 4:
+            raise InputError(f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale!r}")
 
     def for_evidence(self) -> "Look":
         """The same look for a map of evidence for and against."""
