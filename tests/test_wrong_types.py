@@ -44,6 +44,18 @@ REFUSED = [
     (["camlens.register_method('zz', paper='', needs='zzz', good_for='')(len)"], "InputError: a method needs one of"),
     (["camlens.register_method(5, paper='', needs='probe', good_for='')(len)"], "InputError: a method is registered"),
     (["signal.overlay(torch.rand(2, 8, 8))", "signal.figure(torch.rand(2, 8, 8))"], "InputError: pictures have two"),
+    (
+        [
+            f"explain(model, inputs, target={one})"
+            for one in ("lambda out: out[:, 0].detach()", "lambda out: out.argmax(1)")
+        ],
+        "gave scores without a gradient, although the output has one",
+    ),
+    (["explain(model, inputs, target=Similarity(torch.zeros(5)))"], "TargetError: an embedding of zeros"),
+    (
+        ["explain(model, inputs[..., :5], method='rise')"],
+        "smallest side of the input, 5, not 7: say options={'cells': 5}",
+    ),
     (["camlens.get_conv_layers(5)"], "ModelError: a model is a torch.nn.Module, not int"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "InputError: class_names must be one name"),
     (["camlens.audit.run('demo:photos', model, 'run')"], "ModelError: an audit needs a model with its"),

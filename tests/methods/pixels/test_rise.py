@@ -223,7 +223,7 @@ def test_it_is_found_by_name_with_its_agreement() -> None:
     [
         ({"masks": 0}, "masks must be an int of 1 or more, not 0"),
         ({"cells": 0}, "cells must be an int of 1 or more, not 0"),
-        ({"cells": 7}, "cells must be at most the smallest side of the input, 6, not 7"),
+        ({"cells": 7}, "cells must be at most the input's smallest side, 6, not 7"),
         ({"cells": 3, "keep": 0.0}, "keep must be a chance between 0 and 1, both excluded, not 0.0"),
         ({"cells": 3, "keep": 1.0}, "keep must be a chance between 0 and 1, both excluded, not 1.0"),
     ],

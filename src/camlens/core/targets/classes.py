@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from camlens.core.errors import TargetError
+from camlens.core.execution.outputs import tensors_in
 from camlens.core.targets.scoring import Output, Scorer, Target
 
 
@@ -223,6 +224,12 @@ class _Custom(Target):
             if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
                 found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise TargetError(f"the target {label} must return ({output.images},) scores, it returned {found}")
+            read = list(tensors_in(output.value))
+            if torch.is_grad_enabled() and read and all(one.requires_grad for one in read) and not values.requires_grad:
+                raise TargetError(
+                    f"the target {label} gave scores without a gradient, although the output has one: compute them "
+                    f"with torch from the output, without detach(), item() or whole numbers"
+                )
             return values.reshape(-1, 1)
 
         return Scorer(scores, (label,))

@@ -42,6 +42,9 @@ class Similarity(Target):
                 f"not {tuple(self.embedding.shape)}"
             )
 
+        if not wanted.any(dim=1).all():
+            raise TargetError("an embedding of zeros only has no direction to be similar to")
+
         def scores(output: Output, rows: Tensor) -> Tensor:
             return torch.cosine_similarity(output.logits().float(), wanted[rows], dim=1)[:, None]
 

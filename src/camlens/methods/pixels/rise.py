@@ -183,7 +183,10 @@ def _gathered(masks: Float[Tensor, "m *size"], scores: Float[Tensor, "n m t"], p
 def _check(masks: int, cells: int, keep: float, size: tuple[int, ...]) -> None:
     checked_count("masks", masks)
     checked_count("cells", cells)
-    if cells > min(size):
-        raise InputError(f"cells must be at most the smallest side of the input, {min(size)}, not {cells}")
+    most = min(size)
+    if cells > most:
+        raise InputError(
+            f"cells must be at most the input's smallest side, {most}, not {cells}: say options={{'cells': {most}}}"
+        )
     if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
         raise InputError(f"keep must be a chance between 0 and 1, both excluded, not {keep!r}")
