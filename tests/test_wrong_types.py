@@ -54,7 +54,7 @@ REFUSED = [
     (["explain(model, inputs, target=Similarity(torch.zeros(5)))"], "TargetError: an embedding of zeros"),
     (
         ["explain(model, inputs[..., :5], method='rise')"],
-        "smallest side of the input, 5, not 7: say options={'cells': 5}",
+        "input's smallest side, 5, not 7: say options={'cells': 5}",
     ),
     (["camlens.get_conv_layers(5)"], "ModelError: a model is a torch.nn.Module, not int"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "InputError: class_names must be one name"),
