@@ -3,6 +3,8 @@
 import socket
 from typing import Any
 
+import pytest
+
 
 def test_a_port_that_is_taken_is_said_in_one_line(camlens: Any) -> None:
     with socket.socket() as taken:
@@ -18,3 +20,26 @@ def test_others_are_let_in_with_a_token_only(camlens: Any) -> None:
     result = camlens("studio", "--host", "0.0.0.0", "--port", "0", "--token", "none", "--no-browser")
     assert result.exit_code == 2
     assert "a token is needed" in result.stderr
+
+
+@pytest.mark.parametrize("spec", ["nope", "demo:nope", "no_such_module_anywhere:factory", "torchvision:", ":factory"])
+def test_a_model_that_cannot_exist_is_said_before_anything_is_served(
+    camlens: Any, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_ignored, **_more: pytest.fail("it serves"))
+    result = camlens("studio", "--model", spec, "--port", "0", "--no-browser")
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert repr(spec) in line
+
+
+def test_a_model_that_may_exist_is_loaded_while_the_page_is_served(
+    camlens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[None] = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda _self, sockets: served.extend(one.close() for one in sockets))
+    for spec in ("camlens_tiny:broken", "resnet50", "demo:photos"):
+        result = camlens("studio", "--model", spec, "--port", "0", "--no-browser")
+        assert (result.exit_code, result.stderr) == (0, "Ctrl-C ends it.\n")
+    assert len(served) == 3

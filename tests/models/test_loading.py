@@ -11,7 +11,7 @@ import torch
 
 from camlens.core.errors import MissingExtraError, ModelError
 from camlens.models import LoadedModel, load_model
-from camlens.models.loading import ADAPTERS
+from camlens.models.loading import ADAPTERS, check_spec
 
 
 def test_a_loaded_model_has_these_fields_and_is_frozen() -> None:
@@ -67,6 +67,24 @@ def test_a_bare_name_of_another_family_is_given_its_prefix() -> None:
         load_model("resnet26d")
     with pytest.raises(ModelError, match="did you mean demo:photos"):
         load_model("photos")
+
+
+@pytest.mark.parametrize(
+    "spec", ["nope", "resnet51", "torchvision:nope", "timm:nope", "demo:nope", "tim:resnet18", "", "hf:", "timm"]
+)
+def test_a_spec_is_refused_beforehand_in_the_words_of_loading_it(spec: str) -> None:
+    with pytest.raises(ModelError) as loading:
+        load_model(spec)
+    with pytest.raises(ModelError) as checking:
+        check_spec(spec)
+    assert str(checking.value) == str(loading.value)
+
+
+@pytest.mark.parametrize(
+    "spec", ["resnet50", "timm:resnet18.a1_in1k", "demo:photos", "hf:some/repository", "json:loads", "__main__:net"]
+)
+def test_a_spec_that_may_name_a_model_passes_and_nothing_is_loaded(spec: str) -> None:
+    check_spec(spec)
 
 
 @pytest.mark.parametrize("spec", ["", "timm", "hf:", "torchvision:", "demo:"])

@@ -310,7 +310,7 @@ def test_the_page_carries_its_first_answers_and_no_name_ends_them(tmp_path: Path
 # designed states
 
 
-def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash() -> None:
+def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash(caplog: pytest.LogCaptureFixture) -> None:
     with TestClient(create_app(StudioSettings(model="demo:nothing")), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
         assert status["problem"]["kind"] == "model"
@@ -318,6 +318,8 @@ def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash() -> None:
         answer = client.post("/api/explanations", json={"image": "s0"})
         assert answer.status_code == 422
         assert "demo:nothing" in answer.json()["message"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "camlens.studio"]
+    assert line.startswith("loading the model failed: unknown model 'demo:nothing'")
 
 
 def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ def studio(
         from camlens.studio.app import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error.name or "fastapi", "studio") from error
+    from camlens.models.loading import check_spec
     from camlens.studio.runs.defaults import RunDefaults
     from camlens.studio.settings import StudioSettings, fresh_token
 
@@ -106,6 +107,8 @@ def studio(
         read_only=read_only,
         hosts=tuple(allow_host or ()),
     )
+    if model is not None:
+        check_spec(model)
     listening = _listen(host, port)
     settings = replace(settings, port=listening.getsockname()[1])
     address = settings.address

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from camlens.core.errors import CamlensError, ModelError
-from camlens.models.loading import ADAPTERS, FORMS, LoadedModel, ModelRequest, class_list
+from camlens.models.loading import LoadedModel, ModelRequest, class_list, unknown_module
 from camlens.models.preprocess import Preprocess, adopt
 from camlens.models.weight_files import load_weights, read_weights, seeded
 
@@ -46,13 +46,7 @@ def _factory(request: ModelRequest) -> Callable[..., object]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise ModelError(f"{module_name!r} cannot be imported: {error}") from error
-        close = difflib.get_close_matches(module_name, ADAPTERS, n=1)
-        hint = f"did you mean {close[0]}:{name}?" if close else "is its directory on PYTHONPATH?"
-        raise ModelError(
-            f"{request.spec!r}: {module_name!r} is neither a family of models ({', '.join(ADAPTERS)}) nor a"
-            " Python"
-            f" module that can be found, {hint} A spec is one of {FORMS}"
-        ) from error
+        raise unknown_module(request.spec) from error
     except Exception as error:  # importing runs the user's code
         raise ModelError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
     factory = getattr(module, name, None)

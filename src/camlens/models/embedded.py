@@ -16,7 +16,7 @@ def names() -> Sequence[str]:
 def load(request: ModelRequest) -> LoadedModel:
     """A demo network with the weights that are part of the package."""
     if request.name not in names():
-        raise unknown_model(request, names())
+        raise unknown_model(request.spec, request.name, names())
     if request.weights is not None or request.num_classes not in (None, len(demo.CLASS_NAMES)):
         raise ModelError(f"{request.spec} brings its own weights and classes: leave out weights and num_classes")
     preprocess = Preprocess(resize=demo.SIZE, crop=(demo.SIZE, demo.SIZE), mean=tuple(demo.MEAN), std=tuple(demo.STD))

@@ -7,8 +7,10 @@ library that it needs, is imported when the family is first asked for. Nothing h
 import difflib
 import importlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -101,20 +103,11 @@ def load_model(
     Raises ModelError for an unknown spec, for weights that are absent or do not fit, and for a device that is
     not there; MissingExtraError for a family whose library is not installed.
     """
-    if not isinstance(spec, str):
-        raise ModelError(f"a spec is a text, not {spec!r}: write one of {FORMS}")
+    prefix, name = _family(spec)
     if not isinstance(weights, str | Path | None):
         raise ModelError(f'weights are a file, None or "random", not {weights!r}')
     if num_classes is not None and num_classes < 1:
         raise ModelError(f"num_classes is {num_classes}: a classifier needs at least 1")
-    prefix, colon, name = spec.partition(":")
-    if not colon:
-        _check_bare(spec)
-        prefix, name = "torchvision", spec
-    elif prefix not in ADAPTERS:
-        name = spec
-    if not name:
-        raise _nameless(spec)
     module = ADAPTERS.get(prefix, "camlens.models.checkpoint")
     load: Callable[[ModelRequest], LoadedModel] = importlib.import_module(module).load
     with torch.inference_mode(False):  # else its weights could never be differentiated through
@@ -128,6 +121,32 @@ def load_model(
     return replace(loaded, weights_file=_weights_file(weights))
 
 
+def check_spec(spec: str) -> None:
+    """Raise what `load_model` would for a spec that cannot name a model, without loading one or running a factory."""
+    prefix, name = _family(spec)
+    if prefix not in ADAPTERS:
+        package = prefix.partition(".")[0]
+        if package not in sys.modules and (not package or find_spec(package) is None):
+            raise unknown_module(spec)
+        return
+    known: Sequence[str] = importlib.import_module(ADAPTERS[prefix]).names()
+    if known and name.partition(".")[0] not in known:  # timm writes "architecture.weights"
+        raise unknown_model(spec, name, known)
+
+
+def _family(spec: str) -> tuple[str, str]:
+    """The family's prefix and the name in it; for a factory its module, and the whole spec."""
+    if not isinstance(spec, str):
+        raise ModelError(f"a spec is a text, not {spec!r}: write one of {FORMS}")
+    prefix, colon, name = spec.partition(":")
+    if not colon:
+        _check_bare(spec)
+        return "torchvision", spec
+    if prefix in ADAPTERS and not name:
+        raise _nameless(spec)
+    return prefix, name if prefix in ADAPTERS else spec
+
+
 def _weights_file(weights: str | Path | None) -> str | None:
     return weights if weights is None or weights == "random" else os.path.abspath(Path(weights).expanduser())
 
@@ -137,9 +156,20 @@ def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:
     return list(names) if names is not None and len(names) == count else [f"class {index}" for index in range(count)]
 
 
-def unknown_model(request: ModelRequest, names: Sequence[str]) -> ModelError:
+def unknown_model(spec: str, name: str, names: Sequence[str]) -> ModelError:
     """The error for a name that its family does not have, with the names that come close."""
-    return ModelError(f"unknown model {request.spec!r}{_close(request.name, names)}; a spec is one of {FORMS}")
+    return ModelError(f"unknown model {spec!r}{_close(name, names)}; a spec is one of {FORMS}")
+
+
+def unknown_module(spec: str) -> ModelError:
+    """The error for a spec whose first part is neither a family nor a module that Python finds."""
+    module, _, name = spec.partition(":")
+    close = difflib.get_close_matches(module, ADAPTERS, n=1)
+    hint = f"did you mean {close[0]}:{name}?" if close else "is its directory on PYTHONPATH?"
+    return ModelError(
+        f"{spec!r}: {module!r} is neither a family of models ({', '.join(ADAPTERS)}) nor a Python module that can be"
+        f" found, {hint} A spec is one of {FORMS}"
+    )
 
 
 def _close(name: str, names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ def names() -> Sequence[str]:
 def load(request: ModelRequest) -> LoadedModel:
     """A timm model ("resnet18", "resnet18.a1_in1k") with weights from a cache or a file, or random ones."""
     if request.name.partition(".")[0] not in names():
-        raise unknown_model(request, names())
+        raise unknown_model(request.spec, request.name, names())
     try:
         config = timm.get_pretrained_cfg(request.name)
     except RuntimeError as error:

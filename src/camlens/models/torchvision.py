@@ -38,7 +38,7 @@ def load(request: ModelRequest) -> LoadedModel:
     the best.
     """
     if request.name not in names():
-        raise unknown_model(request, names())
+        raise unknown_model(request.spec, request.name, names())
     chosen = _weight_set(request)
     path = None if request.random else _weights_path(request, chosen)
     with seeded(request.seed):

@@ -162,6 +162,7 @@ class Workbench:
                 self._run.meet(self._model, self._gallery, self._predictions)
             self.state, self.step, self._rested = "ready", "ready", time.monotonic() + _REST
         except CamlensError as error:
+            log.error("%s failed: %s", self.step, error)
             self._fail(error)
         except Exception as error:  # a user's own model factory may raise anything
             log.exception("the studio could not start")
