@@ -63,13 +63,22 @@ def test_compare_says_what_is_wrong_with_a_bad_image(camlens: Any) -> None:
 
 
 def test_compare_overwrites_only_with_force(camlens: Any, folder: Path) -> None:
-    words = ("compare", "one.png", *MODEL, "--layers", "0,2", "--output", "two.jpg")
-    before = (folder / "two.jpg").read_bytes()
+    words = ("compare", "one.png", *MODEL, "--layers", "0,2", "--output", "figure.PNG")
+    (folder / "figure.PNG").write_text("mine")
     refused = camlens(*words)
     assert refused.exit_code == 2
-    assert (folder / "two.jpg").read_bytes() == before
+    assert (folder / "figure.PNG").read_text() == "mine"
     assert camlens(*words, "--force").exit_code == 0
-    assert (folder / "two.jpg").read_bytes() != before
+    assert (folder / "figure.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["figure.jpg", "figure", "figure.png.webp"])
+def test_compare_writes_no_png_under_another_name(camlens: Any, folder: Path, name: str) -> None:
+    result = camlens("compare", "one.png", *MODEL, "--layers", "0,2", "--output", name)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {name} would be a PNG file")
+    assert {path.name for path in folder.iterdir()} == {"one.png", "two.jpg"}
 
 
 def test_layers_says_of_each_layer_whether_it_can_carry_a_map(camlens: Any) -> None:

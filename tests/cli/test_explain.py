@@ -277,3 +277,20 @@ def test_bad_settings_are_refused_and_nothing_is_written(
     assert result.exit_code != 0
     assert message in " ".join(result.stderr.replace("│", " ").split())
     assert not (folder / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "rise", "--option", "masks=0"], "masks must be an int of 1 or more, not 0"),
+        (["--method", "rise", "--option", "cells=5000"], "cells must be at most"),
+        (["--method", "occlusion", "--option", "window=0"], "window"),
+    ],
+)
+def test_a_wrong_value_is_not_the_images_fault(camlens: Any, folder: Path, words: list[str], message: str) -> None:
+    result = camlens("explain", "missing.png", "one.png", "two.jpg", *MODEL, *words, "--output", "maps")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert not (folder / "maps").exists()

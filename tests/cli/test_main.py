@@ -47,8 +47,10 @@ def test_misuse_is_exit_code_2_without_a_traceback(camlens: Any, words: tuple[st
 
 def test_debug_shows_where_an_error_came_from(camlens: Any) -> None:
     result = camlens("--debug", "explain", "one.png", "--model", "camlens_tiny:broken")
-    assert "the disk with the weights is gone" in str(result.exception)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert 'raise ValueError("the disk with the weights is gone")' in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
 
 
 def test_without_debug_the_same_error_is_one_line(camlens: Any) -> None:

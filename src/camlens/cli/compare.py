@@ -12,7 +12,7 @@ Image = Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help
 Several = Annotated[str | None, typer.Option(metavar="A,B,...", rich_help_panel="What to compare (one of these)")]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="The figure. Without it IMAGE-layers.png or so."),
+    typer.Option("--output", "-o", metavar="FILE", help="The figure, a PNG file. Without it IMAGE-layers.png or so."),
 ]
 
 
@@ -49,7 +49,7 @@ def compare(
     from camlens.panels.comparing import Kind, Question, compare_image
     from camlens.panels.naming import class_index, split_list
     from camlens.panels.pictures import comparison_picture
-    from camlens.panels.writing import check_replaceable_file, replaceable_file
+    from camlens.panels.writing import check_figure_file, figure_file
     from camlens.render.theme import Look
 
     given: dict[Kind, str | None] = {"layers": layers, "methods": methods, "classes": classes}
@@ -58,7 +58,7 @@ def compare(
         raise typer.BadParameter("say exactly one of --layers, --methods and --classes")
     kind = asked[0]
     place = output or Path(f"{image.stem}-{kind}.png")
-    check_replaceable_file(place, force=force)
+    check_figure_file(place, force=force)
     loaded = options.loaded_model(model, weights, trust_pickle)
     members = split_list(given[kind] or "", loaded.class_names if kind == "classes" else ())
     with bar("Comparing", 1) as progress:
@@ -73,7 +73,7 @@ def compare(
             seed=seed,
         )
         comparison = compare_image(loaded, image, question, progress=progress.within)
-        with replaceable_file(place, force=force) as unfinished:
+        with figure_file(place, force=force) as unfinished:
             comparison_picture(comparison, Look(colormap.value, alpha)).save(unfinished, format="PNG")
     for text in comparison.warnings:
         complain(f"warning: {image}: {text}")

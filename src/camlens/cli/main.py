@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -38,7 +39,7 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
             except CamlensError as error:
                 if ctx.params.get("debug"):
-                    raise
+                    traceback.print_exception(error)
                 typer.echo(f"error: {' '.join(str(error).split())}", err=True)
                 raise typer.Exit(2) from error
             except KeyboardInterrupt as error:

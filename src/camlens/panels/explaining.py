@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camlens.core.errors import DataError, EvidenceWarning, InputError
+from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
 from camlens.core.probe import Progress, silent
 from camlens.core.registry import METHODS
 from camlens.core.targets import Target
@@ -127,13 +127,22 @@ def prepared(loaded: LoadedModel, image: Pixels) -> tuple[Pixels, Float[Tensor, 
 def explain_files(
     place: Workplace, paths: Sequence[Path], *, target: Target | int | None = None, top_k: int = 5
 ) -> Iterator[ExplainedImage | FailedImage]:
-    """Explain files one after the other; what cannot be read or taken comes out as a FailedImage."""
+    """Explain files one after the other; what cannot be read or taken comes out as a FailedImage.
+
+    Raises InputError at the end where a setting was refused and no image could be explained with it.
+    """
+    explained, refused = 0, list[InputError]()
     for path in paths:
         try:
             picture, inputs = open_image(place.loaded, path)
             yield explain_opened(place, picture, inputs, path=path, target=target, top_k=top_k)
+            explained += 1
         except (DataError, InputError) as error:
+            if isinstance(error, InputError) and not isinstance(error, MisfitError):
+                refused.append(error)
             yield FailedImage(path, str(error))
+    if refused and not explained:
+        raise refused[0]
 
 
 def explain_opened(

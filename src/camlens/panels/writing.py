@@ -178,10 +178,20 @@ def check_replaceable_file(path: Path, *, force: bool) -> None:
         raise StoreError(f"{path} exists already: choose another --output, or say --force to replace it")
 
 
-@contextmanager
-def replaceable_file(path: Path, *, force: bool) -> Iterator[Path]:
-    """A file that becomes `path` when the block ends well."""
+def check_figure_file(path: Path, *, force: bool) -> None:
+    """Raise StoreError unless `path` can become a PNG file, which is what a figure is written as."""
     check_replaceable_file(path, force=force)
+    if path.suffix.lower() != ".png":
+        raise StoreError(
+            f"{path} would be a PNG file in spite of its name: give --output a name that ends in .png, such as"
+            f" {path.with_suffix('.png')}"
+        )
+
+
+@contextmanager
+def figure_file(path: Path, *, force: bool) -> Iterator[Path]:
+    """A PNG file that becomes `path` when the block ends well."""
+    check_figure_file(path, force=force)
     with atomic_file(path, force=force) as unfinished:
         yield unfinished
         unfinished.chmod(0o644)
