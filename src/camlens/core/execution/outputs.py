@@ -9,7 +9,7 @@ from torch import Tensor
 
 from camlens.core.errors import ModelError
 
-_HOW_TO_SAY = 'say which part it is: output=lambda out: out["logits"]'
+_HOW_TO_SAY = 'say which part it is: explain(..., output=lambda out: out["logits"])'
 _LOGIT_KEYS = ("logits", "out")
 
 
