@@ -9,6 +9,8 @@ import pytest
 ASK = """
 import json, sys, torch, numpy as np, camlens
 from torch import nn
+from camlens.audit.running.settings import RunSettings
+from camlens.metrics import METRICS
 from camlens.targets import Box, ClassScore, InMask, Similarity, TopK
 
 torch.manual_seed(0)
@@ -17,6 +19,11 @@ inputs, five = torch.randn(2, 3, 16, 16), list("abcde")
 line = nn.Sequential(nn.Conv1d(3, 6, 3), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 5))
 signal = camlens.explain(line, torch.randn(2, 3, 16), layers="0")
 explain, result = camlens.explain, camlens.explain(model, inputs, layers="0")
+
+heat, mask = torch.rand(2, 8, 8), torch.rand(2, 8, 8) > 0.5
+pictures, score = torch.rand(2, 3, 8, 8), lambda images, row: images.mean(dim=(1, 2, 3))
+explainer = lambda images, row: images.mean(dim=1)
+measured = lambda name, *given, **options: METRICS[name].function(*given, **options)
 
 def said(expression):
     try:
@@ -63,6 +70,47 @@ REFUSED = [
     (["camlens.load_model('resnet18', weights=5)"], "ModelError: weights are a file, None or"),
     (["camlens.audit.run(5, 'demo:photos', 'run')"], "DataError: a source is a path"),
     (["Box((1, 2, 3), 1)", "Box('abcd', 1)", "Box(None, 1)"], "TargetError: a box must be four numbers"),
+    (
+        [
+            f"measured('{name}', heat, mask.numpy())"
+            for name in ("energy_inside", "pointing_game", "max_box_accuracy", "top_k_intersection")
+        ]
+        + ["measured('pointing_game', heat, mask.numpy(), tolerance=1)"],
+        "InputError: masks must be a torch.Tensor, not numpy.ndarray: say torch.as_tensor(...)",
+    ),
+    (
+        [
+            "measured('energy_inside', heat.numpy(), mask)",
+            "measured('sparseness', heat.numpy())",
+            "measured('spearman', heat, heat.numpy())",
+            "measured('deletion_auc', score, pictures, heat.numpy())",
+        ],
+        "InputError: maps must be a torch.Tensor, not numpy.ndarray",
+    ),
+    (["measured('average_drop', score, pictures.numpy(), heat)"], "InputError: inputs must be a torch.Tensor"),
+    (
+        [f"measured('{name}', 5, pictures, heat)" for name in ("average_drop", "insertion_auc", "road_morf")],
+        "InputError: score must be a function, not int",
+    ),
+    (
+        ["measured('average_drop', lambda images, row: None, pictures, heat)"],
+        "InputError: what score gives must be a torch.Tensor, not None",
+    ),
+    (
+        ["measured('deletion_auc', lambda images, row: [1.0] * len(images), pictures, heat)"],
+        "InputError: what score gives must be a torch.Tensor, not list",
+    ),
+    (["measured('max_sensitivity', 'cat', pictures)"], "InputError: explain must be a function, not str"),
+    (
+        [
+            "measured('max_sensitivity', lambda images, row: None, pictures)",
+            "measured('parameter_randomisation', model, lambda model, images: None, inputs)",
+            "measured('random_logit_similarity', lambda images, to: None, inputs, torch.tensor([0, 1]),"
+            " number_of_classes=5)",
+        ],
+        "InputError: what explain gives must be a torch.Tensor, not None",
+    ),
+    (["measured('infidelity', score, pictures, heat, perturb=3)"], "InputError: perturb must be a function, not int"),
     (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "TargetError: a box's label is one of the detector's"),
     (["explain(model, inputs, target=ClassScore('cat'))"], "a class is an int from 0 to 4, not 'cat'"),
     (["explain('resnet18', inputs)"], "not str; load_model('resnet18').model is one"),
@@ -76,6 +124,33 @@ REFUSED = [
     ),
 ]
 SAME = [
+    *(
+        (f"{call.format('np.int64(4)')}.tolist()", f"{call.format('4')}.tolist()")
+        for call in (
+            "measured('pointing_game', heat, mask, tolerance={})",
+            "measured('top_k_intersection', heat, mask, k={})",
+            "measured('deletion_auc', score, pictures, heat, steps={})",
+            "measured('max_sensitivity', explainer, pictures, samples={})",
+            "measured('infidelity', score, pictures, heat, samples={})",
+            "measured('sensitivity_n', score, pictures, heat, size={0}, samples={0})",
+            "measured('random_logit_similarity', lambda images, to: images.mean(dim=1), inputs,"
+            " torch.tensor([0, 1]), number_of_classes={})",
+        )
+    ),
+    *(
+        (f"{call.format('np.float32(0.25)')}.tolist()", f"{call.format('0.25')}.tolist()")
+        for call in (
+            "measured('intersection_over_union', heat, mask, threshold={})",
+            "measured('max_box_accuracy', heat, mask, threshold={0}, overlap={0})",
+            "measured('max_sensitivity', explainer, pictures, radius={})",
+            "measured('border_energy', heat, width={})",
+            "measured('road_morf', score, pictures, heat, shares=[{0}], noise={0})",
+        )
+    ),
+    (
+        "RunSettings(limit=np.int64(3), batch_size=np.int32(2), seed=np.uint8(1), workers=np.int64(0))",
+        "RunSettings(limit=3, batch_size=2, seed=1, workers=0)",
+    ),
     (
         "explain(model, inputs, target=TopK(np.int64(2))).classes.tolist()",
         "explain(model, inputs, target=TopK(2)).classes.tolist()",

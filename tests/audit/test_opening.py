@@ -54,6 +54,15 @@ def test_embeddings_and_maps_of_any_rows_are_those_of_all_rows(audit: camlens.au
     assert audit.maps([]).shape == (0, 3, 4)
 
 
+def test_one_row_is_asked_for_as_a_list(audit: camlens.audit.Audit) -> None:
+    with pytest.raises(InputError, match=r"rows are whole numbers, a slice or a mask, .*: for one row say \[3\]"):
+        audit.maps(np.array(3))
+    np.testing.assert_array_equal(audit.maps([3]), audit.maps(None)[3:4])
+    for rows, worst in (([0, -231], -231), ([5, 230], 230)):
+        with pytest.raises(InputError, match=f"row {worst} does not exist"):
+            audit.maps(rows)
+
+
 def test_maps_are_given_in_the_method_s_own_unit(audit: camlens.audit.Audit) -> None:
     wrong = np.flatnonzero(~np.isnan(audit.column("map_label_scale")))
     maps = audit.maps(wrong, "label")

@@ -195,12 +195,15 @@ class Audit:
             if places.shape != (count,):
                 raise InputError(f"a mask of rows has {places.shape} entries, the run has {count} rows")
             return np.flatnonzero(places)
+        if places.ndim == 0 and np.issubdtype(places.dtype, np.integer):
+            raise InputError(f"rows are whole numbers, a slice or a mask, not {rows!r}: for one row say [{rows}]")
         if places.size == 0:
             return np.zeros(0, np.int64)
         if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
             raise InputError(f"rows are whole numbers, a slice or a mask, not {places.dtype} {places.shape}")
         if places.min() < -count or places.max() >= count:
-            raise InputError(f"row {int(places.max())} does not exist: the run has rows 0 to {count - 1}")
+            worst = places.min() if places.min() < -count else places.max()
+            raise InputError(f"row {int(worst)} does not exist: the run has rows 0 to {count - 1}")
         return (places.astype(np.int64) + count) % count
 
 

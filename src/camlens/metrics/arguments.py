@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,8 +25,28 @@ AT_ONCE = 32
 UNDEFINED = math.nan
 
 
+def tensor_of(name: str, value: object) -> Tensor:
+    """`value` if it is a tensor, else an InputError that names it."""
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} must be a torch.Tensor, not {_kind(value)}: say torch.as_tensor(...)")
+    return value
+
+
+def answer_of(name: str, function: Callable[..., Any], *asked: object) -> Tensor:
+    """What a function that was handed over gives, if it is one and gives a tensor."""
+    if not callable(function):
+        raise InputError(f"{name} must be a function, not {_kind(function)}")
+    return tensor_of(f"what {name} gives", function(*asked))
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return repr(value) if value is None else f"{kind.__module__}.{kind.__name__}".removeprefix("builtins.")
+
+
 def cells_of(maps: Tensor) -> Cells:
     """Every map as one row of cells, float64, on the CPU, where metrics do their sums."""
+    tensor_of("maps", maps)
     if maps.ndim < 2 or maps.numel() == 0:
         raise InputError(f"maps must be (n, *size) with at least one cell, not {tuple(maps.shape)}")
     return maps.detach().to("cpu", torch.float64).flatten(1)
@@ -37,6 +59,7 @@ def says_something(cells: Cells) -> Bool[Tensor, " n"]:
 
 def masks_of(maps: Tensor, masks: Tensor) -> Bool[Tensor, "n cells"]:
     """Every mask as one row of cells, if there is one bool mask of the right size per map."""
+    tensor_of("masks", masks)
     if masks.dtype != torch.bool:
         raise InputError(f"masks must be bool, not {masks.dtype}: say masks > 0")
     if masks.shape != maps.shape:
@@ -46,7 +69,8 @@ def masks_of(maps: Tensor, masks: Tensor) -> Bool[Tensor, "n cells"]:
 
 def same_size(inputs: Tensor, maps: Tensor) -> None:
     """Refuse maps that do not lie on the images cell by cell."""
-    wanted = (len(inputs), *inputs.shape[2:])
+    wanted = (len(tensor_of("inputs", inputs)), *inputs.shape[2:])
+    tensor_of("maps", maps)
     if tuple(maps.shape) != wanted:
         raise InputError(
             f"maps are {tuple(maps.shape)}, and images {tuple(inputs.shape)} need {wanted}:"
@@ -72,10 +96,10 @@ def within(name: str, value: float | int, low: float | int, high: float | int) -
 
 
 def counted(name: str, value: int, *, least: int = 1) -> int:
-    """`value` if it is an int of at least `least`, else an InputError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    """`value` as an int if it is one of at least `least`, else an InputError that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name} must be an int of {least} or more, not {value!r}")
-    return value
+    return int(value)
 
 
 def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
@@ -108,7 +132,7 @@ def scores_of(score: Score, variants: Iterable[Tensor], row: int) -> Float[Tenso
     answers = []
     with torch.no_grad():
         for part in variants:
-            answer = score(part, row)
+            answer = answer_of("score", score, part, row)
             if answer.shape != part.shape[:1]:
                 raise InputError(
                     f"score gave {tuple(answer.shape)} for {len(part)} images: it must give one number each"

@@ -25,6 +25,7 @@ from camlens.metrics.arguments import (
     masks_of,
     per_image,
     says_something,
+    tensor_of,
     within,
 )
 
@@ -41,7 +42,8 @@ def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerIma
     Several hottest cells count by the share of them that hit. Distances are Euclidean; the paper allows 15
     pixels and averages per class before it averages over classes.
     """
-    targets = masks_of(heatmaps, grown(masks, counted("tolerance", tolerance, least=0)))
+    radius = counted("tolerance", tolerance, least=0)
+    targets = masks_of(heatmaps, grown(tensor_of("masks", masks), radius))
     cells = cells_of(heatmaps)
     hottest = cells == cells.amax(dim=1, keepdim=True)
     shares = (hottest & targets).sum(dim=1) / hottest.sum(dim=1)
@@ -91,9 +93,10 @@ def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     A mask of fewer than k cells cannot reach 1.
     """
     cells, targets = cells_of(maps), masks_of(maps, masks)
-    if counted("k", k) > cells.shape[1]:
+    count = counted("k", k)
+    if count > cells.shape[1]:
         raise InputError(f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k")
-    values = [_hottest_inside(row, target, k) for row, target in zip(cells, targets, strict=True)]
+    values = [_hottest_inside(row, target, count) for row, target in zip(cells, targets, strict=True)]
     return _where_defined(torch.tensor(values), cells, targets)
 
 

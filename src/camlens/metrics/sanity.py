@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
-from camlens.metrics.arguments import PerImage, counted, draws
+from camlens.metrics.arguments import PerImage, answer_of, counted, draws, tensor_of
 from camlens.metrics.randomisation import copy_of, forget, remembered, stages_of, uses_noted
 from camlens.metrics.similarity import spearman
 
@@ -44,10 +44,12 @@ def random_logit_similarity(
 
     Methods that ask for no class (Eigen-CAM, KPCA-CAM, FEM) have 1 by design.
     """
-    if counted("number_of_classes", number_of_classes, least=2) <= int(classes.max()):
-        raise InputError(f"number_of_classes is {number_of_classes}, and classes go up to {int(classes.max())}")
-    step = torch.randint(1, number_of_classes, (1,), generator=draws(generator)).to(classes)
-    return similarity(explain(inputs, classes), explain(inputs, (classes + step) % number_of_classes))
+    count = counted("number_of_classes", number_of_classes, least=2)
+    if count <= int(tensor_of("classes", classes).max()):
+        raise InputError(f"number_of_classes is {count}, and classes go up to {int(classes.max())}")
+    step = torch.randint(1, count, (1,), generator=draws(generator)).to(classes)
+    own, other = (answer_of("explain", explain, inputs, asked) for asked in (classes, (classes + step) % count))
+    return similarity(own, other)
 
 
 @register_metric(
@@ -99,10 +101,10 @@ def randomisation_curve(
         raise InputError(f"order must be 'cascading' or 'independent', not {order!r}")
     twin, draw = copy_of(model), draws(generator)
     with uses_noted(twin) as uses:
-        before = explain(twin, inputs).detach().clone()
+        before = answer_of("explain", explain, twin, inputs).detach().clone()
     curve = {}
     for stage in stages_of(twin, uses, stages):
         with remembered(twin, stage) if order == "independent" else nullcontext():
             forget(twin, stage, draw)
-            curve[stage.name] = similarity(before, explain(twin, inputs))
+            curve[stage.name] = similarity(before, answer_of("explain", explain, twin, inputs))
     return curve

@@ -17,6 +17,7 @@ from camlens.metrics.arguments import (
     cells_of,
     per_image,
     says_something,
+    tensor_of,
     within,
 )
 from camlens.metrics.windows import filtered, gaussian_window
@@ -89,7 +90,7 @@ def ranks(cells: Cells) -> Cells:
 
 
 def _pair(first: Tensor, second: Tensor) -> tuple[Cells, Cells]:
-    if first.shape != second.shape:
+    if tensor_of("maps", first).shape != tensor_of("maps", second).shape:
         raise InputError(f"the maps are {tuple(first.shape)} and {tuple(second.shape)}: resize one to the other's size")
     return cells_of(first), cells_of(second)
 

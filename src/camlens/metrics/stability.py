@@ -20,6 +20,7 @@ from camlens.metrics.arguments import (
     Explain,
     Maps,
     PerImage,
+    answer_of,
     cells_of,
     counted,
     draws,
@@ -105,7 +106,7 @@ def _changes(
 ) -> Float[Tensor, "n samples"]:
     """Relative change of every image's map for every draw; the draws are the same for all images."""
     within("radius", radius, 0, float("inf"))
-    counted("samples", samples)
+    samples = counted("samples", samples)
     rows = []
     for row, image in enumerate(inputs):
         still = cells_of(_maps_of(explain, image[None], row))
@@ -128,7 +129,7 @@ def _nearby(image: Tensor, radius: float, samples: int, generator: torch.Generat
 
 
 def _maps_of(explain: Explain, images: Tensor, row: int) -> Tensor:
-    maps = explain(images, row)
+    maps = answer_of("explain", explain, images, row)
     if maps.ndim < 2 or len(maps) != len(images):
         raise InputError(f"explain gave {tuple(maps.shape)} for {len(images)} images: it must give one map each")
     return maps.detach()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from camlens.core.errors import InputError
 from camlens.core.registry import Entry
 from camlens.methods import METHODS
@@ -43,6 +45,9 @@ class RunSettings:
         optional = {"workers": None, "shard_size": None, "limit": None, "batch_size": "auto"}
         for name, low in least.items():
             value = getattr(self, name)
+            if isinstance(value, np.integer):
+                value = int(value)
+                object.__setattr__(self, name, value)
             free = name in optional and value == optional[name]
             if not free and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 other = f" or {optional[name]!r}" if name in optional else ""

@@ -21,6 +21,7 @@ from camlens.metrics.arguments import (
     Maps,
     PerImage,
     Score,
+    answer_of,
     baseline_of,
     cells_of,
     counted,
@@ -149,13 +150,13 @@ def infidelity(
     score, never for heat maps in [0, 1]. The default perturbation is `removed_squares()`.
     """
     same_size(inputs, maps)
-    counted("samples", samples)
+    samples = counted("samples", samples)
     cells, values = cells_of(maps), []
     for row, known in enumerate(says_something(cells).tolist()):
         if not known:
             values.append(UNDEFINED)
             continue
-        taken = (perturb or removed_squares())(inputs[row], samples, draws(generator))
+        taken = answer_of("perturb", perturb or removed_squares(), inputs[row], samples, draws(generator))
         if taken.shape != (samples, *inputs.shape[1:]):
             raise InputError(f"perturb gave {tuple(taken.shape)}, not {(samples, *inputs.shape[1:])}")
         foreseen = cells_of(taken.sum(dim=1)) @ cells[row]
@@ -197,7 +198,7 @@ def random_subsets(
     total: int, size: int, samples: int, generator: torch.Generator | None
 ) -> Bool[Tensor, "samples total"]:
     """Random sets of exactly `size` of `total` members, each set equally likely."""
-    counted("samples", samples, least=2)
+    samples = counted("samples", samples, least=2)
     order = torch.rand(samples, total, generator=draws(generator), dtype=torch.float64).argsort(dim=1)
     return torch.zeros(samples, total, dtype=torch.bool).scatter(1, order[:, :size], True)
 
