@@ -39,7 +39,7 @@ def one_class(plan: Plan, name: str, batch: int) -> list[Row]:
             except (RuntimeError, AttributeError, TypeError, ValueError):
                 continue  # a peer that cannot do this network is left out
             candidates[peer] = call
-    timings = race(candidates, plan.rounds)
+    timings = race(candidates, plan.single_rounds if batch == 1 else plan.rounds)
     target = 1.20 if name in TRANSFORMERS else 1.10
     note = f"forward {timings[FORWARD].median * 1000:.0f} ms, layer {layer}"
     return ratios(timings, FORWARD, {OURS: target}, f"Grad-CAM {name}, batch {batch}", {OURS: note})
@@ -64,7 +64,7 @@ def many_maps(plan: Plan) -> list[Row]:
         f"all {len(names)} convolutions": lambda: layers(inputs, target=CLASS),
     }
     limits = dict(zip(list(candidates)[1:], (1.15, 1.25, 1.20, 2.5), strict=True))
-    return ratios(race(candidates, plan.rounds), FORWARD, limits, f"{name}, batch 1")
+    return ratios(race(candidates, plan.single_rounds), FORWARD, limits, f"{name}, batch 1")
 
 
 def many_layers(plan: Plan) -> list[Row]:

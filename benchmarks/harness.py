@@ -23,6 +23,11 @@ class Plan:
         return 2 if self.quick else 10
 
     @property
+    def single_rounds(self) -> int:
+        """Of one image at a time: so short that a few milliseconds of anything else shift a median of ten."""
+        return self.rounds if self.quick else 30
+
+    @property
     def size(self) -> int:
         return 32 if self.quick else 224
 
