@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camlens.core.errors import TargetError
+from camlens.core.errors import NoGradientError, TargetError
 from camlens.core.execution.outputs import tensors_in
 from camlens.core.targets.scoring import Output, Scorer, Target
 
@@ -226,9 +226,9 @@ class _Custom(Target):
                 raise TargetError(f"the target {label} must return ({output.images},) scores, it returned {found}")
             read = list(tensors_in(output.value))
             if torch.is_grad_enabled() and read and all(one.requires_grad for one in read) and not values.requires_grad:
-                raise TargetError(
-                    f"the target {label} gave scores without a gradient, although the output has one: compute them "
-                    f"with torch from the output, without detach(), item() or whole numbers"
+                raise NoGradientError(
+                    f"No gradients captured. The score of the target {label} does not depend on the inputs: it has no "
+                    f"gradient although the output has one, as after detach(), item() or argmax()"
                 )
             return values.reshape(-1, 1)
 
