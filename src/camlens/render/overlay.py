@@ -4,7 +4,8 @@ Signed evidence is drawn so that both signs can be told apart, also in greyscale
 supports is a plain colour, what opposes is striped, and the photograph below has no colours of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -150,7 +151,9 @@ def contour_levels(contour: Number | Sequence[Number] | None) -> tuple[Number, .
     """The levels asked for as a tuple; InputError where one lies outside of (0, 1]."""
     if contour is None:
         return ()
-    levels = (contour,) if isinstance(contour, int | float) else tuple(contour)
+    levels = tuple(contour) if isinstance(contour, Iterable) else (contour,)
+    for level in levels:
+        _check_number("a contour level", level)
     wrong = [level for level in levels if not 0 < level <= 1]
     if wrong:
         raise InputError(f"a contour level must lie above 0 and at most at 1, not at {wrong[0]}")
@@ -164,9 +167,17 @@ def _check(picture: Picture, values: Heat, alpha: Number, threshold: Number | No
             f"the heat map is {values.shape[0]} x {values.shape[1]} but the image {height} x {width}: "
             f"ask for Explanation.heatmaps(size=({height}, {width}))"
         )
-    if not isinstance(alpha, int | float | np.number) or not 0 <= alpha <= 1:
+    _check_number("alpha is the opacity of the heat map and", alpha)
+    if not 0 <= alpha <= 1:
         raise InputError(f"alpha is the opacity of the heat map and must lie in [0, 1], not {alpha!r}")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise InputError(f"threshold must lie in [0, 1], not {threshold}; None draws the whole map")
+    if threshold is not None:
+        _check_number("threshold", threshold)
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold must lie in [0, 1], not {threshold}; None draws the whole map")
     if mode not in get_args(Mode):
         raise InputError(f"there is no overlay mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+
+
+def _check_number(what: str, value: object) -> None:
+    if not isinstance(value, Real):
+        raise InputError(f"{what} must be a number, not {value!r}")

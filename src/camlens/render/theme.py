@@ -79,10 +79,6 @@ class Look:
     scale: Number = 1.5
 
     def __post_init__(self) -> None:
-        for name, values in (("alpha", self.alpha), ("threshold", self.threshold), ("contour", self.contour)):
-            for value in values if isinstance(values, list | tuple) else (values,):
-                if value is not None and not isinstance(value, Real):
-                    raise InputError(f"{name} must be a number, not {value!r}")
         colour_table(self.colormap)
         if self.theme not in get_args(ThemeName):
             raise InputError(f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}")
