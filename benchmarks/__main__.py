@@ -69,8 +69,7 @@ def heading(plan: Plan) -> str:
         f"Ratios to the plain eager forward pass under inference mode, float32, {plan.size} x {plan.size}, "
         f"random weights. {plan.rounds} rounds ({plan.single_rounds} of one image's maps), the candidates in random "
         f"order each round, one process, no garbage collection while timing; median of the rounds, and the same from "
-        f"the minima. "
-        f"Targets are held against the median.{quick}"
+        f"the minima. Targets are held against the median.{quick}"
     )
 
 

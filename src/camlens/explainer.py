@@ -202,9 +202,10 @@ class Explainer:
             elif not layers and shared:
                 captured = next(iter(shared.values()))
             else:
-                sharing = [one for one in self.methods if one.retarget is None and _labels(chosen[one.name]) == key]
-                captured = shared.get(key) or self._capture(session, layers, target, sharing)
-                shared[key] = captured
+                if key not in shared:
+                    sharing = [one for one in self.methods if one.retarget is None and _labels(chosen[one.name]) == key]
+                    shared[key] = self._capture(session, layers, target, sharing)
+                captured = shared[key]
             results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry, source)
         return results
 

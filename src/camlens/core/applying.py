@@ -25,7 +25,8 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
         maps = shared.expand(-1, probe.scores.shape[1], *shared.shape[2:])
     else:
         made = probe.captured.taken.get(probe.record.layer.label, ())
-        maps = torch.cat([piece[entry.name] for piece in made], dim=1) if made else _at(entry, probe.record, options)
+        pieces = [piece[entry.name] for piece in made] or [_each_target(probe.record, entry, options)]
+        maps = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
     details = maps.details if isinstance(maps, Found) else {}
     maps = maps.maps if isinstance(maps, Found) else maps
     axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
@@ -40,13 +41,7 @@ def making(methods: Sequence[tuple[Entry, Mapping[str, Any]]]) -> Take | None:
     if any(entry.scope != "layer" or entry.needs == "probe" for entry, _ in methods):
         return None
     reading = [(entry, options) for entry, options in methods if entry.needs == "gradients"]
-    return lambda record: {entry.name: _at(entry, record, options) for entry, options in reading}
-
-
-def _at(entry: Entry, record: LayerRecord, options: Mapping[str, Any]) -> Tensor:
-    """Maps (n, t, *grid) of a method that takes activations and gradients, checked."""
-    maps = _each_target(record, entry, options)
-    return _checked(maps, record.gradients.shape[:2], record.activations.ndim, entry)
+    return lambda record: {entry.name: _each_target(record, entry, options) for entry, options in reading}
 
 
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:

@@ -130,22 +130,24 @@ def capture_session(
 class _Taking:
     """Gives each layer's record to `take` while the backward pass goes on, and keeps it without its gradients."""
 
-    record: Callable[[int, Tensor | None], LayerRecord]
+    names: Sequence[str]
+    record: Callable[[str, Tensor | None], LayerRecord]
     take: Take
-    records: dict[int, LayerRecord] = field(default_factory=dict)
-    pieces: dict[int, list[Any]] = field(default_factory=dict)
-    telling: set[int] = field(default_factory=set)
+    records: dict[str, LayerRecord] = field(default_factory=dict)
+    taken: dict[str, list[Any]] = field(default_factory=dict)
+    telling: set[str] = field(default_factory=set)
 
-    def see(self, place: int, _target: int, gradient: Tensor) -> None:
-        one = self.record(place, gradient[None])
-        self.pieces.setdefault(place, []).append(self.take(one))
-        self.records[place] = one.without_gradients()
+    def see(self, place: int, gradient: Tensor) -> None:
+        name = self.names[place]
+        one = self.record(name, gradient[None])
+        self.taken.setdefault(name, []).append(self.take(one))
+        self.records[name] = one.without_gradients()
         if not _is_zero(one.gradients):
-            self.telling.add(place)
+            self.telling.add(name)
 
-    def is_complete(self, layers: int, targets: int) -> bool:
+    def is_complete(self, targets: int) -> bool:
         """Whether each layer has had a gradient of each target, not all of them zero."""
-        return len(self.telling) == layers and all(len(pieces) == targets for pieces in self.pieces.values())
+        return len(self.telling) == len(self.names) and all(len(one) == targets for one in self.taken.values())
 
 
 def _captured(
@@ -164,30 +166,33 @@ def _captured(
     classes = scorer.classes if scorer.plain else None
     classes = classes if classes is None or rows is None else classes[rows]
 
-    def record(place: int, gradient: Tensor | None) -> LayerRecord:
-        return _record(session, by_label[names[place]], kept[place].detach(), gradient, kind)
+    def record(name: str, gradient: Tensor | None) -> LayerRecord:
+        return _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
 
-    weight = scores.shape[1] * sum(tensor.numel() * tensor.element_size() for tensor in kept)
-    streams = weight >= MANY_BYTES and scores.shape[1] <= FEW_TARGETS
-    taking = _Taking(record, take) if take is not None and streams else None
+    targets = scores.shape[1]
+    size = targets * sum(tensor.numel() * tensor.element_size() for tensor in kept)
+    streams = targets <= FEW_TARGETS and size >= MANY_BYTES
+    taking = _Taking(names, record, take) if take is not None and streams else None
     if taking is not None:
         as_they_come(scores, kept, passed.output, classes, taking.see)
-    if taking is not None and taking.is_complete(len(kept), scores.shape[1]):
-        records = [taking.records[place] for place in range(len(kept))]
-        pieces = [taking.pieces[place] for place in range(len(kept))]
+    records: dict[str, LayerRecord]
+    taken: dict[str, list[Any]]
+    if taking is not None and taking.is_complete(targets):
+        records, taken = {name: taking.records[name] for name in names}, taking.taken
     else:  # which also says what is wrong with a layer that has no gradient
         gradients = gradients_of(scores, kept, passed.output, classes)
-        records = [_with_evidence(record(place, gradient)) for place, gradient in enumerate(gradients)]
-        pieces = [] if take is None else [[take(one)] for one in records]
-        records = records if take is None else [one.without_gradients() for one in records]
+        records = {name: _with_evidence(record(name, one)) for name, one in zip(names, gradients, strict=True)}
+        taken = {} if take is None else {name: [take(one)] for name, one in records.items()}
+        if take is not None:
+            records = {name: one.without_gradients() for name, one in records.items()}
     logits = passed.output.logits_or_none()
     return Capture(
-        dict(zip(names, records, strict=True)),
+        records,
         scores.detach().float(),
         None if logits is None else logits.detach().float(),
         scorer,
         passed.recording,
-        dict(zip(names, pieces, strict=False)),
+        taken,
     )
 
 

@@ -129,8 +129,7 @@ def find_layout(
 
 def _is_one_vector(layout: Layout, tensor: Tensor) -> bool:
     """Whether tokens would have one channel each: such a tensor is rather one pooled vector of channels."""
-    tokens = {"tokens": 2, "tokens_first": 2, "channel_tokens": 1}
-    return layout.kind in tokens and tensor.shape[tokens[layout.kind]] == 1
+    return layout.kind not in ("channels_first", "channels_last") and layout.features(tensor).shape[1] == 1
 
 
 def _candidates(

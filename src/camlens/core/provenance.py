@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from threading import Lock
@@ -58,10 +58,8 @@ def _state(modules: Sequence[nn.Module]) -> tuple[object, ...]:
     return list(map(id, tensors)), list(map(Tensor.data_ptr, tensors)), versions
 
 
-def origin(
-    model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None, **facts: Any
-) -> Mapping[str, Any]:
-    """Everything that a later reader needs to repeat an explanation, as plain values."""
+def origin(model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None) -> dict[str, str]:
+    """What an explanation is about to be made with: versions, the model and its weights, the inputs' type and place."""
     return {
         "camlens": _installed_version(),
         "torch": torch.__version__,
@@ -70,7 +68,6 @@ def origin(
         "weights": weights_hash(model, modules),
         "dtype": str(inputs.dtype).removeprefix("torch."),
         "device": str(inputs.device),
-        **facts,
     }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from camlens.core.gradients.linear_layers import Start, linear_layer, past_linear_layers
 from camlens.core.targets import Output
 
-See = Callable[[int, int, Tensor], None]
+See = Callable[[int, Tensor], None]
 
 FEW_TARGETS = 8
 _BATCHED_BYTES = 256 * 2**20
@@ -45,15 +45,15 @@ def as_they_come(
     classes: Int[Tensor, "n t"] | None,
     see: See,
 ) -> None:
-    """The gradients of a few scores, each given to `see(place, target, gradient)` as the backward pass meets it.
+    """The gradients of a few scores, target by target, each given to `see(place, gradient)` when the pass meets it.
 
     Nobody else holds it: while the pass goes on its memory serves for the next ones. What the pass does not meet on
     its way to those of the kept tensors where the graph begins is not seen; the graph is still there afterwards.
     """
     begin = [place for place, tensor in enumerate(kept) if tensor.is_leaf]
     inside = [place for place, tensor in enumerate(kept) if not tensor.is_leaf]
-    for target, (start, along) in enumerate(_starts(scores, output, classes) if begin else ()):
-        hooks = [kept[place].register_hook(partial(see, place, target)) for place in inside]
+    for start, along in _starts(scores, output, classes) if begin else ():
+        hooks = [kept[place].register_hook(partial(see, place)) for place in inside]
         try:
             found = torch.autograd.grad(
                 start, [kept[place] for place in begin], along, retain_graph=True, allow_unused=True
@@ -63,7 +63,7 @@ def as_they_come(
                 hook.remove()
         for place, gradient in zip(begin, found, strict=True):
             if gradient is not None:
-                see(place, target, gradient)
+                see(place, gradient)
 
 
 def _starts(scores: Tensor, output: Output, classes: Tensor | None) -> Sequence[Start]:
