@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import InputError, MissingExtraError
+from camlens.models.geometry import Geometry
 from camlens.models.loading import Preprocessing
 
 try:
@@ -53,6 +54,15 @@ class Preprocess:
     def display_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h w"]:
         """The mask as the model's view of the image has it."""
         return _masked(self.display, mask)
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Which region of a picture of this size the input shows."""
+        resized = (width, height) if self.resize is None else _resized((width, height), self.resize)
+        crop = self.crop or resized[::-1]
+        left, top = (_start(length, wanted) for length, wanted in zip(resized, crop[::-1], strict=True))
+        across, down = width / resized[0], height / resized[1]
+        region = (left * across, top * down, (left + crop[1]) * across, (top + crop[0]) * down)
+        return Geometry((height, width), region, crop)
 
     def _arranged(self, image: Image.Image) -> Image.Image:
         if self.resize is not None:

@@ -166,7 +166,7 @@ def with_candidates(
     except (CamlensError, RuntimeError):
         names = []
     hint = f"; layers that can carry a map: {', '.join(names)}" if names else ""
-    return type(error)(f"{error}{hint}")
+    return type(error)(f"{error}{hint}", code=error.code, **{**error.facts, "candidates": names})
 
 
 def _first_objections(statuses: Sequence[LayerStatus]) -> str:
