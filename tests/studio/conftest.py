@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from PIL import Image
 
 from camlens.data.demo import DemoPhotos
 from camlens.studio.app import create_app
+from camlens.studio.jobs import WORKER, Job
 from camlens.studio.settings import StudioSettings
 from tests.browser import watched_page
 
@@ -37,13 +38,33 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask_until(client: TestClient, check: Any) -> dict[str, Any]:
     """The status, once it is as wanted."""
+    return until(lambda: status if check(status := client.get("/api/status").json()) else None)
+
+
+class Held:
+    """Stops a job's worker at its first report of at least `steps` steps, until `go` is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: int, kind: str | None = None) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        really = Job.touch
+
+        def touch(job: Job) -> None:
+            really(job)
+            mine = kind is None or (isinstance(job.key, tuple) and job.key[0] == kind)
+            if threading.current_thread().name == WORKER and mine and job.done >= steps and not job.finished:
+                self.reached.set()
+                assert self.go.wait(PATIENCE)
+
+        monkeypatch.setattr(Job, "touch", touch)
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    """The first true value of `condition`, asked again and again for as long as anybody would wait."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        status: dict[str, Any] = client.get("/api/status").json()
-        if check(status):
-            return status
-        time.sleep(0.05)
-    raise AssertionError(f"the studio did not come so far: {status}")
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
+    return value
 
 
 def is_settled(status: dict[str, Any]) -> bool:
@@ -69,10 +90,7 @@ def listening(settings: StudioSettings) -> Iterator[str]:
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
-    end = time.monotonic() + PATIENCE
-    while not running.started:
-        assert time.monotonic() < end, "the server did not start"
-        time.sleep(0.02)
+    until(lambda: running.started)
     port = running.servers[0].sockets[0].getsockname()[1]
     yield f"http://127.0.0.1:{port}"
     running.should_exit = True

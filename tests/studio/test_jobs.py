@@ -9,9 +9,10 @@ import pytest
 
 from camlens.core.errors import CamlensError, LayerError
 from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
+from tests.studio.conftest import PATIENCE, until
 
 
-def soon(job: Job, timeout: float = 10) -> Job:
+def soon(job: Job, timeout: float = PATIENCE) -> Job:
     """The job once it is over."""
     assert asyncio.run(job.settled(timeout)), f"the job is still {job.state}"
     return job
@@ -25,7 +26,7 @@ class Gate:
 
     def __call__(self, _report: Report) -> str:
         self.started.set()
-        assert self.open.wait(10)
+        assert self.open.wait(PATIENCE)
         return "through"
 
 
@@ -45,7 +46,7 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(queue: JobQueue) -> None:
     order: list[int] = []
     gate = Gate()
     queue.submit("gate", gate)
-    assert gate.started.wait(5)
+    assert gate.started.wait(PATIENCE)
     jobs = [queue.submit(number, lambda _report, number=number: order.append(number)) for number in range(3)]
     gate.open.set()
     for job in jobs:
@@ -56,7 +57,7 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(queue: JobQueue) -> None:
 def test_everybody_sees_their_place(queue: JobQueue) -> None:
     gate = Gate()
     running = queue.submit("gate", gate)
-    assert gate.started.wait(5)
+    assert gate.started.wait(PATIENCE)
     jobs = [queue.submit(number, lambda _report: None) for number in range(3)]
     assert [queue.position(job) for job in (running, *jobs)] == [0, 1, 2, 3]
     gate.open.set()
@@ -67,7 +68,7 @@ def test_everybody_sees_their_place(queue: JobQueue) -> None:
 def test_a_full_queue_says_so(queue: JobQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate)
-    assert gate.started.wait(5)
+    assert gate.started.wait(PATIENCE)
     for number in range(3):
         queue.submit(number, lambda _report: None)
     with pytest.raises(QueueFullError, match="3 jobs are waiting already"):
@@ -94,7 +95,7 @@ def test_a_result_is_recalled_for_a_while_and_then_let_go(queue: JobQueue) -> No
 def test_a_waiting_job_that_nobody_wants_never_runs(queue: JobQueue) -> None:
     gate, ran = Gate(), threading.Event()
     queue.submit("gate", gate)
-    assert gate.started.wait(5)
+    assert gate.started.wait(PATIENCE)
     job = queue.submit("unwanted", lambda _report: ran.set())
     queue.cancel(job)
     gate.open.set()
@@ -108,12 +109,12 @@ def test_a_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
 
     def work(report: Report) -> None:
         started.set()
-        for step in range(10_000):
-            report(step, 10_000)
+        while True:
+            report(1, 2)
             time.sleep(0.002)
 
     job = queue.submit("long", work)
-    assert started.wait(5)
+    assert started.wait(PATIENCE)
     queue.cancel(job)
     assert soon(job).state == JobState.CANCELLED
 
@@ -143,21 +144,25 @@ def test_an_error_of_ours_is_kept_as_it_is_and_any_other_is_named(queue: JobQueu
 
 
 def test_progress_is_told_to_those_who_wait(queue: JobQueue) -> None:
-    go = threading.Event()
+    go, noticed = threading.Event(), threading.Event()
 
     def work(report: Report) -> None:
-        assert go.wait(5)
+        assert go.wait(PATIENCE)
         report(3, 8)
-        time.sleep(0.1)
+        assert noticed.wait(PATIENCE)
 
     job = queue.submit("steps", work)
 
     async def watch() -> list[tuple[int, int]]:
+        version = job.version
         go.set()
         seen: list[tuple[int, int]] = []
         while not job.finished:
-            await job.changed(job.version, 5)
+            await job.changed(version, PATIENCE)
+            version = job.version
             seen.append((job.done, job.total))
+            if seen[-1] == (3, 8):
+                noticed.set()
         return seen
 
     assert (3, 8) in asyncio.run(watch())
@@ -169,11 +174,11 @@ def test_an_estimate_is_there_while_the_job_runs_and_not_after(queue: JobQueue) 
     def work(report: Report) -> str:
         report(1, 2, "so far")
         told.set()
-        assert go.wait(5)
+        assert go.wait(PATIENCE)
         return "result"
 
     job = queue.submit("estimate", work)
-    assert told.wait(5)
+    assert told.wait(PATIENCE)
     assert job.estimate == "so far"
     go.set()
     assert soon(job).result == "result"
@@ -192,19 +197,20 @@ def test_background_steps_run_when_nobody_waits_and_never_before_a_job() -> None
 
     queue = JobQueue(capacity=3, idle=idle)
     soon(queue.submit("job", lambda _report: log.append("job")))
-    end = time.monotonic() + 5
-    while log.count("step") < 3 and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: log.count("step") == 3)
     queue.close()
     assert sorted(log) == ["job", "step", "step", "step"]
 
 
 def test_a_fault_in_the_background_does_not_end_the_worker() -> None:
+    asked = threading.Event()
+
     def idle() -> bool:
+        asked.set()
         raise RuntimeError("a fault")
 
     queue = JobQueue(capacity=3, idle=idle)
-    time.sleep(0.05)
+    assert asked.wait(PATIENCE)
     assert soon(queue.submit("job", lambda _report: 1)).result == 1
     queue.close()
 
@@ -213,9 +219,9 @@ def test_closing_cancels_what_waits_and_takes_no_more() -> None:
     queue = JobQueue(capacity=3)
     gate = Gate()
     queue.submit("gate", gate)
-    assert gate.started.wait(5)
+    assert gate.started.wait(PATIENCE)
     waiting = queue.submit("waiting", lambda _report: None)
-    threading.Timer(0.1, gate.open.set).start()
+    waiting._listeners.append(gate.open.set)  # called when it is cancelled: the gate must not open before
     queue.close()
     assert waiting.state == JobState.CANCELLED
     with pytest.raises(QueueFullError):

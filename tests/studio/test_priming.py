@@ -1,27 +1,18 @@
 """What is done before anybody asks: the first map once, the first image one that can be read, the rest afterwards."""
 
-import time
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from camlens.studio import bench as bench_module
 from camlens.studio import explaining
 from camlens.studio.app import create_app
 from camlens.studio.bench import Workbench
 from camlens.studio.settings import StudioSettings
-from tests.studio.conftest import BASE, PATIENCE
-
-
-def soon(found: Callable[[], Any]) -> Any:
-    """What `found` gives, once it gives something."""
-    end = time.monotonic() + PATIENCE
-    while not (value := found()):
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
-    return value
+from tests.studio.conftest import BASE, until
 
 
 def begun(client: TestClient) -> dict[str, Any]:
@@ -31,7 +22,7 @@ def begun(client: TestClient) -> dict[str, Any]:
         start: dict[str, Any] = client.get("/api/start").json()
         return start if start["status"]["state"] == "ready" else None
 
-    answer: dict[str, Any] = soon(ready)
+    answer: dict[str, Any] = until(ready)
     return answer
 
 
@@ -56,7 +47,7 @@ def test_a_page_that_asks_for_the_first_map_shares_it_with_the_studio(
         answer = client.post("/api/explanations", params={"wait": 60}, json=question).json()
         assert answer["state"] == "done"
         assert [request.image for request in computed] == [question["image"]]
-        assert soon(lambda: begun(client)["explanation"])["maps"] == answer["result"]["maps"]
+        assert until(lambda: begun(client)["explanation"])["maps"] == answer["result"]["maps"]
         assert len(computed) == 1
 
 
@@ -68,13 +59,18 @@ def test_no_page_begins_with_an_image_that_cannot_be_read(tmp_path: Path, photos
         assert begun(client)["question"]["image"] == "s7"
 
 
-def test_pictures_and_predictions_begin_once_the_first_page_has_had_its_start(photos: Path) -> None:
+def test_pictures_and_predictions_begin_once_the_first_page_has_had_its_start(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_module, "_REST", math.inf)
     with TestClient(create_app(StudioSettings(data=str(photos))), base_url=BASE) as client:
         image = begun(client)["question"]["image"]
-        ready = time.monotonic()
         bench = bench_of(client)
-        assert not bench.predictions.settled.any()
-        soon(lambda: bench.predictions.settled.any())
-        assert time.monotonic() - ready > 0.5
+        until(lambda: begun(client)["explanation"])
+        assert bench.predictions.settled.sum() <= 1  # the explained image's own
+        assert bench.cache.get(("picture", image, "display")) is None
+        bench._rested = -math.inf
+        bench.jobs.wake()
+        until(lambda: bench.predictions.settled.sum() > 1)
         assert isinstance(bench.cache.get(("picture", image, "display")), bytes), "pictures come before predictions"
         assert isinstance(bench.cache.get(("picture", image, "thumbnail")), bytes)

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from camlens.explainer import explain
 from camlens.models import load_model
 from camlens.render.colormaps import colour_table
 from camlens.studio.segments.answering import fidelity_sentence
+from tests.studio.conftest import PATIENCE, Held, until
 from tests.studio.test_explain import inputs
 
 QUICK = {"segments": 12, "samples": 64}
@@ -106,19 +106,17 @@ def test_what_cannot_be_weighed_is_refused_in_words(studio: TestClient, request_
     assert answer.status_code == 422
 
 
-def test_progress_is_reported_and_a_long_one_can_be_cancelled(studio: TestClient) -> None:
+def test_progress_is_reported_and_a_long_one_can_be_cancelled(
+    studio: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, steps=1)
     job = studio.post("/api/segments?wait=0", json={"image": "s6", "segments": 60, "samples": 5000}).json()
-    end = time.monotonic() + 30
-    while time.monotonic() < end:
-        now = studio.get(f"/api/jobs/{job['id']}").json()
-        if now["done"] > 0:
-            break
-        time.sleep(0.02)
+    assert held.reached.wait(PATIENCE)
+    now = studio.get(f"/api/jobs/{job['id']}").json()
     assert 0 < now["done"] < now["total"] == 5000
     studio.delete(f"/api/jobs/{job['id']}")
-    while time.monotonic() < end and studio.get(f"/api/jobs/{job['id']}").json()["state"] == "running":
-        time.sleep(0.02)
-    assert studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled"
+    held.go.set()
+    until(lambda: studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled")
 
 
 def test_every_fidelity_has_a_sentence_and_a_low_one_is_a_warning() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from camlens.core.errors import CamlensError
 
 log = logging.getLogger("camlens.studio")
+WORKER = "camlens-studio-worker"
 KEPT_FINISHED = 256
 KEPT_RESULTS = 8
 Report = Callable[..., None]  # of done and total, and of what the result looks like so far, where that is known
@@ -107,7 +108,7 @@ class JobQueue:
         self._open = True
         self._results: deque[Job] = deque()
         self._changed = Condition()
-        self._worker = Thread(target=self._run, name="camlens-studio-worker", daemon=True)
+        self._worker = Thread(target=self._run, name=WORKER, daemon=True)
         self._worker.start()
 
     def submit(self, key: Hashable, work: Work) -> Job:
