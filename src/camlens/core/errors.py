@@ -90,9 +90,8 @@ class MissingExtraError(CamlensError, ImportError):
     @classmethod
     def of(cls, package: str, extra: str) -> "MissingExtraError":
         """The error for an absent `package` that `pip install "camlens[extra]"` brings."""
-        return cls(
-            f'this needs {package}, which is not installed: pip install "camlens[{extra}]"', package=package, extra=extra
-        )
+        message = f'this needs {package}, which is not installed: pip install "camlens[{extra}]"'
+        return cls(message, package=package, extra=extra)
 
 
 class EvidenceWarning(UserWarning):
