@@ -45,7 +45,7 @@ Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remo
 
 def audit(
     data: Data,
-    model: options.Model = options.DEFAULT_MODEL,
+    model: options.Model = "demo:photos",
     output: Output = Path("camlens-audit"),
     weights: options.Weights = None,
     layer: options.Layer = None,

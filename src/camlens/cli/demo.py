@@ -16,7 +16,7 @@ def demo(
     output: Output = Path("camlens-demo"),
     count: Count = 20,
     seed: options.Seed = 0,
-    model: options.Model = options.DEFAULT_MODEL,
+    model: options.Model = "demo:photos",
     method: options.Method = "gradcam",
     json: options.Json = False,
     force: options.Force = False,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from camlens.models.loading import default_model
+
 if TYPE_CHECKING:
     from camlens.models import LoadedModel
 
-DEFAULT_MODEL = "demo:photos"
+DEFAULT_MODEL = default_model()
 
 
 class Colormap(StrEnum):
@@ -32,7 +34,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="demo:photos, resnet50, timm:NAME, hf:DIRECTORY or package.module:factory.",
+        help="demo:imagenet, resnet50, timm:NAME, hf:DIRECTORY or package.module:factory.",
         rich_help_panel="Model",
     ),
 ]

@@ -21,7 +21,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="As for every command; without it the run's, or demo:photos.",
+        help="As for every command; without it the run's, or demo:imagenet.",
         rich_help_panel="Model",
     ),
 ]

@@ -1,4 +1,4 @@
-"""The two networks in the package: "demo:photos" and "demo:watermark", which learned to cheat."""
+"""Models that need no download: "demo:imagenet", "demo:photos" and "demo:watermark", which learned to cheat."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,25 @@ from camlens.models.preprocess import Preprocess
 
 def names() -> Sequence[str]:
     """The demo networks."""
-    return ("photos", "watermark")
+    return ("imagenet", *demo.DEMO_WEIGHTS)
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A demo network with the weights that are part of the package."""
+    """A demo network with weights from this package, or for "imagenet" from an installed data package."""
     if request.name not in names():
         raise unknown_model(request.spec, request.name, names())
-    if request.weights is not None or request.num_classes not in (None, len(demo.CLASS_NAMES)):
-        raise ModelError(f"{request.spec} brings its own weights and classes: leave out weights and num_classes")
+    classes = 1000 if request.name == "imagenet" else len(demo.CLASS_NAMES)
+    if request.weights is not None or request.num_classes not in (None, classes):
+        raise ModelError(
+            f"{request.spec} has its own weights and {classes} classes: leave out weights and num_classes",
+            code="model.fixed-weights",
+            spec=request.spec,
+            classes=classes,
+        )
+    if request.name == "imagenet":
+        from camlens.models.imagenet import load_imagenet  # timm and torchvision are optional
+
+        return load_imagenet(request.spec)
     preprocess = Preprocess(resize=demo.SIZE, crop=(demo.SIZE, demo.SIZE), mean=tuple(demo.MEAN), std=tuple(demo.STD))
     model = demo.load_demo_net(request.name)
     return LoadedModel(model, preprocess, list(demo.CLASS_NAMES), demo.DEFAULT_LAYER, request.spec)

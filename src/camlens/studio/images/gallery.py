@@ -56,7 +56,8 @@ class Gallery:
 
 def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
     """The images to look at; without any the gallery is empty and says why, and uploads still work."""
-    spec = data if data is not None else (loaded.spec if loaded.spec.startswith("demo:") else None)
+    own = "demo:photos" if loaded.spec == "demo:imagenet" else loaded.spec
+    spec = data if data is not None else (own if own.startswith("demo:") else None)
     if spec is None:
         return _empty("", NO_DATA)
     try:
