@@ -79,20 +79,6 @@ def test_nothing_is_named_vaguely(path: Path) -> None:
     assert [name for name in names if words(name) & VAGUE] == []
 
 
-# Sizes
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=place)
-def test_a_source_file_fits_in_the_head(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
-
-
-def test_a_folder_has_at_most_a_dozen_modules() -> None:
-    folders = {path.parent for path in SOURCES}
-    counts = {place(folder): len(list(folder.glob("[!_]*.py"))) for folder in folders}
-    assert {name: count for name, count in counts.items() if count > 12} == {}
-
-
 # Imports and manners
 
 

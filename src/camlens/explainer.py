@@ -1,16 +1,17 @@
 """The one place where model, layer, target and method meet."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
 from camlens.attributions import METHODS
 from camlens.core.applying import found_by, making
+from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
 from camlens.core.errors import InputError, LayerError
@@ -20,57 +21,124 @@ from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import warn_of_empty_evidence
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
-from camlens.core.probe import InputProbe, Probe
+from camlens.core.layouts import Kind
+from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
 from camlens.core.provenance import origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
-from camlens.core.targets import Target, as_target
+from camlens.core.targets import Target, TargetLike, as_target
+from camlens.core.types import Layer, Method, Pictures, SelectOutput
 from camlens.explanation import Explanation, joined
-from camlens.settings import settings_from
+from camlens.models.loading import LoadedModel
+from camlens.settings import Settings
 
-Layer = str | nn.Module
-MethodChoice = str | Callable[..., Any]
 DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
+Result = TypeVar("Result", bound=Explanation | dict[str, Explanation])
 
 
-class Explainer:
+class Keywords(TypedDict, total=False):
+    """Keywords of `explain` and `Explainer` that do not decide on the type of the result."""
+
+    layers: Layer | Sequence[Layer] | None
+    output: SelectOutput | None
+    layout: Kind | None
+    seed: int
+    options: Mapping[str, object] | None
+    batch_size: int | None
+    memory_budget: int | None
+    progress: Progress | None
+    estimate: Watcher | None
+
+
+class CallKeywords(Keywords, total=False):
+    """Those of `explain` alone."""
+
+    target: TargetLike
+    args: Sequence[object]
+    kwargs: Mapping[str, object] | None
+
+
+class Explainer(Generic[Result]):
     """A model ready to be explained: layer and method are resolved once, then called on many batches.
 
-    It remembers no tensors and may be shared between threads. Settings are those of `explain`.
+    It remembers no tensors and may be shared between threads. The arguments are those of `explain`. Calling it
+    gives an Explanation, or {method: Explanation} for a list of methods.
     """
 
+    @overload
+    def __init__(
+        self: "Explainer[Explanation]",
+        model: nn.Module | LoadedModel,
+        *,
+        method: Method = "gradcam",
+        **keywords: Unpack[Keywords],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: "Explainer[dict[str, Explanation]]",
+        model: nn.Module | LoadedModel,
+        *,
+        method: Sequence[Method],
+        **keywords: Unpack[Keywords],
+    ) -> None: ...
+
+    @suggesting
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | LoadedModel,
         *,
-        method: MethodChoice | Sequence[MethodChoice] = "gradcam",
+        method: Method | Sequence[Method] = "gradcam",
         layers: Layer | Sequence[Layer] | None = None,
-        **settings: Any,
+        output: SelectOutput | None = None,
+        layout: Kind | None = None,
+        seed: int = 0,
+        options: Mapping[str, object] | None = None,
+        batch_size: int | None = None,
+        memory_budget: int | None = None,
+        progress: Progress | None = None,
+        estimate: Watcher | None = None,
     ) -> None:
-        given = checked_model(model)
+        self._loaded = model if isinstance(model, LoadedModel) else None
+        given = checked_model(model.model if isinstance(model, LoadedModel) else model)
         self.model = fit_for_autograd(given)
         self.several = not isinstance(method, str) and not callable(method)
         chosen: list[Any] = list(method) if self.several and isinstance(method, Iterable) else [method]
         if not chosen:
-            raise InputError(f"an empty list of methods explains nothing; methods are {', '.join(METHODS)}")
+            raise InputError(
+                f"method must not be empty; methods are {', '.join(METHODS)}", code="argument.empty", name="method"
+            )
         self.methods = [entry_of(one) for one in chosen]
-        self.settings = settings_from(settings)
+        self.settings = Settings(
+            output=output,
+            layout=layout,
+            seed=seed,
+            options={} if options is None else options,
+            batch_size=32 if batch_size is None else batch_size,
+            memory_budget=memory_budget,
+            progress=silent if progress is None else progress,
+            estimate=estimate,
+        )
         self._check_names_and_options()
         asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(given, layers)]
         if asked is not None and self.model is not given:
             asked = [Choice(resolve_layer(self.model, one.layer.label), one.reason) for one in asked]
         self._chosen: dict[DefaultLayers, list[Choice]] = {} if asked is None else dict.fromkeys(DEFAULT_LAYERS, asked)
+        if asked is None and self._loaded is not None and self._loaded.default_layer is not None:
+            default = resolve_layer(self.model, self._loaded.default_layer)
+            self._chosen["best"] = [Choice(default, f"default layer of {self._loaded.spec}")]
         self._choosing = Lock()
         self._facts: Mapping[str, Any] = {}
 
+    @suggesting
     def __call__(
         self,
-        inputs: Tensor,
+        inputs: Tensor | Pictures,
         *,
-        target: object = None,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Explain a batch (n, c, *spatial): an Explanation, or {method: Explanation} for a list of methods."""
+        target: TargetLike = None,
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> Result:
+        """Explain a batch (n, c, *spatial), or pictures: an Explanation, or {method: Explanation} for a list."""
         session = self._session(inputs, args, kwargs)
         wanted = as_target(target)
         try:
@@ -79,17 +147,17 @@ class Explainer:
             if self._needs_no_layer:
                 raise
             raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
-        return results if self.several else results[self.methods[0].name]
+        return cast(Result, results if self.several else results[self.methods[0].name])
 
     def optimized(
         self,
-        example_inputs: Tensor,
+        example_inputs: Tensor | Pictures,
         *,
-        precision: str = "exact",
+        precision: Literal["exact", "bf16"] = "exact",
         compiled: bool = False,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> "Explainer":
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> "Explainer[Result]":
         """An Explainer that is called the same way and runs a faster copy of the model.
 
         In the copy batch norms are folded into convolutions and weights lie channels-last. It is a snapshot
@@ -140,29 +208,41 @@ class Explainer:
         functions = {entry.name: entry.function for entry in self.methods}
         for entry in self.methods:
             if functions[entry.name] is not entry.function:
-                raise InputError(f"two methods are called {entry.name!r}: give each function a name of its own")
+                raise InputError(
+                    f"two methods are called {entry.name!r}: give each function its own name",
+                    code="method.ambiguous",
+                    name=entry.name,
+                )
         for name in self.settings.options if self.several else ():
             if name not in functions or not isinstance(self.settings.options[name], Mapping):
                 raise InputError(
-                    f"options of several methods are given by method, such as {{{self.methods[0].name!r}: {{...}}}}; "
-                    f"{name!r} is not the name of one of them with a mapping: {', '.join(functions)}"
+                    f"for a list of methods, options are {{method: options}}, such as {{{self.methods[0].name!r}: "
+                    f"{{...}}}}; {name!r} must be one of {', '.join(functions)}, with a mapping as its value",
+                    code="option.by-method",
+                    name=name,
+                    methods=tuple(functions),
                 )
         for entry in self.methods:
             entry.check_options(self._options(entry))
 
-    def _session(self, inputs: Tensor, args: object, kwargs: object) -> Session:
+    def _session(
+        self, inputs: Tensor | Pictures, args: Sequence[object], kwargs: Mapping[str, object] | None
+    ) -> Session:
         if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping | None):
             raise InputError(
-                "args are a tuple and kwargs a mapping of what the model is called with beside its inputs, "
-                f"not {type(args).__name__} and {type(kwargs).__name__}"
+                "args must be a tuple and kwargs a mapping: what the model is called with besides its inputs, "
+                f"not {type(args).__name__} and {type(kwargs).__name__}",
+                code="argument.invalid",
+                name="kwargs" if isinstance(args, list | tuple) else "args",
             )
+        if self._loaded is not None and not isinstance(inputs, Tensor):
+            inputs = _preprocessed(self._loaded, inputs)
         return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
         """The method's own settings among those given."""
         options = self.settings.options
-        found: Mapping[str, Any] = options.get(entry.name, {}) if self.several else options
-        return found
+        return cast(Mapping[str, Any], options.get(entry.name, {})) if self.several else options
 
     def _resolve(self, session: Session, target: Target) -> dict[str, list[Choice]]:
         """The layers of each method: those asked for, or those that it looks at by default."""
@@ -288,39 +368,96 @@ class Explainer:
         return Probe(session, captured, record, generator, size, progress)
 
 
-def explain(
-    model: nn.Module,
-    inputs: Tensor,
+@overload
+def explain(  # type: ignore[overload-overlap]  # a str is also a sequence of strings: the first one wins
+    model: nn.Module | LoadedModel,
+    inputs: Tensor | Pictures,
     *,
-    method: MethodChoice | Sequence[MethodChoice] = "gradcam",
+    method: Method = "gradcam",
+    **keywords: Unpack[CallKeywords],
+) -> Explanation: ...
+
+
+@overload
+def explain(
+    model: nn.Module | LoadedModel,
+    inputs: Tensor | Pictures,
+    *,
+    method: Sequence[Method],
+    **keywords: Unpack[CallKeywords],
+) -> dict[str, Explanation]: ...
+
+
+@suggesting
+def explain(
+    model: nn.Module | LoadedModel,
+    inputs: Tensor | Pictures,
+    *,
+    method: Method | Sequence[Method] = "gradcam",
     layers: Layer | Sequence[Layer] | None = None,
-    target: object = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    **settings: Any,
-) -> Any:
-    """Show where `model` looks in `inputs` (n, c, *spatial), and leave the model bit for bit as it was.
+    target: TargetLike = None,
+    args: Sequence[object] = (),
+    kwargs: Mapping[str, object] | None = None,
+    output: SelectOutput | None = None,
+    layout: Kind | None = None,
+    seed: int = 0,
+    options: Mapping[str, object] | None = None,
+    batch_size: int | None = None,
+    memory_budget: int | None = None,
+    progress: Progress | None = None,
+    estimate: Watcher | None = None,
+) -> Explanation | dict[str, Explanation]:
+    """Show where `model` looks in `inputs`, and leave the model bit for bit as it was.
 
     Args:
-        model: any torch.nn.Module; training flags, gradients, buffers, hooks and random state are kept.
-        inputs: floating and preprocessed, with 1, 2 or 3 spatial axes.
-        method: a name from METHODS, a function, or a list of those (then a dict of explanations by name, all
-            from one capture).
-        layers: a name, a module or several; None picks the best spatial layer, and `provenance` says why.
+        model: any torch.nn.Module, or what `load_model` returned.
+        inputs: a floating, preprocessed tensor (n, c, *spatial) with 1, 2 or 3 spatial axes. With a LoadedModel
+            also a picture or a list of pictures, which are preprocessed: PIL images, paths, or arrays.
+        method: a name from METHODS, a function, or a list of those. A list gives {method: Explanation}, all from
+            one pass through the model.
+        layers: a name, a module or a list of them. None: the LoadedModel's default layer, else the best spatial
+            layer; `provenance["layer_choice"]` holds the reason.
         target: None (the predicted class), an int, one int per image, a target from `camlens.targets`, a
             function from the output to (n,) scores, or a list of targets (several maps per image).
-        args, kwargs: what else the model is called with; tensors with n rows belong to the images.
-        settings: `output`, `layout`, `seed`, `options`, `batch_size`, `memory_budget`, `progress`,
-            `estimate`: see Settings.
+        args: further positional arguments of the model; tensors with n rows are split with the images.
+        kwargs: further keyword arguments of the model, likewise.
+        output: picks the part of the model's output that targets see, such as `lambda out: out["logits"]`.
+        layout: the layout of the layers' outputs; None detects it.
+        seed: seed of the methods that draw random numbers, at least 0.
+        options: the method's own options; with a list of methods, {method: options}.
+        batch_size: how many perturbed images or features are evaluated at once (default: 32).
+        memory_budget: bytes that one pass may use; None: no limit. Batches are halved until they fit.
+        progress: called as `progress(done, total)` in long loops; an exception from it cancels.
+        estimate: called with the maps so far (n, t, *grid) by methods that refine one estimate, such as rise.
 
     Raises:
-        LayerError, TargetError, InputError, ModelError: each names the value, what is allowed and the mend.
+        UnknownArgumentError: for an unknown keyword; it suggests the right one.
+        LayerError, TargetError, InputError, ModelError: each states the value, what is allowed and the fix.
 
     Example:
         explain(model, images, method="layercam", target=Contrast(281, 207)).heatmaps()
     """
-    explainer = Explainer(model, method=method, layers=layers, **settings)
+    explainer = Explainer(
+        model,
+        method=method,
+        layers=layers,
+        output=output,
+        layout=layout,
+        seed=seed,
+        options=options,
+        batch_size=batch_size,
+        memory_budget=memory_budget,
+        progress=progress,
+        estimate=estimate,
+    )
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
+
+
+def _preprocessed(loaded: LoadedModel, pictures: Pictures) -> Tensor:
+    """Pictures as the batch (n, c, h, w) that the model takes."""
+    each = pictures if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
+    batch = torch.stack([loaded.preprocess(picture) for picture in each])
+    return batch.to(next((weights.device for weights in loaded.model.parameters()), batch.device))
 
 
 def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:
@@ -335,6 +472,10 @@ def _name_of_all(layers: Sequence[str]) -> str:
 def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:
     wanted = [layers] if isinstance(layers, str | nn.Module) or not isinstance(layers, Iterable) else list(layers)
     if not wanted:
-        raise LayerError("an empty list of layers explains nothing: name a layer, or None for the best one")
+        raise LayerError(
+            "layers must not be empty: name a layer, or pass None for the best one",
+            code="argument.empty",
+            name="layers",
+        )
     found = [resolve_layer(model, layer) for layer in wanted]
     return list({layer.label: layer for layer in found}.values())

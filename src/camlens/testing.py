@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import EvidenceWarning
 from camlens.core.registry import METHODS, entry_of
-from camlens.core.targets import ClassScore
+from camlens.core.targets import ClassScore, TargetLike
 from camlens.explainer import explain
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -46,7 +46,7 @@ def _check_on(model: nn.Module, inputs: Tensor, method: str | Callable[..., Any]
     copy, weights = inputs.clone(), [one.detach().clone() for one in model.parameters()]
     about_input = entry_of(method).scope == "input"
 
-    def maps(images: Tensor, target: object = 1, layers: Sequence[str] = ("0", "1")) -> Tensor:
+    def maps(images: Tensor, target: TargetLike = 1, layers: Sequence[str] = ("0", "1")) -> Tensor:
         looked_at = None if about_input else layers
         result = explain(model, images, method=method, layers=looked_at, target=target, options=options)
         last: Tensor = list(result.maps.values())[-1]

@@ -51,7 +51,11 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
     if targets <= images:
         each = [entry.function(activations, gradients[:, index], **options) for index in range(targets)]
         if any(not isinstance(one, Tensor) for one in each):
-            raise InputError(f"method {entry.name!r} must return maps (n, *grid), not {type(each[0]).__name__}")
+            raise InputError(
+                f"method {entry.name!r} must return maps (n, *grid), not {type(each[0]).__name__}",
+                code="method.result",
+                method=entry.name,
+            )
         return each[0][:, None] if targets == 1 else torch.stack(each, dim=1)
     step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
     rows = []
@@ -69,6 +73,8 @@ def _checked(maps: object, expected: torch.Size, axes: int, entry: Entry) -> Ten
         found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(
             f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "
-            f"it returned {found}"
+            f"it returned {found}",
+            code="method.result",
+            method=entry.name,
         )
     return maps.detach().float().contiguous()

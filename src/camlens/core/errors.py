@@ -6,7 +6,8 @@
     │   └── NoGradientError the layer does not feed the score (also a RuntimeError)
     ├── TargetError         the class or score asked for does not exist
     ├── InputError          the input tensor or a setting is not what the call takes
-    │   └── MisfitError     the model cannot run on such inputs (also a RuntimeError)
+    │   ├── MisfitError     the model cannot run on such inputs (also a RuntimeError)
+    │   └── UnknownArgumentError  a keyword that the function does not take (also a TypeError)
     ├── DataError           an image, a folder or a manifest cannot be read
     ├── StoreError          a result cannot be written or read back
     └── MissingExtraError   an optional dependency is not installed; names the extra
@@ -68,6 +69,12 @@ class MisfitError(InputError, RuntimeError):
     """The model cannot run on such inputs: their axes, channels, size, type or device. It quotes torch's own error."""
 
     default_code = "input.misfit"
+
+
+class UnknownArgumentError(InputError, TypeError):
+    """A keyword that the function does not take. `facts` hold its `name` and the likely `suggestion`, or None."""
+
+    default_code = "argument.unknown"
 
 
 class DataError(CamlensError):

@@ -84,7 +84,12 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
     if isinstance(layer, nn.Module):
         return _resolve_module(model, unwrapped(layer))
     if not isinstance(layer, str):
-        raise LayerError(f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}")
+        raise LayerError(
+            f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}",
+            code="argument.invalid",
+            name="layers",
+            value=layer,
+        )
     modules = dict(model.named_modules(remove_duplicate=False))
     name = layer if layer in modules else _without_wrappers(layer)
     if name in modules and name:
@@ -94,16 +99,25 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
         return LayerCall(name, modules[name], int(number))
     close = difflib.get_close_matches(layer, [known for known in modules if known], n=4, cutoff=0.5)
     hint = close or suggested_names(model)
-    raise LayerError(f"the model has no layer named {layer!r}; did you mean {', '.join(hint)}?")
+    raise LayerError(
+        f"the model has no layer named {layer!r}; did you mean {', '.join(hint)}?",
+        code="layer.unknown",
+        layer=layer,
+        candidates=hint,
+    )
 
 
 def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
     for name, module in model.named_modules():
         if module is wanted:
             return LayerCall(name, module)
+    candidates = suggested_names(model)
     raise LayerError(
         f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); "
-        f"layers of this model are for example {', '.join(suggested_names(model))}"
+        f"layers of this model are for example {', '.join(candidates)}",
+        code="layer.foreign",
+        type=type(wanted).__name__,
+        candidates=candidates,
     )
 
 
@@ -116,11 +130,16 @@ def _without_wrappers(name: str) -> str:
 def checked_model(model: object) -> nn.Module:
     """The module to run, or a ModelError for what cannot be looked into."""
     if not isinstance(model, nn.Module):
-        mend = f"; load_model({model!r}).model is one" if isinstance(model, str) else ""
-        mend = "; its .model is one" if isinstance(getattr(model, "model", None), nn.Module) else mend
-        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}{mend}")
+        kind = type(model).__name__
+        hint = f"; load_model({model!r}) loads one" if isinstance(model, str) else ""
+        if isinstance(model, torch.export.ExportedProgram):
+            hint = "; an exported program has no hooks: pass the module that it was exported from"
+        raise ModelError(f"a model is a torch.nn.Module, not {kind}{hint}", code="model.type", type=kind)
     inner = unwrapped(model)
-    scripted = torch.jit.ScriptModule
-    if isinstance(inner, scripted):
-        raise ModelError("a scripted model cannot be looked into: pass the module it was made from")
+    if isinstance(inner, torch.jit.ScriptModule):
+        raise ModelError(
+            "hooks of a scripted model do not run: pass the module that it was made from",
+            code="model.scripted",
+            type=type(inner).__name__,
+        )
     return inner

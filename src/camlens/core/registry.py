@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from camlens.core.arguments import closest
 from camlens.core.errors import InputError
 
 Needs = Literal["activations", "gradients", "probe"]
@@ -12,6 +13,7 @@ Scope = Literal["layer", "layers", "model", "input"]
 DefaultLayers = Literal["best", "convolutions"]
 Cost = Literal["cheap", "seconds", "minutes"]
 Function = TypeVar("Function", bound=Callable[..., Any])
+_SAME_OPTION = {"samples": "masks", "masks": "samples"}  # how many times the model is asked
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,17 @@ class Entry:
             return
         for name in given:
             if name not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise InputError(f"method {self.name!r} has no option {name!r}; its options are {known}")
+                suggestion = closest(name, self.options) or _SAME_OPTION.get(name)
+                suggestion = suggestion if suggestion in self.options else None
+                hint = f"did you mean {suggestion!r}? " if suggestion else ""
+                raise InputError(
+                    f"method {self.name!r} has no option {name!r}; {hint}its options are "
+                    f"{', '.join(self.options) or 'none'}",
+                    code="option.unknown",
+                    method=self.name,
+                    name=name,
+                    suggestion=suggestion,
+                )
 
     def shows_both_signs(self, contrast: bool = False) -> bool:
         """Whether a map is drawn as evidence for and against; that of a contrast is, where its sign means so."""
@@ -92,11 +103,21 @@ class Registry(Mapping[str, Entry]):
     ) -> Callable[[Function], Function]:
         """Decorate a pure function to make it available under `name` everywhere."""
         if not isinstance(name, str) or not name:
-            raise InputError(f"a {self.kind} is registered under a name, not {name!r}")
+            raise InputError(
+                f"a {self.kind} is registered under a name, not {name!r}", code="argument.invalid", name=name
+            )
         if self.kind == "method" and needs not in get_args(Needs):
-            raise InputError(f"a method needs one of {', '.join(get_args(Needs))}, not {needs!r}")
+            raise InputError(
+                f"a method needs one of {', '.join(get_args(Needs))}, not {needs!r}",
+                code="argument.invalid",
+                needs=needs,
+            )
         if name in self._entries:
-            raise InputError(f"a {self.kind} named {name!r} is registered already; choose another name")
+            raise InputError(
+                f"a {self.kind} named {name!r} is registered already; choose another name",
+                code=f"{self.kind}.taken",
+                name=name,
+            )
 
         def keep(function: Function) -> Function:
             self._entries[name] = Entry(
@@ -121,8 +142,13 @@ class Registry(Mapping[str, Entry]):
         try:
             return self._entries[name]
         except KeyError:
+            suggestion = closest(name, self._entries)
+            hint = f"did you mean {suggestion!r}? " if suggestion else ""
             raise UnknownNameError(
-                f"there is no {self.kind} named {name!r}; known are {', '.join(self._entries)}"
+                f"there is no {self.kind} named {name!r}; {hint}known are {', '.join(self._entries)}",
+                code=f"{self.kind}.unknown",
+                name=name,
+                suggestion=suggestion,
             ) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -157,7 +183,12 @@ def entry_of(method: object) -> Entry:
     if isinstance(method, Entry):
         return method
     if not callable(method):
-        raise InputError(f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}")
+        raise InputError(
+            f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}",
+            code="argument.invalid",
+            name="method",
+            value=method,
+        )
     for entry in METHODS.values():
         if entry.function is method:
             return entry
@@ -171,6 +202,8 @@ def entry_of(method: object) -> Entry:
     needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
     if not needs:
         raise InputError(
-            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})"
+            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})",
+            code="method.signature",
+            parameters=tuple(required),
         )
     return Entry(getattr(method, "__name__", "custom"), method, "", needs, "your own")

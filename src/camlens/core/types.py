@@ -1,7 +1,11 @@
 """The vocabulary of every signature. Axes: n images, t targets, k channels, *grid spatial cells."""
 
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from typing import Protocol, runtime_checkable
+
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 Images = Float[Tensor, "n c *spatial"]
 Features = Float[Tensor, "n k *grid"]
@@ -12,3 +16,19 @@ Scores = Float[Tensor, "n t"]
 Logits = Float[Tensor, "n classes"]
 Classes = Int[Tensor, "n t"]
 Mask = Bool[Tensor, "*size"]
+
+Layer = str | nn.Module
+Method = str | Callable[..., object]
+SelectOutput = Callable[..., object]
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """A PIL image or a numpy array: (H, W, 3) or (H, W), uint8 or in [0, 1]."""
+
+    @property
+    def __array_interface__(self) -> Mapping[str, object]: ...
+
+
+Picture = str | PathLike[str] | Pixels | Tensor
+Pictures = Picture | Sequence[Picture]

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from camlens.core.arguments import suggesting
 from camlens.core.errors import MissingExtraError, ModelError
 
 ADAPTERS = {
@@ -83,6 +84,7 @@ class ModelRequest:
         return self.weights == "random"
 
 
+@suggesting
 def load_model(
     spec: str,
     *,

@@ -87,7 +87,7 @@ class Workplace:
     """A loaded model with the explainer made for it, and why its layer was chosen if its family says so."""
 
     loaded: LoadedModel
-    explainer: Explainer
+    explainer: Explainer[Explanation]
     layer_choice: str | None = None
 
 

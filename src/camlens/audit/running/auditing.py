@@ -1,14 +1,15 @@
 """A whole run: begin it, or find it begun, and have every missing shard computed."""
 
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from camlens.audit.opening import Audit, open_run
 from camlens.audit.running.engine import Engine, LocalEngine
 from camlens.audit.running.preparing import Data, prepared
-from camlens.audit.running.settings import settings_of
+from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
+from camlens.core.arguments import suggesting
 from camlens.core.errors import ModelError
 from camlens.core.probe import Progress, silent
 from camlens.data.samples import Source
@@ -16,6 +17,7 @@ from camlens.data.sources import open_source
 from camlens.models import LoadedModel, load_model
 
 
+@suggesting
 def run(
     data: Data,
     model: str | LoadedModel,
@@ -24,7 +26,15 @@ def run(
     force: bool = False,
     progress: Progress = silent,
     engine: Engine | None = None,
-    **settings: Any,
+    method: str = "gradcam",
+    layer: str | None = None,
+    embedding: str | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    workers: int | None = 0,
+    shard_size: int | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    top_k: int = 5,
 ) -> Audit:
     """Run a model over a whole data set once, keep everything worth keeping in `output`, and open it.
 
@@ -37,7 +47,7 @@ def run(
         output: the directory of the run.
         progress: called as `progress(rows done, rows planned)`.
         engine: who works on the shards; this process by default.
-        settings: see `RunSettings`.
+        method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k: see `RunSettings`.
 
     Raises:
         DataError, ModelError, LayerError, StoreError, InputError: each names the value and the mend. An image that
@@ -48,7 +58,7 @@ def run(
             "an audit needs a model with its preprocessing and class names: a spec, or what load_model returned, "
             f"not {type(model).__name__}"
         )
-    chosen = settings_of(settings)
+    chosen = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
     source = data if isinstance(data, Source) else open_source(data)

@@ -1,7 +1,7 @@
 """How a run is made, whatever it is about."""
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -57,15 +57,6 @@ class RunSettings:
             raise InputError(
                 f"method {self.method!r} does not come from one pass over one layer: choose one of {names}"
             )
-
-
-def settings_of(given: dict[str, Any]) -> RunSettings:
-    """Settings from keywords; an unknown one is an InputError that lists those there are."""
-    allowed = [field.name for field in fields(RunSettings)]
-    for name in given:
-        if name not in allowed:
-            raise InputError(f"there is no setting {name!r}; settings are {', '.join(allowed)}")
-    return RunSettings(**given)
 
 
 def _fits(entry: Entry) -> bool:

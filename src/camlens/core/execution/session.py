@@ -15,8 +15,8 @@ from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import every_module
 from camlens.core.targets import Output
+from camlens.core.types import SelectOutput
 
-SelectOutput = Callable[[Any], Any]
 _writes_to_inputs: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 

@@ -15,7 +15,7 @@ from camlens.core.targets.classes import (
     as_target,
 )
 from camlens.core.targets.regions import Box, InMask, Similarity
-from camlens.core.targets.scoring import Output, Scorer, Target
+from camlens.core.targets.scoring import Output, Scorer, Target, TargetLike
 
 __all__ = [
     "AllClasses",
@@ -30,6 +30,7 @@ __all__ = [
     "Scorer",
     "Similarity",
     "Target",
+    "TargetLike",
     "TopK",
     "as_target",
 ]

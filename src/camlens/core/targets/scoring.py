@@ -1,10 +1,12 @@
 """What a target is: something that settles its classes once and then scores any output."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.execution.outputs import class_logits, find_logits
@@ -63,3 +65,11 @@ class Target(ABC):
     def part(self, start: int, stop: int, images: int) -> "Target":
         """The same target for the images from `start` to `stop` of `images`."""
         return self
+
+
+TargetFunction = Callable[..., Tensor]
+TargetLike = (
+    int | Sequence[int] | NDArray[np.integer] | Tensor | Target | TargetFunction
+    | Sequence[int | Target | TargetFunction] | None
+)  # fmt: skip
+"""What `target=` may be; `as_target` reads it."""
