@@ -238,8 +238,9 @@ def test_a_page_is_one_file_that_loads_nothing_and_is_not_overwritten(tmp_path: 
     assert "default-src 'none'" in page
     assert 'src="http' not in page
     assert len(page) < 150_000
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(StoreError) as refused:
         result.save_html(path)
+    assert refused.value.code == "output.exists"
     assert path.read_text(encoding="utf-8") == page
 
 

@@ -62,7 +62,7 @@ def test_compare_says_what_is_wrong_with_a_bad_image(camlens: Any) -> None:
     assert (result.exit_code, result.stderr) == (2, "error: missing.png does not exist\n")
 
 
-def test_compare_overwrites_only_with_force(camlens: Any, folder: Path) -> None:
+def test_compare_replaces_a_foreign_file_only_with_force(camlens: Any, folder: Path) -> None:
     words = ("compare", "one.png", *MODEL, "--layers", "0,2", "--output", "figure.PNG")
     (folder / "figure.PNG").write_text("mine")
     refused = camlens(*words)
@@ -70,6 +70,7 @@ def test_compare_overwrites_only_with_force(camlens: Any, folder: Path) -> None:
     assert (folder / "figure.PNG").read_text() == "mine"
     assert camlens(*words, "--force").exit_code == 0
     assert (folder / "figure.PNG").read_bytes().startswith(b"\x89PNG")
+    assert camlens(*words).exit_code == 0  # its own figure
 
 
 @pytest.mark.parametrize("name", ["figure.jpg", "figure", "figure.png.webp"])

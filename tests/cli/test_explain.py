@@ -113,29 +113,53 @@ def test_nothing_is_written_when_every_image_is_bad(camlens: Any, folder: Path) 
     assert names(folder) == before
 
 
-def test_an_earlier_result_is_replaced_only_with_force(camlens: Any, folder: Path) -> None:
-    camlens("explain", "one.png", *MODEL, "--output", "maps")
-    before = (folder / "maps" / "manifest.json").read_bytes()
-    refused = camlens("explain", "two.jpg", *MODEL, "--output", "maps")
-    assert refused.exit_code == 2
-    assert refused.stderr.startswith("error: maps is not empty")
-    assert "--force" in refused.stderr
-    assert (folder / "maps" / "manifest.json").read_bytes() == before
-    forced = camlens("explain", "two.jpg", *MODEL, "--output", "maps", "--force")
-    assert forced.exit_code == 0
-    assert names(folder / "maps") == {"two.png", "two.npy", "manifest.json"}
+def test_a_second_run_adds_to_what_the_first_has_written(camlens: Any, folder: Path) -> None:
+    assert camlens("explain", "one.png", *MODEL, "--output", "maps").exit_code == 0
+    first = json.loads((folder / "maps" / "manifest.json").read_text())
+    assert camlens("explain", "two.jpg", *MODEL, "--method", "layercam", "--output", "maps").exit_code == 0
+    assert names(folder / "maps") == {"one.png", "one.npy", "two.png", "two.npy", "manifest.json"}
+    manifest = json.loads((folder / "maps" / "manifest.json").read_text())
+    assert manifest["method"] == "layercam"
+    assert [entry["image"] for entry in manifest["images"]] == ["two.jpg"]
+    assert [(run["method"], run["images"]) for run in manifest["earlier"]] == [("gradcam", first["images"])]
+    assert set(manifest["files"]) == names(folder / "maps")
 
 
-def test_force_never_removes_what_no_run_has_written(camlens: Any, folder: Path) -> None:
+def test_an_image_that_is_explained_again_replaces_its_earlier_result(camlens: Any, folder: Path) -> None:
+    camlens("explain", "one.png", "two.jpg", *MODEL, "--output", "maps")
+    before = {name: (folder / "maps" / name).read_bytes() for name in ("one.png", "two.png")}
+    assert camlens("explain", "two.jpg", *MODEL, "--class", "dog", "--output", "maps").exit_code == 0
+    assert names(folder / "maps") == {"one.png", "one.npy", "two.png", "two.npy", "manifest.json"}
+    assert (folder / "maps" / "one.png").read_bytes() == before["one.png"]
+    assert (folder / "maps" / "two.png").read_bytes() != before["two.png"]
+    manifest = json.loads((folder / "maps" / "manifest.json").read_text())
+    assert [entry["image"] for run in (manifest, *manifest["earlier"]) for entry in run["images"]] == [
+        "two.jpg",
+        "one.png",
+    ]
+
+
+def test_force_begins_with_an_empty_result(camlens: Any, folder: Path) -> None:
     camlens("explain", "one.png", *MODEL, "--output", "maps")
     (folder / "maps" / "thesis.txt").write_text("years of work")
-    before = names(folder / "maps")
-    for place in ("maps", "."):
-        result = camlens("explain", "two.jpg", *MODEL, "--output", place, "--force")
-        assert result.exit_code == 2
-        assert "no earlier run has written" in result.stderr
-    assert names(folder / "maps") == before
-    assert (folder / "one.png").is_file()
+    assert camlens("explain", "two.jpg", *MODEL, "--output", "maps", "--force").exit_code == 0
+    assert names(folder / "maps") == {"two.png", "two.npy", "manifest.json", "thesis.txt"}
+    assert json.loads((folder / "maps" / "manifest.json").read_text())["earlier"] == []
+
+
+def test_foreign_files_are_never_touched(camlens: Any, folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert camlens("explain", "one.png", *MODEL, "--output", ".").exit_code == 0
+    assert names(folder) == {"one.png", "two.jpg", "one-2.png", "one-2.npy", "manifest.json"}
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_a_foreign_manifest_is_refused(camlens: Any, folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"name": "somebody else\'s"}')
+    refused = camlens("explain", "one.png", *MODEL, "--output", ".", "--force")
+    assert refused.exit_code == 2
+    assert "manifest.json" in refused.stderr
+    assert names(folder) == {"one.png", "two.jpg", "manifest.json"}
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(camlens: Any, folder: Path) -> None:
@@ -172,7 +196,7 @@ def test_a_replacement_that_breaks_off_leaves_the_earlier_result(
     camlens("explain", "one.png", *MODEL, "--output", "maps")
     before = {path.name: path.read_bytes() for path in (folder / "maps").iterdir()}
 
-    def interrupt(*_ignored: object) -> None:
+    def interrupt(*_ignored: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("camlens.panels.writing.write_manifest", interrupt)

@@ -30,9 +30,11 @@ def test_the_page_holds_every_image_that_could_be_read(camlens: Any, folder: Pat
     assert page["opacity"] == 0.7
 
 
-def test_nothing_is_overwritten_without_force(camlens: Any, folder: Path) -> None:
+def test_a_foreign_file_is_replaced_only_with_force(camlens: Any, folder: Path) -> None:
     (folder / "report.html").write_text("mine")
     assert camlens("report", "one.png", *MODEL).exit_code == 2
     assert (folder / "report.html").read_text() == "mine"
     assert camlens("report", "one.png", *MODEL, "--force").exit_code == 0
-    assert (folder / "report.html").stat().st_size > 1000
+    first = (folder / "report.html").read_bytes()
+    assert camlens("report", "two.jpg", *MODEL).exit_code == 0  # its own page
+    assert (folder / "report.html").read_bytes() != first

@@ -49,7 +49,7 @@ def compare(
     from camlens.panels.comparing import Kind, Question, compare_image
     from camlens.panels.naming import class_index, split_list
     from camlens.panels.pictures import comparison_picture
-    from camlens.panels.writing import check_figure_file, figure_file
+    from camlens.panels.writing import check_figure_file, save_figure
     from camlens.render.theme import Look
 
     given: dict[Kind, str | None] = {"layers": layers, "methods": methods, "classes": classes}
@@ -73,8 +73,7 @@ def compare(
             seed=seed,
         )
         comparison = compare_image(loaded, image, question, progress=progress.within)
-        with figure_file(place, force=force) as unfinished:
-            comparison_picture(comparison, Look(colormap.value, alpha)).save(unfinished, format="PNG")
+        save_figure(comparison_picture(comparison, Look(colormap.value, alpha)), place, force=force)
     for text in comparison.warnings:
         complain(f"warning: {image}: {text}")
     if json:

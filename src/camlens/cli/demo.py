@@ -31,12 +31,12 @@ def demo(
 
       camlens demo --model demo:watermark --output cheating --count 12 --seed 3
     """
+    from camlens.core.store import check_writable
     from camlens.panels.explaining import prepare
     from camlens.panels.showcase import draw_samples, write_showcase
-    from camlens.panels.writing import check_replaceable
     from camlens.render.theme import Look
 
-    check_replaceable(output, force=force)
+    check_writable(output)
     loaded = options.loaded_model(model, None, False)
     with bar("Explaining", count) as progress:
         place = prepare(loaded, method=method, seed=seed, progress=progress.within)

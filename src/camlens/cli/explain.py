@@ -36,8 +36,9 @@ def explain(
 ) -> None:
     """Show where the model looks: a panel and a map for each image, and a manifest of how they were made.
 
-    Nothing is overwritten without --force. A broken image costs one line and exit code 1; the others get
-    done.
+    Results of earlier runs in the same directory stay, except those of images that are explained again; --force
+    removes them all. Files that camlens has not written are never touched. If an image cannot be read, the others
+    are still explained and the exit code is 1.
 
     Examples:
 
@@ -53,12 +54,13 @@ def explain(
 
       camlens explain cat.jpg --method occlusion --option window=32 --option stride=16
     """
+    from camlens.core.store import check_writable
     from camlens.panels.explaining import explain_files, prepare
     from camlens.panels.naming import class_index
-    from camlens.panels.writing import check_replaceable, write_gallery
+    from camlens.panels.writing import write_gallery
     from camlens.render.theme import Look
 
-    check_replaceable(output, force=force)
+    check_writable(output)
     settings = options.method_options({"segments": segments, "samples": samples, "features": features}, option)
     loaded = options.loaded_model(model, weights, trust_pickle)
     wanted = None if target is None else class_index(target, loaded.class_names)

@@ -28,8 +28,8 @@ def report(
 ) -> None:
     """Write one HTML file with live opacity, threshold and colours, that opens from disk.
 
-    Nothing is overwritten without --force. A broken image costs one line and exit code 1; the others get
-    done.
+    An earlier page is replaced; any other file only with --force. If an image cannot be read, the others are still
+    explained and the exit code is 1.
 
     Examples:
 

@@ -1,10 +1,10 @@
-"""Writing results: all or nothing, and never over something that stands there already."""
+"""Writing results: all or nothing, and never over a file that camlens has not written."""
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from camlens.core.errors import StoreError
 
 MANIFEST = "manifest.json"
+SIGNATURE = "written by camlens"
+"""Names the maker inside figures and pages, so that a later run may replace them."""
 
 
 @contextmanager
 def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """A path to write to that becomes `path` when the block ends well, and is removed when it does not."""
     if path.exists() and not force:
-        raise StoreError(f"{path} exists already: choose another place, or say force to overwrite it")
+        raise StoreError(
+            f"{path} exists already: choose another path, or pass force=True to replace it",
+            code="output.exists",
+            path=str(path),
+        )
     unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,74 +36,102 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # where its directory cannot be, it is not there either
             unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_directory(directory: Path, *, force: bool = False) -> Iterator[Path]:
-    """A new directory that becomes `directory` when the block ends well, and is removed when it does not."""
-    check_replaceable(directory, force=force)
+def result_directory(directory: Path, *, fresh: bool = False) -> Iterator[Path]:
+    """A staging directory whose files move into `directory` when the block ends well; nothing moves if it fails.
+
+    Files of an earlier result (listed in its manifest) are replaced by files of the same name, and removed if
+    `fresh`. Any other file is left alone: StoreError if one has a name that is needed. A block that stages no
+    file writes nothing.
+    """
+    check_writable(directory)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+        staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     except OSError as error:
-        raise StoreError(f"cannot write {directory}: {error}") from error
+        raise _cannot_write(directory, error) from error
     try:
-        yield unfinished
-        _exchange(unfinished, directory)
+        yield staging
+        _move_into(directory, staging, fresh=fresh)
     except OSError as error:
-        raise StoreError(f"cannot write {directory}: {error}") from error
+        raise _cannot_write(directory, error) from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_replaceable(directory: Path, *, force: bool, place: str = "place", word: str = "force") -> None:
-    """Raise StoreError unless `directory` is free, or `force` was said and it holds an earlier result alone.
+def check_writable(directory: Path, *, force: bool = True) -> None:
+    """Raise StoreError if `directory` is a file, or holds a manifest that camlens has not written.
 
-    `place` and `word` are what the user calls the two ways out.
+    Without `force` an earlier result is refused as well.
     """
     if directory.exists() and not directory.is_dir():
-        raise StoreError(f"{directory} is a file: choose a directory")
-    present = list(directory.iterdir()) if directory.is_dir() else []
-    if present and not force:
-        raise StoreError(f"{directory} is not empty: choose another {place}, or say {word} to replace it")
-    written = _written_files(directory) if present else set()
-    foreign = sorted(path.name for path in present if path.name not in written or path.is_dir())
-    if foreign:
-        shown = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise StoreError(f"{directory} is a file: choose a directory", code="output.is-a-file", path=str(directory))
+    if (directory / MANIFEST).exists() and not earlier_manifest(directory):
+        raise _foreign(directory, [MANIFEST])
+    if earlier_manifest(directory) and not force:
         raise StoreError(
-            f"{directory} holds what no earlier run has written ({shown}), and {word} would remove it:"
-            f" choose another {place}"
+            f"{directory} holds an earlier result: choose another directory, or pass force=True to replace it",
+            code="output.exists",
+            path=str(directory),
         )
 
 
-def _written_files(directory: Path) -> set[str]:
-    """What an earlier result's manifest says was written here: a list of file names, or names by what they hold."""
+def earlier_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a result that camlens has written to `directory`, or an empty one."""
     try:
-        files = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {MANIFEST, *map(str, files.values() if isinstance(files, dict) else files)}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return manifest if isinstance(manifest["files"], dict | list) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
-def _exchange(unfinished: Path, directory: Path) -> None:
-    """Put the finished directory in its place; what stood there is removed only afterwards."""
-    unfinished.chmod(0o755)
-    if not directory.exists():
-        os.replace(unfinished, directory)
+def own_files(manifest: Mapping[str, Any]) -> set[str]:
+    """Names of the files that a manifest lists, itself included; paths out of its directory do not count."""
+    files = manifest.get("files", ())
+    names = map(str, files.values() if isinstance(files, dict) else files)
+    return {MANIFEST, *(name for name in names if name == Path(name).name)}
+
+
+def _move_into(directory: Path, staging: Path, *, fresh: bool) -> None:
+    names = sorted((path.name for path in staging.iterdir()), key=lambda name: name == MANIFEST)  # the manifest last
+    if not names:
         return
-    old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}.old."))
-    os.replace(directory, old / "was")
-    try:
-        os.replace(unfinished, directory)
-    except OSError:
-        os.replace(old / "was", directory)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    staging.chmod(0o755)
+    if not directory.exists():
+        os.replace(staging, directory)
+        return
+    own = own_files(earlier_manifest(directory))
+    foreign = [
+        name for name in names if (directory / name).is_dir() or ((directory / name).exists() and name not in own)
+    ]
+    if foreign:
+        raise _foreign(directory, foreign)
+    for name in names:
+        os.replace(staging / name, directory / name)
+    for name in own - set(names) if fresh else ():
+        with suppress(OSError):
+            (directory / name).unlink(missing_ok=True)
+
+
+def _foreign(directory: Path, names: Sequence[str]) -> StoreError:
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return StoreError(
+        f"{directory} holds files that camlens has not written and would have to replace ({shown}): choose another"
+        " output directory",
+        code="output.foreign-file",
+        path=str(directory),
+        files=list(names),
+    )
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot write {path}: {error}", code="output.not-writable", path=str(path))
 
 
 def write_bundle(
@@ -111,7 +145,8 @@ def write_bundle(
 
     `force` replaces an earlier result, and nothing else.
     """
-    with atomic_directory(directory, force=force) as unfinished:
+    check_writable(directory, force=force)
+    with result_directory(directory, fresh=True) as unfinished:
         for name, array in arrays.items():
             np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
         named = {**manifest, "files": {name: f"{name}.npy" for name in arrays}}

@@ -6,6 +6,7 @@ from pathlib import Path
 from camlens.core.store import atomic_file
 from camlens.panels.explaining import ExplainedImage, Workplace
 from camlens.panels.naming import layer_in_words
+from camlens.panels.writing import check_replaceable_file
 from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 
 
@@ -49,6 +50,7 @@ def write_report(
     force: bool = False,
 ) -> None:
     """Write the page to `path`, all or nothing."""
+    check_replaceable_file(path, force=force)
     count = f"{len(explained)} image{'' if len(explained) == 1 else 's'}"
     page = live_page(
         [live_image(one) for one in explained],
@@ -57,5 +59,5 @@ def write_report(
         opacity=alpha,
         colormap=colormap,
     )
-    with atomic_file(path, force=force) as unfinished:
+    with atomic_file(path, force=True) as unfinished:
         unfinished.write_text(page, encoding="utf-8")

@@ -11,11 +11,12 @@ import torch
 from camlens.core.errors import InputError
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.store import result_directory
 from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
 from camlens.models import LoadedModel
 from camlens.panels.explaining import ExplainedImage, Workplace, explain_opened, prepared
 from camlens.panels.pictures import panel_picture
-from camlens.panels.writing import description, replaceable, shared_facts, signed_map, write_manifest
+from camlens.panels.writing import description, shared_facts, signed_map, write_manifest
 from camlens.render.index_page import PageEntry, index_page
 from camlens.render.theme import Look
 
@@ -115,7 +116,7 @@ def write_showcase(
     each: Callable[[Iterable[DemoSample]], Iterable[DemoSample]] = iter,
 ) -> dict[str, Any]:
     """Write a panel and a map for each sample, an index page and the returned manifest, all or nothing."""
-    with replaceable(directory, force=force) as unfinished:
+    with result_directory(directory, fresh=True) as unfinished:
         shown = []
         for one in _explained(place, each(draw.samples)):
             picture = panel_picture(one.image, look, title=one.sample.name, true_class=one.sample.label)

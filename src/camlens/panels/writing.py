@@ -1,23 +1,24 @@
 """Results on disk: a panel and a map for each image, and one manifest that says how they were made."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from camlens.core import store
 from camlens.core.errors import StoreError
-from camlens.core.store import MANIFEST, atomic_directory, atomic_file
+from camlens.core.store import MANIFEST, SIGNATURE, atomic_file, earlier_manifest, own_files, result_directory
 from camlens.panels.explaining import ExplainedImage, FailedImage, Workplace, finite
 from camlens.panels.naming import free_stem
 from camlens.panels.pictures import panel_picture
 from camlens.render.theme import Look
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _MOST_IN_MANIFEST = 2000  # numbers of one detail: weights of segments are read there, maps of pixels are not
 
@@ -41,21 +42,23 @@ def write_gallery(
 ) -> Gallery:
     """Write `NAME.png` and `NAME.npy` for each image beside one `manifest.json`, all or nothing.
 
-    A map is float32 (*grid): signed, at the layer's own resolution. What else the method found stands in the
-    manifest under `details`, or as `NAME-DETAIL.npy` where it is as large as a picture. Raises StoreError where
-    something stands in `directory` already, also with `force` where that something is not an earlier result.
+    A map is float32 (*grid): signed, at the layer's own resolution. Other results of the method are in the
+    manifest under `details`, or in `NAME-DETAIL.npy` if they are as large as a picture.
+
+    Images of earlier runs stay in `directory` and in the manifest under `earlier`, unless the same image is
+    explained again or `force` is passed. Files that camlens has not written are never touched.
     """
+    earlier = {} if force else earlier_manifest(directory)
     entries: list[dict[str, Any]] = []
     failed: list[FailedImage] = []
     facts: dict[str, Any] = {}
-    waiting = iter(images)
-    with replaceable(directory, force=force) as unfinished:
-        taken: set[str] = {"manifest", "index"}
-        for image in waiting:
+    with result_directory(directory, fresh=force) as unfinished:
+        names = _Names(directory, earlier)
+        for image in images:
             if isinstance(image, FailedImage):
                 failed.append(image)
                 continue
-            stem = free_stem(image.path, taken)
+            stem = names.stem(image.path)
             panel_picture(image, look).save(unfinished / f"{stem}.png")
             np.save(unfinished / f"{stem}.npy", signed_map(image), allow_pickle=False)
             arrays = detail_arrays(image)
@@ -69,7 +72,7 @@ def write_gallery(
             facts = facts or shared_facts(place, image)
         manifest = {**facts, "images": entries, "failed": [_failure(one) for one in failed]}
         if entries:
-            write_manifest(unfinished, manifest)
+            write_manifest(unfinished, manifest, earlier=earlier)
     return Gallery(directory if entries else None, manifest, tuple(failed))
 
 
@@ -142,40 +145,67 @@ def signed_map(image: ExplainedImage) -> np.ndarray[Any, np.dtype[np.float32]]:
     return explanation.maps[explanation.layers[-1]][0, 0].cpu().numpy()
 
 
-def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest and name in it every file that lies in the directory."""
-    files = sorted([path.name for path in directory.iterdir()] + [MANIFEST])
-    text = json.dumps({**manifest, "files": files}, indent=2, allow_nan=False)
+def write_manifest(directory: Path, manifest: Mapping[str, Any], *, earlier: Mapping[str, Any] | None = None) -> None:
+    """Write the manifest, which names every file in the directory and what remains of `earlier` runs."""
+    written = {path.name for path in directory.iterdir()} | {MANIFEST}
+    kept = _kept_runs(earlier or {}, {entry["image"] for entry in manifest["images"]})
+    files = sorted(written | {name for run in kept for entry in run["images"] for name in _files_of(entry)})
+    text = json.dumps({**manifest, "earlier": kept, "files": files}, indent=2, allow_nan=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-@contextmanager
-def replaceable(directory: Path, *, force: bool) -> Iterator[Path]:
-    """A new directory that takes the place of `directory`, where nothing is lost by that.
-
-    It is given up, and nothing is written, where the block leaves it empty.
-    """
-    check_replaceable(directory, force=force)
-    try:
-        with atomic_directory(directory, force=force) as unfinished:
-            yield unfinished
-            if not any(unfinished.iterdir()):
-                raise _EmptyResultError
-    except _EmptyResultError:
-        return
+def _kept_runs(earlier: Mapping[str, Any], replaced: set[str]) -> list[dict[str, Any]]:
+    """Earlier runs, latest first, with those of their images that are not explained again."""
+    runs = [earlier, *earlier.get("earlier", ())] if earlier.get("images") else []
+    kept = []
+    for run in runs:
+        images = [entry for entry in run["images"] if entry["image"] not in replaced]
+        facts = {name: fact for name, fact in run.items() if name not in ("images", "failed", "earlier", "files")}
+        if images:
+            kept.append({**facts, "images": images})
+    return kept
 
 
-def check_replaceable(directory: Path, *, force: bool) -> None:
-    """Raise StoreError, in the words of the command line, unless `directory` may be written or replaced."""
-    store.check_replaceable(directory, force=force, place="--output", word="--force")
+def _files_of(entry: Mapping[str, Any]) -> list[str]:
+    return [entry["panel"], entry["map"], *entry.get("arrays", {}).values()]
+
+
+class _Names:
+    """File names for the results of images: an earlier result of the same image is replaced, no other file is."""
+
+    def __init__(self, directory: Path, earlier: Mapping[str, Any]) -> None:
+        runs = [earlier, *earlier.get("earlier", ())]
+        entries = [entry for run in runs for entry in run.get("images", ())]
+        self._known = {entry["image"]: Path(entry["panel"]).stem for entry in entries}
+        present = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        reusable = own_files(earlier_manifest(directory)) - {name for entry in entries for name in _files_of(entry)}
+        self._taken = {"manifest", "index", *(Path(name).stem.casefold() for name in present - reusable)}
+
+    def stem(self, path: Path) -> str:
+        """A name without its suffix for what is made of `path`."""
+        return self._known.pop(str(path), None) or free_stem(path, self._taken)
 
 
 def check_replaceable_file(path: Path, *, force: bool) -> None:
-    """Raise StoreError where `path` exists and `force` was not said, or where it is a directory."""
+    """Raise StoreError if `path` is a directory, or a file that camlens has not written and `force` is not passed."""
     if path.is_dir():
-        raise StoreError(f"{path} is a directory: give --output the name of a picture, such as figure.png")
-    if path.exists() and not force:
-        raise StoreError(f"{path} exists already: choose another --output, or say --force to replace it")
+        raise StoreError(
+            f"{path} is a directory: pass --output a file name, such as figure.png",
+            code="output.is-a-directory",
+            path=str(path),
+        )
+    if path.exists() and not force and not _is_ours(path):
+        raise StoreError(
+            f"{path} exists and was not written by camlens: pass another --output, or --force to replace it",
+            code="output.foreign-file",
+            path=str(path),
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a PNG or HTML file says near its beginning that camlens has written it."""
+    with path.open("rb") as file:
+        return SIGNATURE.encode() in file.read(2048)
 
 
 def check_figure_file(path: Path, *, force: bool) -> None:
@@ -188,18 +218,16 @@ def check_figure_file(path: Path, *, force: bool) -> None:
         )
 
 
-@contextmanager
-def figure_file(path: Path, *, force: bool) -> Iterator[Path]:
-    """A PNG file that becomes `path` when the block ends well."""
+def save_figure(picture: "Image", path: Path, *, force: bool) -> None:
+    """Write a picture as a PNG file that names camlens as its maker, all or nothing."""
+    from PIL.PngImagePlugin import PngInfo
+
     check_figure_file(path, force=force)
-    with atomic_file(path, force=force) as unfinished:
-        yield unfinished
-        unfinished.chmod(0o644)
+    made_by = PngInfo()
+    made_by.add_text("Software", SIGNATURE)
+    with atomic_file(path, force=True) as unfinished:
+        picture.save(unfinished, format="PNG", pnginfo=made_by)
 
 
 def _failure(image: FailedImage) -> dict[str, str]:
     return {"image": str(image.path), "error": image.reason}
-
-
-class _EmptyResultError(Exception):
-    """Leaves `replaceable` without a result."""

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.store import SIGNATURE
 from camlens.render.colormaps import DEFAULT, colour_table
 from camlens.render.pictures import Picture, as_picture, encode_png
 
@@ -76,6 +77,7 @@ def live_page(
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="generator" content="{SIGNATURE}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title></head><body>"
