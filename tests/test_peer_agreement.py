@@ -67,9 +67,9 @@ def min_max(maps: np.ndarray) -> np.ndarray:
 def test_gradcam_equals_captums(name: str) -> None:
     # in double precision, so that what is compared is the method and not the network's rounding
     model, inputs, layer = network(name).double(), images(2, SIZE).double(), ARCHITECTURES[name]
-    ours = explain(model, inputs, layers=layer, target=3).maps[layer][:, 0].double()
+    ours = explain(model, inputs, layers=layer, target=3).maps[layer][:, 0]
     theirs = captum_attr.LayerGradCam(without_in_place(model), model.get_submodule(layer)).attribute(inputs, 3)
-    torch.testing.assert_close(ours, theirs[:, 0].detach(), rtol=0, atol=1e-6 * float(theirs.detach().abs().max()))
+    torch.testing.assert_close(ours, theirs[:, 0].detach(), rtol=0, atol=1e-12 * float(theirs.detach().abs().max()))
 
 
 PEERS: dict[str, Callable[..., Any]] = {

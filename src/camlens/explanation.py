@@ -30,9 +30,10 @@ class Explanation:
     """Where a model looked, for n images and t targets.
 
     Attributes:
-        maps: by layer name, float32 (n, t, *grid): signed evidence at the layer's own resolution.
-        scores: float32 (n, t), the explained scores.
-        logits: float32 (n, classes), or None where the model's output is not one row of logits per image.
+        maps: by layer name, (n, t, *grid), float64 for a float64 model and else float32: signed evidence at the
+            layer's own resolution.
+        scores: (n, t) of the same dtype, the explained scores.
+        logits: (n, classes) of the same dtype, or None where the model's output is not one row of logits per image.
         classes: int64 (n, t), the class each score is about, or None where scores are not about classes.
         layers: the layers' names, in the order asked for.
         method: the method's name.
@@ -222,7 +223,10 @@ class Explanation:
             "layers": list(self.layers),
             "targets": list(self.targets),
             "input_size": list(self.input_size),
-            "maps": {name: {"shape": list(one.shape), "dtype": "float32"} for name, one in self.maps.items()},
+            "maps": {
+                name: {"shape": list(one.shape), "dtype": str(one.dtype).removeprefix("torch.")}
+                for name, one in self.maps.items()
+            },
             "scores": self.scores.tolist(),
             "classes": None if self.classes is None else self.classes.tolist(),
             "provenance": dict(self.provenance),

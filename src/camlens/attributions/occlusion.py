@@ -12,7 +12,7 @@ from camlens.attributions.libraries import library
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.core.types import TargetMaps
+from camlens.core.types import TargetMaps, precise
 
 Lengths = int | Sequence[int] | None
 
@@ -58,7 +58,7 @@ def occlusion(
             )
             for target in range(probe.scores.shape[1])
         ]
-        maps.append(torch.stack([found[0, 0].float() for found in each]))
+        maps.append(torch.stack([precise(found[0, 0]) for found in each]))
     return torch.stack(maps)
 
 

@@ -10,7 +10,7 @@ from camlens.attributions.seeded_draws import SeededDraws
 from camlens.core.details import Found
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.core.types import TargetMaps
+from camlens.core.types import TargetMaps, precise
 from camlens.methods.draws import same_draws
 from camlens.methods.options import checked_count, checked_strength
 
@@ -44,7 +44,7 @@ def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseli
     for row, image in enumerate(probe.inputs):
         start = baseline_image(baseline, image)[None]
         with probe.still():
-            start_scores = probe.live_scores(start, row)[0].detach().float()
+            start_scores = precise(probe.live_scores(start, row)[0].detach())
         each = []
         for target in range(targets):
 
@@ -62,7 +62,7 @@ def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseli
                     n_steps=steps,
                     internal_batch_size=probe.batch_size,
                 )
-            each.append(found[0].detach().float().sum(dim=0))
+            each.append(precise(found[0].detach()).sum(dim=0))
         maps.append(torch.stack(each))
         starts.append(start_scores)
         gaps.append(maps[-1].flatten(1).sum(dim=1) - (probe.scores[row] - start_scores))

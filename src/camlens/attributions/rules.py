@@ -13,7 +13,7 @@ from camlens.core.details import Found
 from camlens.core.errors import ModelError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.core.types import TargetMaps
+from camlens.core.types import TargetMaps, precise
 
 _COMPLETE = 0.05  # how much of the score's change DeepLift may miss before the map is refused
 
@@ -70,7 +70,7 @@ def _guided(hooked: PrivateCopy, probe: InputProbe, target: int) -> Tensor:
             gradients = attribution.gradient_func(hooked, (image,), target)
     finally:
         attribution._remove_hooks()
-    return gradients[0][0].detach().float()  # type: ignore[no-any-return]
+    return precise(gradients[0][0].detach())
 
 
 @register_method(
@@ -128,7 +128,7 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
     finally:
         attribution._remove_hooks(handles)
     multipliers: Tensor = gradients[0][0].detach()
-    return ((image - start[0]) * multipliers).float().sum(dim=0)
+    return precise((image - start[0]) * multipliers).sum(dim=0)
 
 
 def _check_complete(probe: InputProbe, change: Tensor, gap: Tensor, scores: Tensor) -> None:

@@ -19,9 +19,9 @@ class Surrogate:
     """Score = intercept + sum of the weights of the segments that are there; how well that holds.
 
     Attributes:
-        weights: float32 (t, s), zero for segments that were not chosen.
-        intercept: float32 (t,).
-        r_squared: float32 (t,), the weighted share of the score's variance that is explained; at most 1.
+        weights: (t, s), in the scores' dtype; zero for segments that were not chosen.
+        intercept: (t,).
+        r_squared: (t,), the weighted share of the score's variance that is explained; at most 1.
         chosen: bool (t, s).
     """
 
@@ -87,7 +87,8 @@ def fitted_surrogate(
             perturbations_per_eval=batch_size,
             num_interp_features=segments,
         )
-    return model.found[0]
+    fitted, dtype = model.found[0], model.scores[0].dtype
+    return Surrogate(fitted.weights.to(dtype), fitted.intercept.to(dtype), fitted.r_squared.to(dtype), fitted.chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,7 @@ def ridge_surrogate(
     else:
         weights, intercept = _ridge(present, scores, nearness, ridge)
     fitted = present @ weights.T + intercept
-    return Surrogate(weights.float(), intercept.float(), r_squared(scores, fitted, nearness).float(), chosen)
+    return Surrogate(weights, intercept, r_squared(scores, fitted, nearness), chosen)
 
 
 def additive_surrogate(
@@ -158,7 +159,7 @@ def additive_surrogate(
     weights = torch.cat([first, gain[:, None] - first.sum(dim=1, keepdim=True)], dim=1)
     fitted = present @ weights.T + nothing
     chosen = torch.ones_like(weights, dtype=torch.bool)
-    return Surrogate(weights.float(), nothing.float(), r_squared(scores, fitted, nearness).float(), chosen)
+    return Surrogate(weights, nothing, r_squared(scores, fitted, nearness), chosen)
 
 
 def r_squared(

@@ -16,7 +16,7 @@ _CHUNK_BYTES = 256 * 2**20
 
 
 def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]) -> Found:
-    """What a method finds: maps (n, t, *grid), float32 and of the right shape, with the facts it gave."""
+    """What a method finds: maps (n, t, *grid), float32 or for float64 inputs float64, with the facts it gave."""
     maps: object
     if entry.needs == "probe" or isinstance(probe, InputProbe):
         maps = entry.function(probe, **options)
@@ -30,7 +30,8 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
     details = maps.details if isinstance(maps, Found) else {}
     maps = maps.maps if isinstance(maps, Found) else maps
     axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
-    return Found(_checked(maps, probe.scores.shape, axes, entry), details)
+    dtype = torch.float64 if probe.inputs.dtype == torch.float64 else torch.float32
+    return Found(_checked(maps, probe.scores.shape, axes, dtype, entry), details)
 
 
 def making(methods: Sequence[tuple[Entry, Mapping[str, Any]]]) -> Take | None:
@@ -68,7 +69,7 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
     return torch.stack(rows)
 
 
-def _checked(maps: object, expected: torch.Size, axes: int, entry: Entry) -> Tensor:
+def _checked(maps: object, expected: torch.Size, axes: int, dtype: torch.dtype, entry: Entry) -> Tensor:
     if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
         found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(
@@ -77,4 +78,4 @@ def _checked(maps: object, expected: torch.Size, axes: int, entry: Entry) -> Ten
             code="method.result",
             method=entry.name,
         )
-    return maps.detach().float().contiguous()
+    return maps.detach().to(dtype).contiguous()

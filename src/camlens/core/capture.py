@@ -26,7 +26,7 @@ from camlens.core.gradients.backward import FEW_TARGETS, as_they_come, gradients
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target
-from camlens.core.types import Features, Scores
+from camlens.core.types import Features, Scores, precise
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,8 +188,8 @@ def _captured(
     logits = passed.output.logits_or_none()
     return Capture(
         records,
-        scores.detach().float(),
-        None if logits is None else logits.detach().float(),
+        precise(scores.detach()),
+        None if logits is None else precise(logits.detach()),
         scorer,
         passed.recording,
         taken,
@@ -203,7 +203,7 @@ def score_session(session: Session, target: object = None) -> Capture:
         scorer = as_target(target).settle(output)
         scores = scorer(output, torch.arange(session.images, device=session.inputs.device))
         logits = output.logits_or_none()
-        return Capture({}, scores.detach().float(), None if logits is None else logits.detach().float(), scorer)
+        return Capture({}, precise(scores.detach()), None if logits is None else precise(logits.detach()), scorer)
 
 
 def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through_no_grad: bool = False) -> Tensor:
@@ -234,7 +234,7 @@ def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple
     scores, gradients = despite_writing(run)
     if gradients is None:
         gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
-    return scores.detach().float(), gradients.transpose(0, 1).float()
+    return precise(scores.detach()), precise(gradients.transpose(0, 1))
 
 
 def pass_with_grad(
@@ -274,7 +274,7 @@ def _record(
     except LayerError as error:
         raise LayerError(f"layer {layer.label!r} has no spatial grid: {error}") from None
     gradients = layout.every_features(gradient).transpose(0, 1)
-    return LayerRecord(layer, layout, layout.features(kept).float(), gradients.float(), kept)
+    return LayerRecord(layer, layout, precise(layout.features(kept)), precise(gradients), kept)
 
 
 def _with_evidence(record: LayerRecord) -> LayerRecord:

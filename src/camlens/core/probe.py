@@ -23,7 +23,7 @@ from camlens.core.execution.session import Session
 from camlens.core.gradients.bias import BiasTerms, bias_terms
 from camlens.core.gradients.curvature import hessian_product
 from camlens.core.targets import Output
-from camlens.core.types import Features, Images, Scores, TargetMaps
+from camlens.core.types import Features, Images, Scores, TargetMaps, precise
 
 Progress = Callable[[int, int], None]
 Watcher = Callable[[TargetMaps], None]
@@ -115,7 +115,7 @@ class InputProbe:
         return torch.full((count,), row, dtype=torch.long, device=self.session.inputs.device)
 
     def _scores(self, output: Output, row: int) -> Tensor:
-        return self.captured.scorer(output, self._rows(output.images, row)).detach().float()
+        return precise(self.captured.scorer(output, self._rows(output.images, row)).detach())
 
 
 @dataclass(frozen=True, eq=False)

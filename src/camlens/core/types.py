@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -32,3 +33,8 @@ class Pixels(Protocol):
 
 Picture = str | PathLike[str] | Pixels | Tensor
 Pictures = Picture | Sequence[Picture]
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it is float64."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -1,5 +1,6 @@
 """Methods that read one activation and one gradient: Grad-CAM and its closed-form relatives."""
 
+import torch
 from torch import Tensor
 
 from camlens.core.registry import register_method
@@ -7,7 +8,7 @@ from camlens.core.targets import Finer
 from camlens.core.types import Features, Maps
 from camlens.methods.pooling import cells, is_constant, spatial_mean, spatial_sum, weighted_sum
 
-_ROUNDING = 1e-6  # a sum this small beside its summands' magnitudes is float32 rounding
+_ROUNDING = 8  # times the dtype's eps: a sum this small beside its summands' magnitudes is rounding
 
 
 @register_method(
@@ -92,7 +93,7 @@ def xgradcam(activations: Features, gradients: Features) -> Maps:
         explain(model, images, method="xgradcam")
     """
     total = spatial_sum(activations)
-    carries = total.abs() > _ROUNDING * spatial_sum(activations.abs())
+    carries = total.abs() > _ROUNDING * torch.finfo(total.dtype).eps * spatial_sum(activations.abs())
     if is_constant(gradients):
         return weighted_sum(spatial_mean(gradients) * carries, activations)
     weights = spatial_sum(activations * gradients) / total.where(carries, total.new_ones(()))

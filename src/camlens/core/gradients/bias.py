@@ -11,6 +11,7 @@ from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.gradients.backward import one_by_one
 from camlens.core.targets import Scorer
+from camlens.core.types import precise
 
 _BIASED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
 
@@ -69,7 +70,7 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
     for (module, _), gradients in zip(calls, others, strict=True):
         bias = implicit_bias(module)
         if bias is not None and gradients is not None:
-            terms.append((bias.float(), gradients.transpose(0, 1).float()))
+            terms.append((precise(bias), precise(gradients.transpose(0, 1))))
     if first is None:
         first = inputs.new_zeros(len(scorer.labels), *inputs.shape)
-    return BiasTerms(first.transpose(0, 1).float(), tuple(terms))
+    return BiasTerms(precise(first.transpose(0, 1)), tuple(terms))

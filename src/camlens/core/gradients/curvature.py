@@ -9,6 +9,7 @@ from torch.overrides import TorchFunctionMode
 from camlens.core.capture import LayerRecord, pass_with_grad
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
+from camlens.core.types import precise
 
 
 class _PlainAttention(TorchFunctionMode):
@@ -41,8 +42,8 @@ def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, direc
 
 def _product(score: Tensor, kept: Tensor, record: LayerRecord, directions: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(score, kept, create_graph=True, retain_graph=True)
-    along = (record.layout.features(gradient).float() * directions).sum()
+    along = (precise(record.layout.features(gradient)) * directions).sum()
     if not along.requires_grad:
         return torch.zeros_like(directions)
     (product,) = torch.autograd.grad(along, kept, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(directions) if product is None else record.layout.features(product).float()
+    return torch.zeros_like(directions) if product is None else precise(record.layout.features(product))

@@ -11,6 +11,7 @@ from torch import Tensor
 from camlens.core.errors import NoGradientError, TargetError
 from camlens.core.execution.outputs import tensors_in
 from camlens.core.targets.scoring import Output, Scorer, Target
+from camlens.core.types import precise
 
 
 def _cut(classes: Any, start: int, stop: int, images: int) -> Any:
@@ -173,7 +174,7 @@ class Finer(Target):
         if base.classes is None:
             raise TargetError(f"look-alikes are defined for targets that are classes, not for {self.c!r}")
         ours = base.classes
-        distance = (logits.detach()[:, None] - logits.detach().gather(1, ours)[:, :, None]).abs().float()
+        distance = (logits.detach()[:, None] - logits.detach().gather(1, ours)[:, :, None]).abs()
         distance = distance.scatter(2, ours[:, :, None], torch.inf)
         nearest = distance.topk(min(self.similar, others), dim=2, largest=False).indices
 
@@ -202,7 +203,7 @@ class Probability(Target):
         classes = _class_column(self.c, output.logits())
 
         def scores(output: Output, rows: Tensor) -> Tensor:
-            return output.logits().float().softmax(dim=1).gather(1, classes[rows])
+            return precise(output.logits()).softmax(dim=1).gather(1, classes[rows])
 
         return Scorer(scores, (f"probability of class {self.c}",), classes)
 
@@ -246,7 +247,7 @@ class _Several(Target):
         columns = [scorer.classes for scorer in scorers if scorer.classes is not None]
 
         def scores(output: Output, rows: Tensor) -> Tensor:
-            return torch.cat([scorer(output, rows).float() for scorer in scorers], dim=1)
+            return torch.cat([precise(scorer(output, rows)) for scorer in scorers], dim=1)
 
         labels = tuple(label for scorer in scorers for label in scorer.labels)
         known = len(columns) == len(scorers)

@@ -10,6 +10,7 @@ from camlens.core.errors import TargetError
 from camlens.core.execution.outputs import find_logits
 from camlens.core.targets.classes import checked_class
 from camlens.core.targets.scoring import Output, Scorer, Target
+from camlens.core.types import precise
 
 
 def _as_tensor(values: object, wanted: str) -> Tensor:
@@ -33,7 +34,7 @@ class Similarity(Target):
 
     def settle(self, output: Output) -> Scorer:
         vectors = output.logits()
-        wanted = self.embedding.detach().to(vectors.device, torch.float32)
+        wanted = self.embedding.detach().to(precise(vectors))
         if wanted.ndim == 1:
             wanted = wanted.expand(len(vectors), -1)
         if wanted.shape != vectors.shape:
@@ -46,7 +47,7 @@ class Similarity(Target):
             raise TargetError("an embedding of zeros only has no direction to be similar to")
 
         def scores(output: Output, rows: Tensor) -> Tensor:
-            return torch.cosine_similarity(output.logits().float(), wanted[rows], dim=1)[:, None]
+            return torch.cosine_similarity(precise(output.logits()), wanted[rows], dim=1)[:, None]
 
         return Scorer(scores, ("similarity to the embedding",))
 

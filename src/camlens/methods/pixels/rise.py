@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -32,16 +32,16 @@ class Draws:
         """The masks from `start` to `stop` in [0, 1]: each grid enlarged linearly, and cut out at its shift."""
         masks = self.grids[start:stop]
         for axis, length in enumerate(size):
-            shares = _shares(self.shifts[start:stop, axis], length, masks.shape[axis + 1])
+            shares = _shares(self.shifts[start:stop, axis], length, masks.shape[axis + 1]).to(masks)
             masks = torch.einsum("m...c,mlc->m...l", masks.movedim(axis + 1, -1), shares).movedim(-1, axis + 1)
         return masks
 
 
 def draws(generator: torch.Generator, count: int, size: Sequence[int], *, cells: int = 7, keep: float = 0.5) -> Draws:
     """`count` random grids with each cell kept at the chance `keep`, shifted by less than a cell."""
-    grids = torch.rand(count, *[cells] * len(size), generator=generator) < keep
+    grids = torch.rand(count, *[cells] * len(size), generator=generator, dtype=torch.float32) < keep
     steps = torch.tensor([math.ceil(length / cells) for length in size])
-    shifts = (torch.rand(count, len(size), generator=generator) * steps).long()
+    shifts = (torch.rand(count, len(size), generator=generator, dtype=torch.float32) * steps).long()
     return Draws(grids.float(), shifts)
 
 
@@ -90,21 +90,23 @@ class RiseEstimate:
     total: int
     keep: float
     halves: tuple[_Sums, _Sums]
+    dtype: torch.dtype
 
     def maps(self, *, centred: bool = True) -> TargetMaps:
         """The estimate (n, t, *size) so far: centred, or as the paper writes it."""
         sums = self.halves[0] + self.halves[1]
-        return (sums.centred() if centred else sums.scored / (self.keep * sums.count)).float()
+        maps = sums.centred() if centred else sums.scored / (self.keep * sums.count)
+        return maps.to(self.dtype)
 
     def agreement(self) -> Scores:
         """Correlation (n, t) of the maps that the two halves of the masks give: near 1 once there are enough."""
         if not all(half.count for half in self.halves):
-            return torch.zeros_like(self.halves[0].scores, dtype=torch.float32)
+            return torch.zeros_like(self.halves[0].scores, dtype=self.dtype)
         first, second = (half.centred().flatten(2) for half in self.halves)
         first, second = (one - one.mean(dim=2, keepdim=True) for one in (first, second))
         lengths = first.norm(dim=2) * second.norm(dim=2)
         correlation: Tensor = (first * second).sum(dim=2) / lengths.where(lengths > 0, torch.inf)
-        return correlation.float()
+        return correlation.to(self.dtype)
 
 
 @register_method(
@@ -157,6 +159,7 @@ def rise_estimates(
     size = tuple(probe.inputs.shape[2:])
     _check(masks, cells, keep, size)
     drawn = draws(same_draws(probe.generator), masks, size, cells=cells, keep=keep)
+    drawn = replace(drawn, grids=drawn.grids.to(probe.scores.dtype))
     precise = torch.float32 if probe.inputs.device.type == "mps" else torch.float64
     zeros = partial(probe.scores.new_zeros, dtype=precise)
     nothing = _Sums(zeros(size), zeros((*probe.scores.shape, *size)), zeros(probe.scores.shape))
@@ -171,7 +174,7 @@ def rise_estimates(
             halves[0] + _gathered(chunk[numbers % 2 == 0], scores[:, numbers % 2 == 0], precise),
             halves[1] + _gathered(chunk[numbers % 2 == 1], scores[:, numbers % 2 == 1], precise),
         )
-        yield RiseEstimate(start + len(chunk), masks, keep, halves)
+        yield RiseEstimate(start + len(chunk), masks, keep, halves, probe.scores.dtype)
 
 
 def _gathered(masks: Float[Tensor, "m *size"], scores: Float[Tensor, "n m t"], precise: torch.dtype) -> _Sums:
