@@ -14,9 +14,10 @@ from camlens.core.applying import found_by, making
 from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
-from camlens.core.errors import InputError, LayerError
+from camlens.core.errors import InputError, LayerError, TargetError
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
+from camlens.core.execution.misfit import not_a_batch
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import warn_of_empty_evidence
@@ -143,10 +144,14 @@ class Explainer(Generic[Result]):
         wanted = as_target(target)
         try:
             results = self._explain(session, self._resolve(session, wanted), wanted)
-        except LayerError as error:
-            if self._needs_no_layer:
-                raise
-            raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
+        except Exception as error:
+            if not isinstance(error, TargetError):
+                unbatched = not_a_batch(self.model, session.inputs)
+                if unbatched is not None:
+                    raise unbatched from error
+            if isinstance(error, LayerError) and not self._needs_no_layer:
+                raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
+            raise
         return cast(Result, results if self.several else results[self.methods[0].name])
 
     def optimized(

@@ -142,4 +142,16 @@ def checked_model(model: object) -> nn.Module:
             code="model.scripted",
             type=type(inner).__name__,
         )
+    if isinstance(inner, torch.fx.GraphModule) and not _runs_its_modules(inner):
+        raise ModelError(
+            "the layers of an exported program do not run: pass the module that it was exported from",
+            code="model.exported",
+            type=type(inner).__name__,
+        )
     return inner
+
+
+def _runs_its_modules(model: torch.fx.GraphModule) -> bool:
+    """Whether the graph calls a module with weights, as traced modules do and exported ones do not."""
+    called = [model.get_submodule(str(node.target)) for node in model.graph.nodes if node.op == "call_module"]
+    return not any(True for _ in model.parameters()) or any(True for one in called for _ in one.parameters())

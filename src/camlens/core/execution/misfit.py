@@ -1,11 +1,13 @@
-"""Why a model fails on its inputs, where that can be told: their axes, channels, size, type or device."""
+"""Why a model fails on its inputs, if that can be told: its arguments, or the inputs' axes, size, type or device."""
 
+import inspect
 import re
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import MisfitError
+from camlens.core.errors import CamlensError, MisfitError, ModelError
 
 _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels")
 _ONE_SIZE = re.compile(
@@ -15,41 +17,101 @@ _NORM_AXES = re.compile(r"^expected \d+D .*input \(got \d+D input\)$")
 _TOO_SMALL = re.compile(r"Output size is too small|Kernel size can't be greater than actual input size")
 
 
-def misfit(error: Exception, model: nn.Module, inputs: Tensor) -> MisfitError | None:
-    """An error that says why `model` failed with `error` on `inputs`; None where the inputs are not to blame."""
-    reason = None if isinstance(error, torch.OutOfMemoryError) else _reason(error, model, inputs)
+def misfit(
+    error: Exception, model: nn.Module, inputs: Tensor, args: Sequence[object], kwargs: Mapping[str, object]
+) -> CamlensError | None:
+    """An error that says why `model` failed with `error`; None if neither the call nor the inputs explain it."""
+    if isinstance(error, torch.OutOfMemoryError | CamlensError):
+        return None
+    if isinstance(error, TypeError | AttributeError | ValueError):
+        wrong = _wrong_call(model, inputs, args, kwargs)
+        if wrong is not None:
+            return wrong
+    unbatched = not_a_batch(model, inputs)
+    if unbatched is not None:
+        return unbatched
+    if not isinstance(error, RuntimeError | AssertionError | ValueError):
+        return None
+    reason = _reason(error, model, inputs)
     if reason is None:
         return None
+    code, hint = reason
     said = str(error).splitlines()[0]
-    return MisfitError(f"the model cannot run on inputs {tuple(inputs.shape)}, {_kind(inputs)}: {reason} ({said})")
+    return MisfitError(
+        f"the model cannot run on inputs {tuple(inputs.shape)}, {_kind(inputs)}: {hint} ({said})",
+        code=code,
+        shape=tuple(inputs.shape),
+        dtype=str(inputs.dtype),
+        device=str(inputs.device),
+    )
 
 
-def _reason(error: Exception, model: nn.Module, inputs: Tensor) -> str | None:
-    said = str(error)
-    if _ONE_SIZE.search(said):
-        return "perhaps it takes images of one size only; resize them to it"
-    if not isinstance(error, RuntimeError) and not _NORM_AXES.search(said):
+def not_a_batch(model: nn.Module, inputs: Tensor) -> MisfitError | None:
+    """The error for inputs with one axis less than a batch for the model's convolutions; None if there is none less."""
+    if inputs.ndim - 1 != min(_convolution_axes(model), default=0):
         return None
-    axes = {len(module.kernel_size) for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd)}
-    if axes and inputs.ndim - 2 not in axes:
-        return _other_axes(inputs, max(axes))
-    weights = next((one for one in model.parameters() if one.is_floating_point()), None)
-    if weights is not None and (weights.dtype, weights.device) != (inputs.dtype, inputs.device):
-        return f"its weights are {_kind(weights)}; pass inputs.to({str(weights.device)!r}, {weights.dtype})"
-    found = _CHANNELS.search(said)
-    if found and tuple(map(int, found[1].split(","))) == tuple(inputs.shape):
-        return f"it takes {found[2]} channels; {_other_channels(int(found[2]), inputs.shape[1])}"
-    if _TOO_SMALL.search(said):
-        return "perhaps they are too small for its strides; pass larger images"
+    return MisfitError(
+        f"inputs of shape {tuple(inputs.shape)} are a single image: add the batch axis: image[None], "
+        f"of shape {(1, *inputs.shape)}",
+        code="input.not-a-batch",
+        shape=tuple(inputs.shape),
+    )
+
+
+def _wrong_call(
+    model: nn.Module, inputs: Tensor, args: Sequence[object], kwargs: Mapping[str, object]
+) -> ModelError | None:
+    """The error for a model that takes other arguments; None if it can be called so."""
+    signature = inspect.signature(model.forward)
+    first = next(iter(signature.parameters), None)
+    kind = type(model).__name__
+    if first != "pixel_values" and "pixel_values" in signature.parameters and "pixel_values" not in kwargs:
+        return ModelError(
+            f"{kind}.forward takes {first!r} first and images as 'pixel_values': explain its vision part, or a module "
+            f"whose forward(images) calls the model with pixel_values=images",
+            code="model.image-argument",
+            first=first,
+            images="pixel_values",
+        )
+    try:
+        signature.bind(inputs, *args, **kwargs)
+    except TypeError as error:
+        return ModelError(
+            f"{kind}.forward{signature} cannot be called so: {error}; besides the inputs, pass args=(...) or "
+            f"kwargs={{...}}",
+            code="model.arguments",
+            parameters=tuple(signature.parameters),
+        )
     return None
 
 
-def _other_axes(inputs: Tensor, wanted: int) -> str:
-    if inputs.ndim == 3:
+def _convolution_axes(model: nn.Module) -> set[int]:
+    return {len(module.kernel_size) for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd)}
+
+
+def _reason(error: Exception, model: nn.Module, inputs: Tensor) -> tuple[str, str] | None:
+    """An error code and a hint."""
+    said = str(error)
+    if _ONE_SIZE.search(said):
+        return "input.size", "perhaps it takes images of one size only; resize them to it"
+    if not isinstance(error, RuntimeError) and not _NORM_AXES.search(said):
+        return None
+    axes = _convolution_axes(model)
+    if axes and inputs.ndim - 2 not in axes:
+        return "input.axes", f"they have {inputs.ndim - 2} spatial axes, and its convolutions {max(axes)}"
+    weights = next((one for one in model.parameters() if one.is_floating_point()), None)
+    if weights is not None and (weights.dtype, weights.device) != (inputs.dtype, inputs.device):
+        hint = f"its weights are {_kind(weights)}; pass inputs.to({str(weights.device)!r}, {weights.dtype})"
+        return "input.dtype" if weights.device == inputs.device else "input.device", hint
+    expected = _CHANNELS.search(said)
+    if expected and tuple(map(int, expected[1].split(","))) == tuple(inputs.shape):
         return (
-            f"they are {len(inputs)} signals of one spatial axis; add the batch axis of a single image with image[None]"
+            "input.channels",
+            f"it takes {expected[2]} channels; {_other_channels(int(expected[2]), inputs.shape[1])}",
         )
-    return f"they have {inputs.ndim - 2} spatial axes, and its convolutions {wanted}"
+    if _TOO_SMALL.search(said):
+        return "input.too-small", "perhaps they are too small for its strides; pass larger images"
+    return None
 
 
 def _kind(tensor: Tensor) -> str:

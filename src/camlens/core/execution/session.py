@@ -59,8 +59,8 @@ class Session:
         version = inputs._version if writes is None else None  # a tensor made in inference mode has none
         try:
             value = self.model(inputs, *self.args, **self.kwargs)
-        except (RuntimeError, AssertionError, ValueError) as error:  # as models say that a size does not fit
-            reason = misfit(error, self.model, inputs)
+        except Exception as error:
+            reason = misfit(error, self.model, inputs, self.args, self.kwargs)
             if reason is None:
                 raise
             raise reason from error
@@ -98,23 +98,46 @@ class Session:
 def checked_inputs(inputs: object) -> Tensor:
     """Inputs (n, c, *spatial), normal tensors outside inference mode; or an InputError that says what to pass."""
     if not isinstance(inputs, Tensor):
-        raise InputError(f"inputs must be a tensor (n, c, *spatial), not {type(inputs).__name__}")
+        kind = type(inputs).__name__
+        raise InputError(
+            f"inputs must be a tensor (n, c, *spatial), not {kind}; pictures need what load_model returns as model",
+            code="input.type",
+            type=kind,
+        )
+    shape, dtype = tuple(inputs.shape), str(inputs.dtype)
+    if inputs.ndim == 2:
+        raise InputError(
+            f"inputs of shape {shape} have no batch axis: add the batch axis: image[None]",
+            code="input.not-a-batch",
+            shape=shape,
+        )
     if not 3 <= inputs.ndim <= 5:
         raise InputError(
-            f"inputs must be (n, c, *spatial) with 1, 2 or 3 spatial axes, not {tuple(inputs.shape)}; "
-            f"add the batch axis of a single image with image[None]"
+            f"inputs must be (n, c, *spatial) with 1, 2 or 3 spatial axes, not {shape}", code="input.axes", shape=shape
         )
-    if 0 in inputs.shape:
-        raise InputError(f"inputs of shape {tuple(inputs.shape)} are empty: pass at least one image")
+    if 0 in shape:
+        raise InputError(f"inputs of shape {shape} are empty: pass at least one image", code="input.empty", shape=shape)
     if not inputs.is_floating_point():
-        raise InputError(f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255")
+        raise InputError(
+            f"inputs must be floating and preprocessed, not {inputs.dtype}; scale them, e.g. images / 255",
+            code="input.dtype",
+            dtype=dtype,
+        )
     if inputs.layout != torch.strided or inputs.is_nested:
-        raise InputError(f"inputs must be a dense tensor, not {inputs.layout}: pass inputs.to_dense()")
+        raise InputError(
+            f"inputs must be a dense tensor, not {inputs.layout}: pass inputs.to_dense()",
+            code="input.layout",
+            layout=str(inputs.layout),
+        )
     if inputs.is_meta:
-        raise InputError("inputs are on the meta device, which holds no values: pass a tensor on the model's device")
+        raise InputError(
+            "inputs on the meta device have no values: pass a tensor on the model's device",
+            code="input.device",
+            device="meta",
+        )
     # a sum is finite only where its parts are, and is read faster than they are; it may overflow by itself
     if not math.isfinite(inputs.detach().sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
-        raise InputError("inputs hold NaN or infinite values: check the preprocessing")
+        raise InputError("inputs hold NaN or infinite values: check the preprocessing", code="input.not-finite")
     with torch.inference_mode(False), torch.no_grad():
         # clone of an inference tensor made out here is a normal one, which autograd may save
         return inputs.clone() if inputs.is_inference() else inputs.detach()
