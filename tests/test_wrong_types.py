@@ -114,7 +114,6 @@ REFUSED = [
     (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "TargetError: a box's label is one of the detector's"),
     (["explain(model, inputs, target=ClassScore('cat'))"], "a class is an int from 0 to 4, not 'cat'"),
     (["explain('resnet18', inputs)"], "not str; load_model('resnet18').model is one"),
-    (["explain(camlens.load_model('demo:photos'), inputs)"], "not LoadedModel; its .model is one"),
     (
         [
             f"camlens.get_top_predictions(model, {device}, inputs[0], five)"

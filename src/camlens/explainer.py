@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
@@ -29,7 +30,9 @@ from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Target, TargetLike, as_target
 from camlens.core.types import Layer, Method, Pictures, SelectOutput
 from camlens.explanation import Explanation, joined
+from camlens.models.geometry import View
 from camlens.models.loading import LoadedModel
+from camlens.pictures import prepared
 from camlens.settings import Settings
 
 DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
@@ -140,6 +143,9 @@ class Explainer(Generic[Result]):
         kwargs: Mapping[str, object] | None = None,
     ) -> Result:
         """Explain a batch (n, c, *spatial), or pictures: an Explanation, or {method: Explanation} for a list."""
+        views: tuple[View, ...] = ()
+        if self._loaded is not None and not isinstance(inputs, Tensor):
+            inputs, views = prepared(self._loaded, inputs)
         session = self._session(inputs, args, kwargs)
         wanted = as_target(target)
         try:
@@ -152,6 +158,9 @@ class Explainer(Generic[Result]):
             if isinstance(error, LayerError) and not self._needs_no_layer:
                 raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
             raise
+        if self._loaded is not None:
+            names = tuple(self._loaded.class_names)
+            results = {name: replace(result, views=views, class_names=names) for name, result in results.items()}
         return cast(Result, results if self.several else results[self.methods[0].name])
 
     def optimized(
@@ -175,6 +184,8 @@ class Explainer(Generic[Result]):
         """
         from camlens.core.optimized.optimizing import optimize  # for those who ask for it
 
+        if self._loaded is not None and not isinstance(example_inputs, Tensor):
+            example_inputs, _ = prepared(self._loaded, example_inputs)
         session = self._session(example_inputs, args, kwargs)
         chosen = self._resolve(session, as_target(None))
         proven_at = list({one.layer.label: one.layer for choices in chosen.values() for one in choices}.values())
@@ -240,8 +251,6 @@ class Explainer(Generic[Result]):
                 code="argument.invalid",
                 name="kwargs" if isinstance(args, list | tuple) else "args",
             )
-        if self._loaded is not None and not isinstance(inputs, Tensor):
-            inputs = _preprocessed(self._loaded, inputs)
         return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
@@ -417,7 +426,8 @@ def explain(
     Args:
         model: any torch.nn.Module, or what `load_model` returned.
         inputs: a floating, preprocessed tensor (n, c, *spatial) with 1, 2 or 3 spatial axes. With a LoadedModel
-            also a picture or a list of pictures, which are preprocessed: PIL images, paths, or arrays.
+            also a picture or a list of pictures, PIL images, paths, or arrays: they are preprocessed, and the
+            Explanation remembers them and which region of them the model saw.
         method: a name from METHODS, a function, or a list of those. A list gives {method: Explanation}, all from
             one pass through the model.
         layers: a name, a module or a list of them. None: the LoadedModel's default layer, else the best spatial
@@ -456,13 +466,6 @@ def explain(
         estimate=estimate,
     )
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
-
-
-def _preprocessed(loaded: LoadedModel, pictures: Pictures) -> Tensor:
-    """Pictures as the batch (n, c, h, w) that the model takes."""
-    each = pictures if isinstance(pictures, Sequence) and not isinstance(pictures, str) else [pictures]
-    batch = torch.stack([loaded.preprocess(picture) for picture in each])
-    return batch.to(next((weights.device for weights in loaded.model.parameters()), batch.device))
 
 
 def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:

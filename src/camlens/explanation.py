@@ -9,17 +9,22 @@ from html import escape
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError, MissingExtraError
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
 from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
+from camlens.models.geometry import WHOLE, Picture, Region, View
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _TILES = 24
 _TILE_SIDE = 140
@@ -43,6 +48,8 @@ class Explanation:
         details: what else the method found, by name: for LIME the segments, their weights and how well these
             explain the score. Tensors have the n images as their first axis.
         diverging: for each target whether its map is evidence for and against alike; pictures then show both.
+        views: the pictures that were explained and what the model saw of them; empty if tensors were explained.
+        class_names: the names of the model's classes; empty if they are not known.
     """
 
     maps: Mapping[str, TargetMaps]
@@ -56,6 +63,8 @@ class Explanation:
     provenance: Mapping[str, Any]
     details: Mapping[str, Any] = field(default_factory=dict)
     diverging: tuple[bool, ...] = ()
+    views: tuple[View, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields for a copy or a pickle, which cannot hold read-only views."""
@@ -88,111 +97,136 @@ class Explanation:
 
     def overlay(
         self,
-        images: Any,
+        images: Any = None,
         alpha: float | int = 0.5,
         *,
         layer: str | None = None,
         target: int = 0,
         colormap: str | None = None,
-    ) -> list[Any]:
-        """Each image under its heat map, as uint8 arrays (H, W, 3).
+        size: int | Sequence[int] | None = None,
+        crop: bool = False,
+    ) -> list[Picture]:
+        """Each picture under its heat map, as uint8 arrays (H, W, 3).
 
-        `images` are n arrays or tensors, uint8 or in [0, 1], (H, W, 3), (3, H, W) or grey (H, W); they may be
-        of any size. `alpha` is the opacity of the heat map from 0 to 1. Without a `colormap`, evidence for and
-        against is drawn in orange and striped blue where the map holds both, else its heat map in `turbo`.
+        Without `images`, the pictures that were explained are drawn on, each with its own proportions: the map
+        lies on the region that the model saw, and what was cropped away is faded. With `crop`, what the model
+        saw is drawn on instead. If tensors were explained, `images` are needed: n arrays or tensors, uint8 or in
+        [0, 1], (H, W, 3), (3, H, W) or grey (H, W), with the proportions of the model's input.
+
+        `alpha` is the opacity of the heat map from 0 to 1. Without a `colormap`, evidence for and against is
+        drawn in orange and striped blue if the map holds both, else its heat map in `turbo`. `size` is the
+        longer side of the result in pixels, or its (height, width); by default it is the picture's own size.
+
+        Raises InputError for `images` or a `size` with other proportions: the map would be stretched.
         """
         from camlens.render.overlay import overlay
+        from camlens.render.placing import marked_unseen, placed, sized
 
-        pictures = self._pictures(images)
-        signed = self.shows_both_signs(target) if colormap is None else colormap == "diverging"
+        name, number = self._layer(layer), self._target(target)
+        signed = self.shows_both_signs(number) if colormap is None else colormap == "diverging"
+        maps = self._drawable(name, signed=signed)
         drawn = []
-        for number, picture in enumerate(pictures):
-            maps = (self.signedmaps if signed else self.heatmaps)(layer, picture.shape[:2])
-            heatmap = maps[number, self._target(target)].nan_to_num(0).cpu().numpy()
-            colours = "diverging" if signed else colormap or "turbo"
-            drawn.append(
-                overlay(picture, heatmap, alpha=alpha, colormap=colours, mode="evidence" if signed else "blend")
+        for (picture, region), heat in zip(self._shown(images, crop=crop), maps[:, number], strict=True):
+            picture = sized(picture, size)
+            blended = overlay(
+                picture,
+                placed(heat, picture.shape[:2], region),
+                alpha=alpha,
+                colormap="diverging" if signed else colormap or "turbo",
+                mode="evidence" if signed else "blend",
             )
+            drawn.append(marked_unseen(blended, picture, region))
         return drawn
 
-    def figure(self, images: Any, *, class_names: Sequence[str] | None = None, **options: Any) -> Any:
-        """A labelled Pillow image: a panel for one map per image, else all maps of an image side by side.
+    def figure(
+        self,
+        images: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        crop: bool = False,
+        title: str = "",
+        colormap: str | None = None,
+        alpha: float | int = 0.5,
+        threshold: float | int | None = None,
+        contour: float | int | Sequence[float | int] | None = None,
+        mode: Literal["blend", "weighted", "evidence"] = "blend",
+        theme: Literal["light", "dark"] = "light",
+        scale: float | int = 1.5,
+    ) -> "Image":
+        """A labelled Pillow image: the panel of a single map, else all maps of all images in a grid.
 
-        `images` are as in `overlay`. `options` are those of `camlens.render.theme.Look` (colormap, alpha,
-        threshold, contour, mode, theme, scale) and `title`.
+        `images`, `crop`, `colormap` and `alpha` are as in `overlay`. `class_names` defaults to those of the
+        LoadedModel. `threshold`, `contour` and `mode` are as in `camlens.render.overlay.overlay`. `scale` is the
+        number of pixels per unit: 1 for a small picture, 2 for print and dense screens.
         """
-        from camlens.render.figure import map_row, panel
+        from camlens.render.colormaps import DEFAULT
+        from camlens.render.figure import map_grid, panel
         from camlens.render.theme import Look
+        from camlens.render.tiles import Tile
 
-        title = options.pop("title", "")
         if not isinstance(title, str):
             raise InputError(f"title must be a text, not {title!r}")
-        known = [*Look.__dataclass_fields__, "title"]
-        for name in options:
-            if name not in known:
-                raise InputError(f"a figure has no option {name!r}; its options are {', '.join(known)}")
-        look = Look(**options)
-        signed = "colormap" not in options
-        rows = []
-        for number, picture in enumerate(self._pictures(images)):
-            heatmaps, both = self._labelled_heatmaps(number, picture.shape[:2], class_names, signed=signed)
-            place = f"{self.method} at {', '.join(self.layers)}"
-            label = self._target_label(number, 0, class_names)
-            subtitle = f"{label}  ·  {place}" if len(self.targets) == 1 else place
-            if len(heatmaps) > 1:
-                rows.append(map_row(picture, heatmaps, title=title, subtitle=subtitle, signed=both, look=look))
-                continue
-            (heatmap,) = heatmaps.values()
-            best = self._best_classes(number, class_names)
-            target = None if self.classes is None else int(self.classes[number, 0])
-            rows.append(
-                panel(
-                    picture,
-                    heatmap,
-                    title=title,
-                    subtitle=subtitle,
-                    predictions=best,
-                    target=target,
-                    look=look.for_evidence() if both else look,
-                )
+        look = Look(colormap or DEFAULT, alpha, threshold, contour, mode, theme, scale)
+        names = self.class_names if class_names is None else class_names
+        place = f"{self.method} at {', '.join(self.layers)}"
+        shown = self._shown(images, crop=crop)
+        groups = []
+        for number, (picture, region) in enumerate(shown):
+            tiles = []
+            for layer, target in product(self.layers, range(len(self.targets))):
+                signed = self.shows_both_signs(target) and colormap is None
+                heat = self._drawable(layer, signed=signed)[number, target]
+                caption = self._caption(number, target, layer, names)
+                tiles.append(Tile(caption, picture, heat, signed=signed, region=region))
+            groups.append(tiles)
+        if len(self.scores) > 1 or len(groups[0]) > 1:
+            subtitle = (
+                place if len(self.targets) > 1 or len(self.scores) > 1 else f"{self.label(0, 0, names)}  ·  {place}"
             )
-        return _stacked(rows)
+            return map_grid(groups, title=title, subtitle=subtitle, look=look)
+        (picture, region), ((tile,),) = shown[0], groups
+        return panel(
+            picture,
+            tile.heat,
+            title=title,
+            subtitle=f"{self.label(0, 0, names)}  ·  {place}",
+            predictions=self._best_classes(0, names),
+            target=None if self.classes is None else int(self.classes[0, 0]),
+            region=region,
+            look=look.for_evidence() if tile.signed else look,
+        )
 
-    def _labelled_heatmaps(
-        self, image: int, size: tuple[int, int], class_names: Sequence[str] | None, *, signed: bool
-    ) -> tuple[dict[str, Any], set[str]]:
-        """The maps of one image by class and layer, as far as these tell them apart; and which show both signs."""
-        found: dict[str, Any] = {}
-        both: set[str] = set()
-        for layer in self.layers:
-            heatmaps, signedmaps = self.heatmaps(layer, size)[image], self.signedmaps(layer, size)[image]
-            for target in range(len(self.targets)):
-                words = [layer] if len(self.layers) > 1 else []
-                if len(self.targets) > 1 or not words:
-                    words.insert(0, self._target_label(image, target, class_names))
-                label = " at ".join(words)
-                label = label if label not in found else f"{label} ({self.targets[target]})"
-                if signed and self.shows_both_signs(target):
-                    both.add(label)
-                found[label] = (signedmaps if label in both else heatmaps)[target].nan_to_num(0).cpu().numpy()
-        return found, both
-
-    def _target_label(self, image: int, target: int, class_names: Sequence[str] | None) -> str:
+    def label(self, image: int, target: int, class_names: Sequence[str] | None = None) -> str:
+        """What a map is about, in words: the name of the class, or the target's label."""
+        names = self.class_names if class_names is None else class_names
         if self.classes is None:
             return self.targets[target]
         index = int(self.classes[image, target])
-        return f"class {index}" if class_names is None or index >= len(class_names) else class_names[index]
+        return names[index] if index < len(names) else f"class {index}"
 
-    def _best_classes(self, image: int, class_names: Sequence[str] | None, top_k: int = 5) -> list[dict[str, Any]]:
+    def _caption(self, image: int, target: int, layer: str, class_names: Sequence[str]) -> str:
+        """The words above one map of a grid: as many as tell it from the others."""
+        words = [self.label(image, target, class_names)] if len(self.targets) > 1 or len(self.layers) == 1 else []
+        if len(self.layers) > 1:
+            words.append(layer)
+        return " at ".join(words)
+
+    def _drawable(self, layer: str, *, signed: bool) -> NDArray[np.float32]:
+        """The maps (n, t, *grid) at the layer's own resolution as they are drawn: in [-1, 1] if signed, else [0, 1]."""
+        grid = self.maps[layer].shape[2:]
+        maps = (self.signedmaps if signed else self.heatmaps)(layer, grid)
+        drawable: NDArray[np.float32] = maps.nan_to_num(0).cpu().numpy()
+        return drawable
+
+    def _best_classes(self, image: int, class_names: Sequence[str], top_k: int = 5) -> list[dict[str, Any]]:
         """The classes that the model finds most likely for one image, best first."""
         if self.logits is None:
             return []
         best = self.logits[image].float().softmax(dim=0).topk(min(top_k, self.logits.shape[1]))
-        named = class_names or ()
         return [
             {
                 "class_idx": index,
-                "class_name": named[index] if index < len(named) else f"class {index}",
+                "class_name": class_names[index] if index < len(class_names) else f"class {index}",
                 "confidence": confidence,
             }
             for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
@@ -202,10 +236,12 @@ class Explanation:
         """Write maps, scores, logits and details as `.npy` beside `manifest.json` into `directory`, all or nothing.
 
         They are read back with `json.loads` and `numpy.load`: the manifest's "files" says which file holds what,
-        and `map-0` is the map of its first layer. Raises StoreError where something stands there already and
-        `force` is not said; `force` replaces what an earlier call has written, and never anything else.
+        and `map-0` is the map of its first layer. If pictures were explained, their overlays are `overlay-0.png`
+        and so on, `overlay-0-1.png` for the second target of the first. Raises StoreError if the directory is not
+        empty and `force` is False; `force` replaces what an earlier call has written, and never anything else.
         """
         from camlens.core.store import write_bundle
+        from camlens.render.pictures import encode_png
 
         arrays = {f"map-{number}": self.maps[name].cpu().numpy() for number, name in enumerate(self.layers)}
         arrays["scores"] = self.scores.cpu().numpy()
@@ -214,7 +250,11 @@ class Explanation:
         for name, one in self.details.items():
             if isinstance(one, Tensor):
                 arrays[f"detail-{name}"] = one.cpu().numpy()
-        return write_bundle(Path(directory), arrays, self.to_dict(), force=force)
+        pictures = {}
+        for target in range(len(self.targets)) if self.views else ():
+            for image, picture in enumerate(self.overlay(target=target)):
+                pictures[f"overlay-{image}-{target}" if target else f"overlay-{image}"] = encode_png(picture)
+        return write_bundle(Path(directory), arrays, self.to_dict(), pictures=pictures, force=force)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the maps themselves, as plain values that JSON can hold."""
@@ -232,6 +272,7 @@ class Explanation:
             "provenance": dict(self.provenance),
             "details": described(self.details),
             "diverging": [self.shows_both_signs(target) for target in range(len(self.targets))],
+            "pictures": [view.to_dict() for view in self.views],
         }
 
     def __repr__(self) -> str:
@@ -249,15 +290,15 @@ class Explanation:
     ) -> Path:
         """Write one self-contained page with live opacity, threshold and colours, that works from disk.
 
-        `images` are what the model saw, as for `overlay`; without them the maps are drawn alone. Raises
-        StoreError where `path` exists and `force` is not said, InputError for inputs that are not pictures.
+        `images` are as in `overlay`; without them the pictures that were explained are drawn on, or the maps are
+        drawn alone if tensors were explained. Raises StoreError if `path` exists and `force` is False, InputError
+        for inputs that are not pictures.
         """
         from camlens.core.store import atomic_file
         from camlens.render.interactive.gather import live_images
         from camlens.render.interactive.page import live_page
 
-        pictures = None if images is None else self._pictures(images)
-        shown = live_images(self, pictures, class_names=class_names)
+        shown = live_images(self, self._shown_if_any(images), class_names=class_names or self.class_names)
         page = live_page(shown, title=f"{self.method}: where the model looks", subtitle=repr(self))
         with atomic_file(Path(path), force=force) as unfinished:
             unfinished.write_text(page, encoding="utf-8")
@@ -266,17 +307,12 @@ class Explanation:
     def show(self, images: Any = None, *, class_names: Sequence[str] | None = None) -> Any:
         """The same page as `save_html` writes, to end a cell of a notebook with: `explanation.show(images)`.
 
-        `images` are what the model saw, as for `overlay`; without them the maps are drawn alone. Very many
+        `images` are as in `save_html`. Very many
         maps, or very fine ones, are bounded, and the page says so.
         """
         from camlens.render.interactive.notebook import live_view
 
-        pictures = None if images is None else self._pictures(images)
-        return live_view(self, pictures, class_names=class_names)
-
-    def _about(self, image: int, target: int) -> str:
-        """What one map is about, in a few words."""
-        return self.targets[target] if self.classes is None else f"class {int(self.classes[image, target])}"
+        return live_view(self, self._shown_if_any(images), class_names=class_names or self.class_names)
 
     def _repr_html_(self) -> str:
         """The maps, live in a frame; as coloured tiles where the script is not built or inputs are no pictures."""
@@ -301,7 +337,7 @@ class Explanation:
         from camlens.render.overlay import striped
         from camlens.render.pictures import encode_png
 
-        text = f"image {image}, {self._about(image, target)} at {layer}, score {float(self.scores[image, target]):.3g}"
+        text = f"image {image}, {self.label(image, target)} at {layer}, score {float(self.scores[image, target]):.3g}"
         picture = ""
         if len(self.input_size) == 2:
             size = _tile_size(self.input_size)
@@ -335,31 +371,31 @@ class Explanation:
             raise InputError(f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}")
         return int(target)
 
-    def _pictures(self, images: Any) -> list[Any]:
+    def _shown_if_any(self, images: Any) -> list[tuple[Picture, Region]] | None:
+        return None if images is None and not self.views else self._shown(images)
+
+    def _shown(self, images: Any, *, crop: bool = False) -> list[tuple[Picture, Region]]:
+        """The picture of each image to draw on, and the region of it that its map covers."""
         from camlens.render.overlay import as_picture
+        from camlens.render.placing import check_proportions
 
         if len(self.input_size) != 2:
             raise InputError(f"pictures have two axes, these maps {len(self.input_size)}: draw heatmaps() yourself")
-        one = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
-        given = [images] if one else list(images)
-        if len(given) != len(self.scores):
-            raise InputError(f"{len(given)} images were given for {len(self.scores)} explained ones")
-        return [as_picture(image) for image in given]
-
-
-def _stacked(rows: list[Any]) -> Any:
-    """Pillow images one below the other."""
-    if len(rows) == 1:
-        return rows[0]
-    from PIL import Image
-
-    size = max(row.width for row in rows), sum(row.height for row in rows)
-    sheet = Image.new("RGB", size, rows[0].getpixel((0, 0)))
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+        if images is None and self.views:
+            return [view.shown(crop=crop) for view in self.views]
+        alone = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
+        given = [images] if alone else list(images)
+        if images is None or len(given) != len(self.scores):
+            raise InputError(
+                f"{'no' if images is None else len(given)} images were given for {len(self.scores)} explained ones:"
+                " pass each picture as the model saw it, or explain pictures with a LoadedModel, which remembers them",
+                code="images.count",
+                expected=len(self.scores),
+            )
+        pictures = [as_picture(image) for image in given]
+        for number, picture in enumerate(pictures):
+            check_proportions(picture.shape[:2], self.input_size, number)
+        return [(picture, WHOLE) for picture in pictures]
 
 
 def _tile_size(size: Sequence[int]) -> tuple[int, int]:

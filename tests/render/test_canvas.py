@@ -2,7 +2,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from camlens.render.canvas import Box, Canvas, fitted_box, resized_heat, text_width
+from camlens.render.canvas import Box, Canvas, fitted_box, text_width
 from camlens.render.theme import LABEL, TITLE, Look
 
 WORDS = ["tabby, tabby cat", "WWWWW iiiii", "Übergrößenträger", "$x^2$ & <b> 100 %", "猫"]
@@ -127,11 +127,3 @@ def test_what_a_user_set_in_matplotlib_changes_nothing() -> None:
 def test_a_fitted_box_keeps_the_proportions_and_the_middle() -> None:
     assert fitted_box((50, 100, 3), Box(0, 0, 40, 40)) == Box(0, 10, 40, 20)
     assert fitted_box((100, 50, 3), Box(2, 0, 40, 40)) == Box(12, 0, 20, 40)
-
-
-def test_heat_is_resized_linearly_within_its_range() -> None:
-    ramp = np.tile(np.arange(4, dtype=np.float32) / 3, (2, 1))
-    wide = resized_heat(ramp, (2, 8))
-    inner = (np.arange(8) + 0.5) / 2 - 0.5
-    assert wide[0, 1:-1].tolist() == pytest.approx((inner[1:-1] / 3).tolist(), abs=1e-6)
-    assert (wide.min(), wide.max()) == (0, 1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -139,9 +140,10 @@ def write_bundle(
     arrays: Mapping[str, NDArray[Any]],
     manifest: Mapping[str, Any],
     *,
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
     force: bool = False,
 ) -> Path:
-    """Write arrays as `NAME.npy` beside a `manifest.json` that names them, and return the directory.
+    """Write arrays as `NAME.npy`, PNG files as `NAME.png` and a `manifest.json` that names them; return the directory.
 
     `force` replaces an earlier result, and nothing else.
     """
@@ -149,6 +151,9 @@ def write_bundle(
     with result_directory(directory, fresh=True) as unfinished:
         for name, array in arrays.items():
             np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
-        named = {**manifest, "files": {name: f"{name}.npy" for name in arrays}}
+        for name, content in pictures.items():
+            (unfinished / f"{name}.png").write_bytes(content)
+        files = {name: f"{name}.npy" for name in arrays} | {name: f"{name}.png" for name in pictures}
+        named = {**manifest, "files": files}
         (unfinished / MANIFEST).write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")
     return directory

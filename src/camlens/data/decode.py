@@ -113,7 +113,7 @@ def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int,
         share = enough / max(image.size)
         image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
     image.load()
-    return _upright(image)
+    return upright(image)
 
 
 def _open_plugin(start: bytes, stream: io.BufferedReader | io.BytesIO, label: str) -> Image.Image:
@@ -167,7 +167,7 @@ def _webp_size(start: bytes) -> tuple[int, int]:
     return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turn the image as its EXIF orientation says; a broken EXIF block leaves it as it is."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from camlens.core.arguments import suggesting
 from camlens.core.errors import MissingExtraError, ModelError
+from camlens.models.geometry import Geometry
 
 ADAPTERS = {
     "torchvision": "camlens.models.torchvision",
@@ -47,6 +48,10 @@ class Preprocessing(Protocol):
 
     def display_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h w"]:
         """A mask of the image, resized and cropped as the image is."""
+        ...
+
+    def geometry(self, height: int, width: int) -> Geometry | None:
+        """Which region of an image of this size the tensor shows, or None if that is unknown."""
         ...
 
 

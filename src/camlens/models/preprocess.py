@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import InputError, MissingExtraError
-from camlens.models.geometry import Geometry
+from camlens.models.geometry import Geometry, measured_geometry
 from camlens.models.loading import Preprocessing
 
 try:
@@ -75,7 +75,7 @@ class Preprocess:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AdoptedPreprocess:
     """A preprocessing that is somebody else's: `transform` gives the tensor, `picture` what to show of it."""
 
@@ -100,9 +100,13 @@ class AdoptedPreprocess:
         """The mask as the model's view of the image has it."""
         return _masked(self.display, mask)
 
+    def geometry(self, height: int, width: int) -> Geometry | None:
+        """Which region of a picture of this size the input shows, as measured; None if that cannot be told."""
+        return measured_geometry(self.display, height, width)
+
 
 def adopt(transform: Callable[[Image.Image], Tensor]) -> Preprocessing:
-    """A user's transform: as it is where it can `display`, else with its normalisation undone for that.
+    """A user's transform: as it is if it is a Preprocessing, else with its normalisation undone for `display`.
 
     The normalisation is the last part of the transform with a `mean` and a `std` (torchvision's Normalize,
     alone or in a Compose); without one, values within [0, 1] are shown as they are, and others from minimum

@@ -16,7 +16,8 @@ from camlens.core.targets import ClassScore
 from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.models import LoadedModel
-from camlens.panels.explaining import Pixels, finite, open_image
+from camlens.models.geometry import View
+from camlens.panels.explaining import finite
 from camlens.panels.naming import class_name
 
 Kind = Literal["layers", "methods", "classes"]
@@ -41,10 +42,10 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class View:
-    """One of the maps that are compared: its label, the heat map (h, w) in [0, 1] and what it is of.
+class ComparedMap:
+    """One of the maps that are compared: its label, the heat map (*grid) in [0, 1] and what it is of.
 
-    `evidence` (h, w) in [-1, 1] is there where the map is one of evidence for and against.
+    `evidence` (*grid) in [-1, 1] is there where the map is one of evidence for and against.
     """
 
     label: str
@@ -63,9 +64,9 @@ class Comparison:
     """The views of one image, in the order asked for."""
 
     path: Path
-    picture: Pixels
+    picture: View
     question: Question
-    views: tuple[View, ...]
+    views: tuple[ComparedMap, ...]
     warnings: tuple[str, ...]
     provenance: Mapping[str, Any]
 
@@ -74,6 +75,8 @@ class Comparison:
         facts = ("label", "method", "layer", "class_name")
         return {
             "image": str(self.path),
+            "picture_size": list(self.picture.picture.shape[:2]),
+            "region": None if self.picture.geometry is None else list(self.picture.geometry.region),
             "kind": self.question.kind,
             "views": [
                 {fact: getattr(view, fact) for fact in facts}
@@ -87,17 +90,18 @@ class Comparison:
 
 def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progress: Progress = silent) -> Comparison:
     """Explain one image in every way that the question asks for."""
-    picture, inputs = open_image(loaded, path)
-    at_one_layer = any(METHODS[name].looks_at_one_layer for name in question.methods)
-    layers = list(question.layers) or (loaded.default_layer if at_one_layer else None)
     explainer = Explainer(
-        loaded.model, method=list(question.methods), layers=layers, seed=question.seed, progress=progress
+        loaded,
+        method=list(question.methods),
+        layers=list(question.layers) or None,
+        seed=question.seed,
+        progress=progress,
     )
     target = [ClassScore(index) for index in question.classes] or None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvidenceWarning)  # `Comparison.warnings` has it
-        explanations: dict[str, Explanation] = explainer(inputs, target=target)
-    views = [view for explanation in explanations.values() for view in _views(explanation, question, loaded, picture)]
+        explanations: dict[str, Explanation] = explainer(path, target=target)
+    views = [view for explanation in explanations.values() for view in _views(explanation, question, loaded)]
     said = [
         f"{name}: {text.replace('the map of image 0', 'the map')}"
         for name, explanation in explanations.items()
@@ -105,21 +109,20 @@ def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progre
     ]
     first = next(iter(explanations.values()))
     provenance = {name: fact for name, fact in first.provenance.items() if name != "warnings"}
-    return Comparison(path, picture, question, tuple(views), tuple(said), provenance)
+    return Comparison(path, first.views[0], question, tuple(views), tuple(said), provenance)
 
 
-def _views(explanation: Explanation, question: Question, loaded: LoadedModel, picture: Pixels) -> list[View]:
+def _views(explanation: Explanation, question: Question, loaded: LoadedModel) -> list[ComparedMap]:
     views = []
     for layer in explanation.layers:
-        size = picture.shape[:2]
-        heatmaps = explanation.heatmaps(layer, size)[0].nan_to_num(0).cpu().numpy()
-        signedmaps = explanation.signedmaps(layer, size)[0].nan_to_num(0).cpu().numpy()
+        grid = tuple(explanation.maps[layer].shape[2:])
+        heatmaps = explanation.heatmaps(layer, grid)[0].nan_to_num(0).cpu().numpy()
+        signedmaps = explanation.signedmaps(layer, grid)[0].nan_to_num(0).cpu().numpy()
         for number, heatmap in enumerate(heatmaps):
             index = None if explanation.classes is None else int(explanation.classes[0, number])
             named = explanation.targets[number] if index is None else class_name(index, loaded.class_names)
             label = {"layers": layer, "methods": explanation.method, "classes": named}[question.kind]
             score = float(explanation.scores[0, number])
-            grid = tuple(explanation.maps[layer].shape[2:])
             evidence = signedmaps[number] if explanation.shows_both_signs(number) else None
-            views.append(View(label, heatmap, explanation.method, layer, index, named, grid, score, evidence))
+            views.append(ComparedMap(label, heatmap, explanation.method, layer, index, named, grid, score, evidence))
     return views

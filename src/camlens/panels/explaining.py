@@ -8,47 +8,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
 from camlens.core.probe import Progress, silent
-from camlens.core.registry import METHODS
 from camlens.core.targets import Target
 from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.gradcam import Prediction
 from camlens.models import LoadedModel
+from camlens.models.geometry import View
 from camlens.panels.naming import class_name
 
 Pixels = NDArray[np.uint8]
-_FAMILY_CHOICE = "the model family's own choice"
 
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
-    """One image with its explanation, the picture (h, w, 3) as the model saw it, and the best classes."""
+    """One image with its explanation, which remembers the picture, and the best classes."""
 
     path: Path
-    picture: Pixels
     explanation: Explanation
     predictions: list[Prediction]
     class_names: Sequence[str]
 
     @property
-    def heatmap(self) -> NDArray[np.float32]:
-        """The heat map of the only target, in [0, 1], at the picture's size."""
-        heatmaps = self.explanation.heatmaps(size=self.picture.shape[:2])
-        return heatmaps[0, 0].nan_to_num(0).cpu().numpy()
+    def view(self) -> View:
+        """The picture and what the model saw of it."""
+        return self.explanation.views[0]
 
     @property
-    def evidence(self) -> NDArray[np.float32] | None:
-        """Evidence for and against in [-1, 1] at the picture's size, where the map is one of both."""
-        if not self.explanation.shows_both_signs():
-            return None
-        return self.explanation.signedmaps(size=self.picture.shape[:2])[0, 0].nan_to_num(0).cpu().numpy()
+    def heat(self) -> NDArray[np.float32]:
+        """The map of the only target at the layer's own resolution: in [0, 1], or in [-1, 1] if it shows both signs."""
+        grid = self.explanation.maps[self.explanation.layers[-1]].shape[2:]
+        signed = self.explanation.shows_both_signs()
+        maps = self.explanation.signedmaps(size=grid) if signed else self.explanation.heatmaps(size=grid)
+        return maps[0, 0].nan_to_num(0).cpu().numpy()
 
     @property
     def target(self) -> str:
@@ -84,11 +81,10 @@ class FailedImage:
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
-    """A loaded model with the explainer made for it, and why its layer was chosen if its family says so."""
+    """A loaded model with the explainer made for it."""
 
     loaded: LoadedModel
     explainer: Explainer[Explanation]
-    layer_choice: str | None = None
 
 
 def prepare(
@@ -100,28 +96,11 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Workplace:
-    """A model and an explainer for it; without `layer` its default one, else the best there is.
-
-    A method that looks at the input alone, or at many layers by default, is given no default layer.
-    """
-    entry = METHODS[method]  # an unknown name is refused before anything is computed
-    wanted = layer or (loaded.default_layer if entry.looks_at_one_layer else None)
+    """A model and an explainer for it; without `layer` the model's default one, else the best there is."""
     explainer = Explainer(
-        loaded.model, method=method, layers=wanted, seed=seed, progress=progress, options=dict(options or {})
+        loaded, method=method, layers=layer, seed=seed, progress=progress, options=dict(options or {})
     )
-    return Workplace(loaded, explainer, _FAMILY_CHOICE if layer is None and wanted is not None else None)
-
-
-def open_image(loaded: LoadedModel, path: Path) -> tuple[Pixels, Float[Tensor, "1 c h w"]]:
-    """The picture as the model sees it, uint8 (h, w, 3), and the tensor that the model takes."""
-    from camlens.data.decode import decode_image  # brings Pillow, which is optional
-
-    return prepared(loaded, decode_image(path))
-
-
-def prepared(loaded: LoadedModel, image: Pixels) -> tuple[Pixels, Float[Tensor, "1 c h w"]]:
-    """An image (H, W, 3) as the model sees it, and as the model takes it."""
-    return loaded.preprocess.display(image), loaded.preprocess(image)[None]
+    return Workplace(loaded, explainer)
 
 
 def explain_files(
@@ -134,8 +113,7 @@ def explain_files(
     explained, refused = 0, list[InputError]()
     for path in paths:
         try:
-            picture, inputs = open_image(place.loaded, path)
-            yield explain_opened(place, picture, inputs, path=path, target=target, top_k=top_k)
+            yield explain_picture(place, path, path=path, target=target, top_k=top_k)
             explained += 1
         except (DataError, InputError) as error:
             if isinstance(error, InputError) and not isinstance(error, MisfitError):
@@ -145,21 +123,20 @@ def explain_files(
         raise refused[0]
 
 
-def explain_opened(
+def explain_picture(
     place: Workplace,
-    picture: Pixels,
-    inputs: Float[Tensor, "1 c h w"],
+    picture: Path | Pixels,
     *,
     path: Path,
     target: Target | int | None = None,
     top_k: int = 5,
 ) -> ExplainedImage:
-    """Explain one prepared image."""
+    """Explain one picture; `path` is what it is called."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvidenceWarning)  # `ExplainedImage.warnings` has it, with the file's name
-        explanation: Explanation = place.explainer(_placed(place, inputs), target=target)
+        explanation = place.explainer(picture, target=target)
     predictions = [] if explanation.logits is None else ranked(explanation.logits[0], place.loaded.class_names, top_k)
-    return ExplainedImage(path, picture, explanation, predictions, place.loaded.class_names)
+    return ExplainedImage(path, explanation, predictions, place.loaded.class_names)
 
 
 def ranked(logits: Float[Tensor, " classes"], class_names: Sequence[str], top_k: int) -> list[Prediction]:
@@ -174,8 +151,3 @@ def ranked(logits: Float[Tensor, " classes"], class_names: Sequence[str], top_k:
 def finite(value: float | None) -> float | None:
     """The number, or None where it is not one that JSON can hold."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _placed(place: Workplace, inputs: Tensor) -> Tensor:
-    first = next(place.loaded.model.parameters(), torch.empty(0))
-    return inputs.to(device=first.device)

@@ -13,12 +13,14 @@ from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 def live_image(explained: ExplainedImage) -> LiveImage:
     """One explained image for the page, with its maps by layer and what they are about."""
     explanation = explained.explanation
+    picture, region = explained.view.shown()
     warning = " ".join(explained.warnings) or None
     several = len(explanation.layers) > 1
     confidence = "" if explained.confidence is None else f" ({explained.confidence:.1%})"
     return LiveImage(
         title=explained.path.name,
-        picture=explained.picture,
+        picture=picture,
+        region=region,
         maps=[
             LiveMap(
                 layer if several else "Overlay",

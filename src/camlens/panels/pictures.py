@@ -16,17 +16,19 @@ def panel_picture(
     image: ExplainedImage, look: Look, *, title: str | None = None, true_class: int | None = None
 ) -> "Image":
     """The original, the heat map with its colour bar, the overlay, and bars of the best classes."""
-    explanation, evidence = image.explanation, image.evidence
+    explanation = image.explanation
+    picture, region = image.view.shown()
     return panel(
-        image.picture,
-        image.heatmap if evidence is None else evidence,
+        picture,
+        image.heat,
         title=image.path.name if title is None else title,
         subtitle=f"{image.target}  ·  {explanation.method} at {layer_in_words(explanation.layers[-1])}",
         predictions=image.predictions,
         true_class=true_class,
         target=image.class_index,
         notes=[text[0].upper() + text[1:] for text in image.warnings],
-        look=look if evidence is None else look.for_evidence(),
+        region=region,
+        look=look.for_evidence() if explanation.shows_both_signs() else look,
     )
 
 
@@ -36,14 +38,16 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
     heatmaps = {view.label: view.heatmap if view.evidence is None else view.evidence for view in views}
     signed = {view.label for view in views if view.evidence is not None}
     name, first = comparison.path.name, views[0]
-    picture = comparison.picture
+    picture, region = comparison.picture.shown()
     if kind == "layers":
         subtitle = f"{first.method} for {first.class_name}"
         grids = {view.label: view.grid for view in views}
-        return layer_row(picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, look=look)
+        return layer_row(
+            picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, region=region, look=look
+        )
     if kind == "methods":
         subtitle = f"{first.class_name} at {layer_in_words(first.layer)}"
-        return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, look=look)
+        return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, region=region, look=look)
     subtitle = f"{first.method} at {layer_in_words(first.layer)}"
     if len(views) == 2:
         names = _short(views[0].label, views[1].label)
@@ -54,10 +58,13 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
             names=names,
             title=f"{name}: {names[0]} against {names[1]}",
             subtitle=subtitle,
+            region=region,
             look=look,
         )
     details = {view.label: f"score {view.score:.2f}" for view in views}
-    return map_row(picture, heatmaps, details=details, title=name, subtitle=subtitle, signed=signed, look=look)
+    return map_row(
+        picture, heatmaps, details=details, title=name, subtitle=subtitle, signed=signed, region=region, look=look
+    )
 
 
 def _short(first: str, second: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import torch
 from camlens.core.errors import DataError, InputError
 from camlens.gradcam import Prediction, get_top_predictions
 from camlens.models import LoadedModel
-from camlens.panels.explaining import FailedImage, open_image
+from camlens.panels.explaining import FailedImage
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ def predict_files(
     loaded: LoadedModel, paths: Sequence[Path], *, top_k: int = 5
 ) -> Iterator[PredictedImage | FailedImage]:
     """Predict files one after the other; what cannot be read or taken comes out as a FailedImage."""
+    from camlens.data.decode import decode_image  # brings Pillow, which is optional
+
     device = next(loaded.model.parameters(), torch.empty(0)).device
     for path in paths:
         try:
-            _, inputs = open_image(loaded, path)
-            found = get_top_predictions(loaded.model, device, inputs[0], loaded.class_names, top_k)
+            inputs = loaded.preprocess(decode_image(path))
+            found = get_top_predictions(loaded.model, device, inputs, loaded.class_names, top_k)
         except (DataError, InputError) as error:
             yield FailedImage(path, str(error))
         else:

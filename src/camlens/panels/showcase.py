@@ -14,7 +14,7 @@ from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.store import result_directory
 from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
 from camlens.models import LoadedModel
-from camlens.panels.explaining import ExplainedImage, Workplace, explain_opened, prepared
+from camlens.panels.explaining import ExplainedImage, Workplace, explain_picture
 from camlens.panels.pictures import panel_picture
 from camlens.panels.writing import description, shared_facts, signed_map, write_manifest
 from camlens.render.index_page import PageEntry, index_page
@@ -141,8 +141,7 @@ def write_showcase(
 
 def _explained(place: Workplace, samples: Iterable[DemoSample]) -> Iterator[ShownSample]:
     for sample in samples:
-        picture, inputs = prepared(place.loaded, sample.image)
-        image = explain_opened(place, picture, inputs, path=Path(sample.name))
+        image = explain_picture(place, sample.image, path=Path(sample.name))
         yield ShownSample(sample, image)
 
 

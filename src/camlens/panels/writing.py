@@ -81,6 +81,8 @@ def description(image: ExplainedImage) -> dict[str, Any]:
     explanation = image.explanation
     return {
         "image": str(image.path),
+        "picture_size": list(image.view.picture.shape[:2]),
+        "region": None if image.view.geometry is None else list(image.view.geometry.region),
         "layer": explanation.layers[-1],
         "map_shape": list(explanation.maps[explanation.layers[-1]].shape[2:]),
         "class_idx": image.class_index,
@@ -98,8 +100,6 @@ def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
     """What holds for all images of one run: model, method, layer and provenance."""
     explanation = image.explanation
     provenance = {name: fact for name, fact in explanation.provenance.items() if name != "warnings"}
-    if place.layer_choice is not None:
-        provenance["layer_choice"] = dict.fromkeys(provenance["layer_choice"], place.layer_choice)
     return {
         "model": place.loaded.spec,
         "method": explanation.method,

@@ -150,11 +150,11 @@ class Canvas:
         self._add(Pixels(np.dstack([pixels, corners]), round(box.left * scale), round(box.top * scale)))
 
     def outline(self, heat: Heat, box: Box, levels: tuple[Points, ...]) -> None:
-        """The lines along which `heat` has these levels: white with a dark casing, seen on any picture."""
+        """The lines along which `heat` has these levels, except where it is NaN: white with a dark casing."""
         rows, columns = heat.shape
         across = box.left + (np.arange(columns) + 0.5) * box.width / columns
         down = box.top + (np.arange(rows) + 0.5) * box.height / rows
-        reached = [level for level in levels if heat.min() < level <= heat.max()]
+        reached = [level for level in levels if np.nanmin(heat) < level <= np.nanmax(heat)]
         for width, colour in ((2.2, "#00000088"), (1.1, "#ffffff")):
             if reached:
                 self._layers += 1
@@ -180,22 +180,6 @@ class Canvas:
         self._agg.draw()  # type: ignore[no-untyped-call]
         pixels = np.asarray(self._agg.buffer_rgba())  # type: ignore[no-untyped-call]
         return Image.fromarray(pixels[:, :, :3].copy())
-
-
-def resized_picture(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The picture at another size (height, width), filtered against aliasing."""
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS))
-
-
-def resized_heat(heat: Heat, size: tuple[int, int]) -> Heat:
-    """The heat map at another size (height, width), linear, without leaving its range."""
-    if heat.shape == size:
-        return heat
-    floating = Image.fromarray(np.ascontiguousarray(heat, dtype=np.float32))
-    resized: Heat = np.clip(np.asarray(floating.resize(size[::-1], Image.Resampling.BILINEAR)), -1, 1)
-    return resized
 
 
 def fitted_box(shape: tuple[int, ...], box: Box) -> Box:
@@ -237,7 +221,7 @@ def _font(size: Points, bold: bool) -> FontProperties:
 
 
 @lru_cache(maxsize=64)
-def _corner_mask(rows: int, columns: int, radius: float) -> UInt8[np.ndarray, "rows columns"]:
+def _corner_mask(rows: int, columns: int, radius: Points) -> UInt8[np.ndarray, "rows columns"]:
     """The opacity of a picture with round corners, by each pixel's distance to the rounded edge."""
     down, across = (np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) for n in (rows, columns))
     radius = min(radius, rows / 2, columns / 2)

@@ -15,6 +15,7 @@ from camlens.render.colorbar import Marks, draw_colorbar
 from camlens.render.colormaps import DIVERGING
 from camlens.render.overlay import difference
 from camlens.render.pictures import Heat, as_heatmap, as_map, as_picture
+from camlens.render.placing import Region
 from camlens.render.predictions import Class, Prediction, draw_predictions, is_class
 from camlens.render.theme import Look
 from camlens.render.tiles import (
@@ -39,6 +40,7 @@ _ROW_LENGTH = 6
 _COLUMN = 256.0
 _ALIKE = 0.95
 _EVIDENCE = ("0", "evidence", "1")
+_OWN_SCALES = ("each map on its own scale", "own scale each")
 _SIGNED_EVIDENCE = ("opposes", "0", "supports")
 
 Bar = tuple[str, Marks]
@@ -55,6 +57,7 @@ def panel(
     true_class: Class | None = None,
     target: Class | None = None,
     notes: Sequence[str] = (),
+    region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
     """One image explained: the original, its heat map with a colour bar, the overlay, and the best classes.
@@ -69,6 +72,8 @@ def panel(
         true_class: number or name of the class that is right, marked where it stands.
         target: number or name of the class explained.
         notes: warnings and remarks, drawn below.
+        region: the part of the image that the map covers, (left, top, right, bottom) in fractions of it; by
+            default all of it. The rest is marked as not seen by the model.
         look: colour map, opacity, theme, scale.
     """
     column_width = (GAP + _COLUMN) if predictions else 0.0
@@ -80,8 +85,8 @@ def panel(
     height = tile_height([picture], PICTURE)
     boxes = [Box(MARGIN + number * (PICTURE + GAP), top, PICTURE, height) for number in range(3)]
     draw_tile(canvas, Tile("Photograph", picture), boxes[0])
-    draw_tile(canvas, Tile("Heat map", picture, heat, blended=False, signed=signed), boxes[1])
-    draw_tile(canvas, Tile("Overlay", picture, heat, signed=signed), boxes[2])
+    draw_tile(canvas, Tile("Heat map", picture, heat, blended=False, signed=signed, region=region), boxes[1])
+    draw_tile(canvas, Tile("Overlay", picture, heat, signed=signed, region=region), boxes[2])
     bar = Box(boxes[1].left, boxes[1].bottom + 10, PICTURE, COLORBAR)
     draw_colorbar(canvas, bar, canvas.look.colormap, _SIGNED_EVIDENCE if signed else _EVIDENCE)
     if predictions:
@@ -103,14 +108,15 @@ def map_row(
     subtitle: str = "",
     shared_scale: bool = False,
     signed: Collection[str] = (),
+    region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
     """One image under several maps, each labelled with its key: layers, methods or classes side by side.
 
     `heatmaps` are non-negative maps (H, W) of any magnitude. Each is divided by its own highest value,
     or all by the highest of all where `shared_scale` is set. `signed` names those that may be negative too:
-    they are drawn as evidence for and against. `details` are words beside the labels. More than six pictures
-    take several lines.
+    they are drawn as evidence for and against. `details` are words beside the labels. `region` is the part of
+    the image that the maps cover, as in `panel`. More than six pictures take several lines.
     """
     if not heatmaps:
         raise InputError("there is no map to draw: give at least one by name")
@@ -118,18 +124,30 @@ def map_row(
     scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale, signed)
     tiles = [Tile("Photograph", picture)]
     tiles += [
-        Tile(name, picture, heat, (details or {}).get(name, ""), signed=name in signed) for name, heat in scaled.items()
+        Tile(name, picture, heat, (details or {}).get(name, ""), signed=name in signed, region=region)
+        for name, heat in scaled.items()
     ]
-    words = "one scale for all maps" if shared_scale else "each map on its own scale"
-    if 0 < sum(name in signed for name in scaled) < len(scaled):  # two bars share the room
-        words = "one scale" if shared_scale else "own scale each"
     look = look or Look()
-    bars: list[Bar] = []
-    if any(name not in signed for name in scaled):
-        bars.append((look.colormap, ("0", words, f"{highest:.3g}" if shared_scale else "1")))
-    if any(name in signed for name in scaled):
-        bars.append((DIVERGING, _SIGNED_EVIDENCE))
-    return _rows(tiles, bars, title, subtitle, look)
+    words = ("one scale for all maps", "one scale") if shared_scale else _OWN_SCALES
+    bars = _bars(tiles[1:], look, words, f"{highest:.3g}" if shared_scale else "1")
+    return _rows(tiles, bars, title, subtitle, look, columns=_columns(len(tiles), _ROW_LENGTH))
+
+
+def map_grid(
+    groups: Sequence[Sequence[Tile]], *, title: str = "", subtitle: str = "", look: Look | None = None
+) -> Drawing:
+    """The maps of several images in a grid: a group of tiles for each image, each on its own scale.
+
+    Groups of one stand side by side; others begin with the photograph and are kept together.
+    """
+    if len(groups[0]) > 1:
+        groups = [[Tile("Photograph", group[0].picture), *group] for group in groups]
+    length, look = len(groups[0]), look or Look()
+    columns = _columns(length, _ROW_LENGTH)
+    tiles = [tile for group in groups for tile in (*group, *[None] * (-length % columns))]
+    beside = _columns(len(groups), max(1, _ROW_LENGTH // length))
+    maps = [tile for group in groups for tile in group if tile.heat is not None]
+    return _rows(tiles, _bars(maps, look, _OWN_SCALES, "1"), title, subtitle, look, columns=beside * columns)
 
 
 def layer_row(
@@ -141,6 +159,7 @@ def layer_row(
     subtitle: str = "",
     shared_scale: bool = False,
     signed: Collection[str] = (),
+    region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
     """One image under the maps of several layers, labelled with name and grid; see `map_row`."""
@@ -153,6 +172,7 @@ def layer_row(
         subtitle=subtitle,
         shared_scale=shared_scale,
         signed=signed,
+        region=region,
         look=look,
     )
 
@@ -165,10 +185,13 @@ def method_row(
     title: str = "One image, several methods",
     subtitle: str = "",
     signed: Collection[str] = (),
+    region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
     """One image under the maps of several methods, each on its own scale; see `map_row`."""
-    return map_row(image, heatmaps, details=details, title=title, subtitle=subtitle, signed=signed, look=look)
+    return map_row(
+        image, heatmaps, details=details, title=title, subtitle=subtitle, signed=signed, region=region, look=look
+    )
 
 
 def class_difference(
@@ -179,6 +202,7 @@ def class_difference(
     names: tuple[str, str],
     title: str = "",
     subtitle: str = "",
+    region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
     """Where one class has evidence that another has not: both overlays and their signed difference.
@@ -198,9 +222,9 @@ def class_difference(
     height = tile_height([picture], PICTURE)
     boxes = [Box(MARGIN + number * (PICTURE + GAP), top, PICTURE, height) for number in range(4)]
     draw_tile(canvas, Tile("Photograph", picture), boxes[0])
-    draw_tile(canvas, Tile(names[0], picture, first), boxes[1])
-    draw_tile(canvas, Tile(names[1], picture, second), boxes[2])
-    draw_tile(canvas, Tile("Difference", picture, signed, signed=True), boxes[3])
+    draw_tile(canvas, Tile(names[0], picture, first, region=region), boxes[1])
+    draw_tile(canvas, Tile(names[1], picture, second, region=region), boxes[2])
+    draw_tile(canvas, Tile("Difference", picture, signed, signed=True, region=region), boxes[3])
     below = boxes[0].bottom + 10
     both = Box(boxes[1].left, below, 2 * PICTURE + GAP, COLORBAR)
     draw_colorbar(canvas, both, canvas.look.colormap, _EVIDENCE)
@@ -213,21 +237,44 @@ def class_difference(
     return canvas.picture(bottom + notes_height(lines) + MARGIN - 8)
 
 
-def _rows(tiles: Sequence[Tile], bars: Sequence[Bar], title: str, subtitle: str, look: Look) -> Drawing:
-    """The tiles in as many lines as needed, the same number in each, above the colour bars."""
-    lines = -(-len(tiles) // _ROW_LENGTH)
-    columns = -(-len(tiles) // lines)
+def _bars(maps: Sequence[Tile], look: Look, words: tuple[str, str], highest: str) -> list[Bar]:
+    """The colour bars that the maps need; of two, which share the room, the first has the shorter words."""
+    signed = [tile.signed for tile in maps]
+    bars: list[Bar] = []
+    if not all(signed):
+        bars.append((look.colormap, ("0", words[any(signed)], highest)))
+    if any(signed):
+        bars.append((DIVERGING, _SIGNED_EVIDENCE))
+    return bars
+
+
+def _columns(count: int, most: int) -> int:
+    """How many of `count` stand in a line of at most `most`, if all lines are to be equally long."""
+    return -(-count // -(-count // most))
+
+
+def _rows(
+    tiles: Sequence[Tile | None],
+    bars: Sequence[Bar],
+    title: str,
+    subtitle: str,
+    look: Look,
+    *,
+    columns: int,
+) -> Drawing:
+    """The tiles in lines of `columns` above the colour bars."""
     canvas = Canvas(2 * MARGIN + columns * _ROW_PICTURE + (columns - 1) * GAP, look)
     draw_header(canvas, title, subtitle)
     top = MARGIN + header_height(title, subtitle) + CAPTION
-    height = tile_height([tile.picture for tile in tiles], _ROW_PICTURE)
-    pitch = height + GAP + CAPTION
-    for number, tile in enumerate(tiles):
-        line, column = divmod(number, columns)
-        left = MARGIN + column * (_ROW_PICTURE + GAP)
-        draw_tile(canvas, tile, Box(left, top + line * pitch, _ROW_PICTURE, height))
-    below = top + lines * pitch - GAP - CAPTION + 12
-    first = MARGIN + _ROW_PICTURE + GAP if columns > 1 and lines == 1 else MARGIN
+    lines = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    for line in lines:
+        height = tile_height([tile.picture for tile in line if tile is not None], _ROW_PICTURE)
+        for column, tile in enumerate(line):
+            if tile is not None:
+                draw_tile(canvas, tile, Box(MARGIN + column * (_ROW_PICTURE + GAP), top, _ROW_PICTURE, height))
+        top += height + GAP + CAPTION
+    below = top - GAP - CAPTION + 12
+    first = MARGIN + _ROW_PICTURE + GAP if columns > 1 and len(lines) == 1 else MARGIN
     width = min(canvas.width - MARGIN - first, 2 * _ROW_PICTURE + GAP)
     each = (width - GAP * (len(bars) - 1)) / len(bars)
     for number, (colormap, marks) in enumerate(bars):

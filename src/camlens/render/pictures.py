@@ -60,6 +60,17 @@ def as_map(values: object) -> Heat:
     return array
 
 
+def resized_picture(picture: Picture, size: tuple[int, int]) -> Picture:
+    """The picture at another size (height, width), filtered against aliasing."""
+    if picture.shape[:2] == size:
+        return picture
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtraError.of("pillow", "vision") from error
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS))
+
+
 def encode_png(picture: object) -> bytes:
     """The picture as a PNG file: the same bytes for the same pixels."""
     try:

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from camlens.core.errors import InputError
-from camlens.render.canvas import Box, Canvas, Points, fitted_box, resized_heat, resized_picture, text_width
+from camlens.render.canvas import Box, Canvas, Points, fitted_box, text_width
 from camlens.render.colormaps import colorize
 from camlens.render.overlay import contour_levels, overlay, striped
-from camlens.render.pictures import Heat, Picture
+from camlens.render.pictures import Heat, Picture, resized_picture
+from camlens.render.placing import WHOLE, Region, coverage, marked_unseen, placed
 from camlens.render.theme import HEADING, LABEL, SMALL, TITLE
 
 MARGIN, GAP = 32.0, 20.0
@@ -20,6 +23,8 @@ class Tile:
     """A picture of a figure: the photograph alone, its heat map alone, or one over the other.
 
     `signed` says that the map lies in [-1, 1] and is drawn as evidence for and against, whatever the look is.
+    `region` is the part of the picture that the map covers, in fractions; None is all of it, and then the map
+    must have the picture's proportions.
     """
 
     caption: str
@@ -28,6 +33,7 @@ class Tile:
     detail: str = ""
     blended: bool = True
     signed: bool = False
+    region: Region | None = None
 
 
 def header_height(title: str, subtitle: str) -> float:
@@ -89,15 +95,20 @@ def draw_map(canvas: Canvas, tile: Tile, box: Box) -> None:
     if tile.heat is None:
         canvas.show(pixels, spot)
         return
-    _check_proportions(tile.heat, tile.picture)
-    heat = resized_heat(tile.heat, size)
+    if tile.region is None:
+        _check_proportions(tile.heat, tile.picture)
+    region = tile.region or WHOLE
+    heat = placed(tile.heat, size, region)
     look = look.for_evidence() if tile.signed else look
-    if not tile.blended:
-        canvas.show(colorize(striped(heat) if tile.signed else heat, look.colormap), spot)
-        return
-    drawn = overlay(pixels, heat, alpha=look.alpha, colormap=look.colormap, threshold=look.threshold, mode=look.mode)
-    canvas.show(drawn, spot)
-    canvas.outline(abs(heat), spot, contour_levels(look.contour))
+    if tile.blended:
+        drawn = overlay(
+            pixels, heat, alpha=look.alpha, colormap=look.colormap, threshold=look.threshold, mode=look.mode
+        )
+    else:
+        drawn = colorize(striped(heat) if tile.signed else heat, look.colormap)
+    canvas.show(marked_unseen(drawn, pixels, region), spot)
+    if tile.blended:
+        canvas.outline(np.where(coverage(size, region) > 0, abs(heat), np.nan), spot, contour_levels(look.contour))
 
 
 def _check_proportions(heat: Heat, picture: Picture) -> None:

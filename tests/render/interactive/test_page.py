@@ -15,6 +15,7 @@ from camlens.explainer import explain
 from camlens.render.interactive import page as module
 from camlens.render.interactive.gather import live_images
 from camlens.render.interactive.page import LiveImage, LiveMap, live_frame, live_page
+from camlens.render.placing import WHOLE
 
 SCRIPT = "const built = 1;"
 
@@ -47,6 +48,15 @@ def test_maps_travel_as_numbers_and_pictures_without_loss() -> None:
     assert image["maps"][0]["shape"] == [1, 2]
     assert base64.b64decode(image["picture"]).startswith(b"\x89PNG")
     assert image["predictions"] == [["cat", 0.75]]
+
+
+def test_a_photograph_travels_small_with_the_region_that_the_model_saw() -> None:
+    values = np.ones((2, 2), np.float32)
+    image = LiveImage("a", np.zeros((500, 1500, 3), np.uint8), [LiveMap("m", values)], region=(0.25, -0.5, 0.75, 1.5))
+    (data,) = data_of(live_page([image], title="Maps"))["images"]
+    assert data["region"] == [0.25, -0.5, 0.75, 1.5]
+    assert data["size"] == [213, 640]
+    assert data_of(live_page([an_image()], title="Maps"))["images"][0]["region"] is None
 
 
 def test_no_title_can_end_the_data_or_become_markup() -> None:
@@ -82,12 +92,12 @@ def test_an_explanation_becomes_one_live_image_for_each_explained_one() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     explanation = explain(model, torch.rand(2, 3, 8, 8), layers="0", target=[1, 2])
-    images = live_images(explanation, [np.zeros((8, 8, 3), np.uint8)] * 2, class_names=["ant", "bee", "cat"])
+    images = live_images(explanation, [(picture(), WHOLE)] * 2, class_names=["ant", "bee", "cat"])
     assert [image.maps[0].title for image in images] == ["bee at 0", "cat at 0"]
     np.testing.assert_array_equal(images[1].maps[0].values, explanation.maps["0"][1, 0].numpy())
     assert sum(confidence for _, confidence in images[0].predictions) == pytest.approx(1)
     with pytest.raises(InputError, match="1 pictures were given for 2"):
-        live_images(explanation, [np.zeros((8, 8, 3), np.uint8)])
+        live_images(explanation, [(picture(), WHOLE)])
 
 
 def test_empty_maps_say_why() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from camlens.core.errors import InputError
 from camlens.render.interactive.page import LiveImage, LiveMap
 from camlens.render.pictures import Picture
+from camlens.render.placing import Region
 
 _BEST = 5
 
@@ -70,11 +71,15 @@ class Explained(Protocol):
 
 
 def live_images(
-    explained: Explained, pictures: Sequence[Picture] | None = None, *, class_names: Sequence[str] | None = None
+    explained: Explained,
+    pictures: Sequence[tuple[Picture, Region]] | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
 ) -> list[LiveImage]:
     """One live image for each explained one; without `pictures` the maps are drawn alone.
 
-    Raises InputError for maps that are not two-dimensional, and for a wrong number of pictures.
+    `pictures` are photographs with the region of each that the maps cover, in fractions. Raises InputError for
+    maps that are not two-dimensional, and for a wrong number of pictures.
     """
     if len(explained.input_size) != 2:
         raise InputError(f"a page shows maps of two axes, not of {len(explained.input_size)}")
@@ -83,7 +88,8 @@ def live_images(
     return [
         LiveImage(
             title=f"Image {number}" if len(explained.scores) > 1 else f"{explained.method} at {explained.layers[-1]}",
-            picture=None if pictures is None else pictures[number],
+            picture=None if pictures is None else pictures[number][0],
+            region=None if pictures is None else pictures[number][1],
             maps=_maps(explained, number, class_names),
             facts=_facts(explained, number, class_names),
             predictions=_predictions(explained, number, class_names),

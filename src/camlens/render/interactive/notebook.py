@@ -9,6 +9,7 @@ import torch
 from camlens.render.interactive.gather import Explained, live_images
 from camlens.render.interactive.page import LiveImage, LiveMap, live_frame, live_page
 from camlens.render.pictures import Picture
+from camlens.render.placing import Region
 
 _MOST_MAPS = 24
 _MOST_CELLS = 20_000  # of all maps together: some 110 kB as text
@@ -31,7 +32,7 @@ class LiveView:
 
 def live_view(
     explained: Explained,
-    pictures: Sequence[Picture] | None = None,
+    pictures: Sequence[tuple[Picture, Region]] | None = None,
     *,
     title: str = "",
     class_names: Sequence[str] | None = None,

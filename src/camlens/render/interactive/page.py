@@ -19,9 +19,11 @@ from camlens.core.errors import InputError, MissingExtraError
 from camlens.core.store import SIGNATURE
 from camlens.render.colormaps import DEFAULT, colour_table
 from camlens.render.pictures import Picture, as_picture, encode_png
+from camlens.render.placing import WHOLE, Region, sized
 
 _SCRIPT = "overlay.js"
 _FRAME_HEIGHT = 560
+_LONGEST = 640  # the longer side of a photograph in a page, in pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,8 @@ class LiveMap:
 class LiveImage:
     """One image with its maps: a title, facts as (name, value), and classes as (name, confidence).
 
-    `picture` is what the model saw, or None where that is not at hand: then maps are drawn alone, at `size`.
+    `picture` is the photograph, and `region` the part of it that the model saw and the maps cover: (left, top,
+    right, bottom) in fractions of it, None for all of it. Without a picture the maps are drawn alone, at `size`.
     """
 
     title: str
@@ -50,6 +53,7 @@ class LiveImage:
     facts: Sequence[tuple[str, str]] = ()
     predictions: Sequence[tuple[str, float]] = ()
     size: tuple[int, int] = (224, 224)
+    region: Region | None = None
 
 
 def live_page(
@@ -112,16 +116,22 @@ def built_script(name: str) -> str:
 
 
 def _as_data(image: LiveImage) -> dict[str, object]:
-    picture = None if image.picture is None else as_picture(image.picture)
+    picture = None if image.picture is None else _bounded(as_picture(image.picture))
     size = image.size if picture is None else picture.shape[:2]
     return {
         "title": image.title,
         "size": list(size),
         "picture": None if picture is None else base64.b64encode(encode_png(picture)).decode(),
+        "region": None if image.region in (None, WHOLE) else [round(share, 6) for share in image.region or ()],
         "maps": [_map_data(one) for one in image.maps],
         "facts": [list(fact) for fact in image.facts],
         "predictions": [[name, round(float(confidence), 6)] for name, confidence in image.predictions],
     }
+
+
+def _bounded(picture: Picture) -> Picture:
+    """The picture, made smaller if a page need not hold it at its size."""
+    return sized(picture, _LONGEST) if max(picture.shape) > _LONGEST else picture
 
 
 def _map_data(one: LiveMap) -> dict[str, object]:

@@ -51,14 +51,12 @@ async def panel(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
 
     def draw(_checked: ExplanationRequest, explained: Explained) -> bytes:
         first = next(iter(explained.explanations.values()))
-        # evidence for and against has colours of its own
-        colours = {} if first.shows_both_signs() else {"colormap": drawing.colours}
         figure = first.figure(
             [_display(bench, wanted.image)],
             class_names=bench.model.class_names,
             title=image_info(bench, wanted.image).name,
             alpha=drawing.opacity,
-            **colours,
+            colormap=None if first.shows_both_signs() else drawing.colours,  # both signs have colours of their own
         )
         return encode_png(figure)
 
