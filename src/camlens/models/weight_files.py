@@ -3,7 +3,7 @@
 import pickle
 import re
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,8 @@ from camlens.core.errors import ModelError
 
 State = Mapping[str, Tensor]
 
-_WRAPPINGS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights")
+_WRAPPINGS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
+_DEPTH = 4  # of wrappings in wrappings; a file may hold itself
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 
 
@@ -32,88 +33,211 @@ def seeded(seed: int) -> Iterator[None]:
 def read_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, Tensor]:
     """The state dict in a safetensors file or a torch file, on the CPU, out of whatever it is wrapped in.
 
-    Raises ModelError for a file that is missing, is no weights file, holds no state dict, or is a pickle that
-    could run code (unless `trust_pickle`).
+    If the file holds several, those under the usual keys ("state_dict", "model", ...) are taken. "FILE#KEY" takes
+    those under another key, or those whose names begin with "KEY.": "run.pth#ema", "run.pth#teacher".
+
+    Raises ModelError if the file is missing, is not a weights file, holds no state dict or several without one of
+    the usual keys, or is a pickle that could run code (unless `trust_pickle`).
     """
-    path = Path(path).expanduser()
+    path, key = _file_and_key(Path(path).expanduser())
     if not path.is_file():
-        raise ModelError(f'weights file {path} does not exist or is no file; weights are a file, None or "random"')
+        raise ModelError(
+            f'weights file {path} does not exist or is no file; weights are a file, None or "random"',
+            code="model.weights-missing",
+            file=str(path),
+        )
     with path.open("rb") as stream:
         start = stream.read(9)
     if start.startswith((b"PK\x03\x04", b"\x80")):
-        return _state_in(_read_torch(path, trust_pickle), path)
-    if start[8:] == b"{":
-        try:
-            return dict(load_file(path))
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is a damaged safetensors file: {error}") from error
-    raise ModelError(f"{path} is not a weights file: neither safetensors nor what torch.save writes")
+        return _dense(_state_in(_read_torch(path, trust_pickle), path, key), path)
+    if start[8:] != b"{":
+        raise ModelError(
+            f"{path} is not a weights file: neither safetensors nor what torch.save writes",
+            code="model.weights-format",
+            file=str(path),
+        )
+    try:
+        return _dense(_state_in(load_file(path), path, key), path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} is a damaged safetensors file: {error}", code="model.weights-damaged", file=str(path)
+        ) from error
+
+
+def _file_and_key(path: Path) -> tuple[Path, str | None]:
+    if "#" not in path.name or path.is_file():
+        return path, None
+    name, _, key = path.name.rpartition("#")
+    return path.with_name(name), key
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> object:
     if zipfile.is_zipfile(path) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
-        raise ModelError(f"{path} is a TorchScript archive: save the state_dict of the model it was made from")
+        raise ModelError(
+            f"{path} is a TorchScript archive: save the state_dict of the model it was made from",
+            code="model.weights-torchscript",
+            file=str(path),
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
-    except pickle.UnpicklingError as error:
-        if trust_pickle:
-            raise ModelError(f"{path} is damaged: {_first_line(error)}") from error
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        holds = f" (it holds {found[1]})" if found else ""
-        raise ModelError(
-            f"{path} is a pickle of more than weights{holds}, and reading it could run code of whoever made"
-            " it. Save"
-            " the weights alone, with safetensors.torch.save_file(model.state_dict(), FILE) or"
-            " torch.save(model.state_dict(), FILE); only where you trust its maker as your own code, say"
-            " trust_pickle=True"
-        ) from error
     except Exception as error:  # a damaged archive, or classes that are not there: torch raises errors of many kinds
-        raise ModelError(f"{path} cannot be read as weights: {_first_line(error)}") from error
+        if trust_pickle or not isinstance(error, pickle.UnpicklingError):
+            raise ModelError(
+                f"{path} cannot be read as weights: {_first_line(error)}",
+                code="model.weights-damaged",
+                file=str(path),
+            ) from error
+        held = re.search(r"GLOBAL (\S+)", str(error))
+        holds = f" (it holds {held[1]})" if held else ""
+        raise ModelError(
+            f"{path} is a pickle of more than weights{holds}, and reading it could run code of whoever made it. Save"
+            " the weights alone, with safetensors.torch.save_file(model.state_dict(), FILE) or"
+            " torch.save(model.state_dict(), FILE); pass trust_pickle=True only if you trust its maker as your own"
+            " code",
+            code="model.weights-pickle",
+            file=str(path),
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _state_in(content: object, path: Path) -> dict[str, Tensor]:
-    """The mapping of names to tensors in what a file held: bare, or under one of the usual keys."""
+def _state_in(content: object, path: Path, key: str | None) -> State:
+    """The weights in what a file holds: those of the key, the bare ones, those of a usual key, or the only ones."""
+    held = content if isinstance(content, Mapping) else {}
+    own = _weights_of(content)
+    if key is not None:
+        under_prefix = {name: value for name, value in (own or {}).items() if name.startswith(f"{key}.")}
+        chosen = _weights_of(held.get(key)) or under_prefix
+        if chosen:
+            return chosen
+    elif own is not None:
+        return own
+    sets = {str(name): state for name, value in held.items() if (state := _weights_of(value)) is not None}
+    if key is None and len(sets) == 1:
+        return next(iter(sets.values()))
+    if sets or key is not None:
+        wish = "more than one set of weights" if key is None else f"no weights under {key!r}"
+        raise ModelError(
+            f"{path} holds {wish}: choose with {path.name}#KEY, where KEY is one of {', '.join(sets) or 'none'}",
+            code="model.weights-key",
+            file=str(path),
+            key=key,
+            keys=list(sets),
+        )
+    keys = ", ".join(map(str, list(held)[:6])) or type(content).__name__
+    raise ModelError(
+        f"{path} holds no state dict (it holds {keys}); looked under {', '.join(_WRAPPINGS)}",
+        code="model.weights-no-state-dict",
+        file=str(path),
+        keys=list(map(str, held)),
+    )
+
+
+def _weights_of(content: object, depth: int = _DEPTH) -> State | None:
+    """The mapping of names to tensors that a value is, or that it holds under one of the usual keys."""
     if isinstance(content, nn.Module):
-        return dict(content.state_dict())
-    if isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(name): value for name, value in content.items()}
-        for wrapping in _WRAPPINGS:
-            if isinstance(content.get(wrapping), Mapping | nn.Module):
-                return _state_in(content[wrapping], path)
-    keys = ", ".join(map(str, list(content)[:6])) if isinstance(content, Mapping) else type(content).__name__
-    raise ModelError(f"{path} holds no state dict (found: {keys}); looked under {', '.join(_WRAPPINGS)}")
+        content = content.state_dict()
+    if not isinstance(content, Mapping) or not content:
+        return None
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return {str(name): value for name, value in content.items()}
+    inner = (_weights_of(content.get(wrapping), depth - 1) for wrapping in _WRAPPINGS if depth)
+    return next((state for state in inner if state is not None), None)
+
+
+def _dense(state: State, path: Path) -> dict[str, Tensor]:
+    """The state dict, if every tensor in it holds plain values."""
+    for name, value in state.items():
+        forms = {"meta": value.is_meta, "nested": value.is_nested}
+        form = next((form for form, applies in forms.items() if applies), None)
+        if form is None and value.layout != torch.strided:
+            form = str(value.layout).removeprefix("torch.")
+        if form is not None:
+            raise ModelError(
+                f"{name} in {path} is a {form} tensor: save the weights as plain dense tensors",
+                code="model.weights-form",
+                file=str(path),
+                name=name,
+                form=form,
+            )
+    return dict(state)
 
 
 def load_weights(model: nn.Module, state: State, *, source: str | Path) -> None:
-    """Load a state dict whose names may carry a wrapper's prefix ("module.", "model.", ...).
+    """Load a state dict whose names may carry a wrapper's prefix ("module.", "model.", "backbone.", ...).
 
-    Raises ModelError, with the first names and shapes that do not fit and the likely mend, and leaves the
-    model then as it was.
+    What a wrapper holds beside the model, such as "criterion.weight", is left out. If the weights do not fit, raises
+    ModelError with the first names and shapes that do not and the likely fix, and leaves the model as it was.
     """
     expected = model.state_dict()
-    state = _without_prefix(state, expected)
-    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    state = _without_prefix(state, expected, source)
+    missing = [name for name in expected if name not in state and not _is_counter(name)]
     unexpected = [name for name in state if name not in expected]
     misshapen = [name for name in state if name in expected and state[name].shape != expected[name].shape]
     if missing or unexpected or misshapen:
-        raise ModelError(_misfit(source, state, expected, missing, unexpected, misshapen))
+        raise ModelError(
+            _misfit(source, state, expected, missing, unexpected, misshapen),
+            code="model.weights-misfit",
+            source=str(source),
+            missing=missing,
+            unexpected=unexpected,
+            misshapen={name: (tuple(state[name].shape), tuple(expected[name].shape)) for name in misshapen},
+        )
+    for name, value in state.items():
+        if _kind(value) != _kind(expected[name]) and not _is_counter(name):
+            raise ModelError(
+                f"{name} in {source} is {_plain(value.dtype)}, and the model's is {_plain(expected[name].dtype)}:"
+                " converting would change its values. Save the weights as floating numbers, dequantized if necessary",
+                code="model.weights-dtype",
+                source=str(source),
+                name=name,
+                dtype=_plain(value.dtype),
+                expected=_plain(expected[name].dtype),
+            )
     complete = OrderedDict(state)
     complete._metadata = getattr(expected, "_metadata", None)  # type: ignore[attr-defined]  # versions of the modules
     model.load_state_dict(complete, strict=False)
 
 
-def _without_prefix(state: State, expected: State) -> State:
-    while state and not any(name in expected for name in state):
-        prefix = next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in state)), None)
-        if prefix is None:
-            break
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state
+def _is_counter(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def _kind(value: Tensor) -> str:
+    return "complex" if value.is_complex() else "floating" if value.is_floating_point() else "whole"
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _without_prefix(state: State, expected: State, source: str | Path) -> State:
+    """The weights without the prefix under which most of the model's names are found."""
+    counts: Counter[str] = Counter()
+    for name in state:
+        parts = name.split(".")
+        starts = [".".join(parts[:depth]) + "." * bool(depth) for depth in range(len(parts))]
+        counts.update(start for start in starts if name[len(start) :] in expected)
+    most = max(counts.values(), default=0)
+    best = [prefix for prefix, count in counts.items() if count == most]
+    known = [prefix for prefix in best if prefix in ("", *_PREFIXES)]
+    if len(best) > 1 and len(known) != 1:
+        keys = [prefix.removesuffix(".") for prefix in best]
+        raise ModelError(
+            f"{source} holds more than one set of the model's weights: choose with {source}#KEY, where KEY is one of"
+            f" {', '.join(keys)}",
+            code="model.weights-key",
+            file=str(source),
+            key=None,
+            keys=keys,
+        )
+    prefix = (known or best or [""])[0]
+    inside = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if all(name in inside or _is_counter(name) for name in expected):
+        return inside
+    return inside | {name: value for name, value in state.items() if not name.startswith(prefix)}
 
 
 def _misfit(
@@ -124,7 +248,7 @@ def _misfit(
     unexpected: list[str],
     misshapen: list[str],
 ) -> str:
-    """The message: what does not fit, and why that may be."""
+    """The message: what does not fit, and the likely reason."""
     lines = [f"the weights in {source} do not fit the model"]
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in misshapen]
     for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
@@ -137,7 +261,9 @@ def _misfit(
 def _mend(state: State, expected: State, missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
     heads = [name for name in misshapen if state[name].shape[1:] == expected[name].shape[1:]]
     if misshapen and heads == misshapen and len(misshapen) <= 4 and not missing and not unexpected:
-        return f"they were trained for another number of classes: say num_classes={state[heads[-1]].shape[0]}"
+        return f"they were trained for another number of classes: pass num_classes={state[heads[-1]].shape[0]}"
     if not any(name in expected for name in state):
         return "not one name agrees: they are probably of another architecture, or need renaming"
+    if not missing and not misshapen:
+        return "the file holds more than the model: check the model's name, or save the model's weights alone"
     return "they are probably of another variant of the architecture: check the model's name and its options"
