@@ -163,6 +163,26 @@ def test_an_adopted_transform_is_shown_without_its_normalisation() -> None:
     assert prepared.display_mask(np.ones((50, 70), np.bool_)).all()
 
 
+@pytest.mark.parametrize("answer", [np.zeros((3, 8, 8), np.float32), torch.zeros(3, 8, 8, dtype=torch.uint8), None])
+@pytest.mark.parametrize("use", ["__call__", "display"])
+def test_an_adopted_transform_that_gives_no_floating_tensor_is_refused(answer: object, use: str) -> None:
+    prepared = adopt(lambda _image: answer)  # type: ignore[arg-type, return-value]
+    with pytest.raises(InputError) as caught:
+        getattr(prepared, use)(np.zeros((20, 30, 3), np.uint8))
+    assert caught.value.code == "preprocess.not-a-tensor"
+    assert caught.value.facts["returned"] == type(answer).__name__
+
+
+def test_an_adopted_transform_that_fails_is_an_error_of_the_image() -> None:
+    def failing(_image: object) -> torch.Tensor:
+        raise ZeroDivisionError("nothing to divide")
+
+    with pytest.raises(InputError) as caught:
+        adopt(failing)(np.zeros((20, 30, 3), np.uint8))
+    assert caught.value.code == "preprocess.failed"
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
 def test_an_adopted_preset_is_shown_without_its_normalisation() -> None:
     preset = models.ResNet18_Weights.DEFAULT.transforms()
     image = photograph(300, 400)

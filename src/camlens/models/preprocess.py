@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.errors import CamlensError, InputError, MissingExtraError
 from camlens.models.geometry import Geometry, measured_geometry
 from camlens.models.loading import Preprocessing
 
@@ -84,13 +84,7 @@ class AdoptedPreprocess:
 
     def __call__(self, image: object) -> Float[Tensor, "c h w"]:
         """The tensor that the adopted transform makes of a PIL image or a uint8 array (H, W, 3)."""
-        prepared = self.transform(as_rgb(image))
-        if not isinstance(prepared, Tensor) or prepared.ndim != 3 or not prepared.is_floating_point():
-            raise InputError(
-                f"the preprocessing returned {_described(prepared)}; a floating tensor (C, H, W) is needed:"
-                " end it with ToTensor() or the like"
-            )
-        return prepared
+        return _transformed(self.transform, as_rgb(image))
 
     def display(self, image: object) -> NDArray[np.uint8]:
         """What the model sees, as uint8 (h, w, 3)."""
@@ -179,9 +173,32 @@ def _column(numbers: object) -> Tensor:
     return torch.as_tensor(numbers, dtype=torch.float32).view(-1, 1, 1)
 
 
+def _transformed(transform: Callable[[Image.Image], object], image: Image.Image) -> Tensor:
+    """The tensor that somebody else's transform makes; its failure, or another result, is an InputError."""
+    try:
+        prepared = transform(image)
+    except CamlensError:
+        raise
+    except Exception as error:  # the user's code: whatever it raises is the reason
+        raise InputError(
+            f"the preprocessing failed on an image of {image.width} x {image.height}: {type(error).__name__}: {error}",
+            code="preprocess.failed",
+            size=image.size,
+        ) from error
+    if not isinstance(prepared, Tensor) or prepared.ndim != 3 or not prepared.is_floating_point():
+        raise InputError(
+            f"the preprocessing returned {_described(prepared)}, but a floating tensor (C, H, W) is needed: end it with"
+            " torchvision's ToTensor(), or with torch.from_numpy(array).permute(2, 0, 1).float() / 255",
+            code="preprocess.not-a-tensor",
+            returned=type(prepared).__name__,
+            shape=tuple(getattr(prepared, "shape", ())),
+        )
+    return prepared
+
+
 def _undone(transform: Callable[[Image.Image], Tensor], image: Image.Image) -> NDArray[np.uint8]:
     """The transform's tensor as a picture again."""
-    values = transform(image).detach().float()
+    values = _transformed(transform, image).detach().float()
     normalisation = _normalisation(transform)
     if normalisation is not None:
         mean, std = normalisation
