@@ -13,6 +13,9 @@ unexport PIP_FIND_LINKS
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
+# Tests, demo and benchmarks never download weights.
+test demo bench bench-attributions bench-studio bench-audit: export CAMLENS_OFFLINE := 1
+
 .DEFAULT_GOAL := help
 .PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-attributions bench-studio bench-audit wheel pins clean
 

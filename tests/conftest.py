@@ -7,7 +7,7 @@ from typing import Any
 
 for forced in ("PY_COLORS", "FORCE_COLOR", "GITHUB_ACTIONS"):  # typer would draw help as for a terminal
     os.environ.pop(forced, None)
-os.environ.update(MPLBACKEND="Agg", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(MPLBACKEND="Agg", CAMLENS_OFFLINE="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 from jaxtyping import install_import_hook  # noqa: E402
 

@@ -38,7 +38,6 @@ def prepared(loaded: LoadedModel, pictures: Pictures) -> tuple[Float[Tensor, "n 
             code="input.several-shapes",
             shapes=sorted(shapes),
         )
-    first = next(loaded.model.parameters(), torch.empty(0))
     views = [
         View(
             Path(picture).name if isinstance(picture, str | PathLike) else "",
@@ -48,7 +47,7 @@ def prepared(loaded: LoadedModel, pictures: Pictures) -> tuple[Float[Tensor, "n 
         )
         for picture, pixels in zip(given, opened, strict=True)
     ]
-    return torch.stack(tensors).to(first.device), tuple(views)
+    return torch.stack(tensors).to(loaded.device), tuple(views)
 
 
 def _opened(picture: Picture) -> NDArray[np.uint8]:

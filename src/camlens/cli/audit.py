@@ -43,11 +43,11 @@ NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report
 Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remove the run that is there.")]
 
 
+@options.takes_model
 def audit(
     data: Data,
-    model: options.Model = "demo:photos",
+    model: options.ModelOptions = options.PHOTOS,
     output: Output = Path("camlens-audit"),
-    weights: options.Weights = None,
     layer: options.Layer = None,
     embedding: Embedding = None,
     method: options.Method = "gradcam",
@@ -60,7 +60,6 @@ def audit(
     json: options.Json = False,
     force: Force = False,
     seed: options.Seed = 0,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """Run a model over a whole data set once: errors, features and maps of every image, in one directory.
 
@@ -78,7 +77,7 @@ def audit(
     import camlens.audit
 
     at_once = _batch_size(batch_size)
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     done = [0, 0]
     try:
         with throughput("Auditing", "images") as report:

@@ -16,13 +16,13 @@ Output = Annotated[
 ]
 
 
+@options.takes_model
 def compare(
     image: Image,
+    model: options.ModelOptions,
     layers: Several = None,
     methods: Several = None,
     classes: Several = None,
-    model: options.Model = options.DEFAULT_MODEL,
-    weights: options.Weights = None,
     method: options.Method = "gradcam",
     layer: options.Layer = None,
     target: options.Class = None,
@@ -32,7 +32,6 @@ def compare(
     seed: options.Seed = 0,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """Draw several layers, methods or classes of one image side by side, from one pass through the model.
 
@@ -59,7 +58,7 @@ def compare(
     kind = asked[0]
     place = output or Path(f"{image.stem}-{kind}.png")
     check_figure_file(place, force=force)
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     members = split_list(given[kind] or "", loaded.class_names if kind == "classes" else ())
     with bar("Comparing", 1) as progress:
         question = Question(
@@ -77,6 +76,6 @@ def compare(
     for text in comparison.warnings:
         complain(f"warning: {image}: {text}")
     if json:
-        say_json({"output": str(place), "model": model, **comparison.to_dict()})
+        say_json({"output": str(place), "model": model.model, **comparison.to_dict()})
     else:
         typer.echo(str(place))

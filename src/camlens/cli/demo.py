@@ -12,11 +12,12 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Whe
 Count = Annotated[int, typer.Option("--count", "-n", min=2, max=200, help="How many images to explain.")]
 
 
+@options.takes_model
 def demo(
+    model: options.ModelOptions = options.PHOTOS,
     output: Output = Path("camlens-demo"),
     count: Count = 20,
     seed: options.Seed = 0,
-    model: options.Model = "demo:photos",
     method: options.Method = "gradcam",
     json: options.Json = False,
     force: options.Force = False,
@@ -37,7 +38,7 @@ def demo(
     from camlens.render.theme import Look
 
     check_writable(output)
-    loaded = options.loaded_model(model, None, False)
+    loaded = model.load()
     with bar("Explaining", count) as progress:
         place = prepare(loaded, method=method, seed=seed, progress=progress.within)
         draw = draw_samples(loaded, count=count, seed=seed)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where panels, maps and manifest go.")]
 
 
+@options.takes_model
 def explain(
     images: options.Images,
-    model: options.Model = options.DEFAULT_MODEL,
-    weights: options.Weights = None,
+    model: options.ModelOptions,
     method: options.Method = "gradcam",
     layer: options.Layer = None,
     target: options.Class = None,
@@ -32,7 +32,6 @@ def explain(
     option: options.Option = None,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """Show where the model looks: a panel and a map for each image, and a manifest of how they were made.
 
@@ -62,7 +61,7 @@ def explain(
 
     check_writable(output)
     settings = options.method_options({"segments": segments, "samples": samples, "features": features}, option)
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     wanted = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
         place = prepare(loaded, method=method, layer=layer, seed=seed, options=settings, progress=progress.within)

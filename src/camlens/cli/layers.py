@@ -18,13 +18,12 @@ InputSize = Annotated[
 Usable = Annotated[bool, typer.Option("--usable", help="Only layers that can carry a map.")]
 
 
+@options.takes_model
 def layers(
-    model: options.Model = options.DEFAULT_MODEL,
-    weights: options.Weights = None,
+    model: options.ModelOptions,
     input_size: InputSize = None,
     usable: Usable = False,
     json: options.Json = False,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """List the layers: output, grid, layout, parameters, and whether a map can be drawn there or why not.
 
@@ -39,16 +38,16 @@ def layers(
     from camlens.panels.survey import default_layer, layer_table
 
     size = None if input_size is None else _size(input_size)
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     statuses = [one for one in layer_table(loaded, input_size=size) if one.usable or not usable]
     default, reason = default_layer(loaded, input_size=size)
     if json:
         chosen = {"default_layer": default, "reason": reason}
-        say_json({"model": model, **chosen, "layers": [_facts(status) for status in statuses]})
+        say_json({"model": model.model, **chosen, "layers": [_facts(status) for status in statuses]})
         return
     columns = ("layer", "type", "output", "grid", "layout", "parameters", "target")
     table(
-        f"Layers of {model}, in the order in which they finish",
+        f"Layers of {model.model}, in the order in which they finish",
         columns,
         [_row(status) for status in statuses],
     )

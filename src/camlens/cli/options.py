@@ -1,9 +1,13 @@
 """Options that several commands share, and loading the model that they name."""
 
 import ast
+import inspect
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +38,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="demo:imagenet, resnet50, timm:NAME, hf:DIRECTORY or package.module:factory.",
+        help="demo:imagenet, resnet50, timm:NAME, hf:NAME_OR_DIRECTORY or package.module:factory.",
         rich_help_panel="Model",
     ),
 ]
@@ -42,8 +46,22 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Weights: safetensors or a plain state dict; or 'random'.",
+        help="Weights: safetensors or a plain state dict (FILE#KEY: one of several); or 'random'.",
         rich_help_panel="Model",
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|mps",
+        help="Where the model runs; auto is the fastest device of this computer.",
+        rich_help_panel="Model",
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline", help="Never download weights (CAMLENS_OFFLINE=1 does the same).", rich_help_panel="Model"
     ),
 ]
 TrustPickle = Annotated[
@@ -125,10 +143,56 @@ def _value(text: str) -> Any:
         return text
 
 
-def loaded_model(spec: str, weights: str | None, trust_pickle: bool) -> "LoadedModel":
-    """The model that the options name; a factory may live in the working directory, as for `python -m`."""
-    from camlens.models import load_model
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options that name a model and where it runs, shared by every command that runs one."""
 
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    return load_model(spec, weights=weights, trust_pickle=trust_pickle)
+    model: Model = DEFAULT_MODEL
+    weights: Weights = None
+    device: Device = "auto"
+    offline: Offline = False
+    trust_pickle: TrustPickle = False
+
+    def load(self) -> "LoadedModel":
+        """Load the model; a factory may live in the working directory, as for `python -m`."""
+        from camlens.models import load_model
+
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+        with redirect_stdout(sys.stderr):  # torch reports downloads on stdout, which is for results
+            return load_model(
+                self.model,
+                weights=self.weights,
+                device=self.device,
+                offline=self.offline,
+                trust_pickle=self.trust_pickle,
+            )
+
+
+PHOTOS = ModelOptions("demo:photos")
+
+
+def takes_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `model: ModelOptions` by one option for each of its fields.
+
+    The parameter's own default, if it has one, holds the defaults of the options.
+    """
+    names = [field.name for field in fields(ModelOptions)]
+
+    @wraps(command)
+    def call(**given: Any) -> None:
+        model = ModelOptions(**{name: given.pop(name) for name in names})
+        command(model=model, **given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [parameter.replace(kind=keyword) for parameter in inspect.signature(command).parameters.values()]
+    place = [parameter.name for parameter in parameters].index("model")
+    own = parameters[place].default
+    usual = own if isinstance(own, ModelOptions) else ModelOptions()
+    parameters[place : place + 1] = [
+        inspect.Parameter(field.name, keyword, default=getattr(usual, field.name), annotation=field.type)
+        for field in fields(ModelOptions)
+    ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call

@@ -6,13 +6,12 @@ from camlens.cli import options
 from camlens.cli.terminal import bar, complain, say_json
 
 
+@options.takes_model
 def predict(
     images: options.Images,
-    model: options.Model = options.DEFAULT_MODEL,
-    weights: options.Weights = None,
+    model: options.ModelOptions,
     top_k: options.TopK = 5,
     json: options.Json = False,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """Say what the model sees: the best classes of each image with their confidences.
 
@@ -25,7 +24,7 @@ def predict(
     from camlens.panels.explaining import FailedImage
     from camlens.panels.predicting import predict_files
 
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     with bar("Predicting", len(images)) as progress:
         found = list(progress.each(predict_files(loaded, images, top_k=top_k)))
     failed = [one for one in found if isinstance(one, FailedImage)]
@@ -35,7 +34,7 @@ def predict(
     if json:
         say_json(
             {
-                "model": model,
+                "model": model.model,
                 "images": [{"image": str(one.path), "predictions": one.predictions} for one in done],
                 "failed": [{"image": str(one.path), "error": one.reason} for one in failed],
             }

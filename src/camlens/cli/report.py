@@ -11,10 +11,10 @@ from camlens.cli.terminal import bar, complain
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")]
 
 
+@options.takes_model
 def report(
     images: options.Images,
-    model: options.Model = options.DEFAULT_MODEL,
-    weights: options.Weights = None,
+    model: options.ModelOptions,
     method: options.Method = "gradcam",
     layer: options.Layer = None,
     target: options.Class = None,
@@ -24,7 +24,6 @@ def report(
     seed: options.Seed = 0,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
-    trust_pickle: options.TrustPickle = False,
 ) -> None:
     """Write one HTML file with live opacity, threshold and colours, that opens from disk.
 
@@ -43,7 +42,7 @@ def report(
     from camlens.panels.writing import check_replaceable_file
 
     check_replaceable_file(output, force=force)
-    loaded = options.loaded_model(model, weights, trust_pickle)
+    loaded = model.load()
     wanted = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
         place = prepare(loaded, method=method, layer=layer, seed=seed, progress=progress.within)

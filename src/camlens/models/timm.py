@@ -13,7 +13,16 @@ from PIL import Image
 from torch import nn
 
 from camlens.core.errors import MissingExtraError, ModelError
-from camlens.models.loading import LoadedModel, ModelRequest, Preprocessing, class_list, unknown_model
+from camlens.models.loading import (
+    LoadedModel,
+    ModelRequest,
+    Preprocessing,
+    class_list,
+    download_failed,
+    not_cached,
+    other_class_count,
+    unknown_model,
+)
 from camlens.models.preprocess import AdoptedPreprocess, Preprocess
 from camlens.models.weight_files import load_weights, read_weights, seeded
 
@@ -34,7 +43,7 @@ def names() -> Sequence[str]:
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A timm model ("resnet18", "resnet18.a1_in1k") with weights from a cache or a file, or random ones."""
+    """A timm model ("resnet18", "resnet18.a1_in1k") with weights from a cache, the network, a file or at random."""
     if request.name.partition(".")[0] not in names():
         raise unknown_model(request.spec, request.name, names())
     try:
@@ -60,14 +69,17 @@ def _class_count(request: ModelRequest) -> dict[str, int]:
 def _trained(request: ModelRequest, config: Any) -> nn.Module:
     """The model with its trained weights; timm itself adapts them, from a state dict that was read safely."""
     if config is None or not config.has_weights:
-        raise ModelError(f'timm has no trained weights for {request.name}: give weights=FILE, or weights="random"')
-    if request.num_classes not in (None, config.num_classes):
         raise ModelError(
-            f"the trained weights of {request.name} have {config.num_classes} classes, not"
-            f" {request.num_classes}: give"
-            ' a file of weights for these classes (weights=FILE), or weights="random"'
+            f'timm has no trained weights for {request.name}: pass weights=FILE, or weights="random"',
+            code="model.no-trained-weights",
+            spec=request.spec,
         )
-    state = read_weights(_cached(request, config), trust_pickle=request.trust_pickle)
+    if request.num_classes not in (None, config.num_classes):
+        raise other_class_count(request, config.num_classes)
+    path = _cached(config)
+    if path is None:
+        return _downloaded(request, config)
+    state = read_weights(path, trust_pickle=request.trust_pickle)
     with seeded(request.seed):
         try:
             model = timm.create_model(
@@ -75,32 +87,45 @@ def _trained(request: ModelRequest, config: Any) -> nn.Module:
             )
         except RuntimeError as error:
             raise ModelError(
-                f"the cached weights of {request.name} do not fit: {' '.join(str(error).split())}"
+                f"the cached weights {path} of {request.name} do not fit: {' '.join(str(error).split())}",
+                code="model.weights-misfit",
+                file=str(path),
             ) from error
     model.pretrained_cfg.pop("state_dict", None)  # else the model would hold its weights twice
     trained: nn.Module = model
     return trained
 
 
-def _cached(request: ModelRequest, config: Any) -> Path:
+def _downloaded(request: ModelRequest, config: Any) -> nn.Module:
+    """The model with weights that timm downloads into the hub's cache or torch's."""
+    source = config.hf_hub_id or config.url
+    if request.offline:
+        code = f"import timm; timm.create_model('{request.name}', pretrained=True)"
+        file = f"{source}/{_hub_files(config)[0]}" if config.hf_hub_id else str(_older(config))
+        raise not_cached(request, file, f'python -c "{code}"')
+    try:
+        with seeded(request.seed):
+            trained: nn.Module = timm.create_model(request.name, pretrained=True)
+    except Exception as error:  # the network, the disk or what came from there: errors of many kinds
+        raise download_failed(request, source, error) from error
+    return trained
+
+
+def _cached(config: Any) -> Path | None:
     """The weights file in the hub's or torch's cache."""
-    wanted = [config.hf_hub_filename] if config.hf_hub_filename else list(_FILES)
-    for name in wanted if config.hf_hub_id else ():
-        found = try_to_load_from_cache(config.hf_hub_id, name)
-        if isinstance(found, str):
-            return Path(found)
-    older = Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url or "").name
-    if config.url and older.is_file():
-        return older
-    where = f"{wanted[0]} of {config.hf_hub_id} in the Hugging Face cache" if config.hf_hub_id else str(older)
-    raise ModelError(
-        f"the trained weights of {request.name} are not on this computer: {where} is missing, and camlens"
-        " downloads"
-        " nothing. On a computer with network run"
-        f" `python -c \"import timm; timm.create_model('{request.name}', pretrained=True)\"` and copy the"
-        " cache here, or"
-        ' copy the file and pass it as weights=FILE; weights="random" does without'
-    )
+    for name in _hub_files(config) if config.hf_hub_id else ():
+        cached = try_to_load_from_cache(config.hf_hub_id, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    return _older(config) if config.url and _older(config).is_file() else None
+
+
+def _hub_files(config: Any) -> Sequence[str]:
+    return (config.hf_hub_filename,) if config.hf_hub_filename else _FILES
+
+
+def _older(config: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url).name
 
 
 def _class_names(model: nn.Module) -> list[str]:

@@ -8,8 +8,16 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import MissingExtraError, ModelError
-from camlens.models.loading import LoadedModel, ModelRequest, class_list, unknown_model
+from camlens.core.errors import MissingExtraError
+from camlens.models.loading import (
+    LoadedModel,
+    ModelRequest,
+    class_list,
+    download_failed,
+    not_cached,
+    other_class_count,
+    unknown_model,
+)
 from camlens.models.preprocess import Preprocess
 from camlens.models.weight_files import load_weights, read_weights, seeded
 
@@ -31,7 +39,7 @@ def names() -> Sequence[str]:
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A torchvision model with trained weights from torch's cache, from a file, or with random ones.
+    """A torchvision model with trained weights from torch's cache, the network or a file, or with random ones.
 
     `weights` may also be the name of one of the model's weight sets ("IMAGENET1K_V1"). A file that is called
     as torchvision calls it brings the preprocessing and names of its own weight set, any other file those of
@@ -70,22 +78,23 @@ def _weights_path(request: ModelRequest, chosen: WeightsEnum) -> Path:
         return Path(request.weights)
     own = len(chosen.meta["categories"])
     if request.num_classes not in (None, own):
-        raise ModelError(
-            f"the trained weights of {request.name} have {own} classes, not {request.num_classes}: give a"
-            " file of"
-            ' weights for these classes (weights=FILE), or weights="random"'
-        )
+        raise other_class_count(request, own)
     path = Path(torch.hub.get_dir()) / "checkpoints" / _file_name(chosen)
     if not path.is_file():
-        raise ModelError(
-            f"the trained weights of {request.name} are not on this computer: {path} is missing, and camlens"
-            " downloads"
-            " nothing. On a computer with network run"
-            f" `python -c \"from torchvision.models import get_model; get_model('{request.name}',"
-            f" weights='{chosen.name}')\"` and copy the file {path.name} here, to that place or anywhere with"
-            ' weights=FILE; weights="random" does without'
-        )
+        _download(request, chosen, path)
     return path
+
+
+def _download(request: ModelRequest, chosen: WeightsEnum, path: Path) -> None:
+    """Let torchvision put the file, whose hash it checks, into torch's cache."""
+    if request.offline:
+        code = f"from torchvision.models import get_model; get_model('{request.name}', weights='{chosen.name}')"
+        raise not_cached(request, str(path), f'python -c "{code}"')
+    try:
+        chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except Exception as error:  # the network, the disk or the hash: errors of many kinds
+        if not path.is_file():  # a file that is there is read again, with better errors
+            raise download_failed(request, chosen.url, error) from error
 
 
 def _build(request: ModelRequest, chosen: WeightsEnum) -> nn.Module:

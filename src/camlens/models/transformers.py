@@ -1,5 +1,7 @@
-"""Image classifiers in Hugging Face's format, from a directory or from the hub's cache on this computer."""
+"""Image classifiers in Hugging Face's format, from a directory, the hub's cache or the hub."""
 
+import os
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camlens.core.errors import MissingExtraError, ModelError
-from camlens.models.loading import LoadedModel, ModelRequest, Preprocessing, class_list
+from camlens.models.loading import (
+    LoadedModel,
+    ModelRequest,
+    Preprocessing,
+    class_list,
+    download_failed,
+    not_cached,
+    other_class_count,
+)
 from camlens.models.preprocess import AdoptedPreprocess, Preprocess
 from camlens.models.weight_files import load_weights, read_weights, seeded
 
@@ -23,8 +33,7 @@ except ImportError as error:
 
 transformers: Any = library  # its annotations are incomplete
 
-# Never code from the model's directory, never the network.
-_SAFE = {"local_files_only": True, "trust_remote_code": False}
+_CONFIG, _PROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
 
 
 def names() -> Sequence[str]:
@@ -33,7 +42,7 @@ def names() -> Sequence[str]:
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """An image classifier from a directory that `save_pretrained` wrote, or from the hub's cache."""
+    """An image classifier from a directory that `save_pretrained` wrote, from the hub's cache or the hub."""
     source = str(Path(request.name).expanduser()) if Path(request.name).expanduser().is_dir() else request.name
     config = _config(request, source)
     if request.weights is None:
@@ -50,38 +59,26 @@ def load(request: ModelRequest) -> LoadedModel:
 
 
 def _config(request: ModelRequest, source: str) -> Any:
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, **_SAFE)
-    except (
-        Exception
-    ) as error:  # no such place, no JSON, an unknown type, code that would have to run: errors of many kinds
-        raise _absent(request, source, "config.json", error) from error
+    config = _pretrained(request, source, transformers.AutoConfig, _CONFIG)
     if request.num_classes not in (None, config.num_labels):
         if request.weights is None:
-            raise ModelError(
-                f"the trained weights of {request.name} have {config.num_labels} classes, not"
-                f" {request.num_classes}:"
-                ' give a file of weights for these classes (weights=FILE), or weights="random"'
-            )
+            raise other_class_count(request, config.num_labels)
         config.num_labels = request.num_classes
     return config
 
 
 def _trained(request: ModelRequest, source: str, config: Any) -> nn.Module:
-    safetensors = None if request.trust_pickle else True
-    try:
-        with seeded(request.seed), _quiet():
-            model, report = transformers.AutoModelForImageClassification.from_pretrained(
-                source, config=config, use_safetensors=safetensors, output_loading_info=True, **_SAFE
-            )
-    except Exception as error:  # what is absent, damaged or of another shape comes in errors of many kinds
-        raise _absent(request, source, "model.safetensors", error) from error
+    classifier = transformers.AutoModelForImageClassification
+    options = {"config": config, "weights_only": not request.trust_pickle, "output_loading_info": True}
+    with seeded(request.seed):
+        model, report = _pretrained(request, source, classifier, _WEIGHTS, **options)
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"{source} has no weights for {', '.join(missing[:4])} of {type(model).__name__}: it is probably"
-            " a backbone"
-            " without a trained classifier, and would answer at random"
+            f"{source} has no weights for {', '.join(missing[:4])} of {type(model).__name__}: it is probably a backbone"
+            " without a trained classifier, and would answer at random",
+            code="model.no-classifier",
+            missing=missing,
         )
     loaded: nn.Module = model
     return loaded
@@ -90,14 +87,36 @@ def _trained(request: ModelRequest, source: str, config: Any) -> nn.Module:
 def _preprocess(request: ModelRequest, source: str, config: Any) -> Preprocessing:
     """The image processor that was saved with the model; only random weights can do without it."""
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(source, **_SAFE)
-    except Exception as error:  # errors of many kinds, as above
-        if request.random:
-            size = getattr(config, "image_size", 224)
-            height, width = (size, size) if isinstance(size, int) else size
-            return Preprocess(resize=(height, width), crop=None)
-        raise _absent(request, source, "preprocessor_config.json", error) from error
+        processor = _pretrained(request, source, transformers.AutoImageProcessor, _PROCESSOR)
+    except ModelError:
+        if not request.random:
+            raise
+        size = getattr(config, "image_size", 224)
+        height, width = (size, size) if isinstance(size, int) else size
+        return Preprocess(resize=(height, width), crop=None)
     return AdoptedPreprocess(partial(_tensor, processor), partial(_picture, processor))
+
+
+def _pretrained(request: ModelRequest, source: str, loader: Any, file: str, **options: Any) -> Any:
+    """What `loader.from_pretrained` makes of the directory or the cache, else of the hub; never by running its code."""
+    options["trust_remote_code"] = False
+    try:
+        with _quiet():
+            return loader.from_pretrained(source, local_files_only=True, **options)
+    except OSError as error:
+        if Path(source).is_dir():
+            raise _unusable(source, file, error) from error
+        if request.offline:
+            raise not_cached(request, f"{source}/{file}", f"hf download {source}") from error
+    except Exception as error:  # damaged, or of an unknown type, or a pickle: errors of many kinds
+        raise _unusable(source, file, error) from error
+    try:
+        with _without_conversion():
+            return loader.from_pretrained(source, **options)
+    except OSError as error:
+        raise download_failed(request, f"{source}/{file}", error) from error
+    except Exception as error:  # as above
+        raise _unusable(source, file, error) from error
 
 
 def _tensor(processor: Any, image: Image.Image) -> Tensor:
@@ -126,34 +145,46 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
+def _without_conversion() -> Iterator[None]:
+    """Keep transformers from asking the hub's bot to convert a repository that has no safetensors."""
+    switch = "DISABLE_SAFETENSORS_CONVERSION"
+    before = os.environ.get(switch)
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
+
+
+@contextmanager
 def _understood(request: ModelRequest) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ModelError(f"{request.spec} is not an image classifier: {_first_line(error)}") from error
+        raise ModelError(
+            f"{request.spec} is not an image classifier: {_first_line(error)}",
+            code="model.no-classifier",
+            spec=request.spec,
+        ) from error
 
 
-def _absent(request: ModelRequest, source: str, file: str, error: Exception) -> ModelError:
-    if Path(source).is_dir() and (Path(source) / file).is_file():
-        return ModelError(f"{Path(source) / file} cannot be used: {_first_line(error)}")
-    if Path(source).is_dir():
-        pickled = sorted(path.name for path in Path(source).glob("*.bin"))
-        if file == "model.safetensors" and pickled:
-            return ModelError(
-                f"{source} has no {file}, only the pickle {pickled[0]}, which could run code of its maker:"
-                " convert it,"
-                " or say trust_pickle=True where you trust its maker as your own code"
-            )
+def _unusable(source: str, file: str, error: Exception) -> ModelError:
+    if isinstance(error, pickle.UnpicklingError):
         return ModelError(
-            f"{source} has no usable {file} ({_first_line(error)}): save the model and its image processor"
-            " there with"
-            " save_pretrained"
+            f"the weights of {source} are a pickle of more than weights, and reading it could run code of whoever made"
+            " it: convert it to safetensors, or pass trust_pickle=True if you trust its maker as your own code",
+            code="model.weights-pickle",
+            source=source,
         )
     return ModelError(
-        f"{request.name!r} is neither a directory nor complete in the Hugging Face cache of this computer"
-        f" ({file} is"
-        " missing), and camlens downloads nothing: on a computer with network run"
-        f" `hf download {request.name}`, copy the directory here and load hf:DIRECTORY"
+        f"{file} of {source} is missing or cannot be used ({_first_line(error)}): save the model and its image"
+        " processor there with save_pretrained",
+        code="model.unusable-file",
+        source=source,
+        file=file,
     )
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from camlens.core.errors import DataError, InputError
 from camlens.gradcam import Prediction, get_top_predictions
 from camlens.models import LoadedModel
@@ -26,11 +24,10 @@ def predict_files(
     """Predict files one after the other; what cannot be read or taken comes out as a FailedImage."""
     from camlens.data.decode import decode_image  # brings Pillow, which is optional
 
-    device = next(loaded.model.parameters(), torch.empty(0)).device
     for path in paths:
         try:
             inputs = loaded.preprocess(decode_image(path))
-            found = get_top_predictions(loaded.model, device, inputs, loaded.class_names, top_k)
+            found = get_top_predictions(loaded.model, loaded.device, inputs, loaded.class_names, top_k)
         except (DataError, InputError) as error:
             yield FailedImage(path, str(error))
         else:

@@ -164,7 +164,7 @@ def _entry(one: ShownSample) -> dict[str, Any]:
 def _judged(loaded: LoadedModel, samples: Sequence[DemoSample]) -> list[bool]:
     """For each sample whether the model predicts its class."""
     inputs = torch.stack([loaded.preprocess(sample.image) for sample in samples])
-    session = Session(loaded.model, checked_inputs(inputs.to(next(loaded.model.parameters()).device)))
+    session = Session(loaded.model, checked_inputs(inputs.to(loaded.device)))
     with undisturbed(loaded.model, session.inputs.device):
         best = session.run().logits().argmax(dim=1).tolist()
     return [index == sample.label for index, sample in zip(best, samples, strict=True)]

@@ -132,13 +132,13 @@ class Workbench:
 
     def inputs(self, image: str) -> Tensor:
         """An image as the model takes it, (1, c, height, width)."""
-        return self.model.preprocess(self.pixels(image))[None]
+        return self.model.preprocess(self.pixels(image))[None].to(self.model.device)
 
     def predict(self, numbers: Sequence[int]) -> list[tuple[int, float]]:
         """Predicted class and confidence of some samples."""
         batch = torch.stack([self.model.preprocess(self.pixels(f"s{number}", keep=False)) for number in numbers])
         with torch.inference_mode():
-            confidences = self.anatomy.logits(batch).float().softmax(dim=1)
+            confidences = self.anatomy.logits(batch.to(self.model.device)).float().softmax(dim=1)
         best = confidences.max(dim=1)
         return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
@@ -148,14 +148,20 @@ class Workbench:
             report(0, 3)
             self._open_run(settings.audit)
             self.step = "loading the model"
-            self._model = load_model(settings.model, weights=settings.weights, trust_pickle=settings.trust_pickle)
+            self._model = load_model(
+                settings.model,
+                weights=settings.weights,
+                trust_pickle=settings.trust_pickle,
+                device=settings.device,
+                offline=settings.offline,
+            )
             self.step = "opening the data"
             report(1, 3)
             self._gallery = open_gallery(settings.data, self._model)
             self.step = "examining the layers"
             report(2, 3)
             self._predictions = Predictions(self._gallery.labels.indices, self.predict)
-            example = self._example(self._model, self._gallery, self._predictions)
+            example = self._example(self._model, self._gallery, self._predictions).to(self._model.device)
             use_suitable_threads(self._model, example)
             self._anatomy = examine(self._model, example)
             if self._run is not None:

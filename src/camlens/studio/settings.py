@@ -20,7 +20,9 @@ class StudioSettings:
         model: a spec that `load_model` understands.
         data: a folder or any spec that `open_source` understands; None is the model's own demo data.
         weights: a weights file for the model.
-        trust_pickle: say that the weights file may run code when it is opened.
+        trust_pickle: allow the weights file to run code when it is opened.
+        device: where the model runs; "auto" is the fastest device of this computer.
+        offline: never download weights.
         audit: directory of an audit run, which gets pages of its own; None opens none.
         host, port: where to listen. A host that is not this machine alone needs a token.
         token: the secret in the start address; None lets everybody on this machine in.
@@ -33,6 +35,8 @@ class StudioSettings:
     data: str | None = None
     weights: str | None = None
     trust_pickle: bool = False
+    device: str = "auto"
+    offline: bool = False
     audit: str | None = None
     host: str = "127.0.0.1"
     port: int = 8765

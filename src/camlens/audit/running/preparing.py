@@ -106,8 +106,7 @@ def _first_readable(loaded: LoadedModel, source: Source, plan: Planned) -> Float
 
 def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Look:
     model = checked_model(loaded.model)
-    device = next(model.parameters(), torch.empty(0)).device
-    session = Session(model, checked_inputs(image.to(device)))
+    session = Session(model, checked_inputs(image.to(loaded.device)))
     layer, reason = _layer(settings, loaded, session)
     tap = find_tap(session, settings.embedding)
     with tap.open() as tapped:

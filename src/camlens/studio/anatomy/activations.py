@@ -38,7 +38,7 @@ def activation_maps(found: LayerActivations, layer: str, *, sort: Sort, offset: 
 
 
 def _channel(index: int, channel: Tensor, mean: float, dead: bool) -> ChannelMap:
-    values = channel.numpy()
+    values = channel.cpu().numpy()
     low, high = float(values.min()), float(values.max())
     span = high - low or 1.0
     pixels = np.round((values - low) / span * 255).astype(np.uint8)
