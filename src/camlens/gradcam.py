@@ -33,7 +33,7 @@ def compute_gradcam(
     target_layer: nn.Module,
     target_class: int | None = None,
 ) -> tuple[NDArray[np.float32], int, float]:
-    """The Grad-CAM heat map of one image, the class it explains, and the model's confidence in that class.
+    """Return the Grad-CAM heat map of one image, the class it explains, and the model's confidence in that class.
 
     Args:
         model: any image classifier; it is left as it was, on `device`.
@@ -46,28 +46,34 @@ def compute_gradcam(
         heatmap (H, W) float32 in [0, 1], at the input's own size; class index; softmax probability.
 
     Raises:
-        RuntimeError: "No gradients captured. Try a different layer." where the layer does not feed the score.
+        RuntimeError: "No gradients captured. Try a different layer." if the layer does not feed the score.
         LayerError, TargetError, InputError: for a layer, class or tensor that cannot be used.
 
     Selvaraju et al. 2017, arXiv 1610.02391.
     """
-    if not isinstance(image_tensor, Tensor) or image_tensor.ndim != 3:
-        found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
-        raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
+    _check_image(image_tensor)
     if not isinstance(target_layer, nn.Module):
-        raise LayerError(f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers")
+        raise LayerError(
+            f"target_layer must be a module of the model, not {target_layer!r}; see get_conv_layers",
+            code="argument.invalid",
+            name="target_layer",
+            value=target_layer,
+        )
     image = _on_device(image_tensor, device)
     try:
         _check_belongs(target_layer, checked_model(model))
         captured = capture(model, image, target_layer, target_class)
     except NoGradientError as error:
-        raise NoGradientError(NO_GRADIENTS) from error
+        raise NoGradientError(NO_GRADIENTS, code=error.code, **error.facts) from error
     (record,) = captured.records.values()
     maps = gradcam(record.activations, record.gradients[:, 0])[:, None]
     warn_of_empty_evidence(maps, record.layer.label, captured.scorer.labels)
     heatmap = resized(normalised(rectified(maps)), image_tensor.shape[1:])[0, 0]
     if captured.logits is None or captured.scorer.classes is None:
-        raise InputError("compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise")
+        raise ModelError(
+            "compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise",
+            code="model.output",
+        )
     class_index = int(captured.scorer.classes[0, 0])
     confidence = float(captured.logits[0].softmax(dim=0)[class_index])
     return heatmap.cpu().numpy(), class_index, confidence
@@ -76,7 +82,8 @@ def compute_gradcam(
 def get_conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     """Every 2-D convolution of the model with its name, in the order of `named_modules`."""
     if not isinstance(model, nn.Module):
-        raise ModelError(f"a model is a torch.nn.Module, not {type(model).__name__}")
+        kind = type(model).__name__
+        raise ModelError(f"a model is a torch.nn.Module, not {kind}", code="model.type", type=kind)
     return conv_layers(model)
 
 
@@ -87,22 +94,32 @@ def get_top_predictions(
     class_names: Sequence[str],
     top_k: int = 5,
 ) -> list[Prediction]:
-    """The classes the model finds most likely, best first, with softmax confidences in [0, 1].
+    """Return the `top_k` most likely classes, best first, with softmax confidences in [0, 1].
 
-    `image_tensor` is (C, H, W), preprocessed. Where the model has fewer than `top_k` classes, all are given.
+    `image_tensor` is (C, H, W), preprocessed. A model with fewer than `top_k` classes gives all of them.
     """
-    if not isinstance(image_tensor, Tensor) or image_tensor.ndim != 3:
-        found = tuple(image_tensor.shape) if isinstance(image_tensor, Tensor) else type(image_tensor).__name__
-        raise InputError(f"image_tensor must be one preprocessed image (C, H, W), not {found}")
+    _check_image(image_tensor)
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
-        raise InputError(f"top_k must be an int of at least 1, not {top_k!r}")
+        raise InputError(
+            f"top_k must be an int of at least 1, not {top_k!r}", code="argument.invalid", name="top_k", value=top_k
+        )
     if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
-        raise InputError(f"class_names must be one name per class of the model, not {class_names!r}")
+        raise InputError(
+            f"class_names must be one name per class of the model, not {class_names!r}",
+            code="argument.invalid",
+            name="class_names",
+            value=class_names,
+        )
     session = Session(checked_model(model), checked_inputs(_on_device(image_tensor, device)))
     with undisturbed(session.model, session.inputs.device):
         logits = session.run().logits()[0].float()
     if len(class_names) != len(logits):
-        raise InputError(f"{len(class_names)} class names were given for a model with {len(logits)} classes")
+        raise InputError(
+            f"{len(class_names)} class names were given for a model with {len(logits)} classes",
+            code="class-names.count",
+            names=len(class_names),
+            classes=len(logits),
+        )
     best = logits.softmax(dim=0).topk(min(int(top_k), len(logits)))
     return [
         {"class_idx": index, "class_name": class_names[index], "confidence": confidence}
@@ -110,14 +127,28 @@ def get_top_predictions(
     ]
 
 
+def _check_image(image: object) -> None:
+    if isinstance(image, Tensor) and image.ndim == 3:
+        return
+    shape = tuple(image.shape) if isinstance(image, Tensor) else None
+    raise InputError(
+        f"image_tensor must be one preprocessed image (C, H, W), not {shape or type(image).__name__}",
+        code="input.not-an-image",
+        shape=shape,
+        type=type(image).__name__,
+    )
+
+
 def _on_device(image: Tensor, device: torch.device | str) -> Tensor:
-    """One image as a batch on `device`, or an InputError where this computer has no such device."""
+    """One image as a batch on `device`, or an InputError if this computer has no such device."""
     try:
         return image[None].to(torch.device(device))
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"the image cannot be moved to device {str(device)!r} ({str(error).splitlines()[0]}): "
-            f'use a device that this computer has, such as "cpu"'
+            f'use a device that this computer has, such as "cpu"',
+            code="device.unavailable",
+            device=str(device),
         ) from error
 
 
@@ -126,5 +157,7 @@ def _check_belongs(layer: nn.Module, model: nn.Module) -> None:
     wanted = unwrapped(layer)
     if not any(module is wanted for module in every_module(model)):
         raise NoGradientError(
-            f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); see get_conv_layers"
+            f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); see get_conv_layers",
+            code="layer.foreign",
+            type=type(wanted).__name__,
         )

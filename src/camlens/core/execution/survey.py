@@ -15,6 +15,7 @@ from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import as_target
+from camlens.core.targets.per_image import for_first_image
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ def survey_session(
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
             output = first.run()
         with torch.enable_grad():
-            scorer = as_target(target).part(0, 1, session.images).settle(output)
+            scorer = of_first.settle(output)
             scores = scorer(output, torch.zeros(1, dtype=torch.long, device=first.inputs.device))
         return frontier, _gradients(scores, frontier.kept)
 
     with undisturbed(first.model, first.inputs.device):
+        with torch.no_grad():
+            of_first = for_first_image(as_target(target), session.images, session.run)
         frontier, gradients = despite_writing(run)
     finished = {name: place for place, name in enumerate(frontier.kept)}
     layers.sort(key=lambda layer: finished.get(layer.label, len(finished)))

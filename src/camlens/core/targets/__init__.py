@@ -14,6 +14,7 @@ from camlens.core.targets.classes import (
     TopK,
     as_target,
 )
+from camlens.core.targets.per_image import PerImage
 from camlens.core.targets.regions import Box, InMask, Similarity
 from camlens.core.targets.scoring import Output, Scorer, Target, TargetLike
 
@@ -25,6 +26,7 @@ __all__ = [
     "Finer",
     "InMask",
     "Output",
+    "PerImage",
     "Predicted",
     "Probability",
     "Scorer",

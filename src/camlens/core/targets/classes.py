@@ -35,16 +35,29 @@ def _check_count(classes: Sequence[int], images: int) -> None:
     if len(classes) != images:
         raise TargetError(
             f"{len(classes)} classes were given for {images} image(s): give one class per image, one int for "
-            f"all, or a list of targets such as [ClassScore(3), ClassScore(5)] for several maps per image"
+            f"all, or a list of targets such as [ClassScore(3), ClassScore(5)] for several maps per image",
+            code="target.count",
+            targets=len(classes),
+            images=images,
         )
 
 
 def checked_class(index: object, classes: int) -> int:
     """The index as an int, or a TargetError where the model has no such class."""
     if isinstance(index, bool) or not isinstance(index, int | np.integer):
-        raise TargetError(f"a class is an int from 0 to {classes - 1}, not {index!r}")
+        raise TargetError(
+            f"a class is an int from 0 to {classes - 1}, not {index!r}",
+            code="target.type",
+            value=index,
+            classes=classes,
+        )
     if not 0 <= int(index) < classes:
-        raise TargetError(f"class {int(index)} does not exist: the model has classes 0 to {classes - 1}")
+        raise TargetError(
+            f"class {int(index)} is out of range: the model has {classes} classes (0 to {classes - 1})",
+            code="target.out-of-range",
+            value=int(index),
+            classes=classes,
+        )
     return int(index)
 
 
@@ -106,7 +119,12 @@ class TopK(Target):
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
         if isinstance(self.k, bool) or not isinstance(self.k, int) or not 1 <= self.k <= logits.shape[1]:
-            raise TargetError(f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}")
+            raise TargetError(
+                f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}",
+                code="target.out-of-range",
+                value=self.k,
+                classes=logits.shape[1],
+            )
         classes = logits.detach().topk(self.k, dim=1).indices
         return _logit_scorer(classes, tuple(f"rank {rank}" for rank in range(1, self.k + 1)))
 
@@ -168,11 +186,18 @@ class Finer(Target):
         if isinstance(self.similar, bool) or not isinstance(self.similar, int) or self.similar < 1 or others < 1:
             raise TargetError(
                 f"look-alikes need a model of several classes and an int of at least 1, not {self.similar!r} "
-                f"for a model with {logits.shape[1]} class(es)"
+                f"for a model with {logits.shape[1]} class(es)",
+                code="target.out-of-range",
+                value=self.similar,
+                classes=logits.shape[1],
             )
         base = as_target(self.c).settle(output)
         if base.classes is None:
-            raise TargetError(f"look-alikes are defined for targets that are classes, not for {self.c!r}")
+            raise TargetError(
+                f"look-alikes are defined for targets that are classes, not for {self.c!r}",
+                code="target.type",
+                value=self.c,
+            )
         ours = base.classes
         distance = (logits.detach()[:, None] - logits.detach().gather(1, ours)[:, :, None]).abs()
         distance = distance.scatter(2, ours[:, :, None], torch.inf)
@@ -216,6 +241,7 @@ class _Custom(Target):
     """A user's own function from the model's output to (n,) scores."""
 
     function: Callable[[Any], Tensor]
+    needs_batch = True
 
     def settle(self, output: Output) -> Scorer:
         label = getattr(self.function, "__name__", type(self.function).__name__)
@@ -223,13 +249,22 @@ class _Custom(Target):
         def scores(output: Output, rows: Tensor) -> Tensor:
             values = self.function(output.value)
             if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
-                found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-                raise TargetError(f"the target {label} must return ({output.images},) scores, it returned {found}")
+                returned = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise TargetError(
+                    f"the target {label} must return ({output.images},) scores for {output.images} outputs, not "
+                    f"{returned}; a function with data for each image is passed as PerImage([...])",
+                    code="target.shape",
+                    target=label,
+                    images=output.images,
+                    returned=returned,
+                )
             read = list(tensors_in(output.value))
             if torch.is_grad_enabled() and read and all(one.requires_grad for one in read) and not values.requires_grad:
                 raise NoGradientError(
                     f"No gradients captured. The score of the target {label} does not depend on the inputs: it has no "
-                    f"gradient although the output has one, as after detach(), item() or argmax()"
+                    f"gradient although the output has one, as after detach(), item() or argmax()",
+                    code="target.no-gradient",
+                    target=label,
                 )
             return values.reshape(-1, 1)
 
@@ -241,6 +276,11 @@ class _Several(Target):
     """Several targets at once, one after the other along t."""
 
     members: tuple[Target, ...]
+
+    @property
+    def needs_batch(self) -> bool:  # type: ignore[override]
+        """Whether one of the members does."""
+        return any(member.needs_batch for member in self.members)
 
     def settle(self, output: Output) -> Scorer:
         scorers = [member.settle(output) for member in self.members]
@@ -274,7 +314,11 @@ def as_target(target: object) -> Target:
         return ClassScore(int(target))
     if isinstance(target, list | tuple):
         if not target:
-            raise TargetError("an empty list of targets explains nothing: give an int, one int per image, or targets")
+            raise TargetError(
+                "target must not be empty: give an int, one int per image, or targets",
+                code="argument.empty",
+                name="target",
+            )
         if any(isinstance(member, Target) or callable(member) for member in target):
             return _Several(tuple(as_target(member) for member in target))
         return ClassScore(tuple(target))
@@ -282,5 +326,7 @@ def as_target(target: object) -> Target:
         return _Custom(target)
     raise TargetError(
         f"cannot explain {target!r}: a target is None (the predicted class), an int, one int per image, "
-        f"a target such as Contrast(3, 5), or a function from the output to (n,) scores"
+        f"a target such as Contrast(3, 5), or a function from the output to (n,) scores",
+        code="target.type",
+        value=target,
     )

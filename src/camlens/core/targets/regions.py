@@ -18,7 +18,7 @@ def _as_tensor(values: object, wanted: str) -> Tensor:
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
-        raise TargetError(f"{wanted}, not {values!r}") from None
+        raise TargetError(f"{wanted}, not {values!r}", code="target.type", value=values) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,14 @@ class Similarity(Target):
         if wanted.shape != vectors.shape:
             raise TargetError(
                 f"the embedding must be ({vectors.shape[1]},) or {tuple(vectors.shape)} like the model's output, "
-                f"not {tuple(self.embedding.shape)}"
+                f"not {tuple(self.embedding.shape)}",
+                code="target.shape",
+                expected=tuple(vectors.shape[1:]),
+                given=tuple(self.embedding.shape),
             )
 
         if not wanted.any(dim=1).all():
-            raise TargetError("an embedding of zeros only has no direction to be similar to")
+            raise TargetError("an embedding of zeros has no direction to be similar to", code="target.zero")
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             return torch.cosine_similarity(precise(output.logits()), wanted[rows], dim=1)[:, None]
@@ -77,11 +80,18 @@ class InMask(Target):
             mask = mask.expand(len(dense), *mask.shape)
         if mask.shape != (len(dense), *dense.shape[2:]):
             raise TargetError(
-                f"the mask must be {tuple(dense.shape[2:])} like the model's output, not {tuple(self.mask.shape)}"
+                f"the mask must be {tuple(dense.shape[2:])} like the model's output, not {tuple(self.mask.shape)}",
+                code="target.shape",
+                expected=tuple(dense.shape[2:]),
+                given=tuple(self.mask.shape),
             )
         cells = mask.flatten(1).sum(dim=1)
         if (cells == 0).any():
-            raise TargetError("the mask is empty for at least one image: mark at least one cell")
+            raise TargetError(
+                "the mask is empty for at least one image: mark at least one cell",
+                code="target.empty-mask",
+                images=torch.nonzero(cells == 0).flatten().tolist(),
+            )
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             inside = self._dense(output)[:, index].flatten(1) * mask[rows].flatten(1)
@@ -96,7 +106,9 @@ class InMask(Target):
     def _dense(self, output: Output) -> Tensor:
         dense = find_logits(output.value)
         if dense is None or dense.ndim < 3:
-            raise TargetError("InMask needs a dense output (n, classes, *size); say which part it is with output=...")
+            raise TargetError(
+                "InMask needs a dense output (n, classes, *size): point at it with output=...", code="target.output"
+            )
         return dense
 
 
@@ -113,17 +125,32 @@ class Box(Target):
     def __post_init__(self) -> None:
         box = _as_tensor(self.box, "a box must be four numbers (x1, y1, x2, y2)")
         if box.shape != (4,):
-            raise TargetError(f"a box must be four numbers (x1, y1, x2, y2), not {self.box!r}")
+            raise TargetError(
+                f"a box must be four numbers (x1, y1, x2, y2), not {self.box!r}", code="target.type", value=self.box
+            )
         object.__setattr__(self, "box", tuple(box.tolist()))
         if isinstance(self.label, bool) or not isinstance(self.label, int | np.integer):
-            raise TargetError(f"a box's label is one of the detector's, an int, not {self.label!r}")
+            raise TargetError(
+                f"a box's label is one of the detector's, an int, not {self.label!r}",
+                code="target.type",
+                value=self.label,
+            )
 
     def settle(self, output: Output) -> Scorer:
         x1, y1, x2, y2 = self.box
         if not (x1 < x2 and y1 < y2):
-            raise TargetError(f"a box is (x1, y1, x2, y2) with x1 < x2 and y1 < y2, not {self.box}")
+            raise TargetError(
+                f"a box is (x1, y1, x2, y2) with x1 < x2 and y1 < y2, not {self.box}",
+                code="target.type",
+                value=self.box,
+            )
         if self._scores(output).detach().max() <= 0:
-            raise TargetError(f"no detection of label {self.label} overlaps the box {self.box} on any image")
+            raise TargetError(
+                f"no detection of label {self.label} overlaps the box {self.box} on any image",
+                code="target.no-detection",
+                label=self.label,
+                box=self.box,
+            )
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             return self._scores(output)[:, None]
@@ -132,9 +159,12 @@ class Box(Target):
 
     def _scores(self, output: Output) -> Tensor:
         detections = output.value
-        if not isinstance(detections, list | tuple) or not all("boxes" in found for found in detections):
-            raise TargetError("Box needs a detector's output: one mapping with boxes, labels and scores per image")
-        return torch.stack([self._best(found) for found in detections])
+        if not isinstance(detections, list | tuple) or not all("boxes" in one for one in detections):
+            raise TargetError(
+                "Box needs a detector's output: one mapping with boxes, labels and scores per image",
+                code="target.output",
+            )
+        return torch.stack([self._best(one) for one in detections])
 
     def _best(self, found: dict[str, Tensor]) -> Tensor:
         chosen = found["labels"] == self.label

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,12 @@ class Scorer:
 
 
 class Target(ABC):
-    """What to explain. Subclass it, or pass any callable from the model's output to (n,) scores."""
+    """What to explain. Subclass it, or pass any callable from the model's output to (n,) scores.
+
+    `needs_batch` states that the scores can be computed for the whole batch only.
+    """
+
+    needs_batch: ClassVar[bool] = False
 
     @abstractmethod
     def settle(self, output: Output) -> Scorer:
