@@ -149,16 +149,33 @@ def test_a_function_of_ones_own_is_a_method() -> None:
     assert_close(own.maps["5"], explain(model, inputs, method="hirescam", layers="5", target=1).maps["5"])
 
 
-def test_v20_empty_evidence_is_warned_of_once_per_map_and_kept_in_provenance() -> None:
+@pytest.mark.parametrize("budget", [None, 60_000])
+def test_v20_empty_evidence_is_one_warning_at_the_users_line(budget: int | None) -> None:
     model = seeded(plain_cnn)
     with torch.no_grad():
         model[8].weight.abs_().neg_()
     with pytest.warns(EvidenceWarning) as caught:
-        result = explain(model, images(2), layers="5", target=0)
-    assert len(caught) == 2
-    assert "image 1" in str(caught[1].message)
-    assert len(result.provenance["warnings"]) == 2
+        result = explain(model, images(2), layers=["3", "5"], target=[0, lambda out: out[:, 1]], memory_budget=budget)
+    (warning,) = caught
+    assert warning.filename == __file__
+    maps = warning.message.facts["maps"]
+    at_last = [(one["image"], one["target"]) for one in maps if one["layer"] == "5"]
+    assert at_last == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert {(one["method"], one["code"]) for one in maps} == {("gradcam", "map.negative")}
+    assert len(result.provenance["warnings"]) == len(maps)
     assert (result.maps["5"] < 0).any()
+
+
+def test_several_methods_warn_once_together() -> None:
+    model = seeded(plain_cnn)
+    with torch.no_grad():
+        model[8].weight.abs_().neg_()
+    explainer = Explainer(model, method=["gradcam", "gradcam-elementwise"], layers="5")
+    with pytest.warns(EvidenceWarning) as caught:
+        explainer(images(2), target=0)
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert {one["method"] for one in warning.message.facts["maps"]} >= {"gradcam"}
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")

@@ -122,8 +122,11 @@ def test_v20_an_all_negative_map_is_empty_and_says_so() -> None:
     model, image = seeded(plain_cnn), images(1)[0]
     with torch.no_grad():
         model[8].weight.abs_().neg_()
-    with pytest.warns(EvidenceWarning, match="only negative evidence"):
+    with pytest.warns(EvidenceWarning) as caught:
         heatmap, _, _ = compute_gradcam(model, CPU, image, model[5], 0)
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert [one["code"] for one in warning.message.facts["maps"]] == ["map.negative"]
     assert not heatmap.any()
 
 

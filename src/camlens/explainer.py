@@ -1,8 +1,11 @@
 """The one place where model, layer, target and method meet."""
 
 import copy
+import sys
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
@@ -21,7 +24,7 @@ from camlens.core.execution.memory import in_parts
 from camlens.core.execution.misfit import not_a_batch
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
-from camlens.core.heatmaps import warn_of_empty_evidence
+from camlens.core.heatmaps import EmptyMap, empty_maps, evidence_warning
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind
 from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
@@ -36,6 +39,7 @@ from camlens.pictures import prepared
 from camlens.settings import Settings
 
 DEFAULT_LAYERS: tuple[DefaultLayers, ...] = get_args(DefaultLayers)
+_PACKAGE = str(Path(__file__).parent)
 Result = TypeVar("Result", bound=Explanation | dict[str, Explanation])
 
 
@@ -161,6 +165,7 @@ class Explainer(Generic[Result]):
         if self._loaded is not None:
             names = tuple(self._loaded.class_names)
             results = {name: replace(result, views=views, class_names=names) for name, result in results.items()}
+        warn_of_empty_maps(*results.values())
         return cast(Result, results if self.several else results[self.methods[0].name])
 
     def optimized(
@@ -279,7 +284,7 @@ class Explainer(Generic[Result]):
             return self._explain_part(part, chosen, target.part(start, stop, session.images))
 
         parts = in_parts(session.images, self.settings.memory_budget, explain_part)
-        return {entry.name: joined([part[entry.name] for part in parts]) for entry in self.methods}
+        return {entry.name: _with_warnings(joined([part[entry.name] for part in parts])) for entry in self.methods}
 
     def _explain_part(
         self, session: Session, chosen: dict[str, list[Choice]], target: Target
@@ -344,11 +349,6 @@ class Explainer(Generic[Result]):
             for fact, value in settled(one.details).items()
         }
         both = tuple(entry.shows_both_signs(one) for one in captured.scorer.contrasts)
-        said = [
-            text
-            for name, one in maps.items()
-            for text in warn_of_empty_evidence(one, name, captured.scorer.labels, both)
-        ]
         return Explanation(
             maps=MappingProxyType(maps),
             scores=captured.scores,
@@ -365,7 +365,6 @@ class Explainer(Generic[Result]):
                     "options": dict(options),
                     "layout": {one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
                     "layer_choice": {one.layer.label: one.reason for one in chosen},
-                    "warnings": said,
                     **self._facts,
                 }
             ),
@@ -466,6 +465,37 @@ def explain(
         estimate=estimate,
     )
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
+
+
+def _with_warnings(explanation: Explanation) -> Explanation:
+    """The same, with what `provenance` states about maps that show little."""
+    texts = [one.text for one in _empty(explanation)]
+    return replace(explanation, provenance=MappingProxyType({**explanation.provenance, "warnings": texts}))
+
+
+def _empty(explanation: Explanation) -> list[EmptyMap]:
+    return [
+        one
+        for layer, maps in explanation.maps.items()
+        for one in empty_maps(maps, layer, explanation.targets, explanation.diverging)
+    ]
+
+
+def warn_of_empty_maps(*explanations: Explanation) -> None:
+    """Warn once of all maps that show little, at the line outside this package that asked for them."""
+    empty = {one.method: _empty(one) for one in explanations if one.provenance["warnings"]}
+    if not empty:
+        return
+    count = sum(maps.shape[:2].numel() for one in explanations for maps in one.maps.values())
+    warn_user(evidence_warning(empty, count))
+
+
+def warn_user(warning: Warning) -> None:
+    """Issue a warning that points at the first line outside this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(warning, stacklevel=level)
 
 
 def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from camlens.core.errors import InputError, LayerError, ModelError, NoGradientEr
 from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
-from camlens.core.heatmaps import normalised, rectified, resized, warn_of_empty_evidence
+from camlens.core.heatmaps import empty_maps, evidence_warning, normalised, rectified, resized
 from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
+from camlens.explainer import warn_user
 from camlens.methods.gradient import gradcam
 
 
@@ -67,7 +68,9 @@ def compute_gradcam(
         raise NoGradientError(NO_GRADIENTS, code=error.code, **error.facts) from error
     (record,) = captured.records.values()
     maps = gradcam(record.activations, record.gradients[:, 0])[:, None]
-    warn_of_empty_evidence(maps, record.layer.label, captured.scorer.labels)
+    empty = empty_maps(maps, record.layer.label, captured.scorer.labels)
+    if empty:
+        warn_user(evidence_warning({"gradcam": empty}, 1))
     heatmap = resized(normalised(rectified(maps)), image_tensor.shape[1:])[0, 0]
     if captured.logits is None or captured.scorer.classes is None:
         raise ModelError(

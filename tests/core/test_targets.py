@@ -48,7 +48,7 @@ def test_the_layer_chosen_for_a_function_feeds_the_score_of_the_first_image() ->
 
 
 @pytest.mark.parametrize("method", ["gradcam", "ablationcam", "scorecam", "saliency"])
-@pytest.mark.parametrize("budget", [None, 90_000])
+@pytest.mark.parametrize("budget", [None, 200_000])
 def test_each_image_may_have_its_own_target(method: str, budget: int | None) -> None:
     model, inputs = seeded(plain_cnn), images(4)
     members: list[Any] = [2, lambda out: out[:, 0] - out[:, 3], Contrast(1, 4), None]

@@ -4,7 +4,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast, no_type_check
 
 from camlens.core.errors import UnknownArgumentError
 
@@ -42,6 +42,7 @@ def suggesting(function: Callable[P, R]) -> Callable[P, R]:
         if name != "self" and one.kind is not one.POSITIONAL_ONLY
     }
 
+    @no_type_check  # the function checks its arguments itself, and warnings look for its caller
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         for name in kwargs:
@@ -57,4 +58,4 @@ def suggesting(function: Callable[P, R]) -> Callable[P, R]:
                 )
         return function(*args, **kwargs)
 
-    return checked
+    return cast(Callable[P, R], checked)

@@ -102,4 +102,13 @@ class MissingExtraError(CamlensError, ImportError):
 
 
 class EvidenceWarning(UserWarning):
-    """A map that can be drawn but says little: all negative, constant, or not a number."""
+    """Maps that can be drawn but show little: all negative, constant, or not finite. One per call.
+
+    Attributes:
+        facts: "maps", for each such map a mapping with its method, layer, image, target and a code:
+            "map.negative", "map.constant" or "map.not-finite".
+    """
+
+    def __init__(self, message: object = "", **facts: object) -> None:
+        super().__init__(message)
+        self.facts: dict[str, object] = facts

@@ -1,8 +1,8 @@
 """From signed maps to heat maps in [0, 1]: rectify, normalise, resize. The one place where this happens."""
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from camlens.core.errors import EvidenceWarning
 
 TargetMaps = Float[Tensor, "n t *grid"]
+_MOST_TEXTS = 5
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -52,26 +53,44 @@ def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]
     return drawn.view(*maps.shape[:2], *size).clamp(-1, 1)
 
 
-def warn_of_empty_evidence(
-    maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: Sequence[bool] = ()
-) -> list[str]:
-    """Warn once per map that says little, and return what was said.
+@dataclass(frozen=True)
+class EmptyMap:
+    """A map whose heat map is empty: which one, and why, as a code and in words."""
 
-    Where `both_signs` of a target are shown, a map of evidence against it alone is not empty.
-    """
-    said = []
-    ranges = torch.stack(torch.aminmax(maps.flatten(2), dim=2), dim=2).tolist()  # NaN, where a cell is
+    layer: str
+    image: int
+    target: int
+    code: str
+    text: str
+
+
+def empty_maps(maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: Sequence[bool] = ()) -> list[EmptyMap]:
+    """The maps that show little. If both signs of a target are shown, evidence against it alone is not empty."""
+    empty = []
+    ranges = torch.stack(torch.aminmax(maps.flatten(2), dim=2), dim=2).tolist()  # NaN if a cell is
     for image, row in enumerate(ranges):
         for target, (lowest, highest) in enumerate(row):
             if not (math.isfinite(lowest) and math.isfinite(highest)):
-                fault = "holds NaN or infinite values"
+                code, fault = "map.not-finite", "holds NaN or infinite values"
             elif highest == lowest:
-                fault = f"is constant ({highest:.3g} everywhere)"
+                code, fault = "map.constant", f"is constant ({highest:.3g} everywhere)"
             elif highest <= 0 and not any(both_signs[target : target + 1]):
-                fault = f"has only negative evidence (highest value {highest:.3g})"
+                code, fault = "map.negative", f"has only negative evidence (highest value {highest:.3g})"
             else:
                 continue
             text = f"the map of image {image} for {labels[target]} at layer {layer!r} {fault}: its heat map is empty"
-            said.append(text)
-            warnings.warn(text, EvidenceWarning, stacklevel=2)
-    return said
+            empty.append(EmptyMap(layer, image, target, code, text))
+    return empty
+
+
+def evidence_warning(empty: Mapping[str, Sequence[EmptyMap]], count: int) -> EvidenceWarning:
+    """One warning for the empty maps of each method, among `count` maps."""
+    texts = [one.text if len(empty) == 1 else f"{method}: {one.text}" for method, maps in empty.items() for one in maps]
+    more = f"; and {len(texts) - _MOST_TEXTS} more, see provenance['warnings']" if len(texts) > _MOST_TEXTS else ""
+    message = texts[0] if len(texts) == 1 else f"{len(texts)} of {count} maps: {'; '.join(texts[:_MOST_TEXTS])}{more}"
+    facts = [
+        {"method": method, "layer": one.layer, "image": one.image, "target": one.target, "code": one.code}
+        for method, maps in empty.items()
+        for one in maps
+    ]
+    return EvidenceWarning(message, maps=facts)
