@@ -3,12 +3,14 @@
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
@@ -17,7 +19,7 @@ from torchvision import transforms
 
 from camlens import DataError, Explainer, Explanation, InputError, explain
 from camlens.models import LoadedModel
-from camlens.models.preprocess import Preprocess, adopt
+from camlens.models.preprocess import AdoptedPreprocess, Preprocess, adopt
 from camlens.targets import ClassScore
 
 NAMES = ["red", "green"]
@@ -266,6 +268,29 @@ def test_the_geometry_of_a_compose_is_measured(shape: tuple[int, int], resize: A
     assert geometry.size == expected.size
     pixel = (expected.region[2] - expected.region[0]) / expected.size[1]
     np.testing.assert_allclose(geometry.region, expected.region, atol=max(0.5 * pixel, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "alike"),
+    [
+        ("CLIPImageProcessor", {}, Preprocess(resize=224, crop=(224, 224))),
+        ("ViTImageProcessor", {}, Preprocess(resize=(224, 224), crop=None)),
+        ("ConvNextImageProcessor", {"size": {"shortest_edge": 224}}, Preprocess(resize=256, crop=(224, 224))),
+        ("DeiTImageProcessor", {}, Preprocess(resize=(256, 256), crop=(224, 224))),
+    ],
+)
+@pytest.mark.parametrize("shape", [(300, 900), (333, 210)])
+def test_the_geometry_of_an_image_processor_is_measured(
+    name: str, settings: Any, alike: Preprocess, shape: tuple[int, int]
+) -> None:
+    from camlens.models.transformers import _picture, _tensor
+
+    processor = getattr(transformers, name)(**settings)
+    adopted = AdoptedPreprocess(partial(_tensor, processor), partial(_picture, processor))
+    measured, expected = adopted.geometry(*shape), alike.geometry(*shape)
+    assert measured is not None
+    assert measured.size == expected.size
+    np.testing.assert_allclose(measured.region, expected.region, atol=1)
 
 
 @pytest.mark.parametrize(

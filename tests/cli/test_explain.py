@@ -39,6 +39,21 @@ def test_the_map_is_the_engines_signed_map(camlens: Any, folder: Path) -> None:
     assert written.min() < 0
 
 
+def test_a_wide_photograph_is_drawn_whole_with_the_region_that_the_model_saw(camlens: Any, folder: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 180, 3), np.uint8)).save(folder / "wide.png")
+    panels = []
+    for options in ((), ("--crop",)):
+        assert camlens("explain", "wide.png", *MODEL, "--output", "maps", *options, "--force").exit_code == 0
+        with Image.open(folder / "maps" / "wide.png") as panel:
+            panels.append(np.asarray(panel))
+    (image,) = json.loads((folder / "maps" / "manifest.json").read_text())["images"]
+    geometry = load_model("camlens_tiny:classifier").preprocess.geometry(60, 180)
+    assert image["picture_size"] == [60, 180]
+    assert geometry is not None
+    assert image["region"] == list(geometry.region)
+    assert panels[0].shape != panels[1].shape, "the whole photograph is wide, its crop is square"
+
+
 def test_the_manifest_says_how_the_maps_were_made(camlens: Any, folder: Path) -> None:
     camlens(
         "explain",

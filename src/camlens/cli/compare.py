@@ -32,6 +32,7 @@ def compare(
     seed: options.Seed = 0,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
+    crop: options.Crop = False,
 ) -> None:
     """Draw several layers, methods or classes of one image side by side, from one pass through the model.
 
@@ -72,7 +73,7 @@ def compare(
             seed=seed,
         )
         comparison = compare_image(loaded, image, question, progress=progress.within)
-        save_figure(comparison_picture(comparison, Look(colormap.value, alpha)), place, force=force)
+        save_figure(comparison_picture(comparison, Look(colormap.value, alpha, crop=crop)), place, force=force)
     for text in comparison.warnings:
         complain(f"warning: {image}: {text}")
     if json:

@@ -23,6 +23,7 @@ def demo(
     force: options.Force = False,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
+    crop: options.Crop = False,
 ) -> None:
     """Explain random demo photographs, right and wrong predictions among them, with an index page.
 
@@ -42,7 +43,7 @@ def demo(
     with bar("Explaining", count) as progress:
         place = prepare(loaded, method=method, seed=seed, progress=progress.within)
         draw = draw_samples(loaded, count=count, seed=seed)
-        look = Look(colormap.value, alpha)
+        look = Look(colormap.value, alpha, crop=crop)
         manifest = write_showcase(output, place, draw, look=look, force=force, each=progress.each)
     if json:
         say_json({"output": str(output), **manifest})

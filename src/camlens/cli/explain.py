@@ -32,6 +32,7 @@ def explain(
     option: options.Option = None,
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
+    crop: options.Crop = False,
 ) -> None:
     """Show where the model looks: a panel and a map for each image, and a manifest of how they were made.
 
@@ -66,7 +67,9 @@ def explain(
     with bar("Explaining", len(images)) as progress:
         place = prepare(loaded, method=method, layer=layer, seed=seed, options=settings, progress=progress.within)
         found = explain_files(place, images, target=wanted, top_k=top_k)
-        gallery = write_gallery(output, place, progress.each(found), look=Look(colormap.value, alpha), force=force)
+        gallery = write_gallery(
+            output, place, progress.each(found), look=Look(colormap.value, alpha, crop=crop), force=force
+        )
     _present(gallery, json=json)
     if gallery.failed:
         raise typer.Exit(1)

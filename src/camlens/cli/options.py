@@ -120,6 +120,10 @@ Alpha = Annotated[
     float,
     typer.Option(min=0.0, max=1.0, help="Opacity of the heat map over the image.", rich_help_panel="Looks"),
 ]
+Crop = Annotated[
+    bool,
+    typer.Option("--crop", help="Show what the model saw, not the whole photograph.", rich_help_panel="Looks"),
+]
 
 
 def method_options(given: Mapping[str, int | None], pairs: Sequence[str] | None) -> dict[str, Any]:

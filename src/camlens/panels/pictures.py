@@ -17,7 +17,7 @@ def panel_picture(
 ) -> "Image":
     """The original, the heat map with its colour bar, the overlay, and bars of the best classes."""
     explanation = image.explanation
-    picture, region = image.view.shown()
+    picture, region = image.view.shown(crop=look.crop)
     return panel(
         picture,
         image.heat,
@@ -38,7 +38,7 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
     heatmaps = {view.label: view.heatmap if view.evidence is None else view.evidence for view in views}
     signed = {view.label for view in views if view.evidence is not None}
     name, first = comparison.path.name, views[0]
-    picture, region = comparison.picture.shown()
+    picture, region = comparison.picture.shown(crop=look.crop)
     if kind == "layers":
         subtitle = f"{first.method} for {first.class_name}"
         grids = {view.label: view.grid for view in views}

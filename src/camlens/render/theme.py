@@ -67,7 +67,8 @@ THEMES: dict[ThemeName, Theme] = {
 class Look:
     """What may be chosen about a figure's appearance; `colormap` to `mode` mean what they mean to `overlay`.
 
-    `scale` is the number of pixels per unit: 1 for a small picture, 2 for print and dense screens.
+    `scale` is the number of pixels per unit: 1 for a small picture, 2 for print and dense screens. `crop` shows
+    what the model saw instead of the whole photograph.
     """
 
     colormap: str = DEFAULT
@@ -77,6 +78,7 @@ class Look:
     mode: Mode = "blend"
     theme: ThemeName = "light"
     scale: Number = 1.5
+    crop: bool = False
 
     def __post_init__(self) -> None:
         colour_table(self.colormap)
