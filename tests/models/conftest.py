@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import _detect_agent
 from transformers.utils import hub as transformers_hub
 
 _COMMIT = "0" * 40
@@ -35,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """A file server on this machine that also stands for the hub; the network is allowed to reach it."""
     held = FileServer()
 
@@ -75,6 +76,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", held.address + "/{repo_id}/resolve/{revision}/{filename}"
     )
+    monkeypatch.setattr(_detect_agent, "_registry", None)  # else only the first request of a process asks for it
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses.json"))
     monkeypatch.setattr(transformers_hub, "_hf_api", None)  # else it keeps the address of another test's server
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()

@@ -3,18 +3,24 @@
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save
 from torchvision import models
 from torchvision.models import SqueezeNet1_1_Weights, WeightsEnum
+from typer.testing import CliRunner
 
+from camlens.cli.main import app
 from camlens.core.errors import ModelError
 from camlens.models import load_model
+from camlens.studio.bench import Workbench
+from camlens.studio.settings import StudioSettings
 from tests.models.conftest import FileServer
 from tests.models.test_transformers import IMAGE, saved, vit_config
 
@@ -197,3 +203,81 @@ def test_a_variable_that_says_no_forbids_nothing(
     with pytest.raises(ModelError) as caught:
         load_model("timm:resnet10t")
     assert caught.value.code == "model.download-failed"
+
+
+# The command line
+
+
+@pytest.fixture
+def photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(IMAGE).save(tmp_path / "photograph.png")
+    return tmp_path / "photograph.png"
+
+
+def arguments(command: str, photograph: Path) -> list[str]:
+    own = {"layers": [], "demo": [], "audit": ["."], "compare": [photograph.name, "--layers", "0"]}
+    return own.get(command, [photograph.name])
+
+
+def test_a_command_downloads_and_prints_nothing_but_its_result(
+    server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch, photograph: Path
+) -> None:
+    offered(server, monkeypatch, torch_file(models.squeezenet1_1().state_dict()))
+    words = ["predict", str(photograph), "--model", "squeezenet1_1", "--device", "cpu", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0
+    assert len(json.loads(result.stdout)["images"][0]["predictions"]) == 5
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("command", ["explain", "compare", "predict", "report", "layers", "audit", "demo"])
+def test_every_command_that_loads_a_model_can_be_kept_offline(
+    server: FileServer, cache: Path, photograph: Path, command: str
+) -> None:
+    words = [command, *arguments(command, photograph), "--model", "timm:resnet10t", "--offline"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "timm/resnet10t.c3_in1k/model.safetensors" in result.stderr
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("command", ["explain", "compare", "predict", "report", "layers", "audit", "demo"])
+def test_every_command_that_runs_a_model_takes_a_device(photograph: Path, command: str) -> None:
+    words = [command, *arguments(command, photograph), "--model", "demo:photos", "--device", "cuda:99"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "cuda:99" in result.stderr
+
+
+def test_a_command_chooses_one_of_several_sets_of_weights(photograph: Path) -> None:
+    state = {key: load_model("squeezenet1_1", weights="random", seed=seed).model.state_dict()
+             for seed, key in enumerate(("model", "ema"))}  # fmt: skip
+    torch.save(state, "run.pth")
+    inputs = load_model("squeezenet1_1", weights="random").preprocess(IMAGE)[None]
+    for weights, key in (("run.pth", "model"), ("run.pth#ema", "ema")):
+        loaded = load_model("squeezenet1_1", weights=weights)
+        assert same(loaded.model, state[key])
+        words = ["predict", str(photograph), "--model", "squeezenet1_1", "--weights", weights, "--json"]
+        best = json.loads(CliRunner().invoke(app, words).stdout)["images"][0]["predictions"][0]
+        with torch.inference_mode():
+            assert best["confidence"] == pytest.approx(float(loaded.model(inputs).softmax(1).max()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        (StudioSettings(model="squeezenet1_1", offline=True), "model.weights-not-cached"),
+        (StudioSettings(model="demo:photos", device="cuda:99"), "model.device-absent"),
+    ],
+)
+def test_the_studio_takes_a_device_and_can_be_kept_offline(
+    server: FileServer, cache: Path, settings: StudioSettings, code: str
+) -> None:
+    bench = Workbench(settings)
+    bench.start()
+    while bench.state == "loading":
+        time.sleep(0.01)
+    bench.close()
+    assert bench.problem is not None
+    assert bench.problem.code == code

@@ -50,6 +50,13 @@ def test_a_named_weight_set_brings_its_own_preprocessing(cache: Path) -> None:
     assert load_model("mobilenet_v2", weights=copied).preprocess.resize == 256  # type: ignore[attr-defined]
 
 
+def test_a_misspelt_weight_set_is_answered_with_those_there_are(cache: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        load_model("mobilenet_v2", weights="IMAGENET1K_V3")
+    assert caught.value.code == "model.unknown-weights"
+    assert caught.value.facts["known"] == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
+
+
 def test_a_file_of_the_users_own_classes_is_loaded_when_their_number_is_said(tmp_path: Path) -> None:
     state = random_state("mobilenet_v3_small", num_classes=3)
     save_file(state, tmp_path / "mine.safetensors")

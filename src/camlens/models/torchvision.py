@@ -8,7 +8,8 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import MissingExtraError
+from camlens.core.arguments import closest
+from camlens.core.errors import MissingExtraError, ModelError
 from camlens.models.loading import (
     LoadedModel,
     ModelRequest,
@@ -75,7 +76,16 @@ def _file_name(member: WeightsEnum) -> str:
 def _weights_path(request: ModelRequest, chosen: WeightsEnum) -> Path:
     """The file to read: the user's, or the weight set's own file in torch's cache."""
     if request.weights is not None and request.weights != chosen.name:
-        return Path(request.weights)
+        path = Path(request.weights)
+        known = [member.name for member in torchvision.models.get_model_weights(request.name)]
+        if closest(path.name, known) and not path.suffix and not path.expanduser().exists():
+            raise ModelError(
+                f"{request.name} has no weight set {path.name!r}: choose {' or '.join(known)}, or pass a file",
+                code="model.unknown-weights",
+                weights=path.name,
+                known=known,
+            )
+        return path
     own = len(chosen.meta["categories"])
     if request.num_classes not in (None, own):
         raise other_class_count(request, own)

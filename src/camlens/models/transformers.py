@@ -28,6 +28,7 @@ from camlens.models.weight_files import load_weights, read_weights, seeded
 
 try:
     import transformers as library
+    from huggingface_hub import try_to_load_from_cache
 except ImportError as error:
     raise MissingExtraError.of("transformers", "hf") from error
 
@@ -100,16 +101,18 @@ def _preprocess(request: ModelRequest, source: str, config: Any) -> Preprocessin
 def _pretrained(request: ModelRequest, source: str, loader: Any, file: str, **options: Any) -> Any:
     """What `loader.from_pretrained` makes of the directory or the cache, else of the hub; never by running its code."""
     options["trust_remote_code"] = False
+    directory = source if Path(source).is_dir() else _snapshot(source)
     try:
-        with _quiet():
-            return loader.from_pretrained(source, local_files_only=True, **options)
+        if directory is not None:
+            with _quiet():
+                return loader.from_pretrained(directory, local_files_only=True, **options)
     except OSError as error:
-        if Path(source).is_dir():
+        if directory == source:
             raise _unusable(source, file, error) from error
-        if request.offline:
-            raise not_cached(request, f"{source}/{file}", f"hf download {source}") from error
     except Exception as error:  # damaged, or of an unknown type, or a pickle: errors of many kinds
         raise _unusable(source, file, error) from error
+    if request.offline:
+        raise not_cached(request, f"{source}/{file}", f"hf download {source}")
     try:
         with _without_conversion():
             return loader.from_pretrained(source, **options)
@@ -117,6 +120,15 @@ def _pretrained(request: ModelRequest, source: str, loader: Any, file: str, **op
         raise download_failed(request, f"{source}/{file}", error) from error
     except Exception as error:  # as above
         raise _unusable(source, file, error) from error
+
+
+def _snapshot(repository: str) -> str | None:
+    """The directory of a repository in the hub's cache; a directory is read without asking the hub anything."""
+    try:
+        config = try_to_load_from_cache(repository, _CONFIG)
+    except ValueError:  # not the name of a repository
+        return None
+    return str(Path(config).parent) if isinstance(config, str) else None
 
 
 def _tensor(processor: Any, image: Image.Image) -> Tensor:
