@@ -16,6 +16,7 @@ describe("the address of a view", () => {
       threshold: 0.2,
       colours: "viridis",
       contour: true,
+      crop: true,
       seed: 7,
       show: "incorrect",
       label: 0,

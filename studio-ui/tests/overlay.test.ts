@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { COLOUR_MAPS, colourTable, DEFAULT_COLOURS, DIVERGING } from "../src/core/colours";
-import { blended, coloured, PLAIN, tableRow, type Picture } from "../src/core/overlay";
+import { blended, coloured, marked, PLAIN, tableRow, type Picture } from "../src/core/overlay";
 import type { Grid } from "../src/core/grid";
 
 const grey = (height: number, width: number, level: number): Picture => ({
@@ -82,5 +82,28 @@ describe("the picture under its heat map", () => {
     const picture = grey(1, 1, 40);
     blended(picture, heat(1, 1, 1), ramp, { ...PLAIN, opacity: 1, contour: true });
     expect(pixel(picture, 0)).toEqual([40, 40, 40]);
+  });
+});
+
+describe("what the model does not see", () => {
+  const seen = marked({ ...grey(1, 8, 100), region: [0.25, 0, 0.75, 1] });
+
+  it("is grey and faded, with a line around what it sees, whose pixels stay as they are", () => {
+    expect([0, 1, 2, 5, 6, 7].map((at) => pixel(seen, at)[0])).toEqual([131, 255, 100, 100, 255, 131]);
+    const red = grey(1, 4, 0);
+    for (let at = 0; at < 4; at++) red.pixels.set([200, 100, 0], at * 4);
+    expect(pixel(marked({ ...red, region: [0.5, 0, 1, 1] }), 0)).toEqual([138, 138, 138]);
+    expect(pixel(marked({ ...red, region: [0.5, 0, 1, 1] }), 2)).toEqual([200, 100, 0]);
+  });
+
+  it("is nothing in a picture that is seen whole", () => {
+    const picture = grey(1, 2, 7);
+    expect(marked(picture)).toBe(picture);
+  });
+
+  it("has no heat and no contour along it", () => {
+    const drawn = blended(seen, heat(1, 8, NaN, NaN, 1, 1, 1, 1, NaN, NaN), ramp, { ...PLAIN, opacity: 0, contour: true });
+    expect([...drawn.pixels]).toEqual([...seen.pixels]);
+    expect(coloured(heat(1, 2, NaN, 1), ramp).pixels[3]).toBe(0);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { decodeLabels, drawEdges, labelAt, labelsAt, weightGrid, type Labels } from "../src/core/segments";
+import { decodeLabels, drawEdges, labelAt, labelsAt, UNSEEN, weightGrid, type Labels } from "../src/core/segments";
 import { costSentence, secondsText } from "../src/lib/costs";
 
 const labels = (height: number, width: number, ...values: number[]): Labels => ({
@@ -18,8 +18,16 @@ describe("segments", () => {
   });
 
   it("gives every pixel of a larger picture the label of its cell, and never a number between two", () => {
-    expect([...labelsAt(labels(1, 2, 3, 9), 2, 5).values]).toEqual([3, 3, 9, 9, 9, 3, 3, 9, 9, 9]);
-    expect(labelsAt(HALVES, 4, 4)).toBe(HALVES);
+    expect([...labelsAt(labels(1, 2, 3, 9), { height: 2, width: 5 }).values]).toEqual([3, 3, 9, 9, 9, 3, 3, 9, 9, 9]);
+    expect(labelsAt(HALVES, HALVES)).toBe(HALVES);
+  });
+
+  it("gives no label and no edge to what the model does not see", () => {
+    const placed = labelsAt(labels(1, 2, 3, 9), { height: 1, width: 8, region: [0.25, 0, 0.75, 1] });
+    expect([...placed.values]).toEqual([UNSEEN, UNSEEN, 3, 3, 9, 9, UNSEEN, UNSEEN]);
+    const pixels = new Uint8ClampedArray(32);
+    drawEdges(pixels, placed, () => [255, 255, 255]);
+    expect(drawn(pixels)).toEqual([0, 0, 0, 255, 255, 0, 0, 0]);
   });
 
   it("finds the segment under a point, also on the very border", () => {

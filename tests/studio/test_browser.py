@@ -70,7 +70,7 @@ def test_a_page_on_a_ready_studio_shows_its_first_map_without_asking_for_it(page
     explained(page)
     image = page.locator(OVERLAY).get_attribute("data-image")
     questions = [url.partition("?")[0] for url in asked if url.startswith("/api/") and "thumbnail" not in url]
-    assert [url for url in questions if url != "/api/status"] == [f"/api/images/{image}/display.png"]
+    assert [url for url in questions if url != "/api/status"] == [f"/api/images/{image}/picture.png"]
 
 
 @pytest.mark.parametrize(("name", "key"), [("Opacity", "ArrowRight"), ("Threshold", "ArrowRight")])
@@ -91,7 +91,7 @@ def test_a_slider_repaints_without_asking_the_server(page: Any, name: str, key: 
 
 def test_opacity_zero_is_the_photograph_itself(page: Any) -> None:
     explained(page, "/?opacity=0")
-    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
     np.testing.assert_array_equal(pixels(page.locator(OVERLAY)), original)
 
 
@@ -112,7 +112,7 @@ def test_the_browser_blends_as_python_does(page: Any, server: str, colours: str)
     answer = page.request.post("/api/explanations", data={"image": image, "layers": ["stage3"]}).json()
     grid = answer["result"]["maps"][0]["grid"]
     values = np.frombuffer(base64.b64decode(grid["values"]), dtype="<f4").reshape(grid["shape"]).copy()
-    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
     heat = resized(normalised(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
     expected = overlay(original, heat, alpha=0.35, colormap=colours, threshold=0.2, contour=0.2)
     found = pixels(page.locator(OVERLAY))
@@ -130,7 +130,7 @@ def test_the_browser_draws_evidence_for_and_against_as_python_does(page: Any) ->
     assert map_["diverging"]
     values = np.frombuffer(base64.b64decode(map_["grid"]["values"]), dtype="<f4").reshape(map_["grid"]["shape"]).copy()
     assert values.min() < 0 < values.max()
-    original = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
     signed = resized(balanced(torch.from_numpy(values)[None, None]), original.shape[:2])[0, 0]
     expected = overlay(original, signed, alpha=0.6, colormap="diverging", threshold=0.1, mode="evidence")
     apart = np.abs(pixels(page.locator(OVERLAY)).astype(int) - expected.astype(int)).max(axis=2)
@@ -175,7 +175,7 @@ def test_a_against_b_explains_the_difference(page: Any) -> None:
     chosen(page, "Class B", "motorcycle")
     page.get_by_role("button", name="Generate").click()
     repainted(page, before)
-    assert "rather than 6" in page.get_by_role("region", name="About this map").inner_text()
+    assert " minus motorcycle" in page.get_by_role("region", name="About this map").inner_text()
 
 
 def test_a_click_on_a_prediction_explains_that_class(page: Any) -> None:

@@ -97,7 +97,7 @@ def test_a_cell_leads_to_its_images_and_an_error_to_its_two_maps_and_to_explain(
     why_not = dialog.locator(f'figure canvas[aria-label="Why not {true}"][data-painted=over]')
     why.wait_for()
     why_not.wait_for()
-    original = dialog.locator('canvas[aria-label^="The image as"]')
+    original = dialog.locator('canvas[aria-label="The photograph"]')
     assert pixels(why).shape == pixels(original).shape
     assert np.abs(pixels(why).astype(int) - pixels(original)).mean() > 1
     assert np.abs(pixels(why).astype(int) - pixels(why_not)).mean() > 1

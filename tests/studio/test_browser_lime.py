@@ -45,7 +45,7 @@ def row_number(page: Any, place: int) -> str:
 def test_an_image_is_weighed_and_both_signs_are_outlined(page: Any) -> None:
     weighed(page)
     assert [one.inner_text() for one in page.locator("figure .title").all()] == ["Original", "Segments", "Explanation"]
-    bare = pixels(page.locator('canvas[aria-label^="The image as"]'))
+    bare = pixels(page.locator('canvas[aria-label="The photograph"]'))
     borders = pixels(page.locator(SEGMENTS))
     assert 0.01 < ((borders == 255).all(axis=2) & ~(bare == 255).all(axis=2)).mean() < 0.2
     drawn = pixels(page.locator(EXPLANATION))

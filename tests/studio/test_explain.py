@@ -42,7 +42,7 @@ def inputs(studio: TestClient, image: str) -> torch.Tensor:
     """The image as the model takes it, by way of what the studio shows of it."""
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(studio.get(f"/api/images/{image}/display.png").content))
+    picture = Image.open(io.BytesIO(studio.get(f"/api/images/{image}/picture.png").content))
     return load_model("demo:photos").preprocess(np.asarray(picture))[None]
 
 

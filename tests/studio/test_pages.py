@@ -99,8 +99,8 @@ def test_classes_are_counted(studio: TestClient) -> None:
     assert sum(one["images"] for one in classes) == sum(one["predicted"] for one in classes) == 24
 
 
-def test_pictures_come_as_the_model_sees_them(studio: TestClient) -> None:
-    answer = studio.get("/api/images/s0/display.png")
+def test_pictures_are_whole_and_may_be_kept(studio: TestClient) -> None:
+    answer = studio.get("/api/images/s0/picture.png")
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
     assert studio.get("/api/images/s0/thumbnail.webp").content[8:12] == b"WEBP"

@@ -11,6 +11,7 @@ from camlens.studio import bench as bench_module
 from camlens.studio import explaining
 from camlens.studio.app import create_app
 from camlens.studio.bench import Workbench
+from camlens.studio.routes.images import PICTURE, THUMBNAIL
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, until
 
@@ -68,9 +69,9 @@ def test_pictures_and_predictions_begin_once_the_first_page_has_had_its_start(
         bench = bench_of(client)
         until(lambda: begun(client)["explanation"])
         assert bench.predictions.settled.sum() <= 1  # the explained image's own
-        assert bench.cache.get(("picture", image, "display")) is None
+        assert bench.cache.get(("picture", image, PICTURE)) is None
         bench._rested = -math.inf
         bench.jobs.wake()
         until(lambda: bench.predictions.settled.sum() > 1)
-        assert isinstance(bench.cache.get(("picture", image, "display")), bytes), "pictures come before predictions"
-        assert isinstance(bench.cache.get(("picture", image, "thumbnail")), bytes)
+        assert bench.cache.get(("picture", image, PICTURE)) is not None, "pictures come before predictions"
+        assert bench.cache.get(("picture", image, THUMBNAIL)) is not None

@@ -70,7 +70,8 @@ def test_the_same_question_is_answered_at_once_and_another_seed_is_another_quest
 
 def test_a_contrast_is_weighed_too(studio: TestClient) -> None:
     result = weighed(studio, target={"kind": "contrast", "index": 2, "against": 5})
-    assert result["target"] == "class 2 rather than 5"
+    names = load_model("demo:photos").class_names
+    assert (result["target"], result["class_name"]) == (f"{names[2]} minus {names[5]}", None)
     signs = {one["effect"] for one in result["segments"]}
     assert signs == {"supports", "opposes"}
 

@@ -141,7 +141,7 @@ def test_what_is_given_back_is_re_encoded_and_never_what_was_sent(studio: TestCl
     hidden = b"<script>alert('hidden')</script>"
     body = photograph("JPEG") + hidden
     image = studio.post("/api/uploads", content=body).json()["id"]
-    for name in ("display.png", "thumbnail.webp"):
+    for name in ("picture.png", "thumbnail.webp"):
         answer = studio.get(f"/api/images/{image}/{name}")
         assert answer.headers["content-type"] == ("image/png" if name.endswith("png") else "image/webp")
         assert hidden not in answer.content
@@ -149,7 +149,7 @@ def test_what_is_given_back_is_re_encoded_and_never_what_was_sent(studio: TestCl
 
 @pytest.mark.parametrize("name", ["..%2f..%2fetc%2fpasswd", "s-1", "s1.png", "S1", "s99999999999", "u../../x", "%00"])
 def test_an_id_is_never_a_path(studio: TestClient, name: str) -> None:
-    for path in (f"/api/images/{name}/display.png", f"/api/images/{name}"):
+    for path in (f"/api/images/{name}/picture.png", f"/api/images/{name}"):
         answer = studio.get(path)
         assert answer.status_code in (404, 422)
         assert "root:" not in answer.text

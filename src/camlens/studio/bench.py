@@ -24,6 +24,7 @@ from camlens.studio.images.uploads import Uploads
 from camlens.studio.jobs import JobQueue, Report
 from camlens.studio.runs.errors import OVERVIEW, overview
 from camlens.studio.runs.opened import OpenRun
+from camlens.studio.schemas import Region
 from camlens.studio.settings import StudioSettings
 
 log = logging.getLogger("camlens.studio")
@@ -129,6 +130,21 @@ class Workbench:
         if keep and pixels.nbytes <= _KEPT_PIXELS:  # the strip, the picture, the prediction and the map all ask for it
             self.cache.put(key, pixels, pixels.nbytes)
         return pixels
+
+    def picture(self, image: str) -> tuple[Pixels, Region | None]:
+        """The whole photograph, and the region of it that the model sees.
+
+        The region is (left, top, right, bottom) in fractions of the photograph; None is all of it. If the
+        preprocessing does not know its geometry, the picture is what the model sees.
+        """
+        pixels = self.pixels(image)
+        preprocess, (height, width) = self.model.preprocess, pixels.shape[:2]
+        geometry = preprocess.geometry(height, width) if hasattr(preprocess, "geometry") else None
+        if geometry is None:
+            return preprocess.display(pixels), None
+        left, top, right, bottom = geometry.region
+        region = (left / width, top / height, right / width, bottom / height)
+        return pixels, None if np.allclose(region, (0, 0, 1, 1)) else region
 
     def inputs(self, image: str) -> Tensor:
         """An image as the model takes it, (1, c, height, width)."""

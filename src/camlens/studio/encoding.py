@@ -30,10 +30,15 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
-    """A small WebP copy whose longer side is at most `longest`."""
+def bounded(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The picture, made smaller if its longer side is more than `longest`."""
     picture = Image.fromarray(image)
     picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def webp(image: NDArray[np.uint8]) -> bytes:
+    """The picture in few bytes, for lists."""
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=82, method=2)
+    Image.fromarray(image).save(stream, "WEBP", quality=82, method=2)
     return stream.getvalue()

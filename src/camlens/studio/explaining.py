@@ -186,9 +186,14 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
     return ExplanationResult(
         image=info,
         size=(first.input_size[0], first.input_size[1]),
+        region=bench.picture(request.image)[1],
         predictions=predictions,
         label_confidence=label_confidence(info, first.logits),
-        maps=tuple(one for explanation in explained.explanations.values() for one in _results(bench, explanation)),
+        maps=tuple(
+            one
+            for explanation in explained.explanations.values()
+            for one in _results(bench, request.target, explanation)
+        ),
         layer_choice=_layer_choice(bench, request),
         seconds=explained.seconds,
         cached=explained.cached,
@@ -210,22 +215,36 @@ def _layer_choice(bench: Workbench, request: ExplanationRequest) -> str:
     return bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for"
 
 
-def _results(bench: Workbench, explanation: Explanation) -> list[MapResult]:
-    names = bench.model.class_names
+def named_target(
+    bench: Workbench, choice: TargetChoice, explanation: Explanation, number: int = 0
+) -> tuple[str, int | None, str | None]:
+    """What a map is about: its title, and if that is a class, its index and name. A contrast is "boot minus shirt"."""
+    title = explanation.targets[number]
+    if explanation.classes is None:
+        return title, None, None
+    names, index = bench.model.class_names, int(explanation.classes[0, number])
+    name = class_name(index, names)
+    if choice.kind != "contrast" or explanation.logits is None:
+        return title, index, name
+    against = int(explanation.logits[0].argmax()) if choice.against is None else choice.against
+    return f"{name} minus {class_name(against, names)}", None, None
+
+
+def _results(bench: Workbench, choice: TargetChoice, explanation: Explanation) -> list[MapResult]:
     results = []
     for layer in explanation.layers:
-        for number, label in enumerate(explanation.targets):
+        for number in range(len(explanation.targets)):
             values = explanation.maps[layer][0, number]
-            index = None if explanation.classes is None else int(explanation.classes[0, number])
+            target, index, name = named_target(bench, choice, explanation, number)
             both = explanation.shows_both_signs(number)
             state, warning = verdict(values, both_signs=both)
             results.append(
                 MapResult(
                     method=explanation.method,
                     layer=layer,
-                    target=label,
+                    target=target,
                     class_index=index,
-                    class_name=None if index is None else class_name(index, names),
+                    class_name=name,
                     score=finite(explanation.scores[0, number]),
                     grid=grid_values(values),
                     state=state,

@@ -9,7 +9,7 @@ from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explain_request, explanation_key
 from camlens.studio.images.gallery import Filter
 from camlens.studio.jobs import Report
-from camlens.studio.routes.images import prepare_picture
+from camlens.studio.routes.images import PICTURE, THUMBNAIL, prepare_pictures
 from camlens.studio.routes.status import start
 from camlens.studio.schemas import ImageId, Start
 
@@ -34,9 +34,8 @@ def explain_first_image(bench: Workbench) -> None:
         # under the page's own key: one that has asked already is answered by this
         bench.jobs.submit(explanation_key(question), partial(explain_request, bench, question))
         # a page that is open asks for the pictures by itself, and at the same time
-        bench.in_spare_time(partial(prepare_picture, bench, question.image, "display"))
-        for sample in first.samples.samples:
-            bench.in_spare_time(partial(prepare_picture, bench, sample.id, "thumbnail"))
+        prepare_pictures(bench, [question.image], PICTURE)
+        prepare_pictures(bench, [sample.id for sample in first.samples.samples], THUMBNAIL)
 
     bench.jobs.submit("first image", choose)
 
@@ -59,5 +58,5 @@ def _preload(answers: Start) -> str:
     """Have the browser fetch the first picture while it still reads the script."""
     if answers.question is None:
         return ""
-    address = f"/api/images/{answers.question.image}/display.png?v={answers.status.session}"
+    address = f"/api/images/{answers.question.image}/picture.png?v={answers.status.session}"
     return f'<link rel="preload" as="fetch" crossorigin href="{address}" />'

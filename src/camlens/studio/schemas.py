@@ -10,6 +10,7 @@ Result = TypeVar("Result")
 Stage = Literal["early", "middle", "late"]
 MapState = Literal["good", "negative", "flat", "broken"]
 ImageId = Annotated[str, Field(pattern=r"^(s\d{1,9}|u[0-9a-f]{16})$", description="`s12` is sample 12, `u…` an upload")]
+Region = tuple[float, float, float, float]
 LayerName = Annotated[str, Field(min_length=1, max_length=300)]
 MethodName = Annotated[str, Field(min_length=1, max_length=80)]
 
@@ -78,8 +79,9 @@ class ExplanationRequest(Words):
 class MapResult(Words):
     """One signed map at its layer's resolution, and what its numbers say.
 
-    `state` is "good", or why the picture would be empty: "negative" (no evidence for the class), "flat"
-    (constant), "broken" (NaN or infinite). `energy` is the share of the map's magnitude that is positive;
+    `target` is its title if it is not about one class, such as "boot minus shirt". `state` is "good", or why the
+    picture would be empty: "negative" (no evidence for the class), "flat" (constant), "broken" (NaN or infinite).
+    `energy` is the share of the map's magnitude that is positive;
     `diverging` says that the map is evidence for and against, to be drawn with zero in the middle.
     """
 
@@ -97,10 +99,15 @@ class MapResult(Words):
 
 
 class ExplanationResult(Words):
-    """Maps in the order methods, layers, targets; what the model predicts; and how to repeat it."""
+    """Maps in the order methods, layers, targets; what the model predicts; and how to repeat it.
+
+    The maps cover `region` of the photograph: (left, top, right, bottom) in fractions of it, beyond [0, 1] if the
+    preprocessing pads; null is all of it.
+    """
 
     image: ImageInfo
     size: tuple[int, int]
+    region: Region | None
     predictions: tuple[Prediction, ...]
     label_confidence: float | None
     maps: tuple[MapResult, ...]

@@ -167,5 +167,5 @@ let session = "";
 export function belongTo(name: string): void {
   session = name;
 }
-export const pictureAddress = (image: string): string => `/api/images/${image}/display.png?v=${session}`;
+export const pictureAddress = (image: string): string => `/api/images/${image}/picture.png?v=${session}`;
 export const thumbnailAddress = (image: string): string => `/api/images/${image}/thumbnail.webp?v=${session}`;

@@ -49,8 +49,8 @@ export class Painter {
     if (canvas.dataset["painted"] === this.#colours) return;
     const grid = this.#grids.get(canvas)!;
     const scale = FINE / Math.max(grid.height, grid.width);
-    const [height, width] = [Math.round(grid.height * scale), Math.round(grid.width * scale)];
-    paint(canvas, coloured(heatmap(grid, height, width), colourTable(this.#colours)));
+    const frame = { height: Math.round(grid.height * scale), width: Math.round(grid.width * scale) };
+    paint(canvas, coloured(heatmap(grid, frame), colourTable(this.#colours)));
     canvas.dataset["painted"] = this.#colours;
   }
 }

@@ -1,9 +1,31 @@
 // Grids of map values, and the way from signed evidence to a heat map in [0, 1]: rectify, normalise, resize.
 
+/** Left, top, right and bottom of what the model sees, in fractions of the picture. Beyond [0, 1] the model pads. */
+export type Region = readonly [number, number, number, number];
+export const WHOLE: Region = [0, 0, 1, 1];
+
+/** A picture's size, and the region of it that the model sees: null or nothing is all of it. */
+export interface Frame {
+  readonly height: number;
+  readonly width: number;
+  readonly region?: Region | null;
+}
+
 export interface Grid {
   readonly height: number;
   readonly width: number;
   readonly values: Float32Array;
+}
+
+/** A point of the model's input in the picture, or the reverse: from 0 to 1 along one axis. */
+export const outward = (share: number, low: number, high: number): number => low + share * (high - low);
+export const inward = (share: number, low: number, high: number): number => (share - low) / (high - low);
+
+/** The value at a point, from 0 to 1 along both axes, and its cell. */
+export function cellAt(grid: Omit<Grid, "values"> & { values: ArrayLike<number> }, x: number, y: number): { value: number; row: number; column: number } {
+  const at = (share: number, size: number): number => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
+  const [row, column] = [at(y, grid.height), at(x, grid.width)];
+  return { value: grid.values[row * grid.width + column]!, row, column };
 }
 
 /** The grid whose float32 values travelled as little-endian base64. */
@@ -50,32 +72,37 @@ interface Steps {
   readonly share: Float32Array;
 }
 
-function steps(from: number, to: number): Steps {
+function steps(from: number, to: number, low: number, high: number): Steps {
   const first = new Int32Array(to);
   const second = new Int32Array(to);
   const share = new Float32Array(to);
-  const scale = from / to;
+  const scale = from / (to * (high - low));
   for (let i = 0; i < to; i++) {
-    const position = Math.max(0, (i + 0.5) * scale - 0.5);
+    const into = i + 0.5 - low * to;
+    const position = Math.max(0, into * scale - 0.5);
     const cell = Math.min(Math.floor(position), from - 1);
     first[i] = cell;
     second[i] = Math.min(cell + 1, from - 1);
-    share[i] = position - cell;
+    share[i] = into < 0 || i + 0.5 > high * to ? NaN : position - cell;
   }
   return { first, second, share };
 }
 
-/** The grid at another size, bilinear with corners not aligned: what the Python engine does. */
-export function resized(grid: Grid, height: number, width: number): Grid {
-  if (grid.height === height && grid.width === width) return grid;
-  const rows = steps(grid.height, height);
-  const columns = steps(grid.width, width);
+/**
+ * The grid at the size of a picture and within its region, bilinear with corners not aligned: what the Python engine
+ * does. What the model does not see is NaN.
+ */
+export function resized(grid: Grid, { height, width, region }: Frame): Grid {
+  if (grid.height === height && grid.width === width && !region) return grid;
+  const [left, top, right, bottom] = region ?? WHOLE;
+  const rows = steps(grid.height, height, top, bottom);
+  const columns = steps(grid.width, width, left, right);
   const wide = new Float32Array(grid.height * width);
   for (let y = 0; y < grid.height; y++) {
     for (let x = 0; x < width; x++) {
-      const left = grid.values[y * grid.width + columns.first[x]!]!;
-      const right = grid.values[y * grid.width + columns.second[x]!]!;
-      wide[y * width + x] = left + (right - left) * columns.share[x]!;
+      const before = grid.values[y * grid.width + columns.first[x]!]!;
+      const after = grid.values[y * grid.width + columns.second[x]!]!;
+      wide[y * width + x] = before + (after - before) * columns.share[x]!;
     }
   }
   const values = new Float32Array(height * width);
@@ -84,18 +111,18 @@ export function resized(grid: Grid, height: number, width: number): Grid {
     const below = rows.second[y]! * width;
     const share = rows.share[y]!;
     for (let x = 0; x < width; x++) {
-      const top = wide[above + x]!;
-      values[y * width + x] = top + (wide[below + x]! - top) * share;
+      const upper = wide[above + x]!;
+      values[y * width + x] = upper + (wide[below + x]! - upper) * share;
     }
   }
   return { height, width, values };
 }
 
-/** The heat map of a signed map at picture size. `highest` shares one scale between several maps. */
-export function heatmap(map: Grid, height: number, width: number, highest?: number): Grid {
+/** The heat map of a signed map on a picture. `highest` shares one scale between several maps. */
+export function heatmap(map: Grid, frame: Frame, highest?: number): Grid {
   const positive = rectified(map);
   const scaled = highest === undefined ? normalised(positive) : normalised(positive, [0, highest]);
-  return resized(scaled, height, width);
+  return resized(scaled, frame);
 }
 
 /** The magnitude that only one cell in 200 exceeds: a few extreme pixels must not hide all others. */
@@ -105,8 +132,8 @@ export function magnitude(map: Grid): number {
   return sizes[last - Math.floor(sizes.length / 200)]! || sizes[last]!;
 }
 
-/** A signed map at picture size, divided by its magnitude: values in [-1, 1], zero stays zero. */
-export function signedmap(map: Grid, height: number, width: number, most = magnitude(map)): Grid {
+/** A signed map on a picture, divided by its magnitude: values in [-1, 1], zero stays zero. */
+export function signedmap(map: Grid, frame: Frame, most = magnitude(map)): Grid {
   const share = (value: number): number => (most > 0 ? Math.max(-1, Math.min(1, value / most)) || 0 : 0);
-  return resized({ ...map, values: map.values.map(share) }, height, width);
+  return resized({ ...map, values: map.values.map(share) }, frame);
 }

@@ -1,10 +1,8 @@
 // Colours on a picture: a heat map's values become colours, and are blended over the photograph.
 import type { ColourTable } from "./colours";
-import type { Grid } from "./grid";
+import type { Frame, Grid } from "./grid";
 
-export interface Picture {
-  readonly height: number;
-  readonly width: number;
+export interface Picture extends Frame {
   /** RGBA, four bytes a pixel. */
   readonly pixels: Uint8ClampedArray;
 }
@@ -40,7 +38,7 @@ function gapsOf(height: number, width: number): (at: number) => boolean {
   return (at) => Math.floor((Math.floor(at / width) + (at % width)) / band) % 2 === 1;
 }
 
-/** The heat map alone, in colours; what is negative in a signed map is drawn in stripes. */
+/** The heat map alone, in colours; what is negative in a signed map is drawn in stripes, what was not seen is left out. */
 export function coloured(heat: Grid, table: ColourTable, signed = false): Picture {
   const pixels = new Uint8ClampedArray(heat.values.length * 4);
   const gap = gapsOf(heat.height, heat.width);
@@ -50,7 +48,7 @@ export function coloured(heat: Grid, table: ColourTable, signed = false): Pictur
     pixels[i * 4] = table[row]!;
     pixels[i * 4 + 1] = table[row + 1]!;
     pixels[i * 4 + 2] = table[row + 2]!;
-    pixels[i * 4 + 3] = 255;
+    pixels[i * 4 + 3] = Number.isNaN(value) ? 0 : 255;
   }
   return { height: heat.height, width: heat.width, pixels };
 }
@@ -59,7 +57,7 @@ export function coloured(heat: Grid, table: ColourTable, signed = false): Pictur
  * The picture under its heat map: `round(image * (1 - opacity) + colour * opacity)` where the heat is drawn.
  * Under signed evidence the picture loses its colours, so that none is taken for the map's; the colour says the sign and
  * the opacity, `sqrt(opacity * magnitude)`, how much; what is negative is drawn in stripes,
- * with white between them.
+ * with white between them. Where the heat is NaN, the picture stays as it is.
  */
 export function blended(picture: Picture, heat: Grid, table: ColourTable, look: Look, signed = false): Picture {
   const pixels = signed ? withoutColours(picture.pixels) : new Uint8ClampedArray(picture.pixels);
@@ -68,7 +66,7 @@ export function blended(picture: Picture, heat: Grid, table: ColourTable, look: 
   for (let i = 0; i < heat.values.length; i++) {
     const value = heat.values[i]!;
     const magnitude = Math.abs(value);
-    if (magnitude < threshold) continue;
+    if (!(magnitude >= threshold)) continue;
     const between = signed && value < 0 && gap(i);
     const row = between ? NEUTRAL : tableRow(signed ? Math.sign(value) : value, signed) * 3;
     const lay = signed
@@ -94,18 +92,42 @@ function withoutColours(pixels: Uint8ClampedArray): Uint8ClampedArray {
   return grey;
 }
 
+const FADED = 0.62; // how much of a pixel that the model does not see is replaced by grey
+const GREY = 150;
+
+/** The picture with what the model does not see grey and faded, and a thin line around what it sees. */
+export function marked(picture: Picture): Picture {
+  if (!picture.region) return picture;
+  const { height, width, region } = picture;
+  const [left, top, right, bottom] = region.map((share, i) => share * (i % 2 ? height : width)) as [number, number, number, number];
+  const line = Math.max(1, Math.round(Math.max(height, width) / 300));
+  const pixels = new Uint8ClampedArray(picture.pixels);
+  const grey = withoutColours(picture.pixels);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const beyond = Math.max(left - x - 0.5, x + 0.5 - right, top - y - 0.5, y + 0.5 - bottom);
+      if (beyond <= 0) continue;
+      const at = (y * width + x) * 4;
+      if (beyond <= line) pixels.set(LINE, at);
+      else pixels.fill(grey[at]! * (1 - FADED) + GREY * FADED, at, at + 3);
+    }
+  }
+  return { ...picture, pixels };
+}
+
 /** Mark every pixel at or above `level` that touches one below it. */
 function drawContour(pixels: Uint8ClampedArray, heat: Grid, level: number): void {
   const { height, width, values } = heat;
   const inside = (y: number, x: number): boolean => Math.abs(values[y * width + x]!) >= level;
+  const below = (y: number, x: number): boolean => Math.abs(values[y * width + x]!) < level; // not NaN: no border
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       if (!inside(y, x)) continue;
       const edge =
-        (y > 0 && !inside(y - 1, x)) ||
-        (y < height - 1 && !inside(y + 1, x)) ||
-        (x > 0 && !inside(y, x - 1)) ||
-        (x < width - 1 && !inside(y, x + 1));
+        (y > 0 && below(y - 1, x)) ||
+        (y < height - 1 && below(y + 1, x)) ||
+        (x > 0 && below(y, x - 1)) ||
+        (x < width - 1 && below(y, x + 1));
       if (edge) pixels.set(LINE, (y * width + x) * 4);
     }
   }

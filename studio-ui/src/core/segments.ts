@@ -1,5 +1,8 @@
 // Segments of a picture: which pixel belongs to which, where their borders run, and how much each weighs.
-import { decodeBytes, type Grid } from "./grid";
+import { cellAt, decodeBytes, inward, WHOLE, type Frame, type Grid } from "./grid";
+
+/** The label of pixels that the model does not see. */
+export const UNSEEN = 0xffff;
 
 export interface Labels {
   readonly height: number;
@@ -17,24 +20,26 @@ export function decodeLabels(shape: readonly number[], base64: string): Labels {
   return { height, width, values };
 }
 
-/** The labels at another size: every pixel takes that of the cell it lies in. */
-export function labelsAt(labels: Labels, height: number, width: number): Labels {
-  if (labels.height === height && labels.width === width) return labels;
-  const values = new Uint16Array(height * width);
-  for (let y = 0; y < height; y++) {
-    const row = Math.floor(((y + 0.5) * labels.height) / height) * labels.width;
-    for (let x = 0; x < width; x++) {
-      values[y * width + x] = labels.values[row + Math.floor(((x + 0.5) * labels.width) / width)]!;
-    }
-  }
+/** The labels on a picture: every pixel takes that of the cell it lies in, or UNSEEN outside the picture's region. */
+export function labelsAt(labels: Labels, { height, width, region }: Frame): Labels {
+  if (labels.height === height && labels.width === width && !region) return labels;
+  const [left, top, right, bottom] = region ?? WHOLE;
+  const cells = (to: number, from: number, low: number, high: number): number[] =>
+    Array.from({ length: to }, (_, i) => Math.floor(inward((i + 0.5) / to, low, high) * from));
+  const rows = cells(height, labels.height, top, bottom);
+  const columns = cells(width, labels.width, left, right);
+  const values = new Uint16Array(height * width).fill(UNSEEN);
+  rows.forEach((row, y) => {
+    if (row < 0 || row >= labels.height) return;
+    columns.forEach((column, x) => {
+      if (column >= 0 && column < labels.width) values[y * width + x] = labels.values[row * labels.width + column]!;
+    });
+  });
   return { height, width, values };
 }
 
 /** The segment at a point, from 0 to 1 along both axes. */
-export function labelAt(labels: Labels, x: number, y: number): number {
-  const at = (share: number, size: number): number => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
-  return labels.values[at(y, labels.height) * labels.width + at(x, labels.width)]!;
-}
+export const labelAt = (labels: Labels, x: number, y: number): number => cellAt(labels, x, y).value;
 
 /** Every pixel with the weight of its segment. */
 export function weightGrid(labels: Labels, weights: readonly number[]): Grid {
@@ -45,7 +50,7 @@ export type Colour = readonly [number, number, number, number?];
 
 /**
  * Draw the inner edge of segments, `thickness` pixels wide, in the colour that `colourOf` gives them, or not at all
- * where it gives none. `frame` draws it along the picture's border too. Pixels are RGBA.
+ * where it gives none. `frame` draws it along the border of what the model sees too. Pixels are RGBA.
  */
 export function drawEdges(
   pixels: Uint8ClampedArray,
@@ -58,7 +63,7 @@ export function drawEdges(
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const label = values[y * width + x]!;
-      const colour = colourOf(label);
+      const colour = label === UNSEEN ? null : colourOf(label);
       if (!colour || !isEdge(labels, x, y, label, thickness, frame)) continue;
       const [red, green, blue, alpha = 255] = colour;
       pixels.set([red, green, blue, alpha], (y * width + x) * 4);
@@ -76,7 +81,8 @@ function isEdge(labels: Labels, x: number, y: number, label: number, thickness: 
       const column = x + ACROSS[way]! * step;
       const row = y + DOWN[way]! * step;
       const outside = column < 0 || row < 0 || column >= width || row >= height;
-      if (outside ? frame : values[row * width + column] !== label) return true;
+      const other = outside ? UNSEEN : values[row * width + column];
+      if (other === UNSEEN ? frame : other !== label) return true;
     }
   }
   return false;

@@ -15,6 +15,8 @@ export interface View {
   threshold: number;
   colours: string;
   contour: boolean;
+  /** Show only what the model sees of a photograph. */
+  crop: boolean;
   seed: number;
   show: "all" | "correct" | "incorrect";
   label: number | null;
@@ -53,6 +55,7 @@ export function startView(): View {
     threshold: 0,
     colours: "turbo",
     contour: false,
+    crop: false,
     seed: 0,
     show: "all",
     label: null,
@@ -138,6 +141,7 @@ const CODECS: { readonly [Name in keyof View]: Codec<View[Name]> } = {
   threshold: share,
   colours: text,
   contour: flag,
+  crop: flag,
   seed: count,
   show: oneOf("all", "correct", "incorrect"),
   label: maybe,

@@ -1,4 +1,4 @@
-// The point that people look at, shared by all pictures of a page: from 0 to 1 along both axes.
+// The point that people look at, shared by all pictures of a page: from 0 to 1 along both axes of what the model sees.
 export const pointer = $state({ shown: false, x: 0.5, y: 0.5 });
 
 export function point(x: number, y: number): void {

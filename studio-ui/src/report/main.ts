@@ -1,8 +1,8 @@
 // The self-contained report and the notebook view: sliders, and every map drawn anew as they move. No framework.
 import { COLOUR_MAPS, colourTable, DIVERGING, type ColourTable } from "../core/colours";
-import { decodeGrid, heatmap, magnitude, range, signedmap, type Grid } from "../core/grid";
+import { cellAt, decodeGrid, heatmap, inward, magnitude, range, signedmap, WHOLE, type Frame, type Grid, type Region } from "../core/grid";
 import { blended, coloured, type Look, type Picture } from "../core/overlay";
-import { paint } from "../core/paint";
+import { paint, pixelsOf } from "../core/paint";
 import style from "./report.css?inline";
 
 interface MapData {
@@ -17,6 +17,8 @@ interface ImageData_ {
   readonly title: string;
   readonly size: readonly [number, number];
   readonly picture: string | null;
+  /** What the model sees of the picture; null or nothing is all of it. */
+  readonly region?: Region | null;
   readonly maps: readonly MapData[];
   readonly facts: readonly (readonly [string, string])[];
   readonly predictions: readonly (readonly [string, number])[];
@@ -26,10 +28,10 @@ interface PageData {
   readonly colours: string;
   readonly images: readonly ImageData_[];
 }
-type Settings = Look & { readonly colours: string };
+type Settings = Look & { readonly colours: string; readonly crop: boolean };
 type Draw = (settings: Settings) => void;
 
-const FINE = 320;
+const FINE = 320; // pixels along the longer side, at least: coarse maps are drawn smoothly
 
 function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
@@ -42,20 +44,16 @@ function element<Name extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** The photograph as pixels, enlarged so that coarse maps are drawn smoothly. */
-async function pixelsOf(image: ImageData_): Promise<Picture | null> {
+/** The photograph in full, and what the model sees of it alone. */
+async function viewsOf(image: ImageData_): Promise<[Picture, Picture] | null> {
   if (image.picture === null) return null;
   const source = new Image();
   source.src = `data:image/png;base64,${image.picture}`;
   await source.decode();
-  const scale = Math.max(1, Math.ceil(FINE / Math.max(...image.size)));
-  const canvas = element("canvas");
-  [canvas.height, canvas.width] = [image.size[0] * scale, image.size[1] * scale];
-  const context = canvas.getContext("2d", { willReadFrequently: true })!;
-  context.imageSmoothingQuality = "high";
-  context.drawImage(source, 0, 0, canvas.width, canvas.height);
-  const { data, width, height } = context.getImageData(0, 0, canvas.width, canvas.height);
-  return { width, height, pixels: data };
+  const [height, width] = image.size;
+  const view = (crop: boolean): Picture =>
+    pixelsOf(source, { height, width, region: image.region }, Math.max(FINE, height, width), crop);
+  return [view(false), view(true)];
 }
 
 /** A map without its photograph: nothing where it is below the threshold, and its line on demand. */
@@ -69,20 +67,32 @@ function bare(heat: Grid, table: ColourTable, look: Look, signed: boolean): Pict
 
 const number = (value: number): string => Number(value.toPrecision(4)).toString();
 
+interface Tile {
+  readonly node: HTMLElement;
+  readonly draw: (picture: Picture) => void;
+}
+
 /** Canvas, title and the value under the pointer. */
-function tile(title: string, alt: string, grid: Grid | null): { node: HTMLElement; canvas: HTMLCanvasElement } {
+function tile(title: string, alt: string, grid: Grid | null): Tile {
   const canvas = element("canvas", { role: "img", "aria-label": alt, width: "1", height: "1" });
   const reading = element("span", { class: "reading" });
-  const node = element("figure", {}, element("figcaption", {}, title), element("div", { class: "stage" }, canvas, reading));
+  const stage = element("div", { class: "stage" }, canvas, reading);
+  let shown: Frame = { height: 1, width: 1 };
   canvas.addEventListener("pointermove", (event) => {
     if (!grid) return;
-    const at = (share: number, size: number): number => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
-    const row = at(event.offsetY / canvas.clientHeight, grid.height);
-    const column = at(event.offsetX / canvas.clientWidth, grid.width);
-    reading.textContent = `${number(grid.values[row * grid.width + column]!)} · cell ${row}, ${column}`;
+    const [left, top, right, bottom] = shown.region ?? WHOLE;
+    const x = inward(event.offsetX / canvas.clientWidth, left, right);
+    const y = inward(event.offsetY / canvas.clientHeight, top, bottom);
+    const { value, row, column } = cellAt(grid, x, y);
+    reading.textContent = x < 0 || y < 0 || x > 1 || y > 1 ? "not seen by the model" : `${number(value)} · cell ${row}, ${column}`;
   });
   canvas.addEventListener("pointerleave", () => (reading.textContent = ""));
-  return { node, canvas };
+  const draw = (picture: Picture): void => {
+    shown = picture;
+    stage.style.width = `${100 * Math.min(1, (1.5 * picture.width) / picture.height)}%`; // no tower of a narrow picture
+    paint(canvas, picture);
+  };
+  return { node: element("figure", {}, element("figcaption", {}, title), stage), draw };
 }
 
 /** What the two sides of signed evidence look like, and how much the deepest colours stand for. */
@@ -93,33 +103,35 @@ const legend = (most: number): (Node | string)[] => [
 ];
 
 async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw[] }> {
-  const picture = await pixelsOf(image);
-  const [height, width] = picture ? [picture.height, picture.width] : image.size;
+  const views = await viewsOf(image);
+  const [height, width] = image.size;
+  const viewOf = (settings: Settings): Picture | null => views && views[settings.crop ? 1 : 0];
   const tiles = element("div", { class: "tiles" });
   const draws: Draw[] = [];
-  if (picture) {
+  if (views) {
     const original = tile("Original", `${image.title}, the image`, null);
-    paint(original.canvas, picture);
+    draws.push((settings) => original.draw(viewOf(settings)!));
     tiles.append(original.node);
   }
   for (const map of image.maps) {
     const grid = decodeGrid(map.shape, map.values);
     const signed = map.diverging;
-    const heat = signed ? signedmap(grid, height, width) : heatmap(grid, height, width);
+    const heats = (views ?? [{ height, width }]).map((frame) => (signed ? signedmap(grid, frame) : heatmap(grid, frame)));
+    const heatOf = (settings: Settings): Grid => heats[settings.crop ? 1 : 0] ?? heats[0]!;
     const tableOf = (settings: Settings) => colourTable(signed ? DIVERGING : settings.colours);
     const drawn = tile(map.title, `${image.title}, ${map.title}`, grid);
     const said = signed ? legend(magnitude(grid)) : [`highest value ${number(Math.max(0, range(grid.values)[1]))}`];
     if (signed || !map.warning) drawn.node.append(element("p", { class: "note" }, ...said));
     if (map.warning) drawn.node.append(element("p", { class: "note warning" }, map.warning));
-    if (picture && image.maps.length === 1) {
+    if (views && image.maps.length === 1) {
       const alone = tile("Heat map", `${image.title}, heat map`, grid);
       tiles.append(alone.node);
-      draws.push((settings) => paint(alone.canvas, coloured(heat, tableOf(settings), signed)));
+      draws.push((settings) => alone.draw({ ...viewOf(settings)!, ...coloured(heatOf(settings), tableOf(settings), signed) }));
     }
     tiles.append(drawn.node);
     draws.push((settings) => {
-      const table = tableOf(settings);
-      paint(drawn.canvas, picture ? blended(picture, heat, table, settings, signed) : bare(heat, table, settings, signed));
+      const [table, heat, picture] = [tableOf(settings), heatOf(settings), viewOf(settings)];
+      drawn.draw(picture ? blended(picture, heat, table, settings, signed) : bare(heat, table, settings, signed));
     });
   }
   const facts = element("dl");
@@ -149,7 +161,7 @@ function slider(title: string, value: number, onchange: (value: number) => void)
 async function start(): Promise<void> {
   const data = JSON.parse(document.getElementById("maps")!.textContent) as PageData;
   document.head.append(element("style", {}, style));
-  let settings: Settings = { opacity: data.opacity, threshold: 0, contour: false, colours: data.colours };
+  let settings: Settings = { opacity: data.opacity, threshold: 0, contour: false, crop: false, colours: data.colours };
   const draws: Draw[] = [];
   const change = (part: Partial<Settings>): void => {
     settings = { ...settings, ...part };
@@ -159,8 +171,11 @@ async function start(): Promise<void> {
   const colours = element("select", { "aria-label": "Colours" });
   for (const name of COLOUR_MAPS) colours.append(element("option", name === data.colours ? { selected: "" } : {}, name));
   colours.addEventListener("change", () => change({ colours: colours.value }));
-  const contour = element("input", { type: "checkbox" });
-  contour.addEventListener("change", () => change({ contour: contour.checked }));
+  const check = (title: string, onchange: (on: boolean) => void): HTMLElement => {
+    const input = element("input", { type: "checkbox" });
+    input.addEventListener("change", () => onchange(input.checked));
+    return element("label", { class: "check" }, input, title);
+  };
   document.querySelector("header")!.append(
     element(
       "form",
@@ -168,7 +183,8 @@ async function start(): Promise<void> {
       ...(data.images.some((image) => image.picture) ? [slider("Opacity", data.opacity, (opacity) => change({ opacity }))] : []),
       slider("Threshold", 0, (threshold) => change({ threshold })),
       ...(plain ? [element("label", {}, element("span", {}, "Colours"), colours)] : []),
-      element("label", { class: "check" }, contour, "Contour line"),
+      check("Contour line", (contour) => change({ contour })),
+      ...(data.images.some((image) => image.region) ? [check("Only what the model sees", (crop) => change({ crop }))] : []),
     ),
   );
   const main = document.querySelector("main")!;

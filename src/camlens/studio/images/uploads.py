@@ -2,12 +2,10 @@
 
 import hashlib
 
-import numpy as np
-from PIL import Image
-
 from camlens.core.errors import DataError
 from camlens.data.decode import FORMATS, decode_image
 from camlens.studio.cache import ByteCache
+from camlens.studio.encoding import bounded
 from camlens.studio.images.labels import Pixels
 from camlens.studio.settings import StudioSettings
 
@@ -26,7 +24,7 @@ class Uploads:
         """Decode the upload and return its id. Raises DataError for what is no allowed image."""
         bounds = self.settings
         image = decode_image(body, max_pixels=bounds.upload_pixels, max_bytes=bounds.upload_bytes, enough=_LONGEST)
-        smaller = _bounded(image)
+        smaller = bounded(image, _LONGEST)  # no model here sees more
         name = "u" + hashlib.sha256(smaller.tobytes()).hexdigest()[:16]
         self._images.put(name, smaller, smaller.nbytes)
         return name
@@ -37,12 +35,3 @@ class Uploads:
         if image is None:
             raise DataError("this upload is no longer kept: bring the image again")
         return image
-
-
-def _bounded(image: Pixels) -> Pixels:
-    """The image with its longer side at most `_LONGEST`: no model here sees more."""
-    if max(image.shape[:2]) <= _LONGEST:
-        return image
-    picture = Image.fromarray(image)
-    picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-    return np.asarray(picture)

@@ -1,7 +1,10 @@
 """The strip of images: random samples that fit a filter, uploads, and the pictures themselves."""
 
+import json
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
@@ -9,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from camlens.core.errors import DataError
 from camlens.studio.bench import Workbench
-from camlens.studio.encoding import png, thumbnail
+from camlens.studio.encoding import bounded, png, webp
 from camlens.studio.images.gallery import STRIP, Filter, drawn, fitting
 from camlens.studio.images.info import image_info
 from camlens.studio.problems import ReadOnlyError
@@ -18,7 +21,7 @@ from camlens.studio.schemas import ClassInfo, ImageId, ImageInfo, SampleList
 
 router = APIRouter(tags=["images"])
 FRESH = {"cache-control": "private, max-age=86400, immutable"}
-THUMBNAIL = 160
+PICTURE, THUMBNAIL = 640, 160  # pixels along the longer side
 ImagePath = Annotated[ImageId, Path()]
 
 
@@ -78,30 +81,43 @@ def image(bench: Bench, image: ImagePath) -> ImageInfo:
     return image_info(bench, image)
 
 
-@router.get("/images/{image}/display.png", response_class=Response)
-def display(bench: Bench, image: ImagePath) -> Response:
-    """The image as the model sees it: resized and cropped, in its own colours."""
-    return Response(_picture(bench, image, "display"), media_type="image/png", headers=FRESH)
+@router.get("/images/{image}/picture.png", response_class=Response)
+def picture(
+    bench: Bench, image: ImagePath, longest: Annotated[int, Query(ge=THUMBNAIL + 1, le=4096)] = PICTURE
+) -> Response:
+    """The photograph at its own proportions, its longer side at most `longest`.
+
+    The header `camlens-region` holds what the model sees of it: [left, top, right, bottom] in fractions of the
+    photograph, or null for all of it. If the model's preprocessing does not say so, the picture is what it sees.
+    """
+    return _picture(bench, image, longest)
 
 
 @router.get("/images/{image}/thumbnail.webp", response_class=Response)
 def small(bench: Bench, image: ImagePath) -> Response:
-    """A small copy for lists."""
-    return Response(_picture(bench, image, "thumbnail"), media_type="image/webp", headers=FRESH)
+    """A small copy for lists, with the same header."""
+    return _picture(bench, image, THUMBNAIL)
 
 
-def prepare_picture(bench: Workbench, image: str, kind: Literal["display", "thumbnail"]) -> None:
-    """Make a picture before it is asked for; one that cannot be read is left for who asks for it."""
-    with suppress(DataError):
-        _picture(bench, image, kind)
+def prepare_pictures(bench: Workbench, images: Sequence[str], longest: int) -> None:
+    """Make pictures before they are asked for, in spare time; whoever asks for an unreadable one is told."""
+
+    def prepare(image: str) -> None:
+        with suppress(DataError):
+            _picture(bench, image, longest)
+
+    for image in images:
+        bench.in_spare_time(partial(prepare, image))
 
 
-def _picture(bench: Workbench, image: str, kind: str) -> bytes:
-    key = ("picture", image, kind)
-    found = bench.cache.get(key)
-    if isinstance(found, bytes):
-        return found
-    pixels = bench.model.preprocess.display(bench.pixels(image))
-    body = png(pixels) if kind == "display" else thumbnail(pixels, THUMBNAIL)
-    bench.cache.put(key, body, len(body))
-    return body
+def _picture(bench: Workbench, image: str, longest: int) -> Response:
+    key = ("picture", image, longest)
+    known = bench.cache.get(key)
+    if isinstance(known, Response):
+        return known
+    pixels, region = bench.picture(image)
+    body, kind = (webp, "image/webp") if longest == THUMBNAIL else (png, "image/png")
+    headers = {**FRESH, "camlens-region": json.dumps(region)}
+    response = Response(body(bounded(pixels, longest)), media_type=kind, headers=headers)
+    bench.cache.put(key, response, len(response.body))
+    return response

@@ -13,9 +13,8 @@ from torch import Tensor
 from camlens.core.errors import EvidenceWarning, InputError
 from camlens.explainer import explain
 from camlens.explanation import Explanation
-from camlens.panels.naming import class_name
 from camlens.studio.bench import Workbench
-from camlens.studio.explaining import check_target, engine_target, finite, label_confidence
+from camlens.studio.explaining import check_target, engine_target, finite, label_confidence, named_target
 from camlens.studio.images.info import image_info, predictions_of
 from camlens.studio.jobs import Report
 from camlens.studio.segments.schemas import Labels, Segment, SegmentsRequest, SegmentsResult
@@ -103,7 +102,7 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
     """What the page gets."""
     explanation = weighed.explanation
     info = image_info(bench, request.image)
-    index = None if explanation.classes is None else int(explanation.classes[0, 0])
+    target, index, name = named_target(bench, request.target, explanation)
     labels = explanation.details["segments"][0].cpu().numpy()
     fidelity = finite(explanation.details["r_squared"][0, 0])
     lines = Lines(
@@ -115,10 +114,11 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
     return SegmentsResult(
         image=info,
         size=(explanation.input_size[0], explanation.input_size[1]),
+        region=bench.picture(request.image)[1],
         method=explanation.method,
-        target=explanation.targets[0],
+        target=target,
         class_index=index,
-        class_name=None if index is None else class_name(index, bench.model.class_names),
+        class_name=name,
         score=finite(explanation.scores[0, 0]),
         predictions=predictions_of(bench, request.image, explanation.logits),
         label_confidence=label_confidence(info, explanation.logits),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from camlens.studio.schemas import ImageId, ImageInfo, Prediction, TargetChoice, Words
+from camlens.studio.schemas import ImageId, ImageInfo, Prediction, Region, TargetChoice, Words
 
 Effect = Literal["supports", "opposes", "none"]
 
@@ -40,11 +40,13 @@ class SegmentsResult(Words):
     """Segments with the strongest first, and how far the sum of their weights can be believed.
 
     `r_squared` is the share of the score's variation over all samples that the weights account for, 1 at best;
-    `sentence` says what that means. `score` is the explained score of the whole image.
+    `sentence` says what that means. `score` is the explained score of the whole image; `region` and `target` are as
+    in an explanation.
     """
 
     image: ImageInfo
     size: tuple[int, int]
+    region: Region | None
     method: str
     target: str
     class_index: int | None

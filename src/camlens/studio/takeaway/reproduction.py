@@ -121,5 +121,5 @@ def _shell_image(bench: Workbench, image: str) -> tuple[str, str]:
     settings = bench.settings
     token = ' -H "Authorization: Bearer $TOKEN"' if settings.token else ""
     file = f"{image}.png"
-    address = f"http://{settings.host}:{settings.port}/api/images/{image}/display.png"
+    address = f"http://{settings.host}:{settings.port}/api/images/{image}/picture.png?longest=4096"
     return f"curl -s{token} -o {file} {address} && ", file

@@ -1,0 +1,43 @@
+"""A network whose map is known: it looks at what is red, and at nothing else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from camlens.models.preprocess import Preprocess
+
+PROPORTIONS = {"1to3": (900, 300), "2to3": (600, 400), "1to1": (400, 400), "3to2": (400, 600), "3to1": (300, 900)}
+
+
+def _net() -> nn.Sequential:
+    look = nn.Conv2d(3, 1, 8, stride=8)
+    mean = nn.Linear(1, 2)
+    with torch.no_grad():
+        look.weight.copy_(torch.tensor([1.0, -1.0, 0.0])[None, :, None, None].expand(1, 3, 8, 8) / 64)
+        look.bias.zero_()
+        mean.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        mean.bias.zero_()
+    return nn.Sequential(look, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), mean).eval()
+
+
+def classifier() -> tuple[nn.Module, Preprocess, list[str]]:
+    """It crops a square of 224 from the middle of what was resized to 256."""
+    return _net(), Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), ["boot", "shirt"]
+
+
+def unplaced() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
+    """The same with a preprocessing that does not know its geometry."""
+    placed = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return _net(), lambda image: placed(image), ["boot", "shirt"]
+
+
+def photograph(height: int, width: int, row: int, column: int, side: int = 36) -> Image.Image:
+    """Blue with a red square around a point, which is the only evidence."""
+    pixels = np.full((height, width, 3), (60, 90, 160), dtype=np.uint8)
+    half = side // 2
+    pixels[row - half : row + half, column - half : column + half] = (220, 30, 30)
+    return Image.fromarray(pixels)
