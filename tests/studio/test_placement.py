@@ -91,6 +91,7 @@ def in_browser(test: Any) -> Any:
 
 
 OVERLAY = 'canvas[aria-label^="The image under"]'
+SIZE = f"const {{width, height}} = document.querySelector('{OVERLAY}');"
 
 
 @pytest.fixture(scope="module")
@@ -148,17 +149,13 @@ def test_what_was_cropped_away_is_grey_and_a_key_shows_the_crop_alone(placed_pag
     assert abs(unseen.mean() - (0.38 * 89 + 0.62 * 150)) < 3, "faded towards grey"
     placed_page.keyboard.press("s")
     placed_page.wait_for_url("**crop=1*")
-    placed_page.wait_for_function(
-        f"() => {{ const {{width, height}} = document.querySelector('{OVERLAY}'); return Math.abs(width - height) < 4; }}"
-    )
+    placed_page.wait_for_function(f"() => {{ {SIZE} return Math.abs(width - height) < 4; }}")
     switch = placed_page.get_by_label("Only what the model sees")
     assert switch.is_checked()
     assert np.ptp(pixels(placed_page.locator('canvas[aria-label="The photograph"]')).astype(int), axis=2).min() > 20
     switch.focus()
     placed_page.keyboard.press("Space")
-    placed_page.wait_for_function(
-        f"() => document.querySelector('{OVERLAY}').width > document.querySelector('{OVERLAY}').height"
-    )
+    placed_page.wait_for_function(f"() => {{ {SIZE} return width > 2.9 * height; }}")
 
 
 @in_browser
