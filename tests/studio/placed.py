@@ -30,9 +30,9 @@ def classifier() -> tuple[nn.Module, Preprocess, list[str]]:
 
 
 def unplaced() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
-    """The same with a preprocessing that does not know its geometry."""
+    """The same with a preprocessing whose geometry cannot be told: it mirrors."""
     placed = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    return _net(), lambda image: placed(image), ["boot", "shirt"]
+    return _net(), lambda image: placed(image).flip(-1), ["boot", "shirt"]
 
 
 def photograph(height: int, width: int, row: int, column: int, side: int = 36) -> Image.Image:

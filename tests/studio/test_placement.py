@@ -184,3 +184,36 @@ def test_every_page_draws_the_whole_photograph(placed_page: Any, client: TestCli
         placed_page.emulate_media(color_scheme=scheme)
         placed_page.wait_for_selector(f"html[data-theme={scheme}]")
         assert violations(placed_page) == []
+
+
+@in_browser
+def test_a_report_draws_the_whole_photograph_and_switches_to_the_crop(
+    placed_page: Any, client: TestClient, tmp_path: Path
+) -> None:
+    image = ids(client)["3to1"]
+    report = tmp_path / "report.html"
+    report.write_bytes(client.get(f"/api/explanations/report.html?image={image}&opacity=1").content)
+    placed_page.goto(report.as_uri())
+    placed_page.wait_for_selector("html[data-ready]")
+    original, heat, overlay = (pixels(one).astype(int) for one in placed_page.locator("canvas").all())
+    assert original.shape == heat.shape == overlay.shape == (213, 640, 3)
+    hot = np.argwhere((heat[..., 0] > 180) & (heat[..., 2] < 60))
+    assert abs((hot[:, 1].mean() + 0.5) / 640 * 900 - 350) < 10
+    placed_page.get_by_label("Threshold").fill("0.5")
+    changed = np.abs(pixels(placed_page.locator("canvas").nth(2)).astype(int) - original).max(axis=2) > 8
+    assert abs((np.argwhere(changed)[:, 1].mean() + 0.5) / 640 * 900 - 350) < 10
+    assert violations(placed_page) == []
+    placed_page.get_by_label("Only what the model sees").check()
+    for canvas in placed_page.locator("canvas").all():
+        height, width, _ = pixels(canvas).shape
+        assert abs(height - width) < 4
+
+
+def test_a_panel_holds_the_whole_photograph(client: TestClient) -> None:
+    wide, square = (
+        Image.open(io.BytesIO(client.get(f"/api/explanations/panel.png?image={ids(client)[name]}").content))
+        for name in ("3to1", "1to1")
+    )
+    faded = (np.abs(np.asarray(wide.convert("RGB")).astype(int) - (0.38 * 89 + 0.62 * 150)).max(axis=2) < 3).mean()
+    assert faded > 0.04
+    assert wide.size != square.size

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from camlens.core.errors import CamlensError, DataError, ModelError
 from camlens.models import LoadedModel, load_model
+from camlens.models.geometry import WHOLE, Region, View
 from camlens.studio.anatomy.layers import Anatomy, examine
 from camlens.studio.anatomy.threads import use_suitable_threads
 from camlens.studio.cache import ByteCache
@@ -24,7 +25,6 @@ from camlens.studio.images.uploads import Uploads
 from camlens.studio.jobs import JobQueue, Report
 from camlens.studio.runs.errors import OVERVIEW, overview
 from camlens.studio.runs.opened import OpenRun
-from camlens.studio.schemas import Region
 from camlens.studio.settings import StudioSettings
 
 log = logging.getLogger("camlens.studio")
@@ -131,20 +131,19 @@ class Workbench:
             self.cache.put(key, pixels, pixels.nbytes)
         return pixels
 
-    def picture(self, image: str) -> tuple[Pixels, Region | None]:
-        """The whole photograph, and the region of it that the model sees.
+    def view(self, image: str) -> View:
+        """The whole photograph, and what the model sees of it."""
+        pixels, preprocess = self.pixels(image), self.model.preprocess
+        return View("", pixels, preprocess.display(pixels), preprocess.geometry(*pixels.shape[:2]))
 
-        The region is (left, top, right, bottom) in fractions of the photograph; None is all of it. If the
-        preprocessing does not know its geometry, the picture is what the model sees.
+    def picture(self, image: str) -> tuple[Pixels, Region | None]:
+        """The whole photograph, and the region of it that the model sees; None is all of it.
+
+        The region is (left, top, right, bottom) in fractions of the photograph. If the geometry of the
+        preprocessing is unknown, the picture is what the model sees.
         """
-        pixels = self.pixels(image)
-        preprocess, (height, width) = self.model.preprocess, pixels.shape[:2]
-        geometry = preprocess.geometry(height, width) if hasattr(preprocess, "geometry") else None
-        if geometry is None:
-            return preprocess.display(pixels), None
-        left, top, right, bottom = geometry.region
-        region = (left / width, top / height, right / width, bottom / height)
-        return pixels, None if np.allclose(region, (0, 0, 1, 1)) else region
+        picture, region = self.view(image).shown()
+        return picture, None if np.allclose(region, WHOLE) else region
 
     def inputs(self, image: str) -> Tensor:
         """An image as the model takes it, (1, c, height, width)."""

@@ -4,13 +4,13 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from camlens.models.geometry import Region
 from camlens.studio.jobs import JobState
 
 Result = TypeVar("Result")
 Stage = Literal["early", "middle", "late"]
 MapState = Literal["good", "negative", "flat", "broken"]
 ImageId = Annotated[str, Field(pattern=r"^(s\d{1,9}|u[0-9a-f]{16})$", description="`s12` is sample 12, `u…` an upload")]
-Region = tuple[float, float, float, float]
 LayerName = Annotated[str, Field(min_length=1, max_length=300)]
 MethodName = Annotated[str, Field(min_length=1, max_length=80)]
 

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query
@@ -51,8 +51,7 @@ async def panel(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
 
     def draw(_checked: ExplanationRequest, explained: Explained) -> bytes:
         first = next(iter(explained.explanations.values()))
-        figure = first.figure(
-            [_display(bench, wanted.image)],
+        figure = replace(first, views=(bench.view(wanted.image),)).figure(
             class_names=bench.model.class_names,
             title=image_info(bench, wanted.image).name,
             alpha=drawing.opacity,
@@ -85,10 +84,6 @@ async def report(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
         return page.encode()
 
     return await _file(bench, wanted, write, "html", "text/html")
-
-
-def _display(bench: Workbench, image: str) -> Any:
-    return bench.model.preprocess.display(bench.pixels(image))
 
 
 async def _file(

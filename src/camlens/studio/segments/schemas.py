@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from camlens.studio.schemas import ImageId, ImageInfo, Prediction, Region, TargetChoice, Words
+from camlens.models.geometry import Region
+from camlens.studio.schemas import ImageId, ImageInfo, Prediction, TargetChoice, Words
 
 Effect = Literal["supports", "opposes", "none"]
 

@@ -45,10 +45,11 @@ def report_html(
             f"camlens {explanations[0].provenance['camlens']}, torch {explanations[0].provenance['torch']}",
         ),
     ]
-    picture = bench.model.preprocess.display(bench.pixels(request.image))
+    picture, region = bench.picture(request.image)
     image = LiveImage(
         title=result.image.name,
         picture=picture,
+        region=region,
         maps=maps,
         facts=facts,
         predictions=[(one.name, one.confidence) for one in result.predictions],

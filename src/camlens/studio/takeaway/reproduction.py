@@ -25,13 +25,12 @@ class Lines:
         lines = [
             "from camlens import explain, load_model",
             *([f"from camlens.targets import {wanted}"] if wanted else []),
-            image_import,
+            *([image_import] if image_import else []),
             "",
             f"loaded = load_model({bench.settings.model!r}{_python_weights(bench)})",
-            f"image = {image_text}",
             "explanation = explain(",
-            "    loaded.model,",
-            "    loaded.preprocess(image)[None],",
+            "    loaded,",
+            f"    {image_text},",
             f"    method={_one_or_several(self.methods)!r},",
             *([f"    layers={_one_or_several(self.layers)!r},"] if self.layers else []),
             *([f"    target={target},"] if target else []),
@@ -69,7 +68,7 @@ class Lines:
         lines = [
             self.python(bench, image),
             f"for name, one in {found}.items():",
-            "    one.save_html(f'{name}.html', [loaded.preprocess.display(image)], class_names=loaded.class_names)",
+            "    one.save_html(f'{name}.html')",
         ]
         return "\n".join(["python - <<'CAMLENS'", *lines, "CAMLENS"])
 
@@ -99,12 +98,13 @@ def _python_weights(bench: Workbench) -> str:
 
 
 def _python_image(bench: Workbench, image: str) -> tuple[str, str]:
+    """The image as Python, and the import that it needs."""
     if image.startswith("u"):
-        return "from camlens.data.decode import decode_image", 'decode_image("YOUR-IMAGE.jpg")'
+        return "", '"YOUR-IMAGE.jpg"'
     number = int(image[1:])
     path = bench.gallery.path(number)
     if path is not None:
-        return "from camlens.data.decode import decode_image", f"decode_image({str(path)!r})"
+        return "", repr(str(path))
     return (
         "from camlens.data.sources import open_source",
         f"open_source({bench.gallery.spec!r})[{number}].load()",
