@@ -28,7 +28,7 @@ from camlens.core.heatmaps import EmptyMap, empty_maps, evidence_warning
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind
 from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
-from camlens.core.provenance import origin, weights_hash
+from camlens.core.provenance import Provenance, origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Target, TargetLike, as_target
 from camlens.core.types import Layer, Method, Pictures, SelectOutput
@@ -358,15 +358,18 @@ class Explainer(Generic[Result]):
             method=entry.name,
             targets=captured.scorer.labels,
             input_size=session.spatial,
-            provenance=MappingProxyType(
-                {
-                    **source,
-                    "seed": self.settings.seed,
-                    "options": dict(options),
-                    "layout": {one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
-                    "layer_choice": {one.layer.label: one.reason for one in chosen},
-                    **self._facts,
-                }
+            provenance=cast(
+                Provenance,
+                MappingProxyType(
+                    {
+                        **source,
+                        "seed": self.settings.seed,
+                        "options": dict(options),
+                        "layout": {one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
+                        "layer_choice": {one.layer.label: one.reason for one in chosen},
+                        **self._facts,
+                    }
+                ),
             ),
             details=MappingProxyType(details),
             diverging=both,
@@ -470,7 +473,8 @@ def explain(
 def _with_warnings(explanation: Explanation) -> Explanation:
     """The same, with what `provenance` states about maps that show little."""
     texts = [one.text for one in _empty(explanation)]
-    return replace(explanation, provenance=MappingProxyType({**explanation.provenance, "warnings": texts}))
+    provenance = MappingProxyType({**explanation.provenance, "warnings": texts})
+    return replace(explanation, provenance=cast(Provenance, provenance))
 
 
 def _empty(explanation: Explanation) -> list[EmptyMap]:

@@ -9,7 +9,7 @@ from html import escape
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,11 +20,14 @@ from torch import Tensor
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError, MissingExtraError
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
-from camlens.core.types import Classes, Heatmaps, Scores, TargetMaps
+from camlens.core.provenance import Provenance
+from camlens.core.types import Classes, Heatmaps, Pictures, Scores, TargetMaps
 from camlens.models.geometry import WHOLE, Picture, Region, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from camlens.render.interactive.notebook import LiveView
 
 _TILES = 24
 _TILE_SIDE = 140
@@ -60,8 +63,8 @@ class Explanation:
     method: str
     targets: tuple[str, ...]
     input_size: tuple[int, ...]
-    provenance: Mapping[str, Any]
-    details: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance
+    details: Mapping[str, object] = field(default_factory=dict)
     diverging: tuple[bool, ...] = ()
     views: tuple[View, ...] = ()
     class_names: tuple[str, ...] = ()
@@ -97,7 +100,7 @@ class Explanation:
 
     def overlay(
         self,
-        images: Any = None,
+        images: Pictures | None = None,
         alpha: float | int = 0.5,
         *,
         layer: str | None = None,
@@ -140,7 +143,7 @@ class Explanation:
 
     def figure(
         self,
-        images: Any = None,
+        images: Pictures | None = None,
         *,
         class_names: Sequence[str] | None = None,
         crop: bool = False,
@@ -256,7 +259,7 @@ class Explanation:
                 pictures[f"overlay-{image}-{target}" if target else f"overlay-{image}"] = encode_png(picture)
         return write_bundle(Path(directory), arrays, self.to_dict(), pictures=pictures, force=force)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Everything but the maps themselves, as plain values that JSON can hold."""
         return {
             "method": self.method,
@@ -283,7 +286,7 @@ class Explanation:
     def save_html(
         self,
         path: str | Path,
-        images: Any = None,
+        images: Pictures | None = None,
         *,
         class_names: Sequence[str] | None = None,
         force: bool = False,
@@ -304,7 +307,7 @@ class Explanation:
             unfinished.write_text(page, encoding="utf-8")
         return Path(path)
 
-    def show(self, images: Any = None, *, class_names: Sequence[str] | None = None) -> Any:
+    def show(self, images: Pictures | None = None, *, class_names: Sequence[str] | None = None) -> "LiveView":
         """The same page as `save_html` writes, to end a cell of a notebook with: `explanation.show(images)`.
 
         `images` are as in `save_html`. Very many
@@ -371,10 +374,10 @@ class Explanation:
             raise InputError(f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}")
         return int(target)
 
-    def _shown_if_any(self, images: Any) -> list[tuple[Picture, Region]] | None:
+    def _shown_if_any(self, images: Pictures | None) -> list[tuple[Picture, Region]] | None:
         return None if images is None and not self.views else self._shown(images)
 
-    def _shown(self, images: Any, *, crop: bool = False) -> list[tuple[Picture, Region]]:
+    def _shown(self, images: Pictures | None, *, crop: bool = False) -> list[tuple[Picture, Region]]:
         """The picture of each image to draw on, and the region of it that its map covers."""
         from camlens.render.overlay import as_picture
         from camlens.render.placing import check_proportions
@@ -384,7 +387,7 @@ class Explanation:
         if images is None and self.views:
             return [view.shown(crop=crop) for view in self.views]
         alone = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
-        given = [images] if alone else list(images)
+        given: list[object] = [images] if alone else list(cast(Iterable[object], images))
         if images is None or len(given) != len(self.scores):
             raise InputError(
                 f"{'no' if images is None else len(given)} images were given for {len(self.scores)} explained ones:"

@@ -2,17 +2,40 @@
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from threading import Lock
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from camlens.core.layers import every_module
+
+
+class Provenance(TypedDict):
+    """How an explanation was made: what is needed to repeat and to judge it. A read-only mapping.
+
+    `layer_choice` has the reason for each layer, `warnings` a sentence for each map that shows little, and
+    `optimized` what an optimized Explainer did to the model.
+    """
+
+    camlens: str
+    torch: str
+    python: str
+    model: str
+    weights: str
+    dtype: str
+    device: str
+    seed: int
+    options: Mapping[str, object]
+    layout: Mapping[str, str]
+    layer_choice: Mapping[str, str]
+    warnings: Sequence[str]
+    optimized: NotRequired[Mapping[str, object]]
+
 
 _lock = Lock()
 _hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()

@@ -4,8 +4,9 @@ import base64
 import math
 import time
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from torch import Tensor
@@ -103,8 +104,9 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
     explanation = weighed.explanation
     info = image_info(bench, request.image)
     target, index, name = named_target(bench, request.target, explanation)
-    labels = explanation.details["segments"][0].cpu().numpy()
-    fidelity = finite(explanation.details["r_squared"][0, 0])
+    details = cast(Mapping[str, Tensor], explanation.details)
+    labels = details["segments"][0].cpu().numpy()
+    fidelity = finite(details["r_squared"][0, 0])
     lines = Lines(
         methods=(request.method,),
         target=request.target,
@@ -123,7 +125,7 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
         predictions=predictions_of(bench, request.image, explanation.logits),
         label_confidence=label_confidence(info, explanation.logits),
         labels=_labels(labels),
-        segments=_segments(labels, explanation.details["weights"][0, 0]),
+        segments=_segments(labels, details["weights"][0, 0]),
         r_squared=fidelity,
         sentence=fidelity_sentence(fidelity),
         seconds=weighed.seconds,
