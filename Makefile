@@ -1,6 +1,7 @@
 # camlens: everything a contributor needs, one word each. `make` lists them.
 
 PYTHON ?= python3
+MODEL ?= demo:imagenet
 BIN := .venv/bin
 READY := .venv/.ready
 PAGE := src/camlens/studio/static/index.html
@@ -42,11 +43,11 @@ $(PAGE): $(PAGE_SOURCES)
 	@cd studio-ui && npm ci --silent --no-fund --no-audit && npm run --silent build > build.log 2>&1 || { cat build.log; exit 1; }
 	@touch $(PAGE)
 
-studio: setup ## open the interactive page with the demo model and its photographs
-	@$(BIN)/camlens studio --model demo:photos --data demo:photos $(ARGS)
+studio: setup ## open the interactive page on real photographs; MODEL=demo:photos opens the labelled ones
+	@$(BIN)/camlens studio --model $(MODEL) $(ARGS)
 
-demo: setup ## explain 20 photographs with the demo model, into camlens-demo/
-	@$(BIN)/camlens demo --output camlens-demo --force
+demo: setup ## explain 20 real photographs, and 4 with a model that cheats, into camlens-demo/
+	@$(BIN)/camlens demo --output camlens-demo
 
 test: setup browser ## run every test; make test ARGS="-k gradcam" runs some
 	@cd studio-ui && npm run --silent test

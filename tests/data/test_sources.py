@@ -269,8 +269,10 @@ def test_the_demo_knows_its_labels_and_masks(name: str) -> None:
 
 
 def test_an_unknown_demo_lists_the_known() -> None:
-    with pytest.raises(DataError, match="there is no demo:foto; choose one of demo:photos, demo:watermark"):
+    with pytest.raises(DataError) as caught:
         demo("foto")
+    assert caught.value.code == "data.unknown-demo"
+    assert caught.value.facts["choices"] == ["demo:gallery", "demo:photos", "demo:watermark", "demo:watermark-moved"]
 
 
 def test_a_saved_data_set_is_read_through_the_safe_decoder(tmp_path: Path) -> None:

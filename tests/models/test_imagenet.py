@@ -5,10 +5,12 @@ import math
 from importlib.resources import files
 
 import pytest
+import skimage.data
 import timm
 import torch
 
 from camlens import MissingExtraError, ModelError, explain
+from camlens.data.sources import open_source
 from camlens.models import LoadedModel, load_model
 from camlens.models.loading import IMAGENET_PACKAGE, default_model
 
@@ -56,13 +58,21 @@ def test_logits_are_those_of_the_reference_network(signal):
     ],
 )
 def test_photographs_are_recognised(loaded, photograph, expected):
-    data = pytest.importorskip("skimage.data")
     with torch.inference_mode():
-        confidences = loaded.model(loaded.preprocess(getattr(data, photograph)())[None]).softmax(1)[0]
+        confidences = loaded.model(loaded.preprocess(getattr(skimage.data, photograph)())[None]).softmax(1)[0]
     best = confidences.topk(len(expected))
     assert {loaded.class_names[index] for index in best.indices} == set(expected)
     for name, confidence in expected.items():
         assert float(confidences[loaded.class_names.index(name)]) == pytest.approx(confidence, abs=0.005)
+
+
+def test_of_the_gallery_some_are_recognised_and_some_are_not(loaded):
+    samples = [sample for sample in open_source("demo:gallery") if sample.true_classes]
+    with torch.inference_mode():
+        classes = loaded.model(torch.stack([loaded.preprocess(sample.load()) for sample in samples])).argmax(1).tolist()
+    correct = [loaded.class_names[index] in sample.true_classes for index, sample in zip(classes, samples, strict=True)]
+    assert correct.count(True) >= 10
+    assert correct.count(False) >= 4
 
 
 def test_the_default_layer_is_the_one_that_the_automatic_choice_finds(loaded, signal):

@@ -1,77 +1,72 @@
-"""Which demo photographs are shown: random ones, both kinds of predictions, and a caption that is true."""
+"""What the demo shows: images that suit the model, drawn by seed alone, with verdicts from all accepted classes."""
 
-from collections.abc import Sequence
+import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import nn
 
-from camlens.data.demo import CLASS_NAMES, DemoSample
+from camlens.data.samples import Sample
 from camlens.models.loading import LoadedModel
 from camlens.models.preprocess import Preprocess
-from camlens.panels import showcase
-from camlens.panels.showcase import draw_samples
+from camlens.panels.explaining import Workplace, prepare
+from camlens.panels.showcase import Section, draw_section, write_showcase
+from camlens.render.theme import Look
 
-LOADED = LoadedModel(nn.Linear(1, 1), Preprocess(), list(CLASS_NAMES), None, "demo:photos")
-SEED = 4
-
-
-def judged(monkeypatch: pytest.MonkeyPatch, wrong: set[str], *, noisy: bool = True) -> None:
-    """A model that errs on the named samples, and on noisy ones."""
-
-    def judge(_loaded: LoadedModel, samples: Sequence[DemoSample]) -> list[bool]:
-        names = [sample.name for sample in samples]
-        return [name not in wrong and not (noisy and name.endswith("-noisy")) for name in names]
-
-    monkeypatch.setattr(showcase, "_judged", judge)
+CLASSES = ["shark", "tiger cat", "tabby"]
 
 
-def drawn_names(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
-    """The names of the first samples in the seeded order."""
-    judged(monkeypatch, set(), noisy=False)
-    monkeypatch.setattr(showcase, "_MOST_TRIED", count)
-    return [sample.name for sample in draw_samples(LOADED, count=count, seed=SEED).samples]
+def place(spec: str = "demo:imagenet") -> Workplace:
+    """A model that always says "tiger cat"."""
+    head = nn.Linear(4, len(CLASSES))
+    nn.init.zeros_(head.weight)
+    head.weight.data[:, 0] = 1e-3
+    head.bias.data.copy_(head.bias.new_tensor([0.0, 2.0, 1.0]))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    return prepare(LoadedModel(net.eval(), Preprocess(16, (16, 16)), CLASSES, "1", spec))
 
 
-def test_a_draw_with_enough_mistakes_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = drawn_names(monkeypatch, 5)
-    judged(monkeypatch, {names[1]})
-    draw = draw_samples(LOADED, count=5, seed=SEED)
-    assert [sample.name for sample in draw.samples] == names
-    assert draw.tried == 5
-    assert draw.caption == "5 random test images: 4 predicted rightly, 1 wrongly by demo:photos."
+def sample(name: str, *classes: str) -> Sample:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    best = classes[0] if classes else None
+    return Sample(name, None, None, best, lambda: image, accepted=classes[1:])
 
 
-def test_missing_mistakes_are_sought_and_the_caption_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = drawn_names(monkeypatch, 12)
-    judged(monkeypatch, {names[8]})
-    monkeypatch.setattr(showcase, "_MOST_TRIED", 12)
-    draw = draw_samples(LOADED, count=5, seed=SEED)
-    assert [sample.name for sample in draw.samples] == [*names[:4], names[8]]
-    assert draw.tried == 12
-    assert "1 of them were sought on purpose among 12" in draw.caption
+def test_any_accepted_class_is_right_and_classes_unknown_to_the_model_are_not_judged(tmp_path: Path) -> None:
+    samples = (
+        sample("best", "tiger cat", "tabby"),
+        sample("accepted", "tabby", "tiger cat"),
+        sample("wrong", "shark", "tabby"),
+        sample("unlabelled"),
+        sample("unknown", "teapot"),
+    )
+    manifest = write_showcase(tmp_path / "shown", [Section(place(), samples, "five images")], look=Look())
+    assert [entry["correct"] for entry in manifest["images"]] == [True, True, False, None, None]
+    assert [entry["label"] for entry in manifest["images"]] == [
+        "tiger cat", "tiger cat", "shark or tabby", None, None,
+    ]  # fmt: skip
 
 
-def test_a_model_without_mistakes_is_shown_on_noisy_images_and_the_caption_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    judged(monkeypatch, set())
-    monkeypatch.setattr(showcase, "_MOST_TRIED", 8)
-    draw = draw_samples(LOADED, count=5, seed=SEED)
-    assert [sample.name.endswith("-noisy") for sample in draw.samples] == [False] * 4 + [True]
-    assert "Of 8 clean images the model got every one right: noise was laid over 1 images" in draw.caption
+def test_two_models_on_images_of_one_name_keep_both_results(tmp_path: Path) -> None:
+    sections = [Section(place(spec), (sample("same"),), spec) for spec in ("first:model", "second:model")]
+    write_showcase(tmp_path / "shown", sections, look=Look())
+    entries = json.loads((tmp_path / "shown" / "manifest.json").read_text())["images"]
+    assert [entry["model"] for entry in entries] == ["first:model", "second:model"]
+    files = [entry[name] for entry in entries for name in ("panel", "map")]
+    assert len(set(files)) == 4
+    assert all((tmp_path / "shown" / name).is_file() for name in files)
 
 
-def test_a_model_that_is_always_wrong_is_shown_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(showcase, "_judged", lambda _loaded, samples: [False] * len(samples))
-    monkeypatch.setattr(showcase, "_MOST_TRIED", 7)
-    draw = draw_samples(LOADED, count=5, seed=SEED)
-    assert draw.caption == "5 random test images: 0 predicted rightly, 5 wrongly by demo:photos."
+def test_the_draw_depends_on_the_model_and_the_seed_alone() -> None:
+    def names(spec: str, seed: int) -> list[str]:
+        return [one.id for one in draw_section(place(spec), count=5, seed=seed).samples]
+
+    assert names("demo:imagenet", 1) == names("resnet50", 1) != names("demo:imagenet", 2)
+    assert all(name.startswith("test-") for name in names("demo:photos", 1))
 
 
-def test_the_draw_depends_on_its_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(monkeypatch, set(), noisy=False)
-    monkeypatch.setattr(showcase, "_MOST_TRIED", 3)
-    first, again, other = (draw_samples(LOADED, count=3, seed=seed).samples for seed in (1, 1, 2))
-    assert [one.name for one in first] == [one.name for one in again]
-    assert all((one.image == two.image).all() for one, two in zip(first, again, strict=True))
-    assert [one.name for one in first] != [one.name for one in other]
+@pytest.mark.parametrize("count", [3, 10_000])
+def test_a_draw_has_no_image_twice(count: int) -> None:
+    samples = draw_section(place(), count=count).samples
+    assert len({one.id for one in samples}) == len(samples) >= 3

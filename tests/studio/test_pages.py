@@ -374,3 +374,24 @@ def test_a_hundred_thousand_images_are_opened_counted_and_drawn_from(tmp_path: P
         assert drawn["matching"] == 100_000
         assert len(drawn["samples"]) == 20
         assert result(client.post("/api/explanations", json={"image": "s99999"}))["maps"]
+
+
+def test_the_imagenet_model_opens_the_gallery_and_any_accepted_class_is_correct() -> None:
+    with TestClient(create_app(StudioSettings(model="demo:imagenet")), base_url=BASE) as client:
+        status = ask_until(client, is_settled)
+        assert status["data"]["spec"] == "demo:gallery"
+        strips = {
+            show: client.get("/api/samples", params={"show": show, "count": 200}).json()["samples"]
+            for show in ("all", "correct", "incorrect")
+        }
+        assert len(client.get("/api/samples").json()["samples"]) == 20
+        assert status["data"]["count"] == len(strips["all"])
+        assert status["predictions"]["correct"] == len(strips["correct"])
+        named = {sample["name"]: sample for sample in strips["all"]}
+        assert (named["cat-face"]["label_name"], named["cat-face"]["prediction"]["name"]) == (
+            "tiger cat",
+            "Egyptian cat",
+        )
+        assert named["cat-face"]["correct"] is True
+        assert named["retina"]["correct"] is None
+        assert "astronaut-shuttle" in {sample["name"] for sample in strips["incorrect"]}

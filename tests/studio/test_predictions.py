@@ -34,6 +34,16 @@ def test_right_and_wrong_are_judged_where_the_truth_is_known(predictions: Predic
     np.testing.assert_array_equal(fitting(predictions, "all", label=1), [1, 6, 7])
 
 
+def test_further_accepted_classes_are_right_too() -> None:
+    labels = np.array([0, 0, 2, -1], dtype=np.int32)
+    predictions = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers], {0: {1, 2}})
+    while predictions.step():
+        pass
+    np.testing.assert_array_equal(fitting(predictions, "correct"), [0])
+    np.testing.assert_array_equal(fitting(predictions, "incorrect"), [1, 2])
+    assert confused(predictions, 3, limit=5) == [(0, 1, 1), (2, 1, 1)]
+
+
 def test_pairs_are_counted_most_frequent_first() -> None:
     labels = np.array([0, 0, 1, 2, 2, 2], dtype=np.int32)
     made = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers])

@@ -1,4 +1,4 @@
-"""`camlens demo`: twenty demo photographs explained, with an index page."""
+"""`camlens demo`: real photographs explained, a model that cheats beside them, and an index page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,17 @@ from typing import Annotated
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import bar, complain, say_json
+from camlens.cli.terminal import bar, say_json
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where panels and index page go.")]
-Count = Annotated[int, typer.Option("--count", "-n", min=2, max=200, help="How many images to explain.")]
+Count = Annotated[int, typer.Option("--count", "-n", min=2, max=200, help="Images to explain.")]
+
+_CHEATED = 4  # images that the cheating model is shown on
 
 
 @options.takes_model
 def demo(
-    model: options.ModelOptions = options.PHOTOS,
+    model: options.ModelOptions,
     output: Output = Path("camlens-demo"),
     count: Count = 20,
     seed: options.Seed = 0,
@@ -25,28 +27,30 @@ def demo(
     alpha: options.Alpha = 0.5,
     crop: options.Crop = False,
 ) -> None:
-    """Explain random demo photographs, right and wrong predictions among them, with an index page.
+    """Explain random photographs of demo:gallery, and a few with a model that cheats, with an index page.
 
     Examples:
 
       camlens demo
 
-      camlens demo --model demo:watermark --output cheating --count 12 --seed 3
+      camlens demo --model demo:photos --output photos --count 12 --seed 3
     """
     from camlens.core.store import check_writable
     from camlens.panels.explaining import prepare
-    from camlens.panels.showcase import draw_samples, write_showcase
+    from camlens.panels.showcase import CHEATING_MODEL, draw_section, write_showcase
     from camlens.render.theme import Look
 
     check_writable(output)
-    loaded = model.load()
-    with bar("Explaining", count) as progress:
-        place = prepare(loaded, method=method, seed=seed, progress=progress.within)
-        draw = draw_samples(loaded, count=count, seed=seed)
-        look = Look(colormap.value, alpha, crop=crop)
-        manifest = write_showcase(output, place, draw, look=look, force=force, each=progress.each)
+    shown = [(model, count)]
+    if model.model != CHEATING_MODEL:
+        shown.append((options.ModelOptions(CHEATING_MODEL, device=model.device), _CHEATED))
+    with bar("Explaining", sum(images for _, images in shown)) as progress:
+        sections = []
+        for chosen, images in shown:
+            place = prepare(chosen.load(), method=method, seed=seed, progress=progress.within)
+            sections.append(draw_section(place, count=images, seed=seed))
+        manifest = write_showcase(output, sections, look=Look(colormap.value, alpha, crop=crop), each=progress.each)
     if json:
         say_json({"output": str(output), **manifest})
         return
-    complain(draw.caption)
     typer.echo(str((output / "index.html").resolve()))

@@ -31,7 +31,7 @@ Audit = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", "-d", metavar="DIR", help="A folder per class, a flat folder, or demo:photos."),
+    typer.Option("--data", "-d", metavar="DIR", help="A folder per class, a flat folder, demo:gallery or demo:photos."),
 ]
 Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine alone needs a token.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")]

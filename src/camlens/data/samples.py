@@ -21,7 +21,8 @@ class Sample:
 
     `id` is unique within its source and the same on every run. `path` is None where the image is no file of
     its own, or one behind `url`. `box` is (left, top, right, bottom) in pixels of the upright image, right and
-    bottom exclusive. `stamp` changes when the image does, where the source can tell.
+    bottom exclusive. `stamp` changes when the image does, where the source can tell. `accepted` names further
+    classes that are right as well as `class_name`.
     """
 
     id: str
@@ -33,6 +34,12 @@ class Sample:
     box: Box | None = None
     url: str | None = None
     stamp: str | None = None
+    accepted: tuple[str, ...] = ()
+
+    @property
+    def true_classes(self) -> tuple[str, ...]:
+        """Every class that is right, `class_name` first; empty if the image has no label."""
+        return () if self.class_name is None else (self.class_name, *self.accepted)
 
     def load(self) -> Pixels:
         """The image as RGB uint8 (H, W, 3). Raises DataError where it cannot be read."""

@@ -38,7 +38,7 @@ __all__ = [
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 _SAVED_DATA_SET = ("dataset_dict.json", "state.json")
 _MANIFESTS = (".csv", ".tsv", ".parquet", ".pq")
-_DEMOS = ("photos", "watermark", "watermark-moved")
+_DEMOS = {"photos": "absent", "watermark": "trained", "watermark-moved": "moved"}
 
 
 def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Source:
@@ -51,7 +51,7 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
     Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
     """
     if not isinstance(source, str | Path | Iterable):
-        raise DataError(f'a source is a path, a URL, a list of files or "demo:photos", not {source!r}')
+        raise DataError(f'a source is a path, a URL, a list of files or "demo:gallery", not {source!r}')
     if not isinstance(source, str | Path):
         return list_of_files(source, max_pixels=max_pixels)
     if str(source).startswith("demo:"):
@@ -63,7 +63,7 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
     if path.is_dir():
         return _open_directory(path, max_pixels)
     if not path.exists():
-        raise DataError(f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:photos"')
+        raise DataError(f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:gallery"')
     if path.suffix.lower() in _MANIFESTS:
         return manifest(path, max_pixels=max_pixels)
     return list_of_files([path], max_pixels=max_pixels)
@@ -115,20 +115,26 @@ def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) 
 
 
 def demo(name: str, *, seed: int = 0) -> Source:
-    """The demo's test images: "photos", "watermark" (as the cheating model met them) or "watermark-moved".
+    """Images that need no download: "gallery", or the composed "photos", "watermark" and "watermark-moved".
 
-    In the last, every class but the marked one carries the mark, which a model that cheats falls for.
+    "gallery" holds real photographs with ImageNet's classes. "watermark" is what the cheating model was trained on;
+    in "watermark-moved" every class but the marked one has the mark, and that model falls for it.
     """
-    from camlens.data.demo import (
-        CLASS_NAMES,
-        DemoPhotos,
-    )  # scikit-image: in the extra `demo` alone
+    if name == "gallery":
+        from camlens.data.gallery import gallery  # scikit-image: in the extra `demo` alone
 
-    uses = dict(zip(_DEMOS, ("absent", "trained", "moved"), strict=True))
-    if name not in uses:
-        raise DataError(f"there is no demo:{name}; choose one of {', '.join(f'demo:{known}' for known in _DEMOS)}")
-    photos = DemoPhotos(seed=seed, watermark=uses[name])
+        return gallery()
+    if name not in _DEMOS:
+        choices = [f"demo:{known}" for known in ("gallery", *_DEMOS)]
+        raise DataError(
+            f"there is no demo:{name}; choose one of {', '.join(choices)}",
+            code="data.unknown-demo",
+            name=name,
+            choices=choices,
+        )
+    from camlens.data.demo import CLASS_NAMES, DemoPhotos  # scikit-image, as above
 
+    photos = DemoPhotos(seed=seed, watermark=_DEMOS[name])
     return Samples(list(CLASS_NAMES), len(photos), partial(_demo_sample, photos, CLASS_NAMES))
 
 

@@ -15,8 +15,9 @@ _VERDICTS = {True: "correct", False: "incorrect", None: "unlabelled"}
 class PageEntry:
     """One panel: where its picture lies, relative to the page, and what the model said.
 
-    `true_class` is None where nobody knows it. `size` is (width, height) in pixels, so that nothing moves as
-    the page loads. `alt` describes the picture to those who do not see it; by default: what the model said.
+    `true_class` is None where nobody knows it. `section` is a heading above this panel. `size` is (width, height)
+    in pixels, so that nothing moves as the page loads. `alt` describes the picture to those who do not see it; by
+    default: what the model said.
     """
 
     picture: str
@@ -26,6 +27,7 @@ class PageEntry:
     true_class: str | None = None
     size: tuple[int, int] | None = None
     alt: str = ""
+    section: str = ""
 
     @property
     def verdict(self) -> str:
@@ -74,8 +76,9 @@ def _card(entry: PageEntry) -> str:
     size = f' width="{entry.size[0]}" height="{entry.size[1]}"' if entry.size else ""
     badge = f'<span class="badge">{entry.verdict}</span>' if entry.true_class is not None else ""
     below = f"<p>{escape(truth)}</p>" if truth else ""
+    heading = f'<h2 class="section">{escape(entry.section)}</h2>\n' if entry.section else ""
     return (
-        f'<article class="{entry.verdict}">'
+        f'{heading}<article class="{entry.verdict}">'
         f'<a href="{link}"><img src="{link}" alt="{escape(alt)}"{size} loading="lazy"></a>'
         f"<div><h2>{escape(entry.title)}</h2>{badge}</div>"
         f"<p><strong>{escape(entry.predicted)}</strong> {percent}</p>{below}</article>"
@@ -117,6 +120,7 @@ article img { display: block; width: 100%; height: auto; border-bottom: 1px soli
 article div { display: flex; align-items: start; justify-content: space-between; gap: 12px;
   padding: 14px 18px 0; }
 h2 { margin: 0; font-size: 16px; overflow-wrap: anywhere; }
+.section { grid-column: 1 / -1; margin: 16px 0 -8px; font-size: 20px; }
 article p { margin: 2px 18px 0; color: var(--muted); overflow-wrap: anywhere; }
 article strong { color: var(--ink); font-weight: 600; }
 .badge { flex: none; font-size: 13px; font-weight: 600; padding: 1px 10px; border-radius: 99px;

@@ -175,7 +175,7 @@ class Workbench:
             self._gallery = open_gallery(settings.data, self._model)
             self.step = "examining the layers"
             report(2, 3)
-            self._predictions = Predictions(self._gallery.labels.indices, self.predict)
+            self._predictions = Predictions(self._gallery.labels.indices, self.predict, self._gallery.accepted)
             example = self._example(self._model, self._gallery, self._predictions).to(self._model.device)
             use_suitable_threads(self._model, example)
             self._anatomy = examine(self._model, example)

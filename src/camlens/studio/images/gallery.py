@@ -1,6 +1,7 @@
 """The images of the data by number, and which of them fit a question."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,7 @@ class Gallery:
     source: Source
     labels: Labels
     problem: str | None
+    accepted: Mapping[int, frozenset[int]] = field(default_factory=dict)  # further right classes by number
 
     def __len__(self) -> int:
         return len(self.source)
@@ -56,7 +58,7 @@ class Gallery:
 
 def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
     """The images to look at; without any the gallery is empty and says why, and uploads still work."""
-    own = "demo:photos" if loaded.spec == "demo:imagenet" else loaded.spec
+    own = "demo:gallery" if loaded.spec == "demo:imagenet" else loaded.spec
     spec = data if data is not None else (own if own.startswith("demo:") else None)
     if spec is None:
         return _empty("", NO_DATA)
@@ -66,7 +68,13 @@ def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
         return _empty(spec, str(error))
     numbers = [sample.label for sample in source]
     labels = translated(numbers, source.class_names, loaded.class_names)
-    return Gallery(spec, source, labels, labels.problem)
+    classes = {name.casefold(): index for index, name in enumerate(loaded.class_names)}
+    accepted = {
+        number: frozenset(classes[name.casefold()] for name in sample.accepted if name.casefold() in classes)
+        for number, sample in enumerate(source)
+        if sample.accepted
+    }
+    return Gallery(spec, source, labels, labels.problem, accepted)
 
 
 def _empty(spec: str, problem: str) -> Gallery:

@@ -40,7 +40,7 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
         label=label if known else None,
         label_name=class_name(label, names) if known else None,
         prediction=prediction,
-        correct=(index == label) if known and index >= 0 else None,
+        correct=bool(predictions.correct[number]) if known and index >= 0 else None,
         readable=index != UNREADABLE,
     )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Lock
 
 import numpy as np
@@ -19,8 +19,12 @@ Predict = Callable[[Sequence[int]], list[tuple[int, float]]]
 class Predictions:
     """Predicted class and confidence by sample number, filled by `step` in a seeded random order."""
 
-    def __init__(self, labels: NDArray[np.int32], predict: Predict) -> None:
+    def __init__(
+        self, labels: NDArray[np.int32], predict: Predict, accepted: Mapping[int, Collection[int]] | None = None
+    ) -> None:
         self.labels = labels
+        self._accepted = accepted or {}  # further right classes by sample number
+        self._right = np.zeros(len(labels), dtype=np.bool_)
         self.classes = np.full(len(labels), PENDING, dtype=np.int32)
         self.confidences = np.zeros(len(labels), dtype=np.float32)
         self._predict = predict
@@ -57,6 +61,7 @@ class Predictions:
     def put(self, number: int, index: int, confidence: float) -> None:
         """Note what the model says about one image."""
         self.confidences[number] = confidence
+        self._right[number] = index == self.labels[number] or index in self._accepted.get(number, ())
         self.classes[number] = index
 
     def _alone(self, number: int) -> tuple[int, float]:
@@ -86,15 +91,14 @@ class Predictions:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Which predictions equal a known label."""
-        found: NDArray[np.bool_] = self.settled & (self.labels == self.classes)
-        return found
+        """Which predictions are right, as far as labels are known."""
+        return self.settled & self._right
 
     @property
     def incorrect(self) -> NDArray[np.bool_]:
-        """Which predictions differ from a known label."""
-        found: NDArray[np.bool_] = self.settled & (self.labels != UNKNOWN) & (self.labels != self.classes)
-        return found
+        """Which predictions are wrong, as far as labels are known."""
+        incorrect: NDArray[np.bool_] = self.settled & (self.labels != UNKNOWN) & ~self._right
+        return incorrect
 
     @property
     def finished(self) -> bool:
