@@ -16,19 +16,39 @@ def class_index(text: str, class_names: Sequence[str]) -> int:
     if wanted.lstrip("-").isdigit():
         if 0 <= int(wanted) < len(class_names):
             return int(wanted)
-        raise TargetError(f"class {wanted} does not exist: the model has classes 0 to {len(class_names) - 1}")
+        raise TargetError(
+            f"class {wanted} is out of range: the model has {len(class_names)} classes (0 to {len(class_names) - 1})",
+            code="target.out-of-range",
+            value=int(wanted),
+            classes=len(class_names),
+        )
     whole = [index for index, name in enumerate(class_names) if name.casefold() == wanted]
     part = [index for index, name in enumerate(class_names) if wanted in _synonyms(name)]
-    found = whole or part
-    if len(found) == 1:
-        return found[0]
-    if found:
-        numbers = ", ".join(f"{index} ({class_names[index]})" for index in found)
-        raise TargetError(f"{text!r} names several classes: {numbers}; say the number")
+    matches = whole or part
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        numbers = ", ".join(f"{index} ({class_names[index]})" for index in matches)
+        raise TargetError(
+            f"{text!r} names several classes: {numbers}; pass the number",
+            code="target.ambiguous",
+            value=text,
+            candidates=matches,
+        )
+    close = _suggested(wanted, class_names)
+    hint = f"did you mean {', '.join(close)}?" if close else f"classes are {_some(class_names)}"
+    raise TargetError(
+        f"the model has no class named {text!r}; {hint}", code="target.unknown", value=text, suggestions=close
+    )
+
+
+def _suggested(wanted: str, class_names: Sequence[str], limit: int = 8) -> list[str]:
+    """Names with the wanted word, else with words that contain it, else spelled alike."""
     spelled = {synonym: name for name in class_names for synonym in (name.casefold(), *_synonyms(name))}
-    close = list(dict.fromkeys(spelled[one] for one in difflib.get_close_matches(wanted, spelled, n=5)))
-    hint = f"did you mean {' or '.join(close)}?" if close else f"classes are {_some(class_names)}"
-    raise TargetError(f"the model has no class named {text!r}; {hint}")
+    as_word = [name for name in class_names if wanted in name.casefold().replace(",", " ").split()]
+    inside = [name for name in class_names if len(wanted) > 2 and wanted in name.casefold()]
+    alike = [spelled[one] for one in difflib.get_close_matches(wanted, spelled, n=5)]
+    return list(dict.fromkeys(as_word or alike or inside))[:limit]
 
 
 def class_name(index: int, class_names: Sequence[str]) -> str:
