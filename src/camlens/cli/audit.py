@@ -72,7 +72,7 @@ def audit(
 
       camlens audit demo:photos --model demo:watermark --output runs/cheating
 
-      camlens audit list.parquet --model timm:convnext_tiny --limit 2000 --csv errors.csv
+      camlens audit list.parquet --model timm:mobilenetv3_small_050 --limit 2000 --csv errors.csv
     """
     import camlens.audit
 

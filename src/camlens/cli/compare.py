@@ -40,11 +40,11 @@ def compare(
 
     Examples:
 
-      camlens compare cat.jpg --layers layer2,layer3,layer4
+      camlens compare cat.jpg --layers blocks.2,blocks.4,bn2
 
       camlens compare cat.jpg --methods gradcam,layercam,eigencam
 
-      camlens compare cat.jpg --classes 281,207 --output cat-or-dog.png
+      camlens compare cat.jpg --classes "tabby,Egyptian cat" --output tabby-or-egyptian.png
     """
     from camlens.panels.comparing import Kind, Question, compare_image
     from camlens.panels.naming import class_index, split_list

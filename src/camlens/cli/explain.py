@@ -46,13 +46,13 @@ def explain(
 
       camlens explain photos/*.jpg --model resnet50 --output maps
 
-      camlens explain cat.jpg --method layercam --layer layer3 --class 281
+      camlens explain cat.jpg --method layercam --layer blocks.4 --class 281
 
       camlens explain cat.jpg --class "tabby" --top-k 3 --json
 
-      camlens explain cat.jpg --method lime --segments 100 --samples 1000 --features 10 --seed 0
+      camlens explain cat.jpg --method lime --segments 50 --samples 200 --features 10 --seed 0
 
-      camlens explain cat.jpg --method occlusion --option window=32 --option stride=16
+      camlens explain cat.jpg --method occlusion --option window=56 --option stride=28
     """
     from camlens.core.store import check_writable
     from camlens.panels.explaining import explain_files, prepare

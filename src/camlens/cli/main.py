@@ -47,6 +47,7 @@ class Commands(TyperGroup):
                 raise typer.Exit(INTERRUPTED) from error
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="camlens",
     cls=Commands,
@@ -54,7 +55,7 @@ app = typer.Typer(
     epilog="First steps:  camlens demo  ·  camlens explain cat.jpg  ·  camlens explain --help",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
 
 
@@ -91,7 +92,7 @@ def _add_optional(name: str, module: str, summary: str) -> None:
     """
 
     def forward(context: typer.Context) -> None:
-        inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        inner = typer.Typer(add_completion=False, pretty_exceptions_enable=False, context_settings=_HELP)
         inner.command(name=name)(getattr(importlib.import_module(module), name))
         code = typer.main.get_command(inner).main(args=context.args, prog_name=f"camlens {name}", standalone_mode=False)
         if isinstance(code, int) and code:

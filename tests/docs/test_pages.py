@@ -1,0 +1,43 @@
+"""Pictures are there and drawn, pages can be reached, and code imports public modules only."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, blocks
+
+PRIVATE = re.compile(r"^camlens\.(core|engine|panels|cli|explainer|explanation|settings|attributions|gradcam|studio)\b")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_exist_and_are_drawn(page: Path) -> None:
+    for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        picture = page.parent / link
+        assert picture.is_file(), f"{page.name}: {link} is missing"
+        assert b"placeholder" not in picture.read_bytes()[:2048], f"{link} is to be drawn by scripts/docs_pictures.py"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if f" {page.name}\n" not in navigation]
+    assert missing == []
+
+
+def code_of(path: Path) -> list[str]:
+    if path.suffix == ".py":
+        return [path.read_text(encoding="utf-8")]
+    return [block.text for block in blocks(path) if block.language == "python"]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *sorted((ROOT / "examples").glob("*.py"))], ids=lambda path: path.name)
+def test_what_is_taught_is_public(path: Path) -> None:
+    imported = [
+        module
+        for code in code_of(path)
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names])
+    ]
+    assert [module for module in imported if PRIVATE.match(module)] == []
