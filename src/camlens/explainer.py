@@ -116,6 +116,8 @@ class Explainer(Generic[Result]):
                 f"method must not be empty; methods are {', '.join(METHODS)}", code="argument.empty", name="method"
             )
         self.methods = [entry_of(one) for one in chosen]
+        if output is None and self._loaded is not None:
+            output = self._loaded.reader
         self.settings = Settings(
             output=output,
             layout=layout,

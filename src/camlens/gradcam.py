@@ -15,6 +15,7 @@ from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.heatmaps import empty_maps, evidence_warning, normalised, rectified, resized
 from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
+from camlens.core.probabilities import Activation, Task, binary_logits, probabilities
 from camlens.explainer import warn_user
 from camlens.methods.gradient import gradcam
 
@@ -33,6 +34,9 @@ def compute_gradcam(
     image_tensor: Tensor,
     target_layer: nn.Module,
     target_class: int | None = None,
+    *,
+    activation: Activation | None = None,
+    task: Task = "classification",
 ) -> tuple[NDArray[np.float32], int, float]:
     """Return the Grad-CAM heat map of one image, the class it explains, and the model's confidence in that class.
 
@@ -42,9 +46,11 @@ def compute_gradcam(
         image_tensor: (C, H, W), preprocessed.
         target_layer: the module whose feature maps are weighed.
         target_class: the class to explain; the predicted one when None.
+        activation: "softmax" or "sigmoid"; None is a sigmoid for a model with one logit, else softmax.
+        task: "regression" if the outputs are no logits: the confidence is then the output itself.
 
     Returns:
-        heatmap (H, W) float32 in [0, 1], at the input's own size; class index; softmax probability.
+        heatmap (H, W) float32 in [0, 1], at the input's own size; class index; probability of that class.
 
     Raises:
         RuntimeError: "No gradients captured. Try a different layer." if the layer does not feed the score.
@@ -78,7 +84,7 @@ def compute_gradcam(
             code="model.output",
         )
     class_index = int(captured.scorer.classes[0, 0])
-    confidence = float(captured.logits[0].softmax(dim=0)[class_index])
+    confidence = float(probabilities(captured.logits[0], activation, task)[class_index])
     return heatmap.cpu().numpy(), class_index, confidence
 
 
@@ -96,10 +102,16 @@ def get_top_predictions(
     image_tensor: Tensor,
     class_names: Sequence[str],
     top_k: int = 5,
+    *,
+    activation: Activation | None = None,
+    task: Task = "classification",
 ) -> list[Prediction]:
-    """Return the `top_k` most likely classes, best first, with softmax confidences in [0, 1].
+    """Return the classes that the model finds most likely, best first, with confidences in [0, 1].
 
-    `image_tensor` is (C, H, W), preprocessed. A model with fewer than `top_k` classes gives all of them.
+    `image_tensor` is (C, H, W), preprocessed. If the model has fewer than `top_k` classes, all are returned.
+    `activation` is "softmax" or "sigmoid"; None is a sigmoid for a model with one logit, else softmax. A model with
+    one logit may have two names: of the negative and of the positive class. For `task="regression"` the confidence
+    is the output itself.
     """
     _check_image(image_tensor)
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
@@ -116,6 +128,8 @@ def get_top_predictions(
     session = Session(checked_model(model), checked_inputs(_on_device(image_tensor, device)))
     with undisturbed(session.model, session.inputs.device):
         logits = session.run().logits()[0].float()
+    if len(logits) == 1 and len(class_names) == 2 and task == "classification":
+        logits = binary_logits(logits, activation)
     if len(class_names) != len(logits):
         raise InputError(
             f"{len(class_names)} class names were given for a model with {len(logits)} classes",
@@ -123,7 +137,7 @@ def get_top_predictions(
             names=len(class_names),
             classes=len(logits),
         )
-    best = logits.softmax(dim=0).topk(min(int(top_k), len(logits)))
+    best = probabilities(logits, activation, task).topk(min(int(top_k), len(logits)))
     return [
         {"class_idx": index, "class_name": class_names[index], "confidence": confidence}
         for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)

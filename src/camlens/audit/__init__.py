@@ -8,10 +8,10 @@
 `run` makes such a directory and can be stopped and resumed; `open` reads it, finished or not.
 """
 
-from camlens.audit.opening import Audit
+from camlens.audit.opening import Audit, IncompleteRunWarning
 from camlens.audit.opening import open_run as open  # noqa: A004  # read as camlens.audit.open
 from camlens.audit.running.auditing import run
 from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.manifest import Manifest
 
-__all__ = ["Audit", "Manifest", "RunSettings", "open", "run"]
+__all__ = ["Audit", "IncompleteRunWarning", "Manifest", "RunSettings", "open", "run"]

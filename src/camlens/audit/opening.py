@@ -1,6 +1,7 @@
 """A run, opened: its rows as arrays, read column by column when they are asked for."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,11 @@ from camlens.data.decode import decode_image
 from camlens.data.places import is_url
 from camlens.data.samples import Sample, Source
 
+
+class IncompleteRunWarning(UserWarning):
+    """A run was opened that does not have all of its planned rows."""
+
+
 Rows = Sequence[int] | NDArray[Any] | range | slice | None
 
 
@@ -28,11 +34,21 @@ def open_run(path: str | Path, *, source: str | Path | Source | None = None) -> 
     """Open the run in a directory, finished or not: what is committed now is what can be read.
 
     `source` says where the images are, if they are no longer where the run found them. Raises StoreError
-    where the directory holds no run, MissingExtraError without the extra `audit`.
+    if the directory holds no run, MissingExtraError without the extra `audit`. Warns (IncompleteRunWarning) if
+    shards are missing, are damaged or belong to another run.
     """
     directory = RunDirectory(Path(path).expanduser())
     manifest = Manifest.read(directory.manifest_path)
-    return Audit(directory.path, manifest, tuple(directory.present(manifest)), source)
+    audit = Audit(directory.path, manifest, tuple(directory.present(manifest)), source)
+    if not audit.complete:
+        absent = manifest.shards - len(audit.shards)
+        warnings.warn(
+            f"{audit.path} lacks {audit.missing:,} of its {manifest.rows:,} rows ({absent} of {manifest.shards} shards"
+            " are missing or damaged): run the same `camlens audit` command again to resume",
+            IncompleteRunWarning,
+            stacklevel=2,
+        )
+    return audit
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,10 +186,14 @@ class Audit:
     def _read(self, shard: int, names: Sequence[str]) -> Any:
         path = RunDirectory(self.path).shard_path(shard)
         try:
-            with parquet().ParquetFile(path, memory_map=True) as file:
+            with parquet().ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
                 return file.read(columns=list(names))
         except (OSError, arrow().ArrowException) as error:
-            raise StoreError(f"{path} cannot be read: {error}; run the audit again to make it anew") from error
+            raise StoreError(
+                f"{path} cannot be read: {error}; run the same `camlens audit` command again to compute it anew",
+                code="store.shard-damaged",
+                shard=shard,
+            ) from error
 
     def _lists(self, name: str, places: NDArray[np.int64], length: int) -> NDArray[np.float32]:
         """Rows of a column of lists, shard by shard, so that no more than one shard is held beside the result."""

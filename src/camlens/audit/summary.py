@@ -83,7 +83,7 @@ class Summary:
         if self.failed:
             parts.append(f"{self.failed:,} could not be read")
         if self.missing:
-            parts.append(f"{self.missing:,} still to do")
+            parts.append(f"{self.missing:,} not computed yet (run the same command again to resume)")
         return [", ".join(parts)]
 
     def _errors(self) -> list[str]:

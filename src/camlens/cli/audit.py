@@ -1,5 +1,6 @@
 """`camlens audit`: a whole data set through one model, once, and what came of it."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,14 @@ from camlens.cli.terminal import complain, say_json, throughput
 if TYPE_CHECKING:
     from camlens.audit import Audit
     from camlens.models import LoadedModel
+
+
+class LabelsByName(StrEnum):
+    """How classes of the data become classes of the model."""
+
+    name = "name"
+    place = "place"
+
 
 Data = Annotated[
     str,
@@ -38,6 +47,13 @@ ShardSize = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Rows in one file: what a crash may cost. Without it 512."),
 ]
+LabelsBy = Annotated[
+    LabelsByName | None,
+    typer.Option(
+        "--labels-by",
+        help="How the data's classes become the model's: by name, or by place in their order (default: name).",
+    ),
+]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also list the errors in a CSV file.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remove the run that is there.")]
@@ -55,6 +71,7 @@ def audit(
     workers: Workers = None,
     batch_size: BatchSize = "auto",
     shard_size: ShardSize = None,
+    labels_by: LabelsBy = None,
     csv: Csv = None,
     no_report: NoReport = False,
     json: options.Json = False,
@@ -100,6 +117,7 @@ def audit(
                 shard_size=shard_size,
                 limit=limit,
                 seed=seed,
+                labels_by=None if labels_by is None else labels_by.value,
             )
     except KeyboardInterrupt:
         complain(f"stopped after {done[0]:,} of {done[1]:,} images: the same command goes on with the last shard")

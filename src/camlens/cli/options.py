@@ -31,6 +31,20 @@ class Colormap(StrEnum):
     grey = "grey"
 
 
+class ActivationName(StrEnum):
+    """What makes probabilities of logits."""
+
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+
+
+class TaskName(StrEnum):
+    """What a model's outputs are."""
+
+    classification = "classification"
+    regression = "regression"
+
+
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Image files to look at.")]
 Model = Annotated[
     str,
@@ -69,6 +83,26 @@ TrustPickle = Annotated[
     typer.Option(
         "--trust-pickle",
         help="Open weights that can run any code of whoever made them.",
+        rich_help_panel="Model",
+    ),
+]
+Activation = Annotated[
+    ActivationName | None,
+    typer.Option(
+        "--activation",
+        help="What makes probabilities of the model's logits (default: sigmoid for one logit, else softmax).",
+        rich_help_panel="Model",
+    ),
+]
+Task = Annotated[
+    TaskName | None,
+    typer.Option("--task", help="What the model's outputs are (default: classification).", rich_help_panel="Model"),
+]
+OutputKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Part of the model's output that holds the logits (default: detected).",
         rich_help_panel="Model",
     ),
 ]
@@ -156,6 +190,9 @@ class ModelOptions:
     device: Device = "auto"
     offline: Offline = False
     trust_pickle: TrustPickle = False
+    activation: Activation = None
+    task: Task = None
+    output_key: OutputKey = None
 
     def load(self) -> "LoadedModel":
         """Load the model; a factory may live in the working directory, as for `python -m`."""
@@ -170,6 +207,9 @@ class ModelOptions:
                 device=self.device,
                 offline=self.offline,
                 trust_pickle=self.trust_pickle,
+                activation=None if self.activation is None else self.activation.value,
+                task=None if self.task is None else self.task.value,
+                output_key=self.output_key,
             )
 
 

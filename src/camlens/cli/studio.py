@@ -44,7 +44,15 @@ Token = Annotated[
         help="The secret in the address, random by default; 'none' lets everybody on this machine in.",
     ),
 ]
-ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse uploads.")]
+TrustRun = Annotated[
+    bool,
+    typer.Option(
+        "--trust-run",
+        help="Import the model factory that the run names. That runs its code.",
+        rich_help_panel="Model",
+    ),
+]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse uploads, and write nothing into the run.")]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="One more name of this host."),
@@ -59,6 +67,10 @@ def studio(
     device: options.Device = "auto",
     offline: options.Offline = False,
     trust_pickle: options.TrustPickle = False,
+    trust_run: TrustRun = False,
+    activation: options.Activation = None,
+    task: options.Task = None,
+    output_key: options.OutputKey = None,
     host: Host = "127.0.0.1",
     port: Port = 8765,
     no_browser: NoBrowser = False,
@@ -82,7 +94,7 @@ def studio(
 
       camlens studio --host 0.0.0.0 --token "$SECRET" --no-browser
     """
-    from camlens.core.errors import MissingExtraError
+    from camlens.core.errors import MissingExtraError, ModelError
 
     try:
         import uvicorn
@@ -90,13 +102,20 @@ def studio(
         from camlens.studio.app import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error.name or "fastapi", "studio") from error
-    from camlens.models.loading import check_spec
+    from camlens.models.loading import check_spec, is_factory
     from camlens.studio.runs.defaults import RunDefaults
     from camlens.studio.settings import StudioSettings, fresh_token
 
-    if str(Path.cwd()) not in sys.path:
+    if model is not None and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`
     usual = RunDefaults(options.DEFAULT_MODEL) if audit is None else RunDefaults.of(audit)
+    if model is None and not trust_run and is_factory(usual.model):
+        raise ModelError(
+            f"the run names the model {usual.model!r}, and to load it runs code: pass --model {usual.model} to take it"
+            " from the working directory or an installed package, or --trust-run to import it as the run names it",
+            code="model.untrusted-run",
+            model=usual.model,
+        )
     settings = StudioSettings(
         model=usual.model if model is None else model,
         data=usual.data if data is None else data,
@@ -105,6 +124,9 @@ def studio(
         trust_pickle=trust_pickle,
         device=device,
         offline=offline,
+        activation=activation.value if activation is not None else usual.activation if model is None else None,
+        task=None if task is None else task.value,
+        output_key=usual.output_key if model is None and output_key is None else output_key,
         host=host,
         port=port,
         token={None: fresh_token(), "none": None}.get(token, token),

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from camlens.core.errors import DataError, MissingExtraError
 from camlens.data.decode import Pixels, decode_image
-from camlens.data.samples import Box, Mask, Sample, bright_part
+from camlens.data.samples import Box, Mask, Sample, bright_part, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
 MAX_BYTES = 512 * 2**20
@@ -70,7 +70,7 @@ class Place(ABC):
     ) -> Sample:
         """The sample of the image called so; `mask` is the name of a mask image."""
         return Sample(
-            id=name if id is None else id,
+            id=printable(name if id is None else id),
             path=self.path(name),
             label=label,
             class_name=class_name,
@@ -97,7 +97,7 @@ class LocalPlace(Place):
         """The images by path; a file's stamp is read when a plan is made, not here."""
         found: list[Path] = []
         walked: set[str] = set()
-        for folder, folders, files in os.walk(self.root, followlinks=True):
+        for folder, folders, files in os.walk(self.root, onerror=_refuse, followlinks=True):
             real = os.path.realpath(folder)
             if real in walked:
                 folders.clear()
@@ -244,6 +244,15 @@ def inside(place: Place, name: str, where: str) -> str:
         if not is_url(relative) and not cleaned.startswith(("../", "/")) and cleaned != "..":
             return cleaned
     raise DataError(f"{where}: {name} lies outside of {root}; where that is meant, say root=DIRECTORY")
+
+
+def _refuse(error: OSError) -> None:
+    """Raise the error of a folder that cannot be listed: without it, its images would be missing silently."""
+    raise DataError(
+        f"the folder {error.filename} cannot be read: {error.strerror}; make it readable, or move it away",
+        code="data.unreadable-folder",
+        folder=error.filename,
+    ) from error
 
 
 def _is_image(name: str) -> bool:

@@ -97,6 +97,11 @@ class Samples:
         return (self.sample(index) for index in range(self.count))
 
 
+def printable(name: str) -> str:
+    """Return a file name as valid Unicode: bytes that are not UTF-8 become escapes such as \\udce9."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def file_reader(path: Path, max_pixels: int) -> Callable[[], Pixels]:
     """What decodes the image file when it is called."""
     return partial(decode_image, path, max_pixels=max_pixels)

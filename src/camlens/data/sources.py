@@ -15,7 +15,7 @@ from camlens.data.decode import MAX_PIXELS
 from camlens.data.hugging_face import hugging_face
 from camlens.data.manifest import manifest
 from camlens.data.places import SUFFIXES, LocalPlace, Place, RemotePlace, place_of, split_url
-from camlens.data.samples import Box, Mask, Sample, Samples, Source, file_reader
+from camlens.data.samples import Box, Mask, Sample, Samples, Source, file_reader, printable
 
 if TYPE_CHECKING:
     from camlens.data.demo import DemoPhotos
@@ -88,8 +88,10 @@ def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) 
     samples = []
     for name, stamp in nested.items():
         class_name = name.partition("/")[0]
-        samples.append(place.sample(name, max_pixels, label=index[class_name], class_name=class_name, stamp=stamp))
-    return Samples.of(samples, class_names)
+        samples.append(
+            place.sample(name, max_pixels, label=index[class_name], class_name=printable(class_name), stamp=stamp)
+        )
+    return Samples.of(samples, list(map(printable, class_names)))
 
 
 def flat_folder(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
@@ -108,7 +110,7 @@ def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) 
     for path in (Path(path).expanduser() for path in paths):
         name = path.as_posix() if path.as_posix() not in taken else f"{path.as_posix()}#{len(samples) + 1}"
         taken.add(name)
-        samples.append(Sample(name, path, None, None, file_reader(path, max_pixels)))
+        samples.append(Sample(printable(name), path, None, None, file_reader(path, max_pixels)))
     if not samples:
         raise DataError("the list of files is empty: name at least one image")
     return Samples.of(samples)

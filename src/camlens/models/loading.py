@@ -9,11 +9,11 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camlens.core.arguments import suggesting
-from camlens.core.errors import MissingExtraError, ModelError
+from camlens.core.errors import InputError, MissingExtraError, ModelError
+from camlens.core.execution.outputs import describe, find_logits
+from camlens.core.probabilities import Activation, Task, binary_logits, binary_names, probabilities
 from camlens.models.devices import chosen_device
 from camlens.models.geometry import Geometry
 
@@ -64,7 +66,9 @@ class LoadedModel:
 
     `default_layer` is the name of a layer that is known to give good maps, or None: then the engine finds
     one. `weights_file` is where the weights are from, as an absolute path, "random" where they were drawn, or
-    None where they come with the spec.
+    None where they come with the spec. `activation` makes probabilities of logits: None is a sigmoid for a model
+    with one logit, which is a binary classifier with two classes, and softmax for others. `output_key` names the
+    part of the model's output that holds the logits; None finds it.
     """
 
     model: nn.Module
@@ -73,6 +77,49 @@ class LoadedModel:
     default_layer: str | None
     spec: str
     weights_file: str | None = None
+    activation: Activation | None = None
+    task: Task = "classification"
+    output_key: str | None = None
+
+    def read(self, output: Any) -> Any:
+        """Return the part of the model's output that holds the logits; one logit becomes those of both classes.
+
+        Pass it as `output=` to `explain`. Raises ModelError if the output has no part named `output_key`.
+        """
+        value = output if self.output_key is None else _part(output, self.output_key)
+        logits = find_logits(value)
+        if self.task == "classification" and logits is not None and logits.shape[1:] in ((), (1,)) and logits.ndim:
+            return binary_logits(logits.reshape(-1, 1), self.activation)
+        return value
+
+    @property
+    def reader(self) -> Callable[[Any], Any] | None:
+        """`read`, or None if the model's output can be taken as it is."""
+        binary = self.task == "classification" and len(self.class_names) <= 2
+        return self.read if binary or self.output_key is not None else None
+
+    def probabilities(self, logits: Float[Tensor, "*n classes"]) -> Float[Tensor, "*n classes"]:
+        """Return the probability of every class; for a regression, the outputs themselves."""
+        return probabilities(logits, self.activation, self.task)
+
+    def names(self, outputs: int) -> list[str]:
+        """Return the class names of a model whose `read` output has so many columns.
+
+        Raises ModelError (model.class-names) if the model has class names, but of another number: then its outputs
+        are not those classes, as in a network whose classifier was removed.
+        """
+        names = self.class_names
+        if outputs == 2 and self.task == "classification" and len(names) < 2:
+            return binary_names(names)
+        if len(names) != outputs and names != class_list(len(names)):
+            raise ModelError(
+                f"the model has {outputs} outputs and {len(names)} class names ({', '.join(names[:3])}, ...): pass one"
+                " name for each output, or a model with its classifier",
+                code="model.class-names",
+                outputs=outputs,
+                class_names=len(names),
+            )
+        return class_list(outputs, names)
 
     @property
     def device(self) -> torch.device:
@@ -108,6 +155,9 @@ def load_model(
     device: str | torch.device = "cpu",
     offline: bool = False,
     seed: int = 0,
+    activation: Activation | None = None,
+    task: Task | None = None,
+    output_key: str | None = None,
 ) -> LoadedModel:
     """Load a model with its preprocessing and class names.
 
@@ -146,6 +196,7 @@ def load_model(
         loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed, offline))
         loaded.model.to(place)
     loaded.model.eval()
+    loaded = declared(loaded, activation=activation, task=task, output_key=output_key)
     return replace(loaded, weights_file=_weights_file(weights))
 
 
@@ -159,6 +210,49 @@ def default_model() -> str:
     return "demo:imagenet" if installed else "demo:photos"
 
 
+def declared(
+    loaded: LoadedModel,
+    *,
+    activation: Activation | None = None,
+    task: Task | None = None,
+    output_key: str | None = None,
+) -> LoadedModel:
+    """Return the model with what is given about its output; None leaves what the model says itself."""
+    for name, value, kind in (("activation", activation, Activation), ("task", task, Task)):
+        if value is not None and value not in get_args(kind):
+            raise InputError(
+                f"{name} must be {' or '.join(map(repr, get_args(kind)))}, not {value!r}",
+                code=f"input.{name}",
+                value=value,
+            )
+    loaded = replace(
+        loaded,
+        activation=activation or loaded.activation,
+        task=task or loaded.task,
+        output_key=output_key or loaded.output_key,
+    )
+    names = loaded.class_names
+    if loaded.task == "regression":
+        if names == class_list(len(names)):
+            return replace(loaded, class_names=[f"output {index}" for index in range(max(1, len(names)))])
+        return loaded
+    return replace(loaded, class_names=binary_names(names)) if len(names) == 1 else loaded
+
+
+def _part(output: Any, key: str) -> Any:
+    """The part of an output with this name, or with this number in a tuple."""
+    if isinstance(output, Mapping) and key in output:
+        return output[key]
+    if isinstance(output, list | tuple) and key.isdecimal() and int(key) < len(output):
+        return output[int(key)]
+    value = getattr(output, key, None)
+    if not isinstance(value, Tensor):
+        raise ModelError(
+            f"the model's output has no part {key!r}: it is {describe(output)}", code="model.output-key", key=key
+        )
+    return value
+
+
 def check_spec(spec: str) -> None:
     """Raise what `load_model` would for a spec that cannot name a model, without loading one or running a factory."""
     prefix, name = _family(spec)
@@ -170,6 +264,12 @@ def check_spec(spec: str) -> None:
     known: Sequence[str] = importlib.import_module(ADAPTERS[prefix]).names()
     if known and name.partition(".")[0] not in known:  # timm writes "architecture.weights"
         raise unknown_model(spec, name, known)
+
+
+def is_factory(spec: str) -> bool:
+    """Whether a spec names a module to import, whose code then runs."""
+    prefix, colon, _ = spec.partition(":")
+    return bool(colon) and prefix not in ADAPTERS
 
 
 def _family(spec: str) -> tuple[str, str]:

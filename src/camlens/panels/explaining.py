@@ -32,6 +32,7 @@ class ExplainedImage:
     path: Path
     explanation: Explanation
     predictions: list[Prediction]
+    loaded: LoadedModel
     class_names: Sequence[str]
 
     @property
@@ -61,9 +62,9 @@ class ExplainedImage:
 
     @property
     def confidence(self) -> float | None:
-        """The softmax probability of that class."""
+        """The probability of that class; for a regression, the output itself."""
         index, logits = self.class_index, self.explanation.logits
-        return None if index is None or logits is None else float(logits[0].float().softmax(dim=0)[index])
+        return None if index is None or logits is None else float(self.loaded.probabilities(logits[0])[index])
 
     @property
     def warnings(self) -> list[str]:
@@ -135,13 +136,17 @@ def explain_picture(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvidenceWarning)  # `ExplainedImage.warnings` has it, with the file's name
         explanation = place.explainer(picture, target=target)
-    predictions = [] if explanation.logits is None else ranked(explanation.logits[0], place.loaded.class_names, top_k)
-    return ExplainedImage(path, explanation, predictions, place.loaded.class_names)
+    loaded, logits = place.loaded, explanation.logits
+    if logits is None:
+        return ExplainedImage(path, explanation, [], loaded, loaded.class_names)
+    names = loaded.names(logits.shape[1])
+    return ExplainedImage(path, explanation, ranked(loaded, logits[0], top_k), loaded, names)
 
 
-def ranked(logits: Float[Tensor, " classes"], class_names: Sequence[str], top_k: int) -> list[Prediction]:
-    """The `top_k` most likely classes, best first, or all where there are fewer."""
-    best = logits.float().softmax(dim=0).topk(min(top_k, len(logits)))
+def ranked(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:
+    """The `top_k` most likely classes, best first, or all if there are fewer."""
+    class_names = loaded.names(len(logits))
+    best = loaded.probabilities(logits).topk(min(top_k, len(logits)))
     return [
         {"class_idx": index, "class_name": class_name(index, class_names), "confidence": confidence}
         for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from camlens.core.errors import DataError, InputError
-from camlens.gradcam import Prediction, get_top_predictions
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.layers import checked_model
+from camlens.gradcam import Prediction
 from camlens.models import LoadedModel
-from camlens.panels.explaining import FailedImage
+from camlens.panels.explaining import FailedImage, ranked
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,14 @@ def predict_files(
     """Predict files one after the other; what cannot be read or taken comes out as a FailedImage."""
     from camlens.data.decode import decode_image  # brings Pillow, which is optional
 
+    model = checked_model(loaded.model)
     for path in paths:
         try:
-            inputs = loaded.preprocess(decode_image(path))
-            found = get_top_predictions(loaded.model, loaded.device, inputs, loaded.class_names, top_k)
+            inputs = loaded.preprocess(decode_image(path))[None]
+            session = Session(model, checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
+            with undisturbed(model, loaded.device):
+                logits = session.run().logits()[0]
         except (DataError, InputError) as error:
             yield FailedImage(path, str(error))
         else:
-            yield PredictedImage(path, found)
+            yield PredictedImage(path, ranked(loaded, logits, top_k))

@@ -153,7 +153,7 @@ class Workbench:
         """Predicted class and confidence of some samples."""
         batch = torch.stack([self.model.preprocess(self.pixels(f"s{number}", keep=False)) for number in numbers])
         with torch.inference_mode():
-            confidences = self.anatomy.logits(batch.to(self.model.device)).float().softmax(dim=1)
+            confidences = self.model.probabilities(self.anatomy.logits(batch.to(self.model.device)))
         best = confidences.max(dim=1)
         return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
@@ -169,6 +169,9 @@ class Workbench:
                 trust_pickle=settings.trust_pickle,
                 device=settings.device,
                 offline=settings.offline,
+                activation=settings.activation,
+                task=settings.task,
+                output_key=settings.output_key,
             )
             self.step = "opening the data"
             report(1, 3)
@@ -211,7 +214,7 @@ class Workbench:
         if self._spare:
             self._spare.popleft()()
             return True
-        return self._predictions.step()
+        return self.model.task == "classification" and self._predictions.step()
 
     def _example(self, model: LoadedModel, gallery: Gallery, predictions: Predictions) -> Tensor:
         """Something to examine the model with: the image that the start page shows first, else plain grey.

@@ -149,7 +149,12 @@ def _computed(
         if group:
             sofar = _SoFar(report)
             explainer = Explainer(
-                bench.model.model, method=group, layers=layers, progress=sofar.tell, estimate=sofar.keep
+                bench.model.model,
+                method=group,
+                layers=layers,
+                output=bench.model.reader,
+                progress=sofar.tell,
+                estimate=sofar.keep,
             )
             with warnings.catch_warnings():  # the page shows each map's own warning
                 warnings.simplefilter("ignore", EvidenceWarning)
@@ -188,7 +193,7 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
         size=(first.input_size[0], first.input_size[1]),
         region=bench.picture(request.image)[1],
         predictions=predictions,
-        label_confidence=label_confidence(info, first.logits),
+        label_confidence=label_confidence(bench, info, first.logits),
         maps=tuple(
             one
             for explanation in explained.explanations.values()
@@ -202,11 +207,11 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
     )
 
 
-def label_confidence(info: ImageInfo, logits: Tensor | None) -> float | None:
+def label_confidence(bench: Workbench, info: ImageInfo, logits: Tensor | None) -> float | None:
     """How likely the model finds the true class, where there is one."""
     if logits is None or info.label is None:
         return None
-    return float(logits[0].float().softmax(dim=0)[info.label])
+    return float(bench.model.probabilities(logits[0])[info.label])
 
 
 def _layer_choice(bench: Workbench, request: ExplanationRequest) -> str:

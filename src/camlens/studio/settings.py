@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from camlens.core.errors import InputError
+from camlens.core.probabilities import Activation, Task
 
 DEMO = "demo:photos"
 ANY_ADDRESS = ("0.0.0.0", "::")
@@ -23,10 +24,11 @@ class StudioSettings:
         trust_pickle: allow the weights file to run code when it is opened.
         device: where the model runs; "auto" is the fastest device of this computer.
         offline: never download weights.
+        activation, task, output_key: about the model's output, as `load_model` takes them.
         audit: directory of an audit run, which gets pages of its own; None opens none.
         host, port: where to listen. A host that is not this machine alone needs a token.
         token: the secret in the start address; None lets everybody on this machine in.
-        read_only: refuse uploads.
+        read_only: refuse uploads, and write nothing into the run.
         hosts: further host names under which the studio may be reached.
         cache_bytes, upload_bytes, upload_pixels, kept_uploads_bytes, waiting_jobs: bounds.
     """
@@ -38,6 +40,9 @@ class StudioSettings:
     device: str = "auto"
     offline: bool = False
     audit: str | None = None
+    activation: Activation | None = None
+    task: Task | None = None
+    output_key: str | None = None
     host: str = "127.0.0.1"
     port: int = 8765
     token: str | None = None

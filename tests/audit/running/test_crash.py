@@ -14,6 +14,7 @@ import pytest
 
 import camlens.audit
 from camlens import StoreError
+from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.run_directory import RunDirectory
 from tests.audit.running.shapes import classifier, folder
 
@@ -52,7 +53,7 @@ def start(data: Path, output: Path) -> camlens.audit.Audit:
 
 def committed(output: Path) -> list[int]:
     directory = RunDirectory(output)
-    return list(directory.present(camlens.audit.open(output).manifest))
+    return list(directory.present(Manifest.read(directory.manifest_path)))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def _text(name: str, value: Any, names: tuple[str, ...]) -> str:
     if value is None or value is np.ma.masked:
         return ""
     if name in ("label", "predicted"):
-        return names[int(value)]
+        return _harmless(names[int(value)])
     if name in _NUMBERS:
         return "" if np.isnan(value) else f"{value:.6g}"
     return _harmless(str(value))

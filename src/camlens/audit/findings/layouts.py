@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from camlens.audit.findings.outcomes import outcomes_of
 from camlens.audit.findings.reading import NONE, Run, directions_of, whole_numbers
 from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.commit import committed
+from camlens.core.errors import StoreError
 from camlens.core.probe import Progress, silent
 
+log = logging.getLogger("camlens.audit")
 _VERSION = 1
+_KEPT = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,13 @@ class Layout:
     cached: bool
 
 
-def cached_layout(run: Run, choice: LayoutChoice, *, progress: Progress = silent) -> Layout:
+def cached_layout(run: Run, choice: LayoutChoice, *, keep: bool = True, progress: Progress = silent) -> Layout:
     """The layout of a run by this choice: read from `layouts/` in the run, or computed and written there.
 
     At most `choice.samples` images are drawn, by true class where the run has labels and by predicted class
     where it has none; failed images have no features and no place. `progress` is called with steps done and
-    all steps; what it raises ends the work and leaves no file. Raises InputError where the choice does not
+    all steps; what it raises ends the work and leaves no file. The newest 32 layouts are kept; `keep=False` writes
+    nothing. If the disk is full, the layout is returned and not kept. Raises InputError where the choice does not
     fit the run.
     """
     found = find_layout(run, choice)
@@ -53,7 +58,11 @@ def cached_layout(run: Run, choice: LayoutChoice, *, progress: Progress = silent
     points = layout(directions, choice, progress=progress)
     apart = separation(directions, points, outcomes.label[rows], seed=choice.seed)
     made = Layout(rows, points, choice.settled(len(rows)), apart, cached=False)
-    _write(run, choice, made)
+    if keep:
+        try:
+            _write(run, choice, made)
+        except StoreError as error:
+            log.warning("the layout is not kept: %s", error)
     return made
 
 
@@ -71,7 +80,7 @@ def find_layout(run: Run, choice: LayoutChoice) -> Layout | None:
         if facts["key"] != _key(run, choice) or facts["points"] != len(rows):
             return None
         return Layout(rows, points, LayoutChoice(**facts["settled"]), Separation(**apart), cached=True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # not there, or damaged: either way it is computed anew and replaced
 
 
@@ -94,6 +103,10 @@ def _write(run: Run, choice: LayoutChoice, made: Layout) -> None:
         parquet().write_table(arrow().table(columns), unfinished)
     with committed(facts_path) as unfinished:  # written last: without it the points do not count
         unfinished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    newest_first = sorted(facts_path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in newest_first[_KEPT:]:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".parquet").unlink(missing_ok=True)
 
 
 def _key(run: Run, choice: LayoutChoice) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.arguments import suggesting
 from camlens.core.errors import ModelError
 from camlens.core.probe import Progress, silent
+from camlens.data.labels import LabelsBy
 from camlens.data.samples import Source
 from camlens.data.sources import open_source
 from camlens.models import LoadedModel, load_model
@@ -35,6 +36,7 @@ def run(
     limit: int | None = None,
     seed: int = 0,
     top_k: int = 5,
+    labels_by: LabelsBy | None = None,
 ) -> Audit:
     """Run a model over a whole data set once, keep everything worth keeping in `output`, and open it.
 
@@ -47,7 +49,7 @@ def run(
         output: the directory of the run.
         progress: called as `progress(rows done, rows planned)`.
         engine: who works on the shards; this process by default.
-        method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k: see `RunSettings`.
+        method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by: see `RunSettings`.
 
     Raises:
         DataError, ModelError, LayerError, StoreError, InputError: each names the value and the mend. An image that
@@ -58,7 +60,7 @@ def run(
             "an audit needs a model with its preprocessing and class names: a spec, or what load_model returned, "
             f"not {type(model).__name__}"
         )
-    chosen = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k)
+    chosen = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
     source = data if isinstance(data, Source) else open_source(data)

@@ -116,8 +116,9 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
 
     with undisturbed(session.model, session.inputs.device), observed(heads, note):
         classes = session.run().logits().shape[1]
+    counts = {classes, 1} if classes == 2 else {classes}  # both classes of a binary classifier may be one logit
     for module, shape in reversed(finished):
-        if len(shape) > 1 and classes in (shape[1], shape[-1]):
+        if len(shape) > 1 and counts & {shape[1], shape[-1]}:
             return FeatureTap(resolve_layer(session.model, module), takes_input=True)
     tried = ", ".join(f"{type(module).__name__} {describe(shape)}" for module, shape in finished[-2:]) or "none"
     raise LayerError(

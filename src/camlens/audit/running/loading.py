@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils.data import DataLoader, Dataset
 
 from camlens.core.errors import CamlensError, DataError, InputError
-from camlens.data.samples import Sample, Source
+from camlens.data.samples import Sample, Source, printable
 from camlens.models.loading import Preprocessing
 
 
@@ -68,10 +68,8 @@ class PlannedImages(Dataset[Row]):
             image = self._prepared(pixels)
             height, width = pixels.shape[:2]
             return Row(**known, width=width, height=height, image=image, inside=self._inside(sample, pixels))
-        except CamlensError as error:
-            return Row(**known, error=" ".join(str(error).split()))
-        except (OSError, ValueError, TypeError, RuntimeError) as error:  # of a transform that is not ours
-            return Row(**known, error=" ".join(f"{type(error).__name__}: {error}".split()))
+        except Exception as error:  # noqa: BLE001  # a transform that is not ours may raise anything
+            return Row(**known, error=one_line(error))
 
     def _prepared(self, pixels: NDArray[np.uint8]) -> Float[Tensor, "c h w"]:
         image = self.preprocess(pixels)
@@ -100,9 +98,15 @@ class PlannedImages(Dataset[Row]):
         return adaptive_avg_pool2d(seen[None], self.grid)[0]
 
 
+def one_line(error: Exception) -> str:
+    """What went wrong in one line of valid Unicode."""
+    text = str(error) if isinstance(error, CamlensError) else f"{type(error).__name__}: {error}"
+    return printable(" ".join(text.split()))
+
+
 def _location(sample: Sample) -> str | None:
     """The image's URL or absolute path, which holds wherever the run is read; None where it has neither."""
-    return sample.url if sample.path is None else os.path.abspath(sample.path)
+    return sample.url if sample.path is None else printable(os.path.abspath(sample.path))
 
 
 def loading_workers(images: PlannedImages, wanted: int | None) -> int:

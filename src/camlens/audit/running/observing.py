@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from camlens.audit.running.features import FeatureTap
 from camlens.audit.running.measures import map_measures
@@ -16,8 +17,9 @@ from camlens.core.capture import Capture, capture_session
 from camlens.core.errors import LayerError, ModelError, NoGradientError
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.memory import OverBudgetError, in_parts
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import SelectOutput, Session, checked_inputs
 from camlens.core.layers import LayerCall
+from camlens.core.probabilities import Activation, probabilities
 from camlens.core.registry import Entry
 from camlens.core.targets import Output, Scorer, Target
 
@@ -53,6 +55,8 @@ class Observer:
     method: Entry
     top_k: int
     grid: tuple[int, int]
+    output: SelectOutput | None = None
+    activation: Activation | None = None
     largest: int | None = None
 
     def __call__(
@@ -82,7 +86,7 @@ class Observer:
         return {name: value.numpy() for name, value in values.items()}
 
     def _observe(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        session = Session(self.model, checked_inputs(images))
+        session = Session(self.model, checked_inputs(images), output=self.output)
         with self.tap.open() as tapped:
             try:
                 captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
@@ -113,12 +117,13 @@ class Observer:
         return [one.float() for one in maps]
 
     def _answers(self, logits: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        chances = logits.softmax(dim=1)
+        chances = probabilities(logits, self.activation)
+        logs = logits.log_softmax(dim=1) if self.activation != "sigmoid" else logsigmoid(logits)
         best = chances.topk(min(self.top_k, logits.shape[1]), dim=1)
         runner_up = chances.topk(2, dim=1).values[:, 1] if logits.shape[1] > 1 else torch.zeros_like(best.values[:, 0])
         known, place = labels >= 0, labels.clamp_min(0)[:, None]
         truth = chances.gather(1, place)[:, 0].where(known, torch.nan)
-        loss = -logits.log_softmax(dim=1).gather(1, place)[:, 0].where(known, torch.nan)
+        loss = -logs.gather(1, place)[:, 0].where(known, torch.nan)
         return {
             "predicted": predicted,
             "confidence": best.values[:, 0],

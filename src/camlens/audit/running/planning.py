@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camlens.audit.running.labels import Translation
 from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.core.errors import DataError, InputError
+from camlens.data.labels import Translation
 from camlens.data.samples import Sample, Source
 
 

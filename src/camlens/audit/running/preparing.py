@@ -14,8 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.audit.running.features import FeatureTap, find_tap
-from camlens.audit.running.labels import translated
-from camlens.audit.running.loading import PlannedImages, loading_workers
+from camlens.audit.running.loading import PlannedImages, loading_workers, one_line
 from camlens.audit.running.memory import fitting_batch
 from camlens.audit.running.observing import Observer
 from camlens.audit.running.planning import Planned, planned
@@ -25,16 +24,17 @@ from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import Plan
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.capture import capture_session
-from camlens.core.errors import CamlensError, DataError, LayerError, ModelError, StoreError
+from camlens.core.errors import DataError, LayerError, ModelError, StoreError
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import choose_layer
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.provenance import weights_hash
+from camlens.data.labels import translated
 from camlens.data.places import is_url
 from camlens.data.samples import Source
 from camlens.methods import METHODS
 from camlens.models import LoadedModel
-from camlens.models.loading import class_list
+from camlens.models.loading import declared
 
 Data = str | Path | Sequence[str | Path] | Source
 _FAMILY_CHOICE = "the model family's own choice"
@@ -58,20 +58,29 @@ def prepared(
 ) -> ShardWork:
     """The work on a run that is begun here, or was begun before and is the same. Raises StoreError if it is not."""
     before = Manifest.read(directory.manifest_path) if directory.manifest_path.exists() else None
-    translation = translated(source.class_names, loaded.class_names)
+    loaded = declared(loaded)
+    if loaded.task == "regression":
+        raise ModelError("an audit needs a classifier, and this model is a regression", code="model.regression")
+    translation = translated(source.class_names, loaded.class_names, by=settings.labels_by)
+    if translation.problem is not None:
+        raise translation.problem
     plan = planned(source, translation, limit=settings.limit, seed=settings.seed)
-    look = _look(settings, loaded, _first_readable(loaded, source, plan))
+    example = _first_readable(loaded, source, plan)
+    look = _look(settings, loaded, example)
     too_high = [image for image in plan.plan.images if image.label is not None and image.label >= look.classes]
     if too_high:
         raise DataError(
-            f"image {too_high[0].id} has label {too_high[0].label}, and the model has classes 0 to {look.classes - 1}"
+            f"image {too_high[0].id} has label {too_high[0].label}, and the model has classes 0 to {look.classes - 1}",
+            code="labels.out-of-range",
+            label=too_high[0].label,
+            classes=look.classes,
         )
     now = _manifest(settings, loaded, plan, look, before, where(data), translation.how)
     if before is None:
         directory.begin(plan.plan, now)
     else:
         now = _same_run(before, now, directory, plan)
-    directory.sweep()
+    directory.sweep(now)
     shape = tuple(look.session.inputs.shape[1:])
     images = PlannedImages(source, plan.places, loaded.preprocess, shape, look.grid)
     return ShardWork(
@@ -80,9 +89,17 @@ def prepared(
         images=images,
         labels=np.array([-1 if image.label is None else image.label for image in plan.plan.images], np.int64),
         observer=Observer(
-            look.session.model, look.layer, look.tap, METHODS[settings.method], settings.top_k, look.grid
+            look.session.model,
+            look.layer,
+            look.tap,
+            METHODS[settings.method],
+            settings.top_k,
+            look.grid,
+            loaded.reader,
+            loaded.activation,
         ),
         workers=loading_workers(images, settings.workers),
+        example=example,
     )
 
 
@@ -99,14 +116,14 @@ def _first_readable(loaded: LoadedModel, source: Source, plan: Planned) -> Float
     for place in plan.places:
         try:
             return loaded.preprocess(source[place].load())[None]
-        except (CamlensError, OSError, ValueError, TypeError, RuntimeError) as error:
-            reason = reason or str(error)
+        except Exception as error:  # noqa: BLE001  # a transform that is not ours may raise anything
+            reason = reason or one_line(error)
     raise DataError(f"not one of the {len(plan.places):,} images can be read; the first: {reason}")
 
 
 def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Look:
     model = checked_model(loaded.model)
-    session = Session(model, checked_inputs(image.to(loaded.device)))
+    session = Session(model, checked_inputs(image.to(loaded.device)), output=loaded.reader)
     layer, reason = _layer(settings, loaded, session)
     tap = find_tap(session, settings.embedding)
     with tap.open() as tapped:
@@ -156,7 +173,7 @@ def _manifest(
         embedding_width=look.width,
         grid=look.grid,
         input_size=(height, width),
-        class_names=tuple(class_list(look.classes, loaded.class_names)),
+        class_names=tuple(loaded.names(look.classes)),
         labels=how,
         data=data,
         fingerprint=plan.fingerprint,
@@ -166,6 +183,8 @@ def _manifest(
         limit=settings.limit,
         seed=settings.seed,
         top_k=min(settings.top_k, look.classes),
+        activation=loaded.activation,
+        output_key=loaded.output_key,
         camlens=version("camlens"),
         torch=torch.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

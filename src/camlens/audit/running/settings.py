@@ -1,12 +1,13 @@
 """How a run is made, whatever it is about."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from camlens.core.errors import InputError
 from camlens.core.registry import Entry
+from camlens.data.labels import LabelsBy
 from camlens.methods import METHODS
 
 DEFAULT_SHARD_SIZE = 512
@@ -28,6 +29,8 @@ class RunSettings:
         limit: how many images are drawn at random; None takes all.
         seed: of that draw.
         top_k: how many of the best classes each row keeps.
+        labels_by: how the data's classes become the model's: by "name", or by "place" in their order. None is by
+            name if any name matches.
     """
 
     method: str = "gradcam"
@@ -39,6 +42,7 @@ class RunSettings:
     limit: int | None = None
     seed: int = 0
     top_k: int = 5
+    labels_by: LabelsBy | None = None
 
     def __post_init__(self) -> None:
         least = {"workers": 0, "seed": 0, "top_k": 1, "shard_size": 1, "limit": 1, "batch_size": 1}
@@ -52,6 +56,12 @@ class RunSettings:
             if not free and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 other = f" or {optional[name]!r}" if name in optional else ""
                 raise InputError(f"{name} must be an int of at least {low}{other}, not {value!r}")
+        if self.labels_by not in (None, *get_args(LabelsBy)):
+            raise InputError(
+                f'labels_by must be "name", "place" or None, not {self.labels_by!r}',
+                code="input.labels-by",
+                value=self.labels_by,
+            )
         if not _fits(METHODS[self.method]):
             names = ", ".join(name for name, entry in METHODS.items() if _fits(entry))
             raise InputError(

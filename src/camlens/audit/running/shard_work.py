@@ -7,10 +7,12 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from camlens.audit.running.engine import Step
-from camlens.audit.running.loading import Batch, PlannedImages, batches
+from camlens.audit.running.loading import Batch, PlannedImages, batches, one_line
 from camlens.audit.running.observing import Observer
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import shard_rows
@@ -23,7 +25,7 @@ _NOT_FINITE = "the model's answer is not finite"
 @final
 @dataclass(frozen=True, eq=False)
 class ShardWork:
-    """All that is needed to compute any shard of a run; `labels` are -1 where unknown."""
+    """All that is needed to compute any shard of a run; `labels` are -1 if unknown; the model runs on `example`."""
 
     directory: RunDirectory
     manifest: Manifest
@@ -31,6 +33,7 @@ class ShardWork:
     labels: NDArray[np.int64]
     observer: Observer
     workers: int
+    example: Float[Tensor, "1 c h w"]
 
     def __call__(self, shards: Sequence[int]) -> Iterator[Step]:
         """Compute and commit these shards, in batches that do not reach across their borders."""
@@ -62,7 +65,27 @@ class ShardWork:
             for name, values in parts[0].items()
         }
         schema = row_schema(self.manifest.embedding_width, self.manifest.grid)
-        self.directory.write_shard(shard, rows_table(columns, schema))
+        self.directory.write_shard(shard, rows_table(columns, schema), self.manifest)
+
+    def _observed(
+        self, images: Tensor, labels: Tensor, inside: Tensor | None
+    ) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:
+        """What the observer says of the images, and why the model failed on others, by their place.
+
+        A batch on which the model raises is halved. What it raises even on the example is not about an image.
+        """
+        try:
+            return self.observer(images, labels, inside), {}
+        except Exception as error:  # noqa: BLE001  # the model's own code
+            if len(images) == 1:
+                self.observer(self.example, torch.tensor([-1]))
+                return {}, {0: f"the model failed on this image: {one_line(error)}"}
+        half = len(images) // 2
+        first, failed = self._observed(images[:half], labels[:half], None if inside is None else inside[:half])
+        second, later = self._observed(images[half:], labels[half:], None if inside is None else inside[half:])
+        parts = [values for values in (first, second) if values]
+        values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        return values, failed | {half + place: reason for place, reason in later.items()}
 
     def _columns(self, batch: Batch) -> dict[str, Any]:
         """The rows of a batch as columns; where there is no answer, all that would come of it is null."""
@@ -72,7 +95,11 @@ class ShardWork:
         answered = np.flatnonzero([error is None for error in errors])
         values: dict[str, NDArray[Any]] = {}
         if batch.images is not None:
-            values = self.observer(batch.images, torch.from_numpy(labels[answered]), batch.inside)
+            values, failed = self._observed(batch.images, torch.from_numpy(labels[answered]), batch.inside)
+            for index, reason in failed.items():
+                errors[answered[index]] = reason
+            answered = np.delete(answered, list(failed))
+        if values:
             finite = values.pop("finite")
             for place in answered[~finite]:
                 errors[place] = _NOT_FINITE

@@ -1,5 +1,6 @@
 """What a run is about: the facts that every row shares, and that a resumed run must share too."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -9,6 +10,7 @@ from typing import Any
 from camlens.audit.store.commit import committed
 from camlens.audit.store.schema import SCHEMA_VERSION
 from camlens.core.errors import StoreError
+from camlens.core.probabilities import Activation
 
 # what may differ when a run is resumed: it says how and when the rows were made, not which
 _INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data"})
@@ -38,6 +40,8 @@ class Manifest:
         batch_size: how many images went through the model at once.
         limit, seed: how many images were drawn at random of all there are, and by which seed.
         top_k: how many of the best classes each row has.
+        activation: how probabilities are made of logits; None is softmax over all classes.
+        output_key: the part of the model's output that holds the logits; None if it was found.
         created: when, in UTC.
     """
 
@@ -66,7 +70,15 @@ class Manifest:
     torch: str
     created: str
     schema_version: int = SCHEMA_VERSION
-    weights_file: str | None = None  # runs of before it was kept are read all the same
+    weights_file: str | None = None
+    activation: Activation | None = None
+    output_key: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """A hash of all facts that decide which rows the run has: its shards carry it."""
+        facts = {name: value for name, value in asdict(self).items() if name not in _INCIDENTAL}
+        return f"sha256:{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
 
     @property
     def shards(self) -> int:
@@ -86,8 +98,8 @@ class Manifest:
             facts = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise StoreError(f"{path.parent} holds no audit: {path.name} is missing") from None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise StoreError(f"{path} cannot be read: {error}", code="store.manifest-damaged") from error
         if not isinstance(facts, Mapping) or facts.get("schema_version") != SCHEMA_VERSION:
             found = facts.get("schema_version") if isinstance(facts, Mapping) else None
             raise StoreError(
@@ -102,8 +114,17 @@ class Manifest:
         if missing:
             raise StoreError(f"{path} lacks {', '.join(missing)}: it is damaged, or of another program")
         known = {field.name: facts[field.name] for field in fields(cls) if field.name in facts}
+        damaged = [name for name in ("rows", "shard_size") if type(known[name]) is not int or known[name] < 1]
         for name in ("grid", "input_size", "class_names"):
-            known[name] = tuple(known[name])
+            if not isinstance(known[name], list | tuple):
+                damaged.append(name)
+            known[name] = tuple(known[name]) if isinstance(known[name], list | tuple) else ()
+        if damaged:
+            raise StoreError(
+                f"{path} has no usable {', '.join(damaged)}: it is damaged, or of another program",
+                code="store.manifest-damaged",
+                fields=damaged,
+            )
         return cls(**known)
 
     def changes(self, now: "Manifest") -> list[str]:

@@ -1,5 +1,7 @@
 """Where the parts of a run lie, and which shards of it are there."""
 
+import hashlib
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,9 +12,10 @@ from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.commit import committed, sweep
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import Plan, shard_rows
-from camlens.audit.store.schema import write_options
+from camlens.audit.store.schema import row_schema, write_options
 from camlens.core.errors import StoreError
 
+_BLANK = b"0" * 64
 _OWN = ("plan.parquet", "shards", "layouts", "report.html", "summary.json", "manifest.json")
 
 
@@ -42,8 +45,9 @@ class RunDirectory:
         return self.shards_path / f"shard-{shard:05d}.parquet"
 
     def begin(self, plan: Plan, manifest: Manifest) -> None:
-        """Write plan and manifest of a new run, the manifest last."""
+        """Write plan and manifest of a new run, the manifest last. Layouts of an earlier run are removed."""
         self.refuse_foreign()
+        shutil.rmtree(self.path / "layouts", ignore_errors=True)
         plan.write(self.plan_path)
         manifest.write(self.manifest_path)
 
@@ -68,33 +72,62 @@ class RunDirectory:
             else:
                 place.unlink(missing_ok=True)
 
-    def write_shard(self, shard: int, table: Any) -> None:
-        """Commit the rows of a shard; a second commit of the same shard replaces the first."""
+    def write_shard(self, shard: int, table: Any, manifest: Manifest) -> None:
+        """Commit the rows of a shard with its run, number and checksum; a second commit replaces the first."""
+        stream = io.BytesIO()
+        with parquet().ParquetWriter(stream, table.schema, **write_options()) as writer:
+            writer.write_table(table)
+            facts = {"run": manifest.identity, "shard": str(shard), "sha256": _BLANK.decode()}
+            writer.add_key_value_metadata({f"camlens.{name}": value for name, value in facts.items()})
+        content = stream.getvalue()
+        before, _, after = content.rpartition(_BLANK)  # in the footer, at the end
         with committed(self.shard_path(shard)) as unfinished:
-            parquet().write_table(table, unfinished, **write_options())
+            unfinished.write_bytes(before + _sha256(content) + after)
 
     def present(self, manifest: Manifest) -> Iterator[int]:
-        """The shards that are there and whole, in order; one that is damaged counts as absent."""
+        """Yield the planned shards that are complete and belong to this run, in order."""
         for shard in range(manifest.shards):
-            if self._is_whole(shard, manifest):
+            if self._belongs(shard, manifest):
                 yield shard
 
     def missing(self, manifest: Manifest) -> list[int]:
-        """The planned shards that are not there, in order."""
-        there = set(self.present(manifest))
-        return [shard for shard in range(manifest.shards) if shard not in there]
+        """Return the planned shards that have to be computed: absent, damaged or of another run.
 
-    def sweep(self) -> None:
-        """Remove what crashed processes have left unfinished."""
+        Every byte of every shard is read.
+        """
+        intact = {shard for shard in self.present(manifest) if self._is_intact(self.shard_path(shard))}
+        return [shard for shard in range(manifest.shards) if shard not in intact]
+
+    def sweep(self, manifest: Manifest) -> None:
+        """Remove what crashed processes have left unfinished, and shards that are not in the plan."""
         for directory in (self.path, self.shards_path):
             sweep(directory)
+        planned = {self.shard_path(shard) for shard in range(manifest.shards)}
+        for path in self.shards_path.glob("shard-*.parquet"):
+            if path not in planned:
+                path.unlink()
 
-    def _is_whole(self, shard: int, manifest: Manifest) -> bool:
-        path = self.shard_path(shard)
-        if not path.is_file():
-            return False
+    def _belongs(self, shard: int, manifest: Manifest) -> bool:
         try:
-            rows: int = parquet().read_metadata(path).num_rows
-        except (OSError, arrow().ArrowException):
+            metadata = parquet().read_metadata(self.shard_path(shard))
+            schema = metadata.schema.to_arrow_schema()
+        except (OSError, ValueError, arrow().ArrowException):
             return False
-        return rows == len(shard_rows(shard, manifest.shard_size, manifest.rows))
+        facts = metadata.metadata or {}
+        return (
+            metadata.num_rows == len(shard_rows(shard, manifest.shard_size, manifest.rows))
+            and facts.get(b"camlens.run") == manifest.identity.encode()
+            and b"camlens.sha256" in facts
+            and facts.get(b"camlens.shard") == str(shard).encode()
+            and bool(schema.equals(row_schema(manifest.embedding_width, manifest.grid)))
+        )
+
+    def _is_intact(self, path: Path) -> bool:
+        """Whether every byte is as it was written: the checksum is of the file with a blank in its place."""
+        checksum = parquet().read_metadata(path).metadata[b"camlens.sha256"]
+        before, _, after = path.read_bytes().rpartition(checksum)
+        return bool(_sha256(before + _BLANK + after) == checksum)
+
+
+def _sha256(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

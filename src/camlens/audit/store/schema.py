@@ -7,7 +7,7 @@
 | path | string, null | file or URL; null where the image is no file of its own |
 | label, predicted | int32, null | true and predicted class, as indices into `class_names` |
 | correct | bool, null | label == predicted |
-| confidence, label_confidence | float32, null | softmax probability of the predicted and of the true class |
+| confidence, label_confidence | float32, null | probability of the predicted and of the true class |
 | margin | float32, null | confidence minus that of the runner-up |
 | loss | float32, null | cross entropy, -ln(label_confidence) |
 | top_classes, top_confidences | list, null | the best classes, best first |
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from camlens.audit.store.arrow import arrow
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MEASURES = (
     "entropy",
     "border_energy",
@@ -119,5 +119,6 @@ def write_options() -> dict[str, Any]:
             **{name if name not in LISTS else f"{name}.list.element": "ZSTD" for name in names},
         },
         "use_dictionary": ["label", "predicted", "error"],
+        "write_page_checksum": True,
         "write_statistics": ["index", "label", "predicted", "confidence"],
     }

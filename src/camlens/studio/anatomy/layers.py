@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import CamlensError, LayerError
 from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import SelectOutput, Session, checked_inputs
 from camlens.core.execution.survey import LayerStatus, choose_layer, survey_session
 from camlens.core.layers import checked_model
 from camlens.models import LoadedModel
@@ -24,6 +24,7 @@ class Anatomy:
     """The layers in the order they finish, the default one with the reason, and the model in numbers."""
 
     model: nn.Module
+    output: SelectOutput | None
     layers: tuple[LayerInfo, ...]
     default_layer: str | None
     reason: str
@@ -32,7 +33,7 @@ class Anatomy:
     def logits(self, batch: Tensor) -> Tensor:
         """Class logits (n, classes) of a batch, in evaluation mode."""
         with undisturbed(self.model, batch.device):
-            return Session(self.model, checked_inputs(batch)).run().logits()
+            return Session(self.model, checked_inputs(batch), output=self.output).run().logits()
 
     def layer(self, name: str) -> nn.Module:
         """The module of that name, or a LayerError."""
@@ -46,7 +47,7 @@ class Anatomy:
 def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
     """Look at a loaded model through one example (1, c, height, width)."""
     model = checked_model(loaded.model)
-    session = Session(model, checked_inputs(example))
+    session = Session(model, checked_inputs(example), output=loaded.reader)
     statuses = survey_session(session)
     default, reason = _default(loaded, session)
     layers = _table(model, statuses)
@@ -64,7 +65,7 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
         forward_ms=_forward_ms(session),
         input_size=(example.shape[-2], example.shape[-1]),
     )
-    return Anatomy(model, layers, default, reason, summary)
+    return Anatomy(model, loaded.reader, layers, default, reason, summary)
 
 
 def _default(loaded: LoadedModel, session: Session) -> tuple[str | None, str]:

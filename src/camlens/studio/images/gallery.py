@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from camlens.core.errors import DataError
 from camlens.data.sources import Samples, Source, open_source
 from camlens.models import LoadedModel
-from camlens.studio.images.labels import Labels, Pixels, translated
+from camlens.studio.images.labels import Labels, Pixels, labels_of
 from camlens.studio.images.predictions import Predictions
 
 Filter = Literal["all", "correct", "incorrect"]
@@ -67,7 +67,7 @@ def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
     except DataError as error:
         return _empty(spec, str(error))
     numbers = [sample.label for sample in source]
-    labels = translated(numbers, source.class_names, loaded.class_names)
+    labels = labels_of(numbers, source.class_names, loaded.class_names)
     classes = {name.casefold(): index for index, name in enumerate(loaded.class_names)}
     accepted = {
         number: frozenset(classes[name.casefold()] for name in sample.accepted if name.casefold() in classes)

@@ -46,10 +46,10 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
 
 
 def predictions_of(bench: Workbench, image: str, logits: Tensor | None) -> tuple[Prediction, ...]:
-    """The most likely classes, best first; an image of the data has its prediction noted."""
-    if logits is None:
+    """Return the most likely classes, best first, none for a regression; note predictions of the data's images."""
+    if logits is None or bench.model.task == "regression":
         return ()
-    confidences = logits[0].float().softmax(dim=0)
+    confidences = bench.model.probabilities(logits[0])
     best = confidences.topk(min(TOP, len(confidences)))
     found = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
     if image.startswith("s"):

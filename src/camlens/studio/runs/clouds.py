@@ -25,10 +25,10 @@ def layout_choice(kind: Kind, *, samples: int, near: float | None, seed: int) ->
     )
 
 
-def cloud(run: OpenRun, kind: Kind, choice: LayoutChoice, report: Report) -> CloudView:
-    """The layout, computed where the run does not keep it yet."""
+def cloud(run: OpenRun, kind: Kind, choice: LayoutChoice, report: Report, *, keep: bool) -> CloudView:
+    """Return the layout, computed if the run does not hold it yet; `keep` writes it there."""
     start = time.perf_counter()
-    made = cached_layout(run.audit, choice, progress=report)
+    made = cached_layout(run.audit, choice, keep=keep, progress=report)
     outcomes, rows = run.outcomes, made.rows
     apart = {name: value for name, value in made.separation.to_dict().items() if name != "images"}
     return CloudView(

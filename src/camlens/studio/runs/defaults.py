@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from camlens.audit.opening import open_run
+from camlens.audit.store.manifest import Manifest
+from camlens.audit.store.run_directory import RunDirectory
+from camlens.core.probabilities import Activation
 
 
 @dataclass(frozen=True)
@@ -13,9 +15,17 @@ class RunDefaults:
     model: str = ""
     data: str | None = None
     weights: str | None = None
+    activation: Activation | None = None
+    output_key: str | None = None
 
     @classmethod
     def of(cls, run: Path) -> "RunDefaults":
         """The defaults of the run in a directory. Raises StoreError where there is none."""
-        manifest = open_run(run).manifest
-        return cls(manifest.model or "", manifest.data, manifest.weights_file)
+        manifest = Manifest.read(RunDirectory(run.expanduser()).manifest_path)
+        return cls(
+            manifest.model or "",
+            manifest.data,
+            manifest.weights_file,
+            manifest.activation,
+            manifest.output_key,
+        )

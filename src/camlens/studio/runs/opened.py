@@ -1,5 +1,6 @@
 """The open run: its columns, what was computed from them once, and which of the studio's images its rows are."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +33,11 @@ class OpenRun:
     """One audit run. Columns are read once; features stay once somebody asked for neighbours."""
 
     def __init__(self, path: str | Path) -> None:
-        self.audit: Audit = open_run(path)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.audit: Audit = open_run(path)
         self.maps = RunMaps(self.audit)
-        self.problems: list[str] = []
+        self.problems = [str(warning.message) for warning in caught]
         self.weights: RunWeights | None = None
         self.samples: Int[np.ndarray, " n"] = np.full(len(self.audit), NONE, dtype=np.int64)
         self._measures: dict[str, Float[np.ndarray, " n"]] = {}

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from camlens.data.samples import printable
 from camlens.studio.bench import Workbench
 from camlens.studio.schemas import ExplanationRequest, TargetChoice
 
@@ -27,7 +28,7 @@ class Lines:
             *([f"from camlens.targets import {wanted}"] if wanted else []),
             *([image_import] if image_import else []),
             "",
-            f"loaded = load_model({bench.settings.model!r}{_python_weights(bench)})",
+            f"loaded = load_model({bench.settings.model!r}{_python_options(bench)})",
             "explanation = explain(",
             "    loaded,",
             f"    {image_text},",
@@ -47,8 +48,8 @@ class Lines:
         fetch, file = _shell_image(bench, image)
         several = len(self.methods) > 1 or len(self.layers) > 1
         parts = ["camlens", "compare" if several else "explain", file, "--model", bench.settings.model]
-        if bench.settings.weights:
-            parts += ["--weights", bench.settings.weights]
+        for name, text in _model_options(bench).items():
+            parts += [f"--{name.replace('_', '-')}", text]
         if len(self.layers) > 1 and len(self.methods) == 1:
             parts += ["--layers", ",".join(self.layers), "--method", self.methods[0]]
         else:
@@ -93,8 +94,14 @@ def _python_target(choice: TargetChoice) -> tuple[str, str]:
     return "", ""
 
 
-def _python_weights(bench: Workbench) -> str:
-    return f", weights={bench.settings.weights!r}" if bench.settings.weights else ""
+def _model_options(bench: Workbench) -> dict[str, str]:
+    """What `load_model` was given besides the spec."""
+    names = ("weights", "activation", "task", "output_key")
+    return {name: value for name in names if (value := getattr(bench.settings, name)) is not None}
+
+
+def _python_options(bench: Workbench) -> str:
+    return "".join(f", {name}={value!r}" for name, value in _model_options(bench).items())
 
 
 def _python_image(bench: Workbench, image: str) -> tuple[str, str]:
@@ -117,7 +124,7 @@ def _shell_image(bench: Workbench, image: str) -> tuple[str, str]:
         return "", "YOUR-IMAGE.jpg"
     path = bench.gallery.path(int(image[1:]))
     if path is not None:
-        return "", str(path)
+        return "", printable(str(path))
     settings = bench.settings
     token = ' -H "Authorization: Bearer $TOKEN"' if settings.token else ""
     file = f"{image}.png"

@@ -25,12 +25,12 @@ async def layout(
     seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
     wait: Wait = 30,
 ) -> JobView[Any]:
-    """The layout with labels, predictions and confidences; computed once, then kept in the run."""
+    """The layout with labels, predictions and confidences; kept in the run unless the studio is read-only."""
     choice = layout_choice(kind, samples=samples, near=near, seed=seed)
     return await as_job(
         bench,
         ("layout", choice),
-        lambda report: cloud(run, kind, choice, report),
+        lambda report: cloud(run, kind, choice, report, keep=not bench.settings.read_only),
         lambda found: found,
         wait,
         queue=bench.studies,

@@ -1,0 +1,100 @@
+"""Claims about shards: each belongs to one place of one run, and a changed one is never read as if it were whole."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import camlens.audit
+from camlens import StoreError
+from camlens.audit.store.manifest import Manifest
+from camlens.audit.store.run_directory import RunDirectory
+from tests.audit.running.shapes import classifier, folder
+from tests.audit.synthetic import synthetic_run
+
+
+def audited(tmp_path: Path, **settings: object) -> camlens.audit.Audit:
+    data = tmp_path / "shapes"
+    if not data.exists():
+        folder(data)
+    return camlens.audit.run(data, classifier(), tmp_path / "run", shard_size=8, batch_size=8, **settings)
+
+
+def shard(audit: camlens.audit.Audit, number: int) -> Path:
+    return RunDirectory(audit.path).shard_path(number)
+
+
+def to_compute(audit: camlens.audit.Audit) -> list[int]:
+    return RunDirectory(audit.path).missing(audit.manifest)
+
+
+def test_swapped_foreign_and_surplus_shards_are_computed_anew_or_removed(tmp_path: Path) -> None:
+    audit = audited(tmp_path)
+    wanted = audit.table()
+    other = synthetic_run(tmp_path / "other", rows=24, shard_size=8, width=8, grid=(4, 4), classes=3)
+    swapped = shard(audit, 0).read_bytes()
+    shutil.copy(shard(audit, 1), shard(audit, 0))
+    shard(audit, 1).write_bytes(swapped)
+    shutil.copy(shard(other, 2), shard(audit, 2))
+    shutil.copy(shard(other, 2), shard(audit, 7))
+    with pytest.warns(camlens.audit.IncompleteRunWarning, match="24 of its 24 rows"):
+        assert camlens.audit.open(audit.path).shards == ()
+    assert audited(tmp_path).table().equals(wanted)
+    assert not shard(audit, 7).exists()
+
+
+def test_a_missing_shard_is_reported_with_its_rows(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=25, shard_size=10)
+    shard(audit, 1).unlink()
+    with pytest.warns(camlens.audit.IncompleteRunWarning, match="lacks 10 of its 25 rows .1 of 3 shards"):
+        opened = camlens.audit.open(audit.path)
+    assert (opened.missing, opened.complete, opened.column("index")[10]) == (10, False, 20)
+
+
+def test_without_its_manifest_another_method_does_not_return_the_old_maps(tmp_path: Path) -> None:
+    audit = audited(tmp_path, method="gradcam", layer="0")
+    before = audit.maps(None)
+    (audit.path / "manifest.json").unlink()
+    after = audited(tmp_path, method="layercam", layer="0").maps(None)
+    undisturbed = camlens.audit.run(
+        tmp_path / "shapes", classifier(), tmp_path / "fresh", shard_size=8, batch_size=8, method="layercam", layer="0"
+    )
+    np.testing.assert_array_equal(after, undisturbed.maps(None))
+    assert not np.array_equal(after, before)
+
+
+def test_a_shard_with_any_flipped_bit_is_computed_anew(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=20, shard_size=20, width=4, grid=(2, 2))
+    path = shard(audit, 0)
+    content = path.read_bytes()
+    draw = np.random.default_rng(0)
+    for place in draw.integers(0, len(content), 150):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(damaged)
+        assert to_compute(audit) == [0]
+    path.write_bytes(content)
+    assert to_compute(audit) == []
+
+
+def test_a_flipped_bit_in_a_column_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=200, shard_size=200, width=64)
+    path = shard(audit, 0)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4  # amid the features and maps, which are stored as they are
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        camlens.audit.open(audit.path).table()
+    assert (caught.value.code, caught.value.facts) == ("store.shard-damaged", {"shard": 0})
+
+
+def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
+    path = synthetic_run(tmp_path / "run", rows=5).path / "manifest.json"
+    facts = json.loads(path.read_text())
+    for damaged in ("[" * 100_000, json.dumps({**facts, "rows": "many"}), json.dumps({**facts, "grid": 3})):
+        path.write_text(damaged)
+        with pytest.raises(StoreError) as caught:
+            Manifest.read(path)
+        assert caught.value.code == "store.manifest-damaged"
