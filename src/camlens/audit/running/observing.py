@@ -17,11 +17,12 @@ from camlens.core.capture import Capture, capture_session
 from camlens.core.errors import LayerError, ModelError, NoGradientError
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.memory import OverBudgetError, in_parts
-from camlens.core.execution.session import SelectOutput, Session, checked_inputs
+from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.layers import LayerCall
 from camlens.core.probabilities import Activation, probabilities
 from camlens.core.registry import Entry
 from camlens.core.targets import Output, Scorer, Target
+from camlens.core.types import SelectOutput
 
 Values = dict[str, NDArray[Any]]
 

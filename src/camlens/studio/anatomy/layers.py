@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from camlens.core.errors import CamlensError, LayerError
 from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.session import SelectOutput, Session, checked_inputs
+from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import LayerStatus, choose_layer, survey_session
 from camlens.core.layers import checked_model
+from camlens.core.types import SelectOutput
 from camlens.models import LoadedModel
 from camlens.studio.schemas import LayerInfo, ModelSummary, Stage
 
