@@ -25,7 +25,7 @@ async def layout(
     seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
     wait: Wait = 30,
 ) -> JobView[Any]:
-    """The layout with labels, predictions and confidences; kept in the run unless the studio is read-only."""
+    """The layout with labels, predictions and confidences; computed once, then kept in the run."""
     choice = layout_choice(kind, samples=samples, near=near, seed=seed)
     return await as_job(
         bench,
