@@ -166,7 +166,11 @@ class Explainer(Generic[Result]):
             raise
         if self._loaded is not None:
             names = tuple(self._loaded.class_names)
-            results = {name: replace(result, views=views, class_names=names) for name, result in results.items()}
+            loaded = self._loaded
+            results = {
+                name: replace(result, views=views, class_names=names, activation=loaded.activation, task=loaded.task)
+                for name, result in results.items()
+            }
         warn_of_empty_maps(*results.values())
         return cast(Result, results if self.several else results[self.methods[0].name])
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError, MissingExtraError
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
+from camlens.core.probabilities import Activation, Task, probabilities
 from camlens.core.provenance import Provenance
 from camlens.core.types import Classes, Heatmaps, Pictures, Scores, TargetMaps
 from camlens.models.geometry import WHOLE, Picture, Region, View
@@ -53,6 +54,7 @@ class Explanation:
         diverging: for each target whether its map is evidence for and against alike; pictures then show both.
         views: the pictures that were explained and what the model saw of them; empty if tensors were explained.
         class_names: the names of the model's classes; empty if they are not known.
+        activation, task: how the logits become probabilities, as in `LoadedModel`.
     """
 
     maps: Mapping[str, TargetMaps]
@@ -68,6 +70,8 @@ class Explanation:
     diverging: tuple[bool, ...] = ()
     views: tuple[View, ...] = ()
     class_names: tuple[str, ...] = ()
+    activation: Activation | None = None
+    task: Task = "classification"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields for a copy or a pickle, which cannot hold read-only views."""
@@ -225,7 +229,7 @@ class Explanation:
         """The classes that the model finds most likely for one image, best first."""
         if self.logits is None:
             return []
-        best = self.logits[image].float().softmax(dim=0).topk(min(top_k, self.logits.shape[1]))
+        best = probabilities(self.logits[image], self.activation, self.task).topk(min(top_k, self.logits.shape[1]))
         return [
             {
                 "class_idx": index,

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camlens.core.errors import ModelError
 
 _HOW_TO_SAY = 'say which part it is: explain(..., output=lambda out: out["logits"])'
 _LOGIT_KEYS = ("logits", "out")
+_CLASSIFIERS = ("fc", "head", "heads", "classifier", "last_linear")
+_FEATURE_KEYS = ("pooler_output", "image_embeds", "embeddings", "embedding", "features")
 
 
 def tensors_in(structure: Any) -> Iterator[Tensor]:
@@ -80,6 +82,30 @@ def find_logits(output: Any) -> Tensor | None:
         return tensors[0]
     flat = [tensor for tensor in tensors if tensor.ndim == 2]
     return flat[0] if len(flat) == 1 else None
+
+
+def features_reason(model: nn.Module, output: Any, logits: Tensor) -> str | None:
+    """Return why the `logits` found in a model's output are features rather than class scores, or None.
+
+    Only certain signs count, so that no classifier is refused: the last child of the model, which is named as a
+    classifier, is an Identity; the model says that it has no classes (timm); the output calls the tensor an
+    embedding; or every row has the norm 1 and negative entries.
+    """
+    name, last = next(reversed(list(model.named_children())), ("", model))
+    if name in _CLASSIFIERS and type(last) is nn.Identity:
+        return f"its {name} is an Identity"
+    if getattr(model, "num_classes", None) == 0 and getattr(model, "num_features", None) == logits.shape[1]:
+        return "its num_classes is 0"
+    if not isinstance(output, Tensor):
+        for key in _FEATURE_KEYS:
+            value = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
+            if value is logits:
+                return f"they are the {key} of its output"
+    rows = logits.detach().double()
+    unit = (rows.norm(dim=1) - 1).abs().max() < 1e-3
+    if logits.shape[1] > 2 and bool(unit) and bool((rows < 0).any(dim=1).all()):
+        return "every row has the norm 1"
+    return None
 
 
 def describe(output: Any) -> str:

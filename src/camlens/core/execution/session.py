@@ -67,7 +67,9 @@ class Session:
         if writes is None:
             same = inputs._version == version and torch.equal(inputs.detach(), self.inputs.detach())
             _writes_to_inputs[self.model] = not same
-        return Output(value if self.output is None else self.output(value), self.images)
+        if self.output is not None:
+            return Output(self.output(value), self.images)
+        return Output(value, self.images, self.model)
 
     def part(self, start: int, stop: int) -> "Session":
         """The same session for the images from `start` to `stop`."""

@@ -104,7 +104,7 @@ class Predicted(Target):
     """The logit of each image's own predicted class."""
 
     def settle(self, output: Output) -> Scorer:
-        return _logit_scorer(_class_column(None, output.logits()), ("predicted class",))
+        return _logit_scorer(_class_column(None, output.class_scores()), ("predicted class",))
 
 
 @dataclass(frozen=True)

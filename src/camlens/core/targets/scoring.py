@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from camlens.core.execution.outputs import class_logits, find_logits
+from camlens.core.errors import TargetError
+from camlens.core.execution.outputs import class_logits, features_reason, find_logits
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,21 @@ class Output:
 
     value: Any
     images: int
+    model: nn.Module | None = None
+
+    def class_scores(self) -> Tensor:
+        """`logits`, or a TargetError (target.needed) if they are certain to be features, which predict no class."""
+        logits = self.logits()
+        reason = None if self.model is None else features_reason(self.model, self.value, logits)
+        if reason is not None:
+            raise TargetError(
+                f"the model returns {logits.shape[1]} features, not class scores ({reason}), so no class is predicted: "
+                "pass a target, such as Similarity(reference), an int for one feature, or a function of the output",
+                code="target.needed",
+                reason=reason,
+                outputs=logits.shape[1],
+            )
+        return logits
 
     def logits(self) -> Tensor:
         """Class logits (n, classes), or a ModelError that says how to point at them."""

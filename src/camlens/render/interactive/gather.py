@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.core.errors import InputError
+from camlens.core.probabilities import Activation, Task, probabilities
 from camlens.render.interactive.page import LiveImage, LiveMap
 from camlens.render.pictures import Picture
 from camlens.render.placing import Region
@@ -156,6 +157,8 @@ def _facts(explained: Explained, image: int, class_names: Sequence[str] | None) 
 def _predictions(explained: Explained, image: int, class_names: Sequence[str] | None) -> list[tuple[str, float]]:
     if explained.logits is None:
         return []
-    best = explained.logits[image].float().softmax(dim=0).topk(min(_BEST, explained.logits.shape[1]))
+    activation: Activation | None = getattr(explained, "activation", None)
+    task: Task = getattr(explained, "task", "classification")
+    best = probabilities(explained.logits[image], activation, task).topk(min(_BEST, explained.logits.shape[1]))
     found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [(_named(index, class_names), confidence) for index, confidence in found]
