@@ -80,7 +80,7 @@ def test_a_preprocessing_that_raises_anything_costs_its_own_row(tmp_path: Path) 
     data = folder(tmp_path / "shapes")
     audit = camlens.audit.run(data, replace(classifier(), preprocess=adopt(fussy)), tmp_path / "run", **SETTINGS)
     errors = audit.column("error").tolist()
-    assert [error for error in errors if error] == ["IndexError: no such line"] * 3
+    assert ["no such line" in error for error in errors if error] == [True] * 3
 
 
 def test_file_names_that_are_not_utf_8_are_audited(tmp_path: Path) -> None:
