@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from camlens import Explanation, LoadedModel, concepts, explain, load_model
 from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
+from camlens.data.sources import open_source
 from camlens.render.colormaps import colorize
 from camlens.render.overlay import overlay
 from camlens.targets import ClassScore, Contrast, TopK
@@ -42,14 +43,15 @@ def enlarged(picture: Pixels) -> Image.Image:
 def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
     """Labelled pictures in rows, each label above its picture."""
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
-    columns = max(len(row) for row in rows)
-    page = Image.new("RGB", (columns * (SIDE + GAP) + GAP, len(rows) * (SIDE + TEXT + GAP) + GAP), PAPER)
+    width = max(sum(picture.width + GAP for _, picture in row) for row in rows) + GAP
+    page = Image.new("RGB", (width, len(rows) * (SIDE + TEXT + GAP) + GAP), PAPER)
     pen = ImageDraw.Draw(page)
     for y, row in enumerate(rows):
-        for x, (label, picture) in enumerate(row):
-            left, top = GAP + x * (SIDE + GAP), GAP + y * (SIDE + TEXT + GAP)
-            pen.text((left + SIDE / 2, top + TEXT / 2 - 2), label, INK, font, anchor="mm")
+        left, top = GAP, GAP + y * (SIDE + TEXT + GAP)
+        for label, picture in row:
+            pen.text((left + picture.width / 2, top + TEXT / 2 - 2), label, INK, font, anchor="mm")
             page.paste(picture, (left, top + TEXT))
+            left += picture.width + GAP
     return page
 
 
@@ -80,21 +82,23 @@ def first_of(class_name: str, *, skip: int = 0, **settings: str) -> DemoSample:
     return next(found)
 
 
-def hero(loaded: LoadedModel) -> Image.Image:
-    rows = []
-    for name in ("cat", "motorcycle"):
-        photo = first_of(name, skip=1)
-        explanation = explain(loaded.model, tensor(loaded, photo))
-        confidence = float(explanation.logits.softmax(dim=1).max())
-        said = f"{loaded.class_names[int(explanation.classes[0, 0])]} {confidence:.0%}"
-        rows.append(
-            [
-                ("photograph", enlarged(photo.image)),
-                ("heat map", over(explanation, photo, alpha=1.0)),
-                (said, over(explanation, photo)),
-            ]
-        )
-    return sheet([rows[0] + rows[1]])
+def explained(loaded: LoadedModel, name: str) -> list[tuple[str, Image.Image]]:
+    """A photograph of the gallery at its own proportions, its heat map, and both together."""
+    photo = next(sample for sample in open_source("demo:gallery") if sample.id == name).load()
+    explanation = explain(loaded, photo)
+    confidence = float(explanation.logits.softmax(dim=1).max())
+    said = f"{loaded.class_names[int(explanation.classes[0, 0])]} {confidence:.0%}"
+    heat, both = explanation.overlay(alpha=1.0)[0], explanation.overlay()[0]
+    size = (round(SIDE * photo.shape[1] / photo.shape[0]), SIDE)
+    pictures = {"photograph": photo, "heat map": heat, said: both}
+    return [
+        (label, Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)) for label, picture in pictures.items()
+    ]
+
+
+def hero() -> Image.Image:
+    loaded = load_model("demo:imagenet")
+    return sheet([explained(loaded, "coffee"), explained(loaded, "palace")])
 
 
 def layers(loaded: LoadedModel) -> Image.Image:
@@ -123,18 +127,8 @@ def contrast(loaded: LoadedModel) -> Image.Image:
     return sheet([[("photograph", enlarged(photo.image)), *maps]])
 
 
-def reading(loaded: LoadedModel) -> Image.Image:
-    photo = first_of("flower")
-    explanation = explain(loaded.model, tensor(loaded, photo))
-    page = sheet(
-        [
-            [
-                ("photograph", enlarged(photo.image)),
-                ("heat map", over(explanation, photo, alpha=1.0)),
-                ("both", over(explanation, photo)),
-            ]
-        ]
-    )
+def reading() -> Image.Image:
+    page = sheet([explained(load_model("demo:imagenet"), "cat")])
     wide = Image.new("RGB", (page.width + 120, page.height), PAPER)
     wide.paste(page)
     ramp = np.repeat(np.linspace(1, 0, SIDE, dtype=np.float32)[:, None], 22, axis=1)
@@ -241,10 +235,10 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
     clean, cheating = load_model("demo:photos"), load_model("demo:watermark")
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "hero": lambda: hero(clean),
+        "hero": hero,
         "layers": lambda: layers(clean),
         "contrast": lambda: contrast(clean),
-        "reading": lambda: reading(clean),
+        "reading": reading,
         "patterns": lambda: patterns(clean, cheating),
         "cheat": lambda: cheat(clean, cheating),
         "beyond-questions": lambda: questions(clean),

@@ -22,15 +22,15 @@ from camlens.studio.app import create_app
 from camlens.studio.settings import StudioSettings
 
 VIEWS = {
-    "explain": "/?image=s2&opacity=0.55",
-    "layers": "/layers?image=s42",
-    "classes": "/classes?image=s42",
-    "methods": "/methods?image=s42",
-    "lime": "/lime?image=s42&features=12",
+    "explain": "/?image=s12&opacity=0.55",
+    "layers": "/layers?image=s26",
+    "classes": "/classes?image=s8",
+    "methods": "/methods?image=s16",
+    "lime": "/lime?image=s12&features=12",
     "correct-and-incorrect": "/correct-and-incorrect",
     "model": "/model",
-    "activations": "/model?tab=activations&image=s42",
-    "filters": "/model?tab=filters&layer=stage4.conv2",
+    "activations": "/model?tab=activations&image=s26",
+    "filters": "/model?tab=filters&layer=conv_stem",
     "about": "/about",
 }
 AUDIT_VIEWS = {
@@ -75,7 +75,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as room:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         if any(name in VIEWS for name in wanted):
-            base = predicted(browser, serve(StudioSettings(port=0)))
+            base = predicted(browser, serve(StudioSettings(model="demo:imagenet", port=0)))
             draw(browser, base, {name: view for name, view in VIEWS.items() if name in wanted}, folder)
             page = browser.new_page(base_url=base, viewport=sized(DESK), color_scheme="dark")
             settle(page, VIEWS["explain"])
