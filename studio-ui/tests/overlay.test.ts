@@ -50,12 +50,6 @@ describe("the picture under its heat map", () => {
     expect(pixel(drawn, 1)).not.toEqual([10, 10, 10]);
   });
 
-  it("lays less colour where there is less heat when weighted", () => {
-    const drawn = blended(grey(1, 2, 0), heat(1, 2, 0.5, 1), ramp, { ...PLAIN, opacity: 1, weighted: true });
-    expect(pixel(drawn, 0)).toEqual([64, 64, 64]);
-    expect(pixel(drawn, 1)).toEqual([255, 255, 255]);
-  });
-
   it("lays signed evidence over a grey picture, with an opacity that follows its magnitude", () => {
     const red = grey(1, 3, 0);
     for (let at = 0; at < 3; at++) red.pixels.set([200, 100, 0], at * 4);

@@ -1,5 +1,5 @@
 // The studio's API, typed by the schema that the server itself gives.
-import type { components, paths } from "./schema";
+import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
 export type Start = Schemas["Start"];
@@ -28,7 +28,6 @@ export type Segments = Schemas["SegmentsResult"];
 export type SegmentsRequest = Schemas["SegmentsRequest"];
 /** What is known of an image beside its maps. */
 export type Answered = Pick<Explanations, "image" | "predictions" | "label_confidence">;
-export type ExplanationRequest = paths["/api/explanations"]["post"]["requestBody"]["content"]["application/json"];
 
 export interface Progress {
   readonly state: "waiting" | "running" | "done" | "failed" | "cancelled";

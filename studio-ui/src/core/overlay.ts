@@ -14,8 +14,6 @@ export interface Look {
   readonly threshold: number;
   /** Draw a line where the heat crosses the threshold (or half of the maximum, without a threshold). */
   readonly contour: boolean;
-  /** Let the opacity follow the heat, so that the picture stays clear where the map says nothing. */
-  readonly weighted?: boolean;
 }
 
 export const PLAIN: Look = { opacity: 0.5, threshold: 0, contour: false };
@@ -62,18 +60,14 @@ export function coloured(heat: Grid, table: ColourTable, signed = false): Pictur
 export function blended(picture: Picture, heat: Grid, table: ColourTable, look: Look, signed = false): Picture {
   const pixels = signed ? withoutColours(picture.pixels) : new Uint8ClampedArray(picture.pixels);
   const gap = gapsOf(picture.height, picture.width);
-  const { opacity, threshold, weighted = false } = look;
+  const { opacity, threshold } = look;
   for (let i = 0; i < heat.values.length; i++) {
     const value = heat.values[i]!;
     const magnitude = Math.abs(value);
     if (!(magnitude >= threshold)) continue;
     const between = signed && value < 0 && gap(i);
     const row = between ? NEUTRAL : tableRow(signed ? Math.sign(value) : value, signed) * 3;
-    const lay = signed
-      ? Math.sqrt(opacity * magnitude) * (between ? GAP_OPACITY : 1)
-      : weighted
-        ? opacity * magnitude
-        : opacity;
+    const lay = signed ? Math.sqrt(opacity * magnitude) * (between ? GAP_OPACITY : 1) : opacity;
     const keep = 1 - lay;
     const at = i * 4;
     for (let channel = 0; channel < 3; channel++) {
