@@ -46,7 +46,7 @@ def test_compare_takes_exactly_one_kind(camlens: Any, words: tuple[str, ...]) ->
     [
         (("--layers", "0"), "two or more layers"),
         (("--methods", "gradcam,nope"), "no method named 'nope'"),
-        (("--classes", "dog,99"), "classes 0 to 4"),
+        (("--classes", "dog,99"), "class 99 is out of range"),
     ],
 )
 def test_compare_refuses_in_one_line(camlens: Any, folder: Path, words: tuple[str, str], wanted: str) -> None:

@@ -315,8 +315,10 @@ def test_images_can_be_seen_again_from_the_opened_run(run: Run, data: Path, tmp_
 
 
 def test_wrong_settings_are_refused_with_what_is_allowed(run: Run) -> None:
-    with pytest.raises(InputError, match="layers"):
+    with pytest.raises(InputError) as caught:
         run(layers="0")
+    assert caught.value.code == "argument.unknown"
+    assert caught.value.facts == {"name": "layers", "suggestion": "layer"}
     with pytest.raises(InputError, match="shard_size must be an int of at least 1 or None, not 0"):
         run(shard_size=0)
     with pytest.raises(InputError, match="batch_size must be an int of at least 1 or 'auto', not 0"):
