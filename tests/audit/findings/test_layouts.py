@@ -8,7 +8,7 @@ import pytest
 
 from camlens.audit.findings.embeddings import LayoutChoice
 from camlens.audit.findings.layouts import cached_layout, find_layout
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, StoreError
 from tests.audit.fake import FakeRun, fake_run
 
 PCA = LayoutChoice("pca")
@@ -93,3 +93,21 @@ def test_without_labels_the_predictions_are_the_strata_and_nothing_is_said_of_se
 
 def test_a_run_whose_images_all_failed_has_an_empty_layout(tmp_path: Path) -> None:
     assert cached_layout(fake_run(tmp_path, [0, 1], [-1, -1]), PCA).points.shape == (0, 2)
+
+
+def test_on_a_full_disk_the_layout_is_returned_and_not_kept(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def full(*_arguments: object) -> None:
+        raise StoreError("no space left")
+
+    monkeypatch.setattr("camlens.audit.findings.layouts._write", full)
+    assert len(cached_layout(run, PCA).points) > 0
+    assert find_layout(run, PCA) is None
+
+
+def test_layouts_are_kept_in_a_bounded_number_and_not_at_all_if_read_only(run: FakeRun) -> None:
+    cached_layout(run, PCA, keep=False)
+    assert not (run.path / "layouts").exists()
+    for seed in range(40):
+        cached_layout(run, replace(PCA, seed=seed))
+    assert len(list((run.path / "layouts").glob("*.json"))) == len(list((run.path / "layouts").glob("*.parquet"))) == 32
