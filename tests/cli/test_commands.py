@@ -138,3 +138,27 @@ def test_predict_prints_a_line_for_each_class(camlens: Any) -> None:
     assert first == "one.png"
     assert len(rest) == 5
     assert sum(float(line.split("%")[0]) for line in rest) == pytest.approx(100, abs=0.3)
+
+
+def test_a_regression_is_shown_by_its_output_and_one_logit_by_both_classes(
+    camlens: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import camlens_tiny
+    import torch
+
+    def measurement() -> Any:
+        model = camlens_tiny.net()
+        model[-1] = torch.nn.Linear(8, 1)
+        with torch.no_grad():
+            model[-1].weight.zero_()
+            model[-1].bias.fill_(0.26)
+        return model, camlens_tiny.classifier()[1], ["defect"]
+
+    monkeypatch.setattr(camlens_tiny, "measurement", measurement, raising=False)
+    model = ("--model", "camlens_tiny:measurement")
+    regression = camlens("predict", "one.png", *model, "--task", "regression")
+    assert "0.26" in regression.stdout
+    assert "%" not in regression.stdout
+    binary = camlens("predict", "one.png", *model)
+    assert "56.5%  defect (1)" in binary.stdout
+    assert "43.5%  not defect (0)" in binary.stdout

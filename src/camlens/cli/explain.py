@@ -70,12 +70,12 @@ def explain(
         gallery = write_gallery(
             output, place, progress.each(found), look=Look(colormap.value, alpha, crop=crop), force=force
         )
-    _present(gallery, json=json)
+    _present(gallery, loaded.task, json=json)
     if gallery.failed:
         raise typer.Exit(1)
 
 
-def _present(gallery: "Gallery", *, json: bool) -> None:
+def _present(gallery: "Gallery", task: str, *, json: bool) -> None:
     for failure in gallery.failed:
         complain(f"error: {failure.reason}")
     for entry in gallery.manifest["images"]:
@@ -86,12 +86,13 @@ def _present(gallery: "Gallery", *, json: bool) -> None:
         say_json({"output": where, **gallery.manifest})
         return
     for entry in gallery.manifest["images"]:
-        typer.echo(f"{entry['image']}: {_summary(entry)} -> {gallery.directory}/{entry['panel']}")
+        typer.echo(f"{entry['image']}: {_summary(entry, task)} -> {gallery.directory}/{entry['panel']}")
 
 
-def _summary(entry: dict[str, Any]) -> str:
+def _summary(entry: dict[str, Any], task: str) -> str:
     confidence = entry["confidence"]
-    sure = "" if confidence is None else f" ({confidence:.1%})"
+    form = ".4g" if task == "regression" else ".1%"
+    sure = "" if confidence is None else f" ({confidence:{form}})"
     fidelity = entry.get("details", {}).get("r_squared")
     faithful = "" if fidelity is None else f", R squared {fidelity[0]:.2f}"
     return f"{entry['class_name']}{sure}, {entry['layer']}{faithful}"

@@ -43,6 +43,8 @@ def predict(
         for one in done:
             typer.echo(str(one.path))
             for guess in one.predictions:
-                typer.echo(f"  {guess['confidence']:6.1%}  {guess['class_name']} ({guess['class_idx']})")
+                value = guess["confidence"]
+                shown = f"{value:6.1%}" if loaded.task == "classification" else f"{value:8.4g}"
+                typer.echo(f"  {shown}  {guess['class_name']} ({guess['class_idx']})")
     if failed:
         raise typer.Exit(1)
