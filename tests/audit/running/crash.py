@@ -27,7 +27,8 @@ AT_RANDOM = 8
 
 def _is_written(event: str, arguments: tuple[Any, ...]) -> bool:
     """A shard is complete and is opened to be flushed to the disk."""
-    return event == "open" and str(arguments[0]).endswith(".unfinished") and ".shard-" in str(arguments[0])
+    reopened = event == "open" and arguments[1] is None  # by os.open: it was written with open
+    return reopened and str(arguments[0]).endswith(".unfinished") and ".shard-" in str(arguments[0])
 
 
 def _is_flushed(event: str, arguments: tuple[Any, ...]) -> bool:
