@@ -30,7 +30,7 @@ from camlens.core.layouts import Kind
 from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
 from camlens.core.provenance import Provenance, origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
-from camlens.core.targets import Target, TargetLike, as_target
+from camlens.core.targets import Scorer, Target, TargetLike, as_target
 from camlens.core.types import Layer, Method, Pictures, SelectOutput
 from camlens.explanation import Explanation, joined
 from camlens.models.geometry import View
@@ -348,7 +348,7 @@ class Explainer(Generic[Result]):
             name: found_by(entry, self._asking(session, captured, record), options)
             for name, record in looked_at.items()
         }
-        maps = {name: one.maps for name, one in found.items()}
+        maps = {name: _without_ties(one.maps, captured.scorer) for name, one in found.items()}
         details = {
             fact if len(found) == 1 else f"{fact}@{name}": value
             for name, one in found.items()
@@ -379,6 +379,9 @@ class Explainer(Generic[Result]):
             ),
             details=MappingProxyType(details),
             diverging=both,
+            against=captured.scorer.against
+            if captured.scorer.against is not None and (captured.scorer.against >= 0).any()
+            else None,
         )
 
     def _asking(self, session: Session, captured: Capture, record: LayerRecord | None) -> InputProbe | Probe:
@@ -506,6 +509,14 @@ def warn_user(warning: Warning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(warning, stacklevel=level)
+
+
+def _without_ties(maps: Tensor, scorer: Scorer) -> Tensor:
+    """The maps (n, t, *grid), zero for a contrast of a class with itself: there is nothing to tell apart."""
+    if scorer.against is None or scorer.classes is None:
+        return maps
+    ties = scorer.classes.to(maps.device) == scorer.against.to(maps.device)
+    return maps.masked_fill(ties.view(*ties.shape, *[1] * (maps.ndim - 2)), 0) if ties.any() else maps
 
 
 def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ class Explanation:
         details: what else the method found, by name: for LIME the segments, their weights and how well these
             explain the score. Tensors have the n images as their first axis.
         diverging: for each target whether its map is evidence for and against alike; pictures then show both.
+        against: int64 (n, t), the class that each class is contrasted with, -1 for none; None if no target is a
+            contrast of classes.
         views: the pictures that were explained and what the model saw of them; empty if tensors were explained.
         class_names: the names of the model's classes; empty if they are not known.
         activation, task: how the logits become probabilities, as in `LoadedModel`.
@@ -68,6 +70,7 @@ class Explanation:
     provenance: Provenance
     details: Mapping[str, object] = field(default_factory=dict)
     diverging: tuple[bool, ...] = ()
+    against: Classes | None = None
     views: tuple[View, ...] = ()
     class_names: tuple[str, ...] = ()
     activation: Activation | None = None
@@ -203,13 +206,14 @@ class Explanation:
             look=look.for_evidence() if tile.signed else look,
         )
 
-    def label(self, image: int, target: int, class_names: Sequence[str] | None = None) -> str:
-        """What a map is about, in words: the name of the class, or the target's label."""
+    def label(self, image: int, target: int = 0, class_names: Sequence[str] | None = None) -> str:
+        """What a map is about, such as "boot", "class 3", or "boot minus shirt" for a contrast."""
         names = self.class_names if class_names is None else class_names
         if self.classes is None:
             return self.targets[target]
-        index = int(self.classes[image, target])
-        return names[index] if index < len(names) else f"class {index}"
+        rival = -1 if self.against is None else int(self.against[image, target])
+        indices = [int(self.classes[image, target]), *([rival] if rival >= 0 else [])]
+        return " minus ".join(names[index] if index < len(names) else f"class {index}" for index in indices)
 
     def _caption(self, image: int, target: int, layer: str, class_names: Sequence[str]) -> str:
         """The words above one map of a grid: as many as tell it from the others."""
@@ -276,6 +280,7 @@ class Explanation:
             },
             "scores": self.scores.tolist(),
             "classes": None if self.classes is None else self.classes.tolist(),
+            "against": None if self.against is None else self.against.tolist(),
             "provenance": dict(self.provenance),
             "details": described(self.details),
             "diverging": [self.shows_both_signs(target) for target in range(len(self.targets))],
@@ -429,4 +434,7 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         first.provenance,
         joined_details([part.details for part in parts]),
         diverging=first.diverging,
+        against=None
+        if first.against is None
+        else torch.cat([part.against for part in parts if part.against is not None]),
     )

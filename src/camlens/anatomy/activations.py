@@ -118,7 +118,7 @@ def activations(
         raise LayerError(f"an empty list of layers has no activations: name some, such as {_examples(inner)}")
     calls = {one.label: one for one in (resolve_layer(inner, layer) for layer in wanted)}
     session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}))
-    frontier = Frontier(list(calls.values()), graph=False)
+    frontier = Frontier(list(calls.values()), session, graph=False)
     modules = list({id(one.module): one.module for one in calls.values()}.values())
     with undisturbed(inner, session.inputs.device), observed(modules, frontier.observe):
         inner(session.inputs, *session.args, **session.kwargs)

@@ -131,10 +131,27 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
     return precise((image - start[0]) * multipliers).sum(dim=0)
 
 
+def _is_probability(probe: InputProbe) -> bool:
+    """Whether the scores are softmax probabilities: the model's own output, or a target's."""
+    logits, classes = probe.captured.logits, probe.captured.scorer.classes
+    if logits is None or logits.shape[1] < 2:
+        return False
+    if bool((logits >= 0).all()) and torch.allclose(logits.sum(dim=1), torch.ones_like(logits[:, 0]), atol=1e-3):
+        return True
+    return classes is not None and torch.allclose(logits.softmax(dim=1).gather(1, classes), probe.scores.to(logits))
+
+
 def _check_complete(probe: InputProbe, change: Tensor, gap: Tensor, scores: Tensor) -> None:
     allowed = _COMPLETE * change.abs() + 1e-3 * scores.abs()
     if bool((gap > allowed).any()):
         worst = int((gap - allowed).argmax())
+        if _is_probability(probe):
+            raise ModelError(
+                "DeepLIFT's parts do not add up to a probability, since softmax mixes all classes: explain the logits "
+                "(a model without its last softmax, or a class instead of Probability(class))",
+                code="model.explain-logits",
+                model=type(probe.session.model).__name__,
+            )
         raise ModelError(
             f"DeepLIFT's parts must add up to the change of the score ({float(change[worst]):.3g}) and miss it by "
             f"{float(gap[worst]):.3g}: {type(probe.session.model).__name__} holds a nonlinearity that has no rule, "

@@ -167,7 +167,7 @@ def _explained(
         count = int(found.max()) + 1
         absent = segment_means(image, found, count) if baseline == "mean" else baseline_image(baseline, image)
         near, fit = settle(count)
-        scores = _Asked(probe, row, found, absent, samples).scorer()
+        scores = _Asked(probe, row, found, absent, min(samples, near.samples)).scorer()
         generator = same_draws(probe.generator)
         one = fitted_surrogate(fit, near, count, scores, batch_size=probe.batch_size, generator=generator)
         shown = one.weights if features is None else _strongest(one.weights, features)

@@ -6,7 +6,7 @@ before the layer, and it works on frozen models and under no_grad.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from camlens.core.errors import LayerError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import fit_for_autograd, observed
+from camlens.core.execution.locality import altered
 from camlens.core.execution.replay import Recording
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session, checked_inputs
-from camlens.core.execution.survey import with_candidates
+from camlens.core.execution.survey import refuse_misread, with_candidates
 from camlens.core.gradients.backward import FEW_TARGETS, as_they_come, gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
@@ -81,6 +82,7 @@ class ForwardPass:
     kept: dict[str, Tensor]
     output: Output
     recording: Recording | None = None
+    places: Mapping[str, int] = field(default_factory=dict)
 
 
 def _forward(
@@ -93,7 +95,7 @@ def _forward(
     """
     modules = list({id(layer.module): layer.module for layer in layers}.values())
     for shared in (True, False):
-        frontier = Frontier(layers, shared=shared)
+        frontier = Frontier(layers, session, shared=shared)
         mode = GradKeptOn(frontier) if through_no_grad else nullcontext()
         recording = Recording.before(layers[0], session) if recorded else None
         listening = observed(modules, frontier.observe) if recording is None else recording.along(frontier.observe)
@@ -102,7 +104,7 @@ def _forward(
         frontier.check()
         if not frontier.overwritten():
             break
-    return ForwardPass(frontier.kept, output, recording)
+    return ForwardPass(frontier.kept, output, recording, frontier.places)
 
 
 def capture_session(
@@ -123,7 +125,11 @@ def capture_session(
     gradients are there, one or more targets at a time, and no gradient is kept.
     """
     with undisturbed(session.model, session.inputs.device, session.modules):
-        return despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded, take))
+        captured = despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded, take))
+        if scorer is None:
+            layouts = {record.layer: record.layout for record in captured.records.values()}
+            refuse_misread(session, layouts, target, kind=kind)
+        return captured
 
 
 @dataclass
@@ -167,7 +173,8 @@ def _captured(
     classes = classes if classes is None or rows is None else classes[rows]
 
     def record(name: str, gradient: Tensor | None) -> LayerRecord:
-        return _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
+        found = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
+        return replace(found, layout=replace(found.layout, place=passed.places[name]))
 
     targets = scores.shape[1]
     size = targets * sum(tensor.numel() * tensor.element_size() for tensor in kept)
@@ -181,7 +188,9 @@ def _captured(
         records, taken = {name: taking.records[name] for name in names}, taking.taken
     else:  # which also says what is wrong with a layer that has no gradient
         gradients = gradients_of(scores, kept, passed.output, classes)
-        records = {name: _with_evidence(record(name, one)) for name, one in zip(names, gradients, strict=True)}
+        records = {name: record(name, one) for name, one in zip(names, gradients, strict=True)}
+        for one in records.values():
+            _check_evidence(session, one, scorer)
         taken = {} if take is None else {name: [take(one)] for name, one in records.items()}
         if take is not None:
             records = {name: one.without_gradients() for name, one in records.items()}
@@ -277,14 +286,40 @@ def _record(
     return LayerRecord(layer, layout, precise(layout.features(kept)), precise(gradients), kept)
 
 
-def _with_evidence(record: LayerRecord) -> LayerRecord:
-    """The record, or a NoGradientError where all its gradients are zero."""
-    if _is_zero(record.gradients):
+def _check_evidence(session: Session, record: LayerRecord, scorer: Scorer) -> None:
+    """Raise a NoGradientError if all gradients are zero, and would be for other images and other classes as well.
+
+    An image that is dead at the layer, or a contrast that cancels, has a map: it is zero everywhere.
+    """
+    if _is_zero(record.gradients) and not _is_ever_read(session, record, scorer):
         raise NoGradientError(
             f"{NO_GRADIENTS} The gradient at layer {record.layer.label!r} is exactly zero over its whole "
             f"{record.layout} grid: the score reads nothing there, as after a transformer's last attention"
         )
-    return record
+
+
+def _is_ever_read(session: Session, record: LayerRecord, scorer: Scorer) -> bool:
+    """Whether the layer's grid has a gradient for another score of classes, or for an altered image."""
+
+    def any_class(output: Output, _rows: Tensor) -> Tensor:
+        logits = output.logits()
+        weights = torch.arange(logits.shape[1], device=logits.device).add(1).cos()
+        return (logits * weights.to(logits)).sum(dim=1, keepdim=True)
+
+    scorers = [scorer] if scorer.classes is None else [Scorer(any_class, ("any class",)), scorer]
+    first = session.part(0, 1)
+    row = torch.zeros(1, dtype=torch.long, device=session.inputs.device)
+    for inputs in (first.inputs, *altered(first.inputs)):
+        for asked in scorers:
+            with suppress(NoGradientError):
+                passed, _, scores = pass_with_grad(replace(first, inputs=inputs), [record.layer], None, asked, row)
+                (kept,) = passed.kept.values()
+                with torch.enable_grad():
+                    total = scores.sum()
+                (gradient,) = torch.autograd.grad(total, kept, allow_unused=True)
+                if gradient is not None and record.layout.features(gradient).any():
+                    return True
+    return False
 
 
 def _is_zero(gradients: Tensor) -> bool:

@@ -38,11 +38,15 @@ _CHANNELS_FIRST = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layer's output is laid out: its kind, its grid, and how many tokens stand before the grid's."""
+    """How a layer's output is laid out: its kind, its grid, and how many tokens stand before the grid's.
+
+    `place` is the number (from 0) of the tensor that is read, for a layer that returns several.
+    """
 
     kind: Kind
     grid: tuple[int, ...]
     prefix: int = 0
+    place: int = 0
 
     def features(self, tensor: Tensor) -> Tensor:
         """The layer's own tensor as features (n, k, *grid): a view, wherever that is possible."""
@@ -87,6 +91,7 @@ class Layout:
 
     def __str__(self) -> str:
         extra = f", {self.prefix} prefix tokens" if self.prefix else ""
+        extra += f", output tensor {self.place}" if self.place else ""
         return f"{self.kind} {'x'.join(map(str, self.grid))}{extra}"
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from camlens.core.capture import Capture, LayerRecord, capture_session, gradients_at_inputs, scores_with_graph
 from camlens.core.errors import LayerError
 from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.outputs import tensors_in
 from camlens.core.execution.proofs import keep_proof, proven_way
-from camlens.core.execution.replay import Recording, first_tensor, record, replay, same_scores, substitute
+from camlens.core.execution.replay import Recording, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
 from camlens.core.gradients.bias import BiasTerms, bias_terms
 from camlens.core.gradients.curvature import hessian_product
@@ -222,7 +223,7 @@ class Probe:
 
     def _way(self, session: Session, row: int, recording: Recording, clean: Tensor) -> str:
         """A way that gives this image's own scores, and that once gave those of a full run for other features too."""
-        features = self.record.activations[row : row + 1].to(first_tensor(recording.output).dtype)
+        features = self.record.activations[row : row + 1].to(self.record.native.dtype)
         tried = torch.cat([features, features / 2])
         known = proven_way(session, self.record.layer)
         if known == "whole" or (known and self._proven(tried, row, recording, known, clean)):
@@ -243,11 +244,12 @@ class Probe:
     def _ask(self, features: Tensor, row: int, recording: Recording, way: str) -> Tensor:
         session = self.session.part(row, row + 1)
         image = session.inputs.expand(len(features), *session.inputs.shape[1:])
-        like = first_tensor(recording.output)
+        recording.place = self.record.layout.place
+        like = list(tensors_in(recording.output))[recording.place]
         native = self.record.layout.native(features.to(like.dtype), like).clone()
         many = session.replaced(image, 0)
         if way == "whole":
-            output = substitute(many, self.record.layer, native)
+            output = substitute(many, self.record.layer, native, recording.place)
         else:
             output = replay(many, recording, native, copies=way == "copied")
         return self.at_input._scores(output, row)

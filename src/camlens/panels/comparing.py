@@ -18,7 +18,6 @@ from camlens.explanation import Explanation
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
 from camlens.panels.explaining import finite
-from camlens.panels.naming import class_name
 
 Kind = Literal["layers", "methods", "classes"]
 
@@ -120,7 +119,7 @@ def _views(explanation: Explanation, question: Question, loaded: LoadedModel) ->
         signedmaps = explanation.signedmaps(layer, grid)[0].nan_to_num(0).cpu().numpy()
         for number, heatmap in enumerate(heatmaps):
             index = None if explanation.classes is None else int(explanation.classes[0, number])
-            named = explanation.targets[number] if index is None else class_name(index, loaded.class_names)
+            named = explanation.label(0, number, loaded.class_names)
             label = {"layers": layer, "methods": explanation.method, "classes": named}[question.kind]
             score = float(explanation.scores[0, number])
             evidence = signedmaps[number] if explanation.shows_both_signs(number) else None

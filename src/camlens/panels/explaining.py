@@ -51,8 +51,7 @@ class ExplainedImage:
     @property
     def target(self) -> str:
         """What is explained, in words."""
-        index = self.class_index
-        return self.explanation.targets[0] if index is None else class_name(index, self.class_names)
+        return self.explanation.label(0, 0, self.class_names)
 
     @property
     def class_index(self) -> int | None:

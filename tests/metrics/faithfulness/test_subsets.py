@@ -128,15 +128,28 @@ def test_squares_are_of_the_size_asked_for_and_reach_every_place() -> None:
     assert ((taken == 0) | (taken == 1)).all()
 
 
-@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("metric", [sensitivity_n, faithfulness_correlation, mu_fidelity])
 def test_constant_maps_and_scores_that_never_change_are_undefined(metric) -> None:
     toy = ToyScore(4, 4)
     maps = torch.stack([torch.full((4, 4), 0.1), toy.maps[1]])
     assert metric(toy, toy.inputs, maps).isnan().tolist() == [True, False]
     assert toy.asked[0] == 0
-    if metric is not infidelity:
-        constant = metric(lambda inputs, row: torch.full((len(inputs),), 0.7), toy.inputs, toy.maps)
-        assert constant.isnan().all()
+    constant = metric(lambda inputs, row: torch.full((len(inputs),), 0.7), toy.inputs, toy.maps)
+    assert constant.isnan().all()
+
+
+def test_infidelity_of_a_constant_map_is_a_number() -> None:
+    toy = ToyScore(4, 4)
+    maps = torch.stack([torch.full((4, 4), 0.1), torch.zeros(4, 4)])
+    perturb = removed_squares()
+    result = infidelity(toy, toy.inputs, maps, perturb=perturb, samples=20)
+    for row, image in enumerate(toy.inputs):
+        taken = perturb(image, 20, torch.Generator().manual_seed(0))
+        losses = toy(image[None], row) - toy(image - taken, row)
+        foreseen = (taken.sum(dim=1) * maps[row]).flatten(1).sum(dim=1)
+        scale = (foreseen * losses).mean() / foreseen.square().mean() if row == 0 else 0.0
+        assert_close(result[row], (scale * foreseen - losses).square().mean().to(result), rtol=1e-4, atol=1e-7)
+    assert infidelity(toy, toy.inputs, torch.full((2, 4, 4), torch.inf)).isnan().all()
 
 
 @pytest.mark.parametrize("metric", ALL)

@@ -1,6 +1,7 @@
 """Where autograd begins in a forward pass: what each wanted layer returned, kept as a node of the graph."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import LayerError, NoGradientError
-from camlens.core.execution.outputs import describe, tensors_in, with_first_tensor
+from camlens.core.execution.outputs import describe, tensors_in, with_tensor
+from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
+from camlens.core.layouts import find_layout
 
 NO_GRADIENTS = "No gradients captured. Try a different layer."
 _written_to: "WeakSet[nn.Module]" = WeakSet()
@@ -28,11 +31,13 @@ class Frontier:
     """
 
     wanted: Sequence[LayerCall]
+    session: Session | None = None
     graph: bool = True
     shared: bool = False
     kept: dict[str, Tensor] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     calls: dict[int, int] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     started: bool = False
     _versions: dict[str, int] = field(default_factory=dict)
 
@@ -52,10 +57,12 @@ class Frontier:
         return found
 
     def _keep(self, layer: LayerCall, output: Any) -> Any:
-        tensor = next(tensors_in(output), None)
-        if tensor is None:
+        tensors = list(tensors_in(output))
+        if not tensors:
             self.failed[layer.label] = f"it returned no tensor but {describe(output)}"
             return output
+        place = self.places[layer.label] = self._place(layer, tensors)
+        tensor = tensors[place]
         if not self.graph:
             self.kept[layer.label] = tensor.detach().clone()
             return output
@@ -70,7 +77,23 @@ class Frontier:
         torch.set_grad_enabled(True)
         self.started = True
         self.kept[layer.label] = kept
-        return with_first_tensor(output, handed)
+        return with_tensor(output, place, handed)
+
+    def _place(self, layer: LayerCall, tensors: list[Tensor]) -> int:
+        """Which of the tensors that a layer returned is kept: the first that has a spatial grid, or the first."""
+        if len(tensors) == 1 or self.session is None:
+            return 0
+        for place, tensor in enumerate(tensors):
+            with suppress(LayerError):
+                find_layout(
+                    layer.module,
+                    tensor,
+                    images=self.session.images,
+                    spatial=self.session.spatial,
+                    model=self.session.model,
+                )
+                return place
+        return 0
 
     def overwritten(self) -> bool:
         """Whether a shared tensor was written to. Its layer is remembered, and gets copies from now on."""

@@ -1,6 +1,7 @@
 """What models return: finding the logits, and reaching into tuples, dicts and output objects."""
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -55,12 +56,12 @@ def map_tensors(structure: Any, function: Callable[[Tensor], Any]) -> Any:
     return structure
 
 
-def with_first_tensor(structure: Any, replacement: Tensor) -> Any:
-    """The same nested structure with its first floating tensor replaced."""
-    pending = [replacement]
+def with_tensor(structure: Any, place: int, replacement: Tensor) -> Any:
+    """The same nested structure with its floating tensor number `place` (from 0) replaced."""
+    numbers = itertools.count()
 
     def exchange(tensor: Tensor) -> Tensor:
-        return pending.pop() if pending and tensor.is_floating_point() else tensor
+        return replacement if tensor.is_floating_point() and next(numbers) == place else tensor
 
     return map_tensors(structure, exchange)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import LayerError
 from camlens.core.execution.hooks import Observe, announced, answered, observed
-from camlens.core.execution.outputs import map_tensors, tensors_in, with_first_tensor
+from camlens.core.execution.outputs import map_tensors, with_tensor
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, holders_of
 from camlens.core.targets import Output
@@ -37,6 +37,7 @@ class Recording:
     answers: dict[int, list[Any]] = field(default_factory=dict)
     modules: list[nn.Module] = field(default_factory=list)
     output: Any = None
+    place: int = 0
     _outermost: nn.Module | None = None
     _starts: int = 0
     _begun: bool = False
@@ -109,7 +110,7 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
         if module is layer_module:
             runs += 1
             if runs == wanted:
-                return with_first_tensor(_repeated(recording.output, count, copies), native)
+                return with_tensor(_repeated(recording.output, count, copies), recording.place, native)
         return _repeated(waiting.pop(0), count, copies) if waiting else forward(*args, **kwargs)
 
     # observed as well, because torch's fused transformer layers pass over modules that nobody hooks
@@ -124,14 +125,14 @@ def _let_pass(_module: nn.Module, _output: Any) -> None:
     return None
 
 
-def substitute(session: Session, layer: LayerCall, native: Tensor) -> Output:
+def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 0) -> Output:
     """Run the whole model with the layer's output replaced: slower than `replay`, and free of assumptions."""
     runs = 0
 
     def exchange(module: nn.Module, output: Any) -> Any:
         nonlocal runs
         runs += 1
-        return with_first_tensor(output, native) if runs == (layer.call or 1) else output
+        return with_tensor(output, place, native) if runs == (layer.call or 1) else output
 
     with observed([layer.module], exchange):
         output = session.run()
@@ -150,11 +151,6 @@ def _repeated(structure: Any, count: int, copies: bool) -> Any:
         return repeated.clone() if copies else repeated
 
     return map_tensors(structure, repeat)
-
-
-def first_tensor(structure: Any) -> Tensor:
-    """The tensor of a layer's output that carries the features."""
-    return next(tensors_in(structure))
 
 
 def same_scores(ours: Tensor, theirs: Tensor) -> bool:

@@ -1,15 +1,18 @@
 """Every layer of a model, seen in one forward and one backward pass: which can carry a map, and why not."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import CamlensError, LayerError
+from camlens.core.errors import CamlensError, LayerError, ModelError, TargetError
 from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
+from camlens.core.execution.locality import ELSEWHERE, NOT_LOCAL, altered, excuse, objections
+from camlens.core.execution.outputs import find_logits
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
@@ -17,10 +20,17 @@ from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import as_target
 from camlens.core.targets.per_image import for_first_image
 
+_ZERO = "the gradient is exactly zero on its grid"
+
 
 @dataclass(frozen=True)
 class LayerStatus:
-    """One layer: its output's shape and layout, and whether it can carry a map; if not, `reason` says why."""
+    """One layer: its output's shape and layout, and whether it can carry a map; if not, `reason` says why.
+
+    `region_blind` marks layers of a dense model after which all that follows is linear: the weights of their
+    channels are the same for every region of the output. `dense_scores` marks layers that hold the scores of a dense
+    model or of a detector.
+    """
 
     name: str
     type: str
@@ -29,6 +39,8 @@ class LayerStatus:
     usable: bool
     reason: str
     parameters: int
+    region_blind: bool = False
+    dense_scores: bool = False
 
     @property
     def grid(self) -> tuple[int, ...] | None:
@@ -56,37 +68,116 @@ def survey_session(
     modules = first.model.named_modules()
     layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
 
-    def run() -> tuple[Frontier, dict[str, Tensor | None]]:
-        frontier = Frontier(layers)  # its check is not asked for: every layer gets a status
+    def run() -> tuple[Frontier, Gradients, list[Gradients], int | None, bool]:
+        frontier = Frontier(layers, first)  # its check is not asked for: every layer gets a status
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
             output = first.run()
         with torch.enable_grad():
             scorer = of_first.settle(output)
             scores = scorer(output, torch.zeros(1, dtype=torch.long, device=first.inputs.device))
-        return frontier, _gradients(scores, frontier.kept)
+            dense = find_logits(output.value)
+            detects = _detects(output.value)
+            halves = [] if dense is None else _halves(dense)
+        regions = [_gradients(half, frontier.kept, again=True) for half in halves]
+        classes = dense.shape[1] if dense is not None else None
+        return frontier, _gradients(scores, frontier.kept), regions, classes, detects
 
     with undisturbed(first.model, first.inputs.device):
         with torch.no_grad():
             of_first = for_first_image(as_target(target), session.images, session.run)
-        frontier, gradients = despite_writing(run)
+        frontier, gradients, regions, classes, detects = despite_writing(run)
     finished = {name: place for place, name in enumerate(frontier.kept)}
     layers.sort(key=lambda layer: finished.get(layer.label, len(finished)))
-    return [_status(first, layer, frontier, gradients, kind) for layer in layers]
+    statuses = {layer: _status(first, layer, frontier, gradients, kind) for layer in layers}
+    usable = {layer: status.layout for layer, status in statuses.items() if status.layout and status.usable}
+    objected = objections(first, usable, kind=kind)
+    local = {layout for layer, layout in usable.items() if layer.label not in objected}
+    for layer, layout in usable.items():
+        reason = objected.get(layer.label, "")
+        if reason == NOT_LOCAL and layout in local and not isinstance(layer.module, _OF_ATTENTION):
+            reason = ""  # read as its neighbours are, which do look local
+        blind = bool(regions) and _same_weights(layout, *(region.get(layer.label) for region in regions))
+        scores_only = blind and layout.features(frontier.kept[layer.label]).shape[1] == classes
+        statuses[layer] = replace(
+            statuses[layer], usable=not reason, reason=reason, region_blind=blind, dense_scores=scores_only
+        )
+    if detects:  # the last module is the head, whose grids hold scores of anchors
+        last = next((layer for layer in reversed(usable) if statuses[layer].usable), None)
+        if last is not None:
+            statuses[last] = replace(statuses[last], dense_scores=True)
+    return list(statuses.values())
 
 
-def _gradients(scores: Tensor, kept: dict[str, Tensor]) -> dict[str, Tensor | None]:
+def _detects(output: object) -> bool:
+    """Whether this is a detector's output: one mapping with boxes per image."""
+    return isinstance(output, list | tuple) and all(isinstance(one, Mapping) and "boxes" in one for one in output)
+
+
+Gradients = dict[str, Tensor | None]
+_OF_ATTENTION = (nn.Softmax, nn.Dropout, nn.Identity)  # what attention matrices, queries and keys come out of
+
+
+def refuse_misread(session: Session, layouts: dict[LayerCall, Layout], target: object, *, kind: Kind | None) -> None:
+    """Raise a LayerError if the grid of one of these layers, as it is read, does not lie over the inputs.
+
+    A layer that returns (n, k, *grid) is trusted, unless attention matrices, queries or keys come out of its kind,
+    or the model is called with more than the inputs.
+    """
+    alone = not (session.args or session.kwargs)
+    doubtful = {
+        layer: layout
+        for layer, layout in layouts.items()
+        if not (alone and layout.kind == "channels_first")
+        or isinstance(layer.module, (*_OF_ATTENTION, nn.LayerNorm, nn.Linear))
+    }
+    for label, reason in objections(session, doubtful, kind=kind).items():
+        layer = next(layer for layer in doubtful if layer.label == label)
+        if reason == NOT_LOCAL:
+            statuses = {status.name: status for status in survey_session(session, target)}
+            if layer.name in statuses and statuses[layer.name].reason != NOT_LOCAL:
+                excuse(session, layer, doubtful[layer])
+                continue
+        raise LayerError(
+            f"layer {label!r} cannot carry a map: {reason} (read as {doubtful[layer]}); "
+            f"choose another layer, or pass layout= if you know how it is laid out",
+            code="layer.not-of-inputs" if reason == ELSEWHERE else "layer.not-local",
+            layer=label,
+        )
+
+
+def _halves(dense: Tensor) -> list[Tensor]:
+    """A mixture of all classes in the first and in the second half of a dense output (1, classes, *size)."""
+    if dense.ndim < 4 or not dense.requires_grad or dense.shape[-1] < 2:
+        return []
+    weights = torch.arange(dense.shape[1], device=dense.device).add(1).cos().to(dense)
+    mixed = torch.einsum("nk...,k->n...", dense, weights)
+    middle = mixed.shape[-1] // 2
+    return [mixed[..., :middle], mixed[..., middle:]]
+
+
+def _same_weights(layout: Layout, first: Tensor | None, second: Tensor | None) -> bool:
+    """Whether the channels' weights for two regions, their mean gradients, point the same way."""
+    if first is None or second is None:
+        return False
+    one, other = (layout.features(each).flatten(2).mean(dim=2)[0].double() for each in (first, second))
+    return bool(torch.cosine_similarity(one, other, dim=0).abs() > 0.999)
+
+
+def _gradients(scores: Tensor, kept: dict[str, Tensor], *, again: bool = False) -> Gradients:
     if not scores.requires_grad or not kept:
         return dict.fromkeys(kept)
     with torch.enable_grad():
         total = scores.sum()
-    return dict(zip(kept, torch.autograd.grad(total, list(kept.values()), allow_unused=True), strict=True))
+    return dict(
+        zip(kept, torch.autograd.grad(total, list(kept.values()), allow_unused=True, retain_graph=again), strict=True)
+    )
 
 
 def _status(
     session: Session,
     layer: LayerCall,
     frontier: Frontier,
-    gradients: dict[str, Tensor | None],
+    gradients: Gradients,
     kind: Kind | None,
 ) -> LayerStatus:
     kept = frontier.kept.get(layer.label)
@@ -97,6 +188,7 @@ def _status(
     else:
         try:
             layout = find_layout(layer.module, kept, images=1, spatial=session.spatial, model=session.model, kind=kind)
+            layout = replace(layout, place=frontier.places[layer.label])
             reason = _objection(layer, layout, gradients.get(layer.label), runs)
         except LayerError as error:
             reason = f"no spatial grid: {error}"
@@ -120,7 +212,7 @@ def _objection(layer: LayerCall, layout: Layout, gradient: Tensor | None, runs: 
     if gradient is None:
         return "does not feed the score"
     if not layout.features(gradient).any():
-        return "the gradient is exactly zero on its grid"
+        return _ZERO
     return ""
 
 
@@ -128,16 +220,23 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
     """The last layer whose output has a spatial grid and a gradient that is not zero.
 
     Linear layers are passed over: in a transformer they are projections inside a block, while the
-    normalisation or the block itself holds the stream that is read on.
+    normalisation or the block itself holds the stream that is read on. In a model with a dense output, such as a
+    segmentation, so are layers whose channels weigh the same for every region, and the module that makes the scores.
     """
-    statuses = survey_session(session, target, kind=kind)
-    usable = [status for status in statuses if status.usable and status.type != "Linear"]
-    if not usable:
+    for statuses in _surveys(session, target, kind):
+        usable = [status for status in statuses if status.usable and status.type != "Linear"]
+        if usable:
+            break
+    else:
+        statuses = survey_session(session, target, kind=kind)
         raise LayerError(
             "no layer of this model has a spatial grid and a gradient that is not zero for this target; "
             + _first_objections(statuses)
         )
-    last = usable[-1]
+    heads = {status.name.split(".")[0] for status in statuses if status.dense_scores}
+    sighted = [status for status in usable if not status.region_blind]
+    features = [status for status in sighted if status.name.split(".")[0] not in heads]
+    last = (features or sighted or usable)[-1]
     later = [status.name for status in statuses[statuses.index(last) + 1 :] if status.reason]
     reason = f"last layer whose output has a spatial grid ({last.layout}) and a gradient that is not zero"
     if later:
@@ -145,9 +244,30 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
     return Choice(LayerCall(last.name, session.model.get_submodule(last.name)), reason)
 
 
+def _surveys(
+    session: Session, target: object, kind: Kind | None, of_type: type[nn.Module] = nn.Module
+) -> Iterator[list[LayerStatus]]:
+    """The survey of the first image; if its gradient is zero at every layer, those of other images and other scores.
+
+    An image can be dead, and a contrast can cancel on it, while the same layers answer for the rest of the batch.
+    """
+    statuses = survey_session(session, target, kind=kind, of_type=of_type)
+    yield statuses
+    if not any(status.reason == _ZERO for status in statuses):
+        return
+    first = session.part(0, 1)
+    one = as_target(target).part(0, 1, session.images)
+    for wanted in (None, one):
+        for inputs in (first.inputs, *altered(first.inputs)):
+            with suppress(TargetError, ModelError):
+                yield survey_session(replace(first, inputs=inputs), wanted, kind=kind, of_type=of_type)
+
+
 def choose_convolutions(session: Session, target: object = None, *, kind: Kind | None = None) -> list[Choice]:
     """Every convolution that can carry a map, in the order in which they finish."""
-    statuses = survey_session(session, target, kind=kind, of_type=nn.modules.conv._ConvNd)
+    for statuses in _surveys(session, target, kind, of_type=nn.modules.conv._ConvNd):
+        if any(status.usable for status in statuses):
+            break
     found = [LayerCall(one.name, session.model.get_submodule(one.name)) for one in statuses if one.usable]
     if not found:
         raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "))

@@ -83,6 +83,12 @@ def _class_column(classes: int | Sequence[int] | None, logits: Tensor) -> Tensor
     return torch.tensor(indices, device=logits.device)[:, None]
 
 
+def _described(classes: int | Sequence[int] | None) -> str:
+    if classes is None:
+        return "predicted class"
+    return f"class {classes}" if isinstance(classes, int | np.integer | str) else "given class"
+
+
 @dataclass(frozen=True)
 class ClassScore(Target):
     """The logit of class `c`: one int for all images, or one int per image."""
@@ -141,7 +147,11 @@ class AllClasses(Target):
 
 @dataclass(frozen=True)
 class Contrast(Target):
-    """What speaks for class `a` rather than `b`: the difference of their logits. None is the predicted class."""
+    """The logit of class `a` minus that of `b`: what speaks for the one rather than the other.
+
+    Each is one int for all images, one int per image, or None for the predicted class. An image for which both are
+    the same class has nothing to tell apart: its map is zero and there is an EvidenceWarning.
+    """
 
     a: int | Sequence[int] | None
     b: int | Sequence[int] | None
@@ -151,16 +161,21 @@ class Contrast(Target):
         object.__setattr__(self, "b", _plain(self.b))
 
     def settle(self, output: Output) -> Scorer:
+        if isinstance(self.a, int) and self.a == self.b:
+            raise TargetError(
+                f"a contrast needs two different classes, not class {self.a} twice",
+                code="target.same-class",
+                a=self.a,
+                b=self.b,
+            )
         logits = output.logits()
         ours, theirs = _class_column(self.a, logits), _class_column(self.b, logits)
-        if (ours == theirs).any():
-            raise TargetError(f"a contrast needs two different classes; a={self.a} and b={self.b} meet on an image")
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()
             return logits.gather(1, ours[rows]) - logits.gather(1, theirs[rows])
 
-        return Scorer(scores, (f"class {self.a} rather than {self.b}",), ours, contrasts=(True,))
+        return Scorer(scores, (f"{_described(self.a)} minus {_described(self.b)}",), ours, against=theirs)
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return Contrast(_cut(self.a, start, stop, images), _cut(self.b, start, stop, images))
@@ -292,8 +307,8 @@ class _Several(Target):
         labels = tuple(label for scorer in scorers for label in scorer.labels)
         known = len(columns) == len(scorers)
         plain = all(scorer.plain for scorer in scorers)
-        contrasts = tuple(one for scorer in scorers for one in scorer.contrasts)
-        return Scorer(scores, labels, torch.cat(columns, dim=1) if known else None, plain, contrasts)
+        against = torch.cat([scorer.rivals(output.images) for scorer in scorers], dim=1)
+        return Scorer(scores, labels, torch.cat(columns, dim=1) if known else None, plain, against)
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return _Several(tuple(member.part(start, stop, images) for member in self.members))

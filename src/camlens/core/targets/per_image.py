@@ -54,7 +54,7 @@ class PerImage(Target):
             scorers[0].labels if same else tuple(f"target {number} of each image" for number in range(counts[0])),
             torch.cat(columns) if len(columns) == len(scorers) else None,
             all(scorer.plain for scorer in scorers),
-            tuple(all(each) for each in zip(*(scorer.contrasts for scorer in scorers), strict=True)),
+            torch.cat([scorer.rivals(1) for scorer in scorers]),
         )
 
     def part(self, start: int, stop: int, images: int) -> Target:

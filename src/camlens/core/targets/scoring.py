@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -53,19 +54,26 @@ class Scorer:
     """Targets with every class settled.
 
     `function(output, rows)` gives scores (m, t) of the m inputs in `output`, which belong to the images
-    `rows` (m,). `classes` (n, t) are the classes the scores are about, `plain` says that each score is just
-    the logit of its class, and `contrasts` for each target whether it sets one class against another.
+    `rows` (m,). `classes` (n, t) are the classes the scores are about, and `plain` is true if each score is just
+    the logit of its class. `against` (n, t) are the classes whose logits are subtracted, -1 for none.
     """
 
     function: Callable[[Output, Tensor], Tensor]
     labels: tuple[str, ...]
     classes: Tensor | None = None
     plain: bool = False
-    contrasts: tuple[bool, ...] = ()
+    against: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        if not self.contrasts:
-            object.__setattr__(self, "contrasts", (False,) * len(self.labels))
+    @property
+    def contrasts(self) -> tuple[bool, ...]:
+        """For each target whether it sets one class against another."""
+        if self.against is None:
+            return (False,) * len(self.labels)
+        return tuple((self.against >= 0).all(dim=0).tolist())
+
+    def rivals(self, images: int) -> Tensor:
+        """`against` (images, t), -1 for each target that is no contrast."""
+        return torch.full((images, len(self.labels)), -1) if self.against is None else self.against.cpu()
 
     def __call__(self, output: Output, rows: Tensor) -> Tensor:
         return self.function(output, rows)

@@ -147,13 +147,14 @@ def infidelity(
 
     I . map adds up all channels of I at a place. With `scaled` the scale is the best one for each map,
     mean(ab) / mean(a^2); without, it is 1, which only makes sense for signed attributions in units of the
-    score, never for heat maps in [0, 1]. The default perturbation is `removed_squares()`.
+    score, never for heat maps in [0, 1]. A constant map has a value like any other; if it is zero, that is the mean
+    square of what the score loses. The default perturbation is `removed_squares()`.
     """
     same_size(inputs, maps)
     samples = counted("samples", samples)
     cells, values = cells_of(maps), []
-    for row, known in enumerate(says_something(cells).tolist()):
-        if not known:
+    for row, finite in enumerate(cells.isfinite().all(dim=1).tolist()):
+        if not finite:
             values.append(UNDEFINED)
             continue
         taken = answer_of("perturb", perturb or removed_squares(), inputs[row], samples, draws(generator))
@@ -237,7 +238,5 @@ def _mean_square_gap(foreseen: Tensor, losses: Tensor, *, scaled: bool) -> float
     if not scaled:
         return float((foreseen - losses).square().mean())
     power = float(foreseen.square().mean())
-    if power == 0:
-        return UNDEFINED
-    scale = (foreseen * losses).mean() / power
+    scale = (foreseen * losses).mean() / power if power > 0 else 0.0
     return float((scale * foreseen - losses).square().mean())

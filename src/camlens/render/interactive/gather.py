@@ -70,6 +70,10 @@ class Explained(Protocol):
         """Where it comes from."""
         ...
 
+    def label(self, image: int, target: int = 0, class_names: Sequence[str] | None = None) -> str:
+        """What one map is about."""
+        ...
+
 
 def live_images(
     explained: Explained,
@@ -100,12 +104,6 @@ def live_images(
     ]
 
 
-def _label(explained: Explained, image: int, target: int, class_names: Sequence[str] | None) -> str:
-    if explained.classes is None:
-        return explained.targets[target]
-    return _named(int(explained.classes[image, target]), class_names)
-
-
 def _named(index: int, class_names: Sequence[str] | None) -> str:
     return f"class {index}" if class_names is None or index >= len(class_names) else class_names[index]
 
@@ -113,7 +111,7 @@ def _named(index: int, class_names: Sequence[str] | None) -> str:
 def _maps(explained: Explained, image: int, class_names: Sequence[str] | None) -> list[LiveMap]:
     return [
         LiveMap(
-            f"{_label(explained, image, target, class_names)} at {layer}",
+            f"{explained.label(image, target, class_names)} at {layer}",
             values := _values(explained, layer, image, target),
             _warning(values, both),
             diverging=both,
@@ -141,7 +139,7 @@ def _warning(values: Float[np.ndarray, "h w"], both_signs: bool) -> str | None:
 
 def _facts(explained: Explained, image: int, class_names: Sequence[str] | None) -> list[tuple[str, str]]:
     scores = ", ".join(
-        f"{_label(explained, image, target, class_names)}: {float(explained.scores[image, target]):.4g}"
+        f"{explained.label(image, target, class_names)}: {float(explained.scores[image, target]):.4g}"
         for target in range(len(explained.targets))
     )
     provenance = explained.provenance
