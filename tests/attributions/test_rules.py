@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from camlens import ModelError, explain
-from camlens.targets import ClassScore
+from camlens.targets import ClassScore, Probability
 from tests.methods import reference
 from tests.nets import ResidualNet, images, plain_cnn, seeded
 
@@ -149,3 +149,12 @@ def test_deeplift_under_autocast_is_deeplift() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = explain(model, inputs, method="deeplift", target=TARGETS)
     assert_close(found.maps["input"], wanted.maps["input"])
+
+
+@pytest.mark.parametrize("target", [0, Probability(0)])
+def test_deeplift_of_a_probability_says_to_explain_the_logits(target: object) -> None:
+    model = seeded(plain_cnn)
+    probabilities = nn.Sequential(*model, nn.Softmax(dim=1)) if target == 0 else model
+    with pytest.raises(ModelError) as refused:
+        explain(probabilities, 4 * images(1), method="deeplift", target=target)
+    assert refused.value.code == "model.explain-logits"

@@ -294,3 +294,15 @@ def test_kernelshap_refuses_fewer_samples_than_segments_and_lime_a_kernel_withou
         asked("kernelshap", seeded(plain_cnn), images(1), segments=QUARTERS, samples=3)
     with pytest.raises(InputError, match="kernel_width must be above 0"):
         asked("lime", seeded(plain_cnn), images(1), kernel_width=0)
+
+
+def test_progress_of_all_coalitions_ends_at_its_end() -> None:
+    told: list[tuple[int, int]] = []
+    explain(
+        seeded(plain_cnn),
+        images(2),
+        method="kernelshap",
+        options={"segments": QUARTERS, "samples": 500},
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told[-1][0] == told[-1][1] == 2 * 2**4
