@@ -119,6 +119,30 @@ def test_a_bad_image_costs_one_line_and_the_others_get_done(camlens: Any, folder
     assert [failure["image"] for failure in failed] == [bad]
 
 
+def test_unreadable_files_and_pictures_of_extreme_proportions_do_not_cost_the_others(
+    camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (1, 60_000)).save(folder / "long.png")
+    (folder / "locked.png").write_bytes((folder / "one.png").read_bytes())
+    really = Path.open
+
+    def open_unless_locked(path: Path, *args: Any, **more: Any) -> Any:
+        if path.name == "locked.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *args, **more)
+
+    monkeypatch.setattr(Path, "open", open_unless_locked)
+    result = camlens("explain", "one.png", "locked.png", "long.png", *MODEL, "--output", "maps")
+    assert result.exit_code == 1
+    manifest = json.loads((folder / "maps" / "manifest.json").read_text())
+    assert [failure["image"] for failure in manifest["failed"]] == ["locked.png"]
+    result = camlens("explain", "long.png", "one.png", "--model", "camlens_tiny:adopting", "--output", "adopted")
+    assert result.exit_code == 1
+    manifest = json.loads((folder / "adopted" / "manifest.json").read_text())
+    assert [failure["image"] for failure in manifest["failed"]] == ["long.png"]
+    assert [image["image"] for image in manifest["images"]] == ["one.png"]
+
+
 def test_nothing_is_written_when_every_image_is_bad(camlens: Any, folder: Path) -> None:
     before = names(folder) | set(broken_files(folder)) - {"missing.png"}
     result = camlens("explain", "text.png", "missing.png", *MODEL, "--output", "maps", "--json")

@@ -1,11 +1,12 @@
 """A tiny model that the command line can load by its factory, and image files to show it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from camlens.models.preprocess import Preprocess
 
@@ -29,6 +30,12 @@ def net() -> nn.Module:
 
 def classifier() -> tuple[nn.Module, Preprocess, list[str]]:
     return net(), Preprocess(resize=SIDE, crop=(SIDE, SIDE)), CLASSES
+
+
+def adopting() -> tuple[nn.Module, Callable[[Image.Image], Tensor], list[str]]:
+    """The same network with a preprocessing that is known only by what it does."""
+    prepare = Preprocess(resize=SIDE, crop=(SIDE, SIDE))
+    return net(), lambda image: prepare(image), CLASSES
 
 
 def broken() -> nn.Module:

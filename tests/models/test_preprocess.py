@@ -1,6 +1,7 @@
 """Claims about preprocessing: torchvision's and timm's numbers, and a display that is the same view."""
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from torchvision import models, transforms
 
 from camlens.core.errors import InputError
 from camlens.models import load_model
-from camlens.models.preprocess import AdoptedPreprocess, Preprocess, adopt, as_rgb
+from camlens.models import preprocess as preprocessing
+from camlens.models.preprocess import MOST_PIXELS, AdoptedPreprocess, Preprocess, adopt, as_rgb
 
 SHAPES = [(240, 320), (321, 243), (100, 60), (224, 224), (57, 301)]
 
@@ -203,3 +205,84 @@ def test_an_adopted_transform_that_returns_no_tensor_says_so() -> None:
     prepared = AdoptedPreprocess(lambda image: image, lambda image: np.asarray(image))  # type: ignore[arg-type, return-value]
     with pytest.raises(InputError, match=r"mode RGB.*ToTensor"):
         prepared(photograph(4, 4))
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of pixels of every picture that is made by resizing or cropping."""
+    sizes: list[int] = []
+    for name in ("resize", "crop"):
+        really = getattr(Image.Image, name)
+
+        def noted(image: Image.Image, *args: Any, really: Any = really, **more: Any) -> Image.Image:
+            result: Image.Image = really(image, *args, **more)
+            sizes.append(result.width * result.height)
+            return result
+
+        monkeypatch.setattr(Image.Image, name, noted)
+    return sizes
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3, 1_000_000)])
+def test_a_long_narrow_picture_is_cropped_before_it_is_resized(made: list[int], size: tuple[int, int]) -> None:
+    picture = Image.new("RGB", size, (10, 200, 30))
+    prepare = Preprocess(resize=256, crop=(224, 224))
+    shown = prepare.display(picture)
+    assert shown.shape == (224, 224, 3)
+    assert (shown == (10, 200, 30)).all()
+    assert prepare(picture).shape == (3, 224, 224)
+    assert max(made) <= 224 * 224
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("shape", [(3000, 4), (5, 2000), (400, 2)])
+@pytest.mark.parametrize("crop", [(112, 112), (160, 90), (90, 160)])
+def test_cropping_first_shows_what_resizing_first_shows(
+    monkeypatch: pytest.MonkeyPatch, interpolation: str, shape: tuple[int, int], crop: tuple[int, int]
+) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    prepare = Preprocess(resize=131, crop=crop, interpolation=interpolation)
+    resized_first = prepare.display(picture).astype(int)
+    monkeypatch.setattr(preprocessing, "MOST_PIXELS", math.prod(crop))
+    cropped_first = prepare.display(picture).astype(int)
+    assert np.abs(cropped_first - resized_first).max() <= 1, "more than a different rounding"
+
+
+def test_without_a_crop_a_picture_that_would_grow_too_large_is_refused(made: list[int]) -> None:
+    with pytest.raises(InputError) as caught:
+        Preprocess(resize=256, crop=None)(Image.new("RGB", (1, 60_000)))
+    assert caught.value.code == "preprocess.too-large"
+    assert caught.value.facts == {"size": (1, 60_000), "resized": (256, 15_360_000), "allowed": MOST_PIXELS}
+    assert made == []
+
+
+def test_another_librarys_preprocessing_is_not_given_a_picture_that_it_would_blow_up(made: list[int]) -> None:
+    adopted = adopt(transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]))
+    picture = np.zeros((60_000, 1, 3), np.uint8)
+    for ask in (adopted, adopted.display):
+        with pytest.raises(InputError) as caught:
+            ask(picture)
+        assert caught.value.code == "preprocess.too-elongated"
+        assert caught.value.facts["size"] == (1, 60_000)
+    assert adopted.geometry(60_000, 1) is None
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no"), Image.DecompressionBombError("no"), ValueError("no"), KeyError(1)]
+)
+def test_any_failure_of_a_preprocessing_is_an_error_about_that_picture(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_ignored: object, **_more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image.Image, "resize", fail)
+    for prepare in (Preprocess(), AdoptedPreprocess(fail, fail)):  # type: ignore[arg-type]
+        for ask in (prepare, prepare.display):
+            with pytest.raises(InputError) as caught:
+                ask(np.zeros((30, 40, 3), np.uint8))
+            assert caught.value.code == "preprocess.failed"
+            assert caught.value.facts == {"size": (40, 30)}
+            assert caught.value.__cause__ is error
+    assert AdoptedPreprocess(fail, fail).geometry(30, 40) is None  # type: ignore[arg-type]

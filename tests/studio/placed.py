@@ -35,6 +35,18 @@ def unplaced() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
     return _net(), lambda image: placed(image).flip(-1), ["boot", "shirt"]
 
 
+def fussy() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
+    """The same with a preprocessing for which no memory holds a picture that is wider than high."""
+    placed = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def prepare(image: Any) -> Tensor:
+        if image.width > image.height:
+            raise MemoryError
+        return placed(image)
+
+    return _net(), prepare, ["boot", "shirt"]
+
+
 def photograph(height: int, width: int, row: int, column: int, side: int = 36) -> Image.Image:
     """Blue with a red square around a point, which is the only evidence."""
     pixels = np.full((height, width, 3), (60, 90, 160), dtype=np.uint8)

@@ -187,3 +187,12 @@ def test_the_oldest_uploads_go_when_there_are_too_many() -> None:
 def test_a_large_photograph_is_kept_smaller_than_it_came() -> None:
     uploads = Uploads(StudioSettings())
     assert uploads.find(uploads.add(photograph("JPEG", size=(4000, 100)))).shape == (51, 2048, 3)
+
+
+def test_an_upload_of_extreme_proportions_is_explained(studio: TestClient) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (1, 60_000)).save(stream, "PNG")
+    name = studio.post("/api/uploads", content=stream.getvalue()).json()["id"]
+    for path in (f"/api/images/{name}/picture.png", f"/api/images/{name}/thumbnail.webp"):
+        assert studio.get(path).status_code == 200
+    assert studio.post("/api/explanations", json={"image": name}).json()["state"] == "done"

@@ -1,6 +1,8 @@
 """Preparing an image for a model, and showing what was left of it: one geometry for both."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -22,6 +24,10 @@ except ImportError as error:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MOST_PIXELS = 2**24
+"""The largest picture that is made by resizing. Of a longer one, only the part that the crop keeps is made."""
+MOST_ELONGATED = 256
+"""The longest side over the shortest, up to which a picture is passed to a preprocessing that is not ours."""
 
 
 @final
@@ -32,6 +38,10 @@ class Preprocess:
     `resize` is the length of the shorter side, or (height, width) regardless of the shape, or None. `crop` is
     (height, width), padded with black where the image is smaller, or None. `interpolation` is a name that
     Pillow knows ("bilinear", "bicubic", ...). A `mean` of one number means a model of grey images.
+
+    If resizing would make more than `MOST_PIXELS`, as it does for a picture of 1 x 60,000 pixels, only the part
+    that the crop keeps is resized. Raises InputError for such a picture if there is no crop, and for whatever
+    else goes wrong with a picture.
     """
 
     resize: int | tuple[int, int] | None = 256
@@ -65,13 +75,18 @@ class Preprocess:
         return Geometry((height, width), region, crop)
 
     def _arranged(self, image: Image.Image) -> Image.Image:
-        if self.resize is not None:
-            width, height = _resized(image.size, self.resize)
-            image = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
-        if self.crop is not None:
-            top, left = (_start(length, wanted) for length, wanted in zip(image.size[::-1], self.crop, strict=True))
-            image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
-        return image
+        with _failing_on(image):
+            size = image.size if self.resize is None else _resized(image.size, self.resize)
+            crop = (0, 0, *size)
+            if self.crop is not None:
+                left, top = (_start(length, wanted) for length, wanted in zip(size, self.crop[::-1], strict=True))
+                crop = (left, top, left + self.crop[1], top + self.crop[0])
+            if self.resize is None:
+                return image.crop(crop)
+            resample = Image.Resampling[self.interpolation.upper()]
+            if math.prod(size) > MOST_PIXELS:
+                return _resized_part(image, size, crop, resample)
+            return image.resize(size, resample).crop(crop)
 
 
 @final
@@ -88,7 +103,10 @@ class AdoptedPreprocess:
 
     def display(self, image: object) -> NDArray[np.uint8]:
         """What the model sees, as uint8 (h, w, 3)."""
-        return self.picture(as_rgb(image))
+        rgb = as_rgb(image)
+        with _failing_on(rgb):
+            _check_proportions(rgb)
+            return self.picture(rgb)
 
     def display_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h w"]:
         """The mask as the model's view of the image has it."""
@@ -96,7 +114,10 @@ class AdoptedPreprocess:
 
     def geometry(self, height: int, width: int) -> Geometry | None:
         """Which region of a picture of this size the input shows, as measured; None if that cannot be told."""
-        return measured_geometry(self.display, height, width)
+        try:
+            return measured_geometry(self.display, height, width)
+        except InputError:  # the preprocessing refuses pictures that are only ramps, or of this size
+            return None
 
 
 def adopt(transform: Callable[[Image.Image], Tensor]) -> Preprocessing:
@@ -147,6 +168,36 @@ def _resized(size: tuple[int, int], wanted: int | tuple[int, int]) -> tuple[int,
     return int(wanted * width / height), wanted
 
 
+def _resized_part(
+    image: Image.Image, size: tuple[int, int], crop: tuple[int, int, int, int], resample: Image.Resampling
+) -> Image.Image:
+    """What `image.resize(size).crop(crop)` gives, made of the pixels that the crop shows; rounding may differ."""
+    kept = [max(crop[0], 0), max(crop[1], 0), min(crop[2], size[0]), min(crop[3], size[1])]
+    kept_size = (kept[2] - kept[0], kept[3] - kept[1])
+    if math.prod(kept_size) > MOST_PIXELS:
+        raise InputError(
+            f"a picture of {image.width:,} x {image.height:,} pixels would be resized to {size[0]:,} x {size[1]:,},"
+            f" more than the {MOST_PIXELS:,} pixels allowed: crop it, or use a preprocessing that crops",
+            code="preprocess.too-large",
+            size=image.size,
+            resized=size,
+            allowed=MOST_PIXELS,
+        )
+    scales = [length / resized for length, resized in zip(image.size, size, strict=True)]
+    box = [edge * scales[at % 2] for at, edge in enumerate(kept)]
+    reach = [math.ceil(4 * max(scale, 1)) for scale in scales]  # the widest filter sees 3 pixels to each side
+    cut = (
+        max(math.floor(box[0]) - reach[0], 0),
+        max(math.floor(box[1]) - reach[1], 0),
+        min(math.ceil(box[2]) + reach[0], image.width),
+        min(math.ceil(box[3]) + reach[1], image.height),
+    )
+    # Pillow holds the box in single precision, so it is measured from the part and not from the whole picture
+    inside = (box[0] - cut[0], box[1] - cut[1], min(box[2], image.width) - cut[0], min(box[3], image.height) - cut[1])
+    resized = image.crop(cut).resize(kept_size, resample, inside)
+    return resized.crop((crop[0] - kept[0], crop[1] - kept[1], crop[2] - kept[0], crop[3] - kept[1]))
+
+
 def _start(length: int, wanted: int) -> int:
     """Where a centred crop begins, negative where it must pad; rounded as torchvision rounds."""
     return round((length - wanted) / 2) if wanted <= length else -((wanted - length) // 2)
@@ -173,18 +224,38 @@ def _column(numbers: object) -> Tensor:
     return torch.as_tensor(numbers, dtype=torch.float32).view(-1, 1, 1)
 
 
-def _transformed(transform: Callable[[Image.Image], object], image: Image.Image) -> Tensor:
-    """The tensor that somebody else's transform makes; its failure, or another result, is an InputError."""
+@contextmanager
+def _failing_on(image: Image.Image) -> Iterator[None]:
+    """Turn whatever is raised in the block into an InputError about this picture."""
     try:
-        prepared = transform(image)
+        yield
     except CamlensError:
         raise
-    except Exception as error:  # the user's code: whatever it raises is the reason
+    except Exception as error:  # the user's code, or a picture that no memory holds: whatever it is, is the reason
         raise InputError(
             f"the preprocessing failed on an image of {image.width} x {image.height}: {type(error).__name__}: {error}",
             code="preprocess.failed",
             size=image.size,
         ) from error
+
+
+def _check_proportions(image: Image.Image) -> None:
+    """Raise InputError for a picture that another's "resize the shorter side" would blow up beyond all memory."""
+    if max(image.size) > MOST_ELONGATED * min(image.size):
+        raise InputError(
+            f"a picture of {image.width:,} x {image.height:,} pixels is too long and narrow for this model's own"
+            f" preprocessing: one side may be {MOST_ELONGATED} times the other at most. Crop the picture",
+            code="preprocess.too-elongated",
+            size=image.size,
+            allowed=MOST_ELONGATED,
+        )
+
+
+def _transformed(transform: Callable[[Image.Image], object], image: Image.Image) -> Tensor:
+    """The tensor that somebody else's transform makes; its failure, or another result, is an InputError."""
+    with _failing_on(image):
+        _check_proportions(image)
+        prepared = transform(image)
     if not isinstance(prepared, Tensor) or prepared.ndim != 3 or not prepared.is_floating_point():
         raise InputError(
             f"the preprocessing returned {_described(prepared)}, but a floating tensor (C, H, W) is needed: end it with"

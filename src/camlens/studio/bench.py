@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camlens.core.errors import CamlensError, DataError, ModelError
+from camlens.core.errors import CamlensError, DataError, InputError, ModelError
 from camlens.models import LoadedModel, load_model
 from camlens.models.geometry import WHOLE, Region, View
 from camlens.studio.anatomy.layers import Anatomy, examine
@@ -140,9 +140,13 @@ class Workbench:
         """The whole photograph, and the region of it that the model sees; None is all of it.
 
         The region is (left, top, right, bottom) in fractions of the photograph. If the geometry of the
-        preprocessing is unknown, the picture is what the model sees.
+        preprocessing is unknown, the picture is what the model sees. A photograph that the preprocessing refuses
+        is all that can be shown of it.
         """
-        picture, region = self.view(image).shown()
+        try:
+            picture, region = self.view(image).shown()
+        except InputError:
+            return self.pixels(image), None
         return picture, None if np.allclose(region, WHOLE) else region
 
     def inputs(self, image: str) -> Tensor:
@@ -224,11 +228,12 @@ class Workbench:
         for number in drawn(np.arange(len(gallery)), STRIP, seed=0):
             try:
                 pixels = gallery.pixels(number)
-            except DataError:
+                inputs = model.preprocess(pixels)[None]
+            except (DataError, InputError):
                 predictions.put(number, UNREADABLE, 0.0)
                 continue
             self.cache.put(("pixels", f"s{number}"), pixels, pixels.nbytes)
-            return model.preprocess(pixels)[None]
+            return inputs
         return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
 
     def _hold(self) -> bool:

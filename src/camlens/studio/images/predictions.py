@@ -8,8 +8,6 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from camlens.core.errors import CamlensError
-
 PENDING, UNREADABLE, UNKNOWN = -1, -2, -1
 LARGEST_STEP = 32
 QUICK, LONG = 0.02, 0.06  # seconds: a click must not wait for a step that takes long
@@ -47,7 +45,7 @@ class Predictions:
         start = time.perf_counter()
         try:
             found = self._predict(batch)
-        except CamlensError:
+        except Exception:  # noqa: BLE001  # one image on which a user's model raises must not cost the others
             found = [self._alone(number) for number in batch]
         for number, (index, confidence) in zip(batch, found, strict=True):
             self.put(number, index, confidence)
@@ -67,7 +65,7 @@ class Predictions:
     def _alone(self, number: int) -> tuple[int, float]:
         try:
             return self._predict([number])[0]
-        except CamlensError:
+        except Exception:  # noqa: BLE001
             return UNREADABLE, 0.0
 
     def _batch(self) -> list[int]:
