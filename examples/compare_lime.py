@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from camlens import explain, load_model
-from camlens.data.demo import DemoPhotos
+from camlens.data import DemoPhotos
 
 loaded = load_model("demo:photos")
 photo = DemoPhotos(split="test", seed=0)[0]

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from camlens import concepts, explain, load_model
-from camlens.data.demo import DemoPhotos
-from camlens.render.overlay import overlay
+from camlens.data import DemoPhotos
+from camlens.render import overlay
 
 COUNT = 4
 loaded = load_model("demo:photos")

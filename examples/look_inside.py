@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from camlens import activations, filters, load_model
-from camlens.data.demo import DemoPhotos
-from camlens.render.colormaps import colorize
+from camlens.data import DemoPhotos
+from camlens.render import colorize
 
 SIDE, COLUMNS, GAP = 96, 8, 4
 loaded = load_model("demo:photos")

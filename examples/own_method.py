@@ -6,7 +6,7 @@ python examples/own_method.py
 import torch
 
 from camlens import explain, load_model, register_method
-from camlens.data.demo import DemoPhotos
+from camlens.data import DemoPhotos
 from camlens.testing import check_method
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from camlens import explain, load_model
-from camlens.data.demo import DemoPhotos
+from camlens.data import DemoPhotos
 
 loaded = load_model("demo:photos")
 photos = [DemoPhotos(split="test", seed=0)[index] for index in range(4)]

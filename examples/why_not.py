@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from camlens import explain, load_model
-from camlens.data.demo import DemoPhotos
+from camlens.data import DemoPhotos
 from camlens.targets import ClassScore, Contrast
 
 loaded = load_model("demo:photos")

@@ -17,6 +17,7 @@ from camlens.core.errors import (
     StoreError,
     TargetError,
 )
+from camlens.core.lazy import lazily as _lazily
 from camlens.core.registry import METHODS, register_method, register_metric
 from camlens.explainer import Explainer, explain
 from camlens.explanation import Explanation
@@ -60,9 +61,8 @@ _LATER = {
     "activations": "camlens.anatomy.activations",
     "filters": "camlens.anatomy.filters",
     "load_model": "camlens.models",
+    **{room: f"camlens.{room}" for room in ("audit", "data", "metrics", "models", "render", "testing")},
 }
-
-_ROOMS = ("audit", "data", "metrics", "models", "render", "testing")
 
 if _typing.TYPE_CHECKING:
     from camlens.anatomy.activations import activations
@@ -71,18 +71,4 @@ if _typing.TYPE_CHECKING:
     from camlens.models import LoadedModel, load_model
 
 
-def __getattr__(name: str) -> _typing.Any:
-    """A public name, or a package such as `camlens.audit`, whose module is imported when it is asked for."""
-    from importlib import import_module
-
-    if name in _ROOMS:
-        return import_module(f"camlens.{name}")
-    if name not in _LATER:
-        raise AttributeError(f"module 'camlens' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    """Public names, also those that are not imported yet."""
-    return sorted({*globals(), *__all__, *_ROOMS})
+__getattr__, __dir__ = _lazily(__name__, _LATER)

@@ -8,10 +8,52 @@
 `run` makes such a directory and can be stopped and resumed; `open` reads it, finished or not.
 """
 
+from typing import TYPE_CHECKING
+
 from camlens.audit.opening import Audit, IncompleteRunWarning
 from camlens.audit.opening import open_run as open  # noqa: A004  # read as camlens.audit.open
 from camlens.audit.running.auditing import run
 from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.manifest import Manifest
+from camlens.core.lazy import lazily
 
-__all__ = ["Audit", "IncompleteRunWarning", "Manifest", "RunSettings", "open", "run"]
+if TYPE_CHECKING:
+    from camlens.audit.exports.errors_csv import write_errors
+    from camlens.audit.exports.fiftyone import to_fiftyone
+    from camlens.audit.findings.embeddings import LayoutChoice
+    from camlens.audit.findings.errors import accuracy, confused_pairs, confusion, select
+    from camlens.audit.findings.layouts import cached_layout
+    from camlens.audit.findings.outcomes import outcomes_of
+    from camlens.audit.findings.reasons import Reasoner
+
+_FINDINGS = {
+    "LayoutChoice": "camlens.audit.findings.embeddings",
+    "Reasoner": "camlens.audit.findings.reasons",
+    "accuracy": "camlens.audit.findings.errors",
+    "cached_layout": "camlens.audit.findings.layouts",
+    "confused_pairs": "camlens.audit.findings.errors",
+    "confusion": "camlens.audit.findings.errors",
+    "outcomes_of": "camlens.audit.findings.outcomes",
+    "select": "camlens.audit.findings.errors",
+    "to_fiftyone": "camlens.audit.exports.fiftyone",
+    "write_errors": "camlens.audit.exports.errors_csv",
+}
+__all__ = [
+    "Audit",
+    "IncompleteRunWarning",
+    "LayoutChoice",
+    "Manifest",
+    "Reasoner",
+    "RunSettings",
+    "accuracy",
+    "cached_layout",
+    "confused_pairs",
+    "confusion",
+    "open",
+    "outcomes_of",
+    "run",
+    "select",
+    "to_fiftyone",
+    "write_errors",
+]
+__getattr__, __dir__ = lazily(__name__, _FINDINGS)

@@ -1,1 +1,13 @@
-"""From arrays to pictures: colour maps, overlays, figures. Knows no model."""
+"""From arrays to pictures: color maps, overlays, figures. Knows no model."""
+
+from typing import TYPE_CHECKING
+
+from camlens.core.lazy import lazily
+
+__all__ = ["colorize", "overlay"]
+
+if TYPE_CHECKING:
+    from camlens.render.colormaps import colorize
+    from camlens.render.overlay import overlay
+
+__getattr__, __dir__ = lazily(__name__, {"colorize": "camlens.render.colormaps", "overlay": "camlens.render.overlay"})
