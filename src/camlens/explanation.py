@@ -211,9 +211,14 @@ class Explanation:
         names = self.class_names if class_names is None else class_names
         if self.classes is None:
             return self.targets[target]
-        rival = -1 if self.against is None else int(self.against[image, target])
-        indices = [int(self.classes[image, target]), *([rival] if rival >= 0 else [])]
+        indices = [int(self.classes[image, target])]
+        if self.against is not None and self.contrasts(image, target):
+            indices.append(int(self.against[image, target]))
         return " minus ".join(names[index] if index < len(names) else f"class {index}" for index in indices)
+
+    def contrasts(self, image: int, target: int = 0) -> bool:
+        """Whether a map is about one class minus another."""
+        return self.against is not None and int(self.against[image, target]) >= 0
 
     def _caption(self, image: int, target: int, layer: str, class_names: Sequence[str]) -> str:
         """The words above one map of a grid: as many as tell it from the others."""

@@ -14,7 +14,6 @@ from camlens.core.registry import METHODS
 from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.methods import METHODS as FILLED_METHODS
-from camlens.panels.naming import class_name
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import grid_values
 from camlens.studio.images.info import image_info, predictions_of
@@ -149,10 +148,9 @@ def _computed(
         if group:
             sofar = _SoFar(report)
             explainer = Explainer(
-                bench.model.model,
+                bench.model,
                 method=group,
                 layers=layers,
-                output=bench.model.reader,
                 progress=sofar.tell,
                 estimate=sofar.keep,
             )
@@ -194,11 +192,7 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
         region=bench.picture(request.image)[1],
         predictions=predictions,
         label_confidence=label_confidence(bench, info, first.logits),
-        maps=tuple(
-            one
-            for explanation in explained.explanations.values()
-            for one in _results(bench, request.target, explanation)
-        ),
+        maps=tuple(one for explanation in explained.explanations.values() for one in _results(explanation)),
         layer_choice=_layer_choice(bench, request),
         seconds=explained.seconds,
         cached=explained.cached,
@@ -220,27 +214,20 @@ def _layer_choice(bench: Workbench, request: ExplanationRequest) -> str:
     return bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for"
 
 
-def named_target(
-    bench: Workbench, choice: TargetChoice, explanation: Explanation, number: int = 0
-) -> tuple[str, int | None, str | None]:
-    """What a map is about: its title, and if that is a class, its index and name. A contrast is "boot minus shirt"."""
-    title = explanation.targets[number]
-    if explanation.classes is None:
-        return title, None, None
-    names, index = bench.model.class_names, int(explanation.classes[0, number])
-    name = class_name(index, names)
-    if choice.kind != "contrast" or explanation.logits is None:
-        return title, index, name
-    against = int(explanation.logits[0].argmax()) if choice.against is None else choice.against
-    return f"{name} minus {class_name(against, names)}", None, None
+def named_target(explanation: Explanation, number: int = 0) -> tuple[str, int | None, str | None]:
+    """What a map is about: its title, and, unless it is a contrast, its class and the name of that."""
+    name = explanation.label(0, number)
+    if explanation.classes is None or explanation.contrasts(0, number):
+        return name, None, None
+    return explanation.targets[number], int(explanation.classes[0, number]), name
 
 
-def _results(bench: Workbench, choice: TargetChoice, explanation: Explanation) -> list[MapResult]:
+def _results(explanation: Explanation) -> list[MapResult]:
     results = []
     for layer in explanation.layers:
         for number in range(len(explanation.targets)):
             values = explanation.maps[layer][0, number]
-            target, index, name = named_target(bench, choice, explanation, number)
+            target, index, name = named_target(explanation, number)
             both = explanation.shows_both_signs(number)
             state, warning = verdict(values, both_signs=both)
             results.append(

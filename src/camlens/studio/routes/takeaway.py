@@ -52,7 +52,6 @@ async def panel(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
     def draw(_checked: ExplanationRequest, explained: Explained) -> bytes:
         first = next(iter(explained.explanations.values()))
         figure = replace(first, views=(bench.view(wanted.image),)).figure(
-            class_names=bench.model.class_names,
             title=image_info(bench, wanted.image).name,
             alpha=drawing.opacity,
             colormap=None if first.shows_both_signs() else drawing.colours,  # both signs have colours of their own

@@ -84,10 +84,9 @@ def weigh_segments(bench: Workbench, request: SegmentsRequest, report: Report) -
     with warnings.catch_warnings():  # the page shows the weights themselves, also where none is positive
         warnings.simplefilter("ignore", EvidenceWarning)
         explanation: Explanation = explain(
-            bench.model.model,
+            bench.model,
             bench.inputs(request.image),
             method=request.method,
-            output=bench.model.reader,
             target=engine_target(request.target, len(bench.model.class_names)),
             options={"segments": request.segments, "samples": request.samples},
             seed=request.seed,
@@ -104,7 +103,7 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
     """What the page gets."""
     explanation = weighed.explanation
     info = image_info(bench, request.image)
-    target, index, name = named_target(bench, request.target, explanation)
+    target, index, name = named_target(explanation)
     details = cast(Mapping[str, Tensor], explanation.details)
     labels = details["segments"][0].cpu().numpy()
     fidelity = finite(details["r_squared"][0, 0])
