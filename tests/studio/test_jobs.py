@@ -1,6 +1,7 @@
 """The queue: order, bounds, places, progress, sharing, cancelling, and what becomes of errors."""
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from camlens.core.errors import CamlensError, LayerError
-from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
+from camlens.studio.jobs import LEASE, Job, JobQueue, JobState, QueueFullError, Report
 from tests.studio.conftest import PATIENCE, until
 
 
@@ -96,8 +97,8 @@ def test_a_waiting_job_that_nobody_wants_never_runs(queue: JobQueue) -> None:
     gate, ran = Gate(), threading.Event()
     queue.submit("gate", gate)
     assert gate.started.wait(PATIENCE)
-    job = queue.submit("unwanted", lambda _report: ran.set())
-    queue.cancel(job)
+    job = queue.submit("unwanted", lambda _report: ran.set(), ticket="a")
+    queue.release(job, "a")
     gate.open.set()
     assert soon(job).state == JobState.CANCELLED
     soon(queue.submit("after", lambda _report: None))
@@ -113,20 +114,50 @@ def test_a_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
             report(1, 2)
             time.sleep(0.002)
 
-    job = queue.submit("long", work)
+    job = queue.submit("long", work, ticket="a")
     assert started.wait(PATIENCE)
-    queue.cancel(job)
+    queue.release(job, "a")
     assert soon(job).state == JobState.CANCELLED
 
 
-def test_a_job_that_two_people_want_survives_when_one_gives_up(queue: JobQueue) -> None:
+def test_a_job_that_two_people_want_survives_when_one_gives_up_however_often(queue: JobQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate)
-    job = queue.submit("shared", lambda _report: "answer")
-    queue.submit("shared", lambda _report: "answer")
-    queue.cancel(job)
+    job = queue.submit("shared", lambda _report: "answer", ticket="a")
+    assert queue.submit("shared", lambda _report: "answer", ticket="b") is job
+    for _ in range(3):
+        queue.release(job, "a")
+        queue.renew(job, "a")  # a ticket that was given up is not taken back
+    assert set(job.holders) == {"b"}
     gate.open.set()
     assert soon(job).result == "answer"
+
+
+def test_a_job_is_given_up_with_the_connection_and_kept_for_a_while_after_an_answer(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("camlens.studio.jobs.monotonic", lambda: now)
+    gate = Gate()
+    queue.submit("gate", gate)
+    assert gate.started.wait(PATIENCE)
+    left, answered = (queue.submit(name, lambda _report: None, ticket="a") for name in ("left", "answered"))
+    with contextlib.suppress(asyncio.CancelledError), queue.held(left, "a"):
+        assert left.wanted
+        raise asyncio.CancelledError
+    assert left.state == JobState.CANCELLED
+    with queue.held(answered, "a"):
+        now += 10 * LEASE
+        assert answered.wanted
+    now += LEASE - 1
+    assert answered.wanted
+    queue.renew(answered, "a")
+    now += LEASE - 1
+    assert answered.wanted
+    now += 1
+    assert not answered.wanted
+    gate.open.set()
+    assert soon(answered).state == JobState.CANCELLED
 
 
 def test_an_error_of_ours_is_kept_as_it_is_and_any_other_is_named(queue: JobQueue) -> None:

@@ -14,6 +14,7 @@ from camlens.studio import problems, routes
 from camlens.studio.bench import Workbench
 from camlens.studio.priming import explain_first_image, primed_page
 from camlens.studio.safety.body_limit import BodyLimit
+from camlens.studio.safety.connected import WhileConnected
 from camlens.studio.safety.guard import Guard
 from camlens.studio.safety.headers import SafeHeaders
 from camlens.studio.settings import StudioSettings
@@ -52,6 +53,7 @@ def create_app(settings: StudioSettings | None = None) -> FastAPI:
     _serve_page(app)
     # the last one added is the first one asked
     app.add_middleware(BodyLimit, large=settings.upload_bytes, large_paths=LARGE_BODIES)
+    app.add_middleware(WhileConnected)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(SafeHeaders)
     return app

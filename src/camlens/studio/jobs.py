@@ -2,16 +2,22 @@
 
 Interactive jobs go first, in the order they came. Whenever none waits, the worker does one small step of the
 background work, so that a click never waits for more than such a step.
+
+Everybody who asks for a job holds it by a ticket of their own: while their connection is open, and for a while
+after each sign of them. A job that nobody holds is removed from the queue, or stops at its next report.
 """
 
 import asyncio
 import logging
+import math
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Condition, Thread
+from time import monotonic
 from typing import Any
 
 from camlens.core.errors import CamlensError
@@ -20,6 +26,8 @@ log = logging.getLogger("camlens.studio")
 WORKER = "camlens-studio-worker"
 KEPT_FINISHED = 256
 KEPT_RESULTS = 8
+LEASE = 30.0  # seconds for which a job goes on without a sign of those who asked
+STUDIO = "studio"  # the ticket for what the studio wants for itself, which nobody gives up
 Report = Callable[..., None]  # of done and total, and of what the result looks like so far, where that is known
 Work = Callable[[Report], Any]
 
@@ -55,7 +63,7 @@ class Job:
     result: Any = None
     estimate: Any = None
     error: CamlensError | None = None
-    holders: int = 1
+    holders: dict[str, float] = field(default_factory=dict)  # until when, by ticket; inf while a connection is open
     version: int = 0
     _listeners: list[Callable[[], None]] = field(default_factory=list)
 
@@ -63,6 +71,12 @@ class Job:
     def finished(self) -> bool:
         """Whether nothing will change any more."""
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still holds it."""
+        now = monotonic()
+        return any(until > now for until in tuple(self.holders.values()))
 
     def touch(self) -> None:
         """Tell those who wait that something changed."""
@@ -111,16 +125,19 @@ class JobQueue:
         self._worker = Thread(target=self._run, name=WORKER, daemon=True)
         self._worker.start()
 
-    def submit(self, key: Hashable, work: Work) -> Job:
-        """The job that answers `key`: one that lives already, else a new one at the end of the queue."""
+    def submit(self, key: Hashable, work: Work, *, ticket: str = STUDIO) -> Job:
+        """The job that answers `key`: one that lives already, else a new one at the end of the queue.
+
+        It is held by `ticket` until that is released.
+        """
         with self._changed:
             for job in (self._running, *self._waiting):
-                if job is not None and job.key == key and not job.finished and job.holders > 0:
-                    job.holders += 1
+                if job is not None and job.key == key and not job.finished and job.wanted:
+                    job.holders[ticket] = math.inf
                     return job
             if len(self._waiting) >= self.capacity or not self._open:
                 raise QueueFullError(f"{len(self._waiting)} jobs are waiting already: try again in a moment")
-            job = Job(key, work)
+            job = Job(key, work, holders={ticket: math.inf})
             self._waiting.append(job)
             self._jobs[job.id] = job
             self._forget_finished()
@@ -148,18 +165,37 @@ class JobQueue:
         """Jobs that wait or run."""
         return len(self._waiting) + (self._running is not None)
 
-    def cancel(self, job: Job) -> None:
-        """One of those who asked no longer wants it; the last one stops it."""
+    @contextmanager
+    def held(self, job: Job, ticket: str) -> Iterator[None]:
+        """Hold the job by a ticket that it knows; let go in the end, at once if the block is left by an error."""
+        self._extend(job, ticket, math.inf)
+        try:
+            yield
+        except BaseException:  # also a connection that has gone
+            self.release(job, ticket)
+            raise
+        self.renew(job, ticket)
+
+    def renew(self, job: Job, ticket: str) -> None:
+        """Note a sign of life of the one who holds this ticket."""
+        self._extend(job, ticket, monotonic() + LEASE)
+
+    def release(self, job: Job, ticket: str) -> None:
+        """Give up a ticket; once only. The last one stops the job."""
         with self._changed:
-            job.holders -= 1
-            if job.holders > 0 or job.finished:
+            job.holders.pop(ticket, None)
+            if job.wanted or job not in self._waiting:
                 return
-            if job in self._waiting:
-                self._waiting.remove(job)
-                job.state = JobState.CANCELLED
+            self._waiting.remove(job)
+            job.state = JobState.CANCELLED
             touched = [job, *self._waiting]
-        for one in touched:
-            one.touch()
+        for waiting in touched:
+            waiting.touch()
+
+    def _extend(self, job: Job, ticket: str, until: float) -> None:
+        with self._changed:
+            if ticket in job.holders:
+                job.holders[ticket] = until
 
     def wake(self) -> None:
         """Tell an idle worker that there is background work again."""
@@ -177,7 +213,7 @@ class JobQueue:
             job.state = JobState.CANCELLED
             job.touch()
         if running is not None:
-            running.holders = 0
+            running.holders.clear()
         self._worker.join(timeout=10)
 
     def _forget_finished(self) -> None:
@@ -217,7 +253,7 @@ class JobQueue:
 
     def _do(self, job: Job) -> None:
         def report(done: int, total: int, estimate: Any = None) -> None:
-            if job.holders <= 0:
+            if not job.wanted:
                 raise JobCancelledError("the job was cancelled")
             job.done, job.total, job.estimate = done, total, estimate
             job.touch()

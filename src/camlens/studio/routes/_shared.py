@@ -1,12 +1,13 @@
 """What every route module needs: the workbench of the request, and jobs as the page sees them."""
 
+import secrets
 from collections.abc import Callable, Hashable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
 
 from camlens.core.errors import CamlensError
+from camlens.studio.apart import apart
 from camlens.studio.bench import Workbench
 from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
 from camlens.studio.schemas import JobView, Problem
@@ -31,10 +32,10 @@ def problem_of(error: CamlensError) -> Problem:
     return Problem(kind=kind, message=str(error))
 
 
-def job_view(bench: Workbench, job: Job, result: Any = None) -> JobView[Any]:
-    """A job as the page sees it."""
+def job_view(bench: Workbench, job: Job, ticket: str, result: Any = None) -> JobView[Any]:
+    """A job as the one who holds this ticket sees it."""
     return JobView[Any](
-        id=job.id,
+        id=f"{job.id}.{ticket}",
         state=job.state,
         position=sum(queue.position(job) for queue in bench.queues),
         done=job.done,
@@ -58,28 +59,37 @@ async def as_job(
     """Answer with what is `known`; else ask the worker, wait a while, and answer with that or the place in the queue.
 
     Asked again with the same question while the job lives, it joins that job. Without a `queue` it is the model's.
+    If the client goes while it waits, the job is given up.
     """
     if known is not None:
-        shown = await run_in_threadpool(present, known)
+        shown = await apart(present, known)
         return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=shown)
     queue = queue or bench.jobs
-    job = queue.recall(key) or queue.submit(key, work)
-    await job.settled(wait)
+    ticket = _ticket()
+    job = queue.recall(key) or queue.submit(key, work, ticket=ticket)
+    with queue.held(job, ticket):
+        await job.settled(wait)
     if job.error is not None:
         raise job.error
     found = job.result
-    result = await run_in_threadpool(present, found) if found is not None else None
-    return job_view(bench, job, result)
+    result = await apart(present, found) if found is not None else None
+    return job_view(bench, job, ticket, result)
 
 
 async def finished(bench: Workbench, key: Hashable, work: Callable[[Report], Found]) -> Found:
-    """The result of a job, however long it takes."""
-    job = bench.jobs.recall(key) or bench.jobs.submit(key, work)
-    while not await job.settled(60):
-        continue
+    """The result of a job, however long it takes, as long as its client waits."""
+    ticket = _ticket()
+    job = bench.jobs.recall(key) or bench.jobs.submit(key, work, ticket=ticket)
+    with bench.jobs.held(job, ticket):
+        while not await job.settled(60):
+            continue
     if job.error is not None:
         raise job.error
     result: Found | None = job.result
     if result is None:
         raise QueueFullError("the job was cancelled, or its result is no longer held: ask again")
     return result
+
+
+def _ticket() -> str:
+    return secrets.token_urlsafe(9)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from camlens.core.errors import DataError
+from camlens.studio.apart import apart, heavy
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import bounded, png, webp
 from camlens.studio.images.gallery import STRIP, Filter, drawn, fitting
@@ -68,8 +68,7 @@ async def upload(bench: Bench, request: Request) -> ImageInfo:
     if bench.settings.read_only:
         raise ReadOnlyError("this studio is read-only: uploads are switched off")
     body = await request.body()
-    name = await run_in_threadpool(bench.uploads.add, body)
-    return await run_in_threadpool(image_info, bench, name)
+    return image_info(bench, await apart(bench.uploads.add, body))
 
 
 @router.get("/images/{image}")
@@ -82,6 +81,7 @@ def image(bench: Bench, image: ImagePath) -> ImageInfo:
 
 
 @router.get("/images/{image}/picture.png", response_class=Response)
+@heavy
 def picture(
     bench: Bench, image: ImagePath, longest: Annotated[int, Query(ge=THUMBNAIL + 1, le=4096)] = PICTURE
 ) -> Response:
@@ -94,6 +94,7 @@ def picture(
 
 
 @router.get("/images/{image}/thumbnail.webp", response_class=Response)
+@heavy
 def small(bench: Bench, image: ImagePath) -> Response:
     """A small copy for lists, with the same header."""
     return _picture(bench, image, THUMBNAIL)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from camlens.anatomy.activations import LayerActivations
 from camlens.studio.anatomy.activations import Sort, activation_maps, layer_activations
 from camlens.studio.anatomy.filters import learned_filters
+from camlens.studio.apart import heavy
 from camlens.studio.jobs import Report
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.schemas import ActivationMaps, ImageId, JobView, LayerName, LearnedFilters, ModelSummary
@@ -50,6 +51,7 @@ async def activations(
 
 
 @router.get("/filters")
+@heavy
 def filters(
     bench: Bench, layer: Annotated[LayerName, Query()], offset: Offset = 0, limit: Limit = 64
 ) -> LearnedFilters:

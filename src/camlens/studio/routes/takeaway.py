@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from camlens.render.pictures import encode_png
+from camlens.studio.apart import apart
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import Explained, checked_request, explain_request
 from camlens.studio.images.info import image_info
@@ -94,7 +94,7 @@ async def _file(
 ) -> Response:
     checked = checked_request(bench, wanted)
     explained = await finished(bench, ("explain", checked), lambda report: explain_request(bench, checked, report))
-    body = await run_in_threadpool(write, checked, explained)
+    body = await apart(write, checked, explained)
     name = "-".join([wanted.image, *wanted.methods, *checked.layers[:1]]).replace("/", "_")
     disposition = f'attachment; filename="{name}.{suffix}"'
     return Response(body, media_type=kind, headers={"content-disposition": disposition})

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from camlens.studio.apart import heavy
 from camlens.studio.jobs import Report
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.routes.audit._open import Run
@@ -16,6 +17,7 @@ _KEY = ("audit classes",)
 
 
 @router.get("")
+@heavy
 def spreads(
     run: Run, predicted: Annotated[int | None, Query(ge=0, description="of images predicted as this class")] = None
 ) -> AttentionView:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
+from camlens.studio.apart import heavy
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.routes.audit._open import Run
 from camlens.studio.runs.details import row_detail
@@ -20,6 +21,7 @@ MOST_ROWS = 120
 
 
 @router.get("/errors")
+@heavy
 def errors(bench: Bench, run: Run) -> ErrorsOverview:
     """Accuracy with its interval, precision and recall of every class, confusions, calibration."""
     found = bench.cache.get(OVERVIEW)
@@ -27,6 +29,7 @@ def errors(bench: Bench, run: Run) -> ErrorsOverview:
 
 
 @router.get("/errors/gallery")
+@heavy
 def error_gallery(
     run: Run,
     label: Annotated[Class, Query(description="true class")] = None,
@@ -41,6 +44,7 @@ def error_gallery(
 
 
 @router.get("/rows")
+@heavy
 def rows(
     run: Run,
     label: Annotated[Class, Query(description="true class")] = None,
@@ -56,6 +60,7 @@ def rows(
 
 
 @router.get("/rows/some")
+@heavy
 def some_rows(
     run: Run, row: Annotated[list[int], Query(max_length=MOST_ROWS, description="row numbers, `row=3&row=5`")]
 ) -> list[MappedRow]:
