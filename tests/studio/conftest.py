@@ -84,10 +84,9 @@ def studio(photos: Path) -> Iterator[TestClient]:
 @contextmanager
 def listening(settings: StudioSettings) -> Iterator[str]:
     """The address of a studio that really listens, on a free port."""
-    import uvicorn
+    from camlens.studio.safety.serving import server
 
-    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="error", ws="none")
-    running = uvicorn.Server(config)
+    running = server(create_app(settings))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     until(lambda: running.started)

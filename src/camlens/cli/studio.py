@@ -97,9 +97,8 @@ def studio(
     from camlens.core.errors import MissingExtraError, ModelError
 
     try:
-        import uvicorn
-
         from camlens.studio.app import create_app
+        from camlens.studio.safety.serving import server
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error.name or "fastapi", "studio") from error
     from camlens.models.loading import check_spec, is_factory
@@ -142,8 +141,7 @@ def studio(
     complain("Ctrl-C ends it.")
     if not no_browser and os.environ.get("CI") is None:
         threading.Thread(target=_open, args=(address,), daemon=True).start()
-    config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[listening])
+    server(create_app(settings)).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
