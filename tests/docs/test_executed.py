@@ -7,6 +7,7 @@ names; nothing reaches the network. A page's blocks run in order and share their
 import argparse
 import glob
 import importlib
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from camlens.cli.main import OPTIONAL, app
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import PAGES, ROOT, Block, blocks
 from tests.docs.readers import fiftyone, lay_out_photographs, own_names, plant_weights
 
 pytestmark = [
@@ -84,7 +86,8 @@ def words_of(command: str) -> list[str]:
     return [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
 
 
-def run_command(command: str) -> None:
+def run_command(command: str) -> str:
+    """Run a command line and return what it prints."""
     program, *words = words_of(command)
     if program == "camlens":
         before = set(sys.path)
@@ -93,7 +96,8 @@ def run_command(command: str) -> None:
         assert finished.exit_code == 0, f"{command}\n{finished.output}"
         promised = re.findall(r"(?:^|-> )(\S+\.(?:png|html|csv|npy))$", finished.stdout, flags=re.MULTILINE)
         assert [path for path in promised if not Path(path).is_file()] == [], command
-    elif program == "make":
+        return finished.stdout
+    if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE), command
     elif program == "pip":
         check_extras(words)
@@ -101,6 +105,7 @@ def run_command(command: str) -> None:
         ask_studio(words)
     else:
         raise AssertionError(f"nobody knows how to run {command!r}")
+    return ""
 
 
 def check_extras(words: list[str]) -> None:
@@ -138,17 +143,33 @@ def ask_studio(words: list[str]) -> None:
     assert answer.is_success, answer.text
 
 
+def outputs(page: Path) -> Iterator[tuple[Block, str]]:
+    """Run a page's blocks in order, and give each block of output with what was printed."""
+    names = own_names() if any(block.language == "python" for block in blocks(page)) else {}
+    printed = ""
+    for block in blocks(page):
+        if block.marker is not None:
+            yield block, block.taken_from(printed)
+        elif block.language == "python":
+            code = compile("\n" * (block.line - 1) + block.text, page.name, "exec")
+            with redirect_stdout(io.StringIO()) as stream:
+                exec(code, names)
+            printed = stream.getvalue()
+        elif block.language in SHELL:
+            printed = "".join(run_command(command) for command in block.commands())
+
+
+def without_numbers(text: str) -> str:
+    """Another processor may round another way; how lines are wrapped is the page's affair."""
+    return " ".join(re.sub(r"-?\d[\d.,]*", "0", text).split())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_page_runs_as_printed(page: Path, desk: Path, served: list[object]) -> None:
-    names = own_names() if any(block.language == "python" for block in blocks(page)) else {}
     methods = set(importlib.import_module("camlens").METHODS)
     try:
-        for block in blocks(page):
-            if block.language == "python":
-                exec(compile("\n" * (block.line - 1) + block.text, page.name, "exec"), names)
-            elif block.language in SHELL:
-                for command in block.commands():
-                    run_command(command)
+        for block, printed in outputs(page):
+            assert without_numbers(block.text) == without_numbers(printed), f"run scripts/docs_outputs.py {page.name}"
     finally:
         registry = importlib.import_module("camlens.core.registry")
         for name in set(registry.METHODS) - methods:

@@ -87,7 +87,7 @@ def audit(
 
       camlens audit photos/ --model resnet50 --output runs/photos
 
-      camlens audit demo:photos --model demo:watermark --output runs/cheating
+      camlens audit demo:watermark --model demo:watermark --limit 300 --output runs/cheating
 
       camlens audit list.parquet --model timm:mobilenetv3_small_050 --limit 2000 --csv errors.csv
     """
