@@ -2,26 +2,7 @@
 
 import typing as _typing
 
-from camlens import targets
-from camlens.attributions.factorisation import concepts
-from camlens.core.errors import (
-    CamlensError,
-    DataError,
-    EvidenceWarning,
-    InputError,
-    LayerError,
-    MisfitError,
-    MissingExtraError,
-    ModelError,
-    NoGradientError,
-    StoreError,
-    TargetError,
-)
 from camlens.core.lazy import lazily as _lazily
-from camlens.core.registry import METHODS, register_method, register_metric
-from camlens.explainer import Explainer, explain
-from camlens.explanation import Explanation
-from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
 
 __version__ = "0.1.0"
 __all__ = [
@@ -54,19 +35,50 @@ __all__ = [
     "targets",
 ]
 
-# on demand, since explaining needs none of them, and importing them takes as long as half of the rest
+_ERRORS = (
+    "CamlensError DataError EvidenceWarning InputError LayerError MisfitError MissingExtraError ModelError"
+    " NoGradientError StoreError TargetError"
+)
+# on demand: importing torch takes seconds, in which the command line has to answer Ctrl-C
 _LATER = {
+    **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
+    **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
+    **dict.fromkeys(("METHODS", "register_method"), "camlens.attributions"),  # which brings all methods
+    "Explainer": "camlens.explainer",
+    "Explanation": "camlens.explanation",
     "LoadedModel": "camlens.models",
     "METRICS": "camlens.metrics",
     "activations": "camlens.anatomy.activations",
+    "concepts": "camlens.attributions.factorisation",
+    "explain": "camlens.explainer",
     "filters": "camlens.anatomy.filters",
     "load_model": "camlens.models",
-    **{room: f"camlens.{room}" for room in ("audit", "data", "metrics", "models", "render", "testing")},
+    "register_metric": "camlens.core.registry",
+    **{room: f"camlens.{room}" for room in ("audit", "data", "metrics", "models", "render", "targets", "testing")},
 }
 
 if _typing.TYPE_CHECKING:
+    from camlens import targets
     from camlens.anatomy.activations import activations
     from camlens.anatomy.filters import filters
+    from camlens.attributions.factorisation import concepts
+    from camlens.core.errors import (
+        CamlensError,
+        DataError,
+        EvidenceWarning,
+        InputError,
+        LayerError,
+        MisfitError,
+        MissingExtraError,
+        ModelError,
+        NoGradientError,
+        StoreError,
+        TargetError,
+    )
+    from camlens.core.registry import METHODS, register_method, register_metric
+    from camlens.explainer import Explainer, explain
+    from camlens.explanation import Explanation
+    from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
     from camlens.metrics import METRICS
     from camlens.models import LoadedModel, load_model
 

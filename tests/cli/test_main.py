@@ -117,3 +117,24 @@ def test_a_factory_is_found_in_the_working_directory(
     result = camlens("predict", "one.png", "--model", "own_tiny_net:classifier")
     assert (result.exit_code, result.stderr) == (0, "")
     assert len(result.stdout.splitlines()) == 6
+
+
+@pytest.mark.parametrize("module", ["typer", "torch", "camlens.models.loading", "camlens.panels.explaining"])
+def test_an_interrupt_while_modules_are_imported_shows_no_traceback(folder: Path, module: str) -> None:
+    code = f"""
+import sys
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt)
+from camlens.cli.main import run
+run()
+"""
+    words = [sys.executable, "-c", code, "explain", "one.png", "--model", "demo:photos"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder)
+    assert (ended.returncode, ended.stdout) == (main.INTERRUPTED, "")
+    assert len(ended.stderr.splitlines()) == 1

@@ -5,6 +5,7 @@ Importing this package registers them beside our own methods in `METHODS`; the l
 """
 
 from camlens.attributions import factorisation, guided, occlusion, paths, rules, superpixels
+from camlens.core.registry import register_method
 from camlens.methods import METHODS
 
-__all__ = ["METHODS", "factorisation", "guided", "occlusion", "paths", "rules", "superpixels"]
+__all__ = ["METHODS", "factorisation", "guided", "occlusion", "paths", "register_method", "rules", "superpixels"]

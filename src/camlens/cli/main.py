@@ -8,16 +8,20 @@ import warnings
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
+try:  # torch takes seconds to import, in which Ctrl-C must not show a traceback
+    import typer
+    from typer.core import TyperGroup
 
-from camlens.cli.compare import compare
-from camlens.cli.demo import demo
-from camlens.cli.explain import explain
-from camlens.cli.layers import layers
-from camlens.cli.methods import methods
-from camlens.cli.predict import predict
-from camlens.core.errors import CamlensError
+    from camlens.cli.compare import compare
+    from camlens.cli.demo import demo
+    from camlens.cli.explain import explain
+    from camlens.cli.layers import layers
+    from camlens.cli.methods import methods
+    from camlens.cli.predict import predict
+    from camlens.core.errors import CamlensError
+except KeyboardInterrupt:
+    sys.stderr.write("interrupted: nothing was done\n")
+    sys.exit(130)
 
 # commands that need an extra: module, imported when the command is called, and the line in --help
 OPTIONAL = {
@@ -112,9 +116,11 @@ for name, (module, summary) in OPTIONAL.items():
 
 
 def run() -> None:
-    """Run the command line; a reader that goes away early, as `head` does, is no error."""
+    """Run the command line; neither Ctrl-C nor a reader that goes away early, as `head` does, shows a traceback."""
     try:
         app(prog_name="camlens")
+    except KeyboardInterrupt:  # before or after a command
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is quiet too
         sys.exit(1)
