@@ -12,9 +12,9 @@ from benchmarks import layerless
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, network, pictures
 from camlens import Explainer, load_model
-from camlens.attributions.seeded_draws import SeededDraws
 from camlens.attributions.segments import segmented
 from camlens.attributions.superpixels import fair_draws
+from camlens.core.execution.draws import SeededDraws
 from camlens.data.demo import DemoPhotos
 
 SEGMENTS, BATCH, SEED = 100, 50, 0

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from types import MappingProxyType
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
@@ -19,6 +18,7 @@ from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
 from camlens.core.errors import InputError, LayerError, TargetError
+from camlens.core.execution.harmless import harmless
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.misfit import not_a_batch
@@ -136,10 +136,10 @@ class Explainer(Generic[Result]):
         if asked is None and self._loaded is not None and self._loaded.default_layer is not None:
             default = resolve_layer(self.model, self._loaded.default_layer)
             self._chosen["best"] = [Choice(default, f"default layer of {self._loaded.spec}")]
-        self._choosing = Lock()
         self._facts: Mapping[str, Any] = {}
 
     @suggesting
+    @harmless
     def __call__(
         self,
         inputs: Tensor | Pictures,
@@ -174,6 +174,7 @@ class Explainer(Generic[Result]):
         warn_of_empty_maps(*results.values())
         return cast(Result, results if self.several else results[self.methods[0].name])
 
+    @harmless
     def optimized(
         self,
         example_inputs: Tensor | Pictures,
@@ -216,7 +217,6 @@ class Explainer(Generic[Result]):
             name: [Choice(resolve_layer(found.model, one.layer.label), one.reason) for one in choices]
             for name, choices in self._chosen.items()
         }
-        faster._choosing = Lock()
         faster._facts = {"weights": weights_hash(self.model), "optimized": found.facts}
         return faster
 
@@ -271,18 +271,16 @@ class Explainer(Generic[Result]):
 
     def _resolve(self, session: Session, target: Target) -> dict[str, list[Choice]]:
         """The layers of each method: those asked for, or those that it looks at by default."""
-        with self._choosing:
-            for entry in self.methods:
-                if entry.scope != "input" and entry.default_layers not in self._chosen:
-                    self._chosen[entry.default_layers] = (
-                        [choose_layer(session, target, kind=self.settings.layout)]
-                        if entry.default_layers == "best"
-                        else choose_convolutions(session, target, kind=self.settings.layout)
-                    )
-            return {
-                entry.name: [] if entry.scope == "input" else self._chosen[entry.default_layers]
-                for entry in self.methods
-            }
+        for entry in self.methods:
+            if entry.scope != "input" and entry.default_layers not in self._chosen:
+                self._chosen[entry.default_layers] = (
+                    [choose_layer(session, target, kind=self.settings.layout)]
+                    if entry.default_layers == "best"
+                    else choose_convolutions(session, target, kind=self.settings.layout)
+                )
+        return {
+            entry.name: [] if entry.scope == "input" else self._chosen[entry.default_layers] for entry in self.methods
+        }
 
     def _explain(self, session: Session, chosen: dict[str, list[Choice]], target: Target) -> dict[str, Explanation]:
         def explain_part(start: int, stop: int) -> dict[str, Explanation]:

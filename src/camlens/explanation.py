@@ -1,5 +1,6 @@
 """The frozen result of explaining: signed maps with everything needed to judge and repeat them."""
 
+import copyreg
 import operator
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,15 +76,6 @@ class Explanation:
     class_names: tuple[str, ...] = ()
     activation: Activation | None = None
     task: Task = "classification"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The fields for a copy or a pickle, which cannot hold read-only views."""
-        return {name: dict(one) if isinstance(one, Mapping) else one for name, one in vars(self).items()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(
-            {name: MappingProxyType(one) if isinstance(one, dict) else one for name, one in state.items()}
-        )
 
     def heatmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
         """Heat maps in [0, 1] of shape (n, t, *size): rectified, normalised per map, then bilinear.
@@ -443,3 +435,11 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         if first.against is None
         else torch.cat([part.against for part in parts if part.against is not None]),
     )
+
+
+def _read_only(values: dict[str, Any]) -> MappingProxyType[str, Any]:
+    return MappingProxyType(values)
+
+
+# maps, details and provenance are read-only views, which Python cannot pickle or copy by itself
+copyreg.pickle(MappingProxyType, lambda view: (_read_only, (dict(view),)))

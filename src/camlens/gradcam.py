@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from camlens.core.capture import capture
 from camlens.core.errors import InputError, LayerError, ModelError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.harmless import harmless, undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.heatmaps import empty_maps, evidence_warning, normalised, rectified, resized
 from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
@@ -28,6 +28,7 @@ class Prediction(TypedDict):
     confidence: float
 
 
+@harmless
 def compute_gradcam(
     model: nn.Module,
     device: torch.device | str,
@@ -96,6 +97,7 @@ def get_conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     return conv_layers(model)
 
 
+@harmless
 def get_top_predictions(
     model: nn.Module,
     device: torch.device | str,

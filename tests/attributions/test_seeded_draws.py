@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from camlens import explain
-from camlens.attributions.seeded_draws import SeededDraws
+from camlens.core.execution.draws import SeededDraws
 from tests.nets import images, plain_cnn, seeded
 
 HALVES = torch.full((20,), 0.5)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from camlens import Explanation, InputError, explain
-from camlens.attributions.seeded_draws import SeededDraws
 from camlens.attributions.superpixels import fair_draws, paired_draws
+from camlens.core.execution.draws import SeededDraws
 from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded

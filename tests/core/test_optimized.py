@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from camlens import METHODS, Explainer, InputError, explain
-from camlens.core.execution.hooks import announced, answered, copied, observed
+from camlens.core.execution.hooks import announced, answered, observed
 from camlens.core.execution.session import Session
 from camlens.core.optimized.folding import fold, folding_pairs
 from camlens.targets import ClassScore
@@ -338,7 +338,7 @@ def test_a_copy_made_during_a_capture_carries_none_of_its_relays() -> None:
         announced([model[1]], seen.append),
         answered([model[1]], lambda _module, forward, args, kwargs: forward(*args, **kwargs)),
     ):
-        twin = copied(model)
+        twin = copy.deepcopy(model)
         with torch.no_grad():
             twin(images(1))
     assert seen == []
@@ -351,4 +351,4 @@ def test_a_copy_keeps_the_hooks_of_its_owner() -> None:
     model = seeded(plain_cnn)
     model[1].register_forward_hook(lambda _module, _inputs, output: output * 2)
     with torch.no_grad():
-        assert_close(copied(model)(images(1)), model(images(1)), rtol=0, atol=0)
+        assert_close(copy.deepcopy(model)(images(1)), model(images(1)), rtol=0, atol=0)

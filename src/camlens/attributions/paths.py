@@ -1,13 +1,16 @@
 """Methods that average gradients over many inputs: on the way from a baseline, or around the image."""
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from camlens.attributions.baselines import Baseline, baseline_image
 from camlens.attributions.libraries import library
-from camlens.attributions.seeded_draws import SeededDraws
 from camlens.core.details import Found
+from camlens.core.execution.draws import SeededDraws
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
@@ -56,11 +59,14 @@ def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseli
                 return scores
 
             with probe.still():
-                found = captum.IntegratedGradients(score).attribute(
-                    image[None].clone().requires_grad_(),
-                    baselines=start,
-                    n_steps=steps,
-                    internal_batch_size=probe.batch_size,
+                found = despite_writing(
+                    partial(
+                        captum.IntegratedGradients(score).attribute,
+                        image[None].clone().requires_grad_(),
+                        baselines=start,
+                        n_steps=steps,
+                        internal_batch_size=probe.batch_size,
+                    )
                 )
             each.append(precise(found[0].detach()).sum(dim=0))
         maps.append(torch.stack(each))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import ModelError
-from camlens.core.execution.hooks import copied
+from camlens.core.layers import unwrapped
 from camlens.core.probe import InputProbe
 
 _RELU = torch.nn.functional.relu
@@ -100,7 +100,7 @@ class PrivateCopy(nn.Module):
 
 def _bare_copy(model: nn.Module) -> nn.Module:
     try:
-        twin = copied(model)
+        twin = copy.deepcopy(model)
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise ModelError(
             f"this method hangs rules on a private copy of the model, and {type(model).__name__} cannot be "
@@ -111,6 +111,7 @@ def _bare_copy(model: nn.Module) -> nn.Module:
         if getattr(module, "inplace", False) is True:
             module.__dict__["inplace"] = False
     twin.requires_grad_(False)
+    _exchange(twin, {one: unwrapped(one) for one in twin.modules() if "_orig_mod" in one._modules})
     _exchange(twin, {one: _PlainReLU() for one in twin.modules() if type(one) is nn.ReLU})
     return _PlainReLU() if type(twin) is nn.ReLU else twin
 

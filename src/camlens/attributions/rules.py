@@ -11,6 +11,7 @@ from camlens.attributions.libraries import library
 from camlens.attributions.private_copy import PrivateCopy
 from camlens.core.details import Found
 from camlens.core.errors import ModelError
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
@@ -67,7 +68,7 @@ def _guided(hooked: PrivateCopy, probe: InputProbe, target: int) -> Tensor:
         hooked.apply(attribution._register_hooks)
         with probe.still():
             image = probe.inputs[hooked.row][None].clone().requires_grad_()
-            gradients = attribution.gradient_func(hooked, (image,), target)
+            gradients = despite_writing(lambda: attribution.gradient_func(hooked, (image,), target))
     finally:
         attribution._remove_hooks()
     return precise(gradients[0][0].detach())
@@ -124,7 +125,7 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
         with probe.still():
             inputs = image[None].clone().requires_grad_()
             score = attribution._construct_forward_func(hooked, ((inputs,), (start,)), target)
-            gradients = attribution.gradient_func(score, (inputs,))
+            gradients = despite_writing(lambda: attribution.gradient_func(score, (inputs,)))
     finally:
         attribution._remove_hooks(handles)
     multipliers: Tensor = gradients[0][0].detach()

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.attributions.libraries import library
-from camlens.attributions.seeded_draws import SeededDraws
+from camlens.core.execution.draws import SeededDraws
 
 _SELECTING = 0.01  # the ridge of the fit that only ranks segments
 

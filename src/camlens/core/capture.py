@@ -227,9 +227,23 @@ def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through
     for mode in (kept_on,) if through_no_grad else (nullcontext(), kept_on):
         with torch.enable_grad(), mode:
             scores = scorer(session.run(), rows)
-        if scores.requires_grad or not session.inputs.requires_grad:
+        if not session.inputs.requires_grad or _depends(scores, session.inputs):
             return scores
     raise NoGradientError("No gradients captured. The score does not depend on the inputs")
+
+
+def _depends(scores: Tensor, inputs: Tensor) -> bool:
+    """Whether the graph of the scores leads to the inputs: weights that require grad have a graph as well."""
+    waiting, seen = [scores.grad_fn], set[Any]()
+    while waiting:
+        node: Any = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node is inputs.grad_fn or getattr(node, "variable", None) is inputs:
+            return True
+        seen.add(node)
+        waiting += [other for other, _ in node.next_functions]
+    return False
 
 
 def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:

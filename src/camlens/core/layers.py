@@ -67,16 +67,22 @@ def holders_of(module: nn.Module, modules: Sequence[nn.Module]) -> frozenset[int
     return frozenset(found)
 
 
+def named_layers(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, nn.Module]]:
+    """Every module with its name, torch.compile's wrappers left out; `every_name` of a shared one as well."""
+    named = model.named_modules(remove_duplicate=not every_name)
+    return [(_uncompiled(name), module) for name, module in named if "_orig_mod" not in module._modules]
+
+
 def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
     """Every 2-D convolution with its name, in the order of `named_modules`."""
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    return [(name, module) for name, module in named_layers(model) if isinstance(module, nn.Conv2d)]
 
 
 def suggested_names(model: nn.Module, limit: int = 8) -> list[str]:
     """Names worth trying, judged without running the model: the last convolutions, or the last modules."""
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    names = [name for name, module in model.named_modules() if isinstance(module, convolutions)]
-    return (names or [name for name, _ in model.named_modules() if name])[-limit:]
+    names = [name for name, module in named_layers(model) if isinstance(module, convolutions)]
+    return (names or [name for name, _ in named_layers(model) if name])[-limit:]
 
 
 def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
@@ -90,7 +96,7 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
             name="layers",
             value=layer,
         )
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = dict(named_layers(model, every_name=True))
     name = layer if layer in modules else _without_wrappers(layer)
     if name in modules and name:
         return LayerCall(name, modules[name])
@@ -108,7 +114,7 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
 
 
 def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
-    for name, module in model.named_modules():
+    for name, module in named_layers(model):
         if module is wanted:
             return LayerCall(name, module)
     candidates = suggested_names(model)
@@ -122,9 +128,11 @@ def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
 
 
 def _without_wrappers(name: str) -> str:
-    for wrapper in ("_orig_mod.", "module."):
-        name = name.removeprefix(wrapper)
-    return name
+    return _uncompiled(name).removeprefix("module.")
+
+
+def _uncompiled(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part != "_orig_mod") if "_orig_mod" in name else name
 
 
 def checked_model(model: object) -> nn.Module:

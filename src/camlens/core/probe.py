@@ -95,7 +95,7 @@ class InputProbe:
         rows = self._rows(len(inputs), row)
         return scores_with_graph(session, self.captured.scorer, rows, through_no_grad=model is not None)
 
-    def still(self) -> AbstractContextManager[None]:
+    def still(self) -> AbstractContextManager[object]:
         """A block in which the model runs in evaluation mode without grad, and after which it is as it was."""
         return undisturbed(self.session.model, self.session.inputs.device, self.session.modules)
 
@@ -191,8 +191,7 @@ class Probe:
 
     def curvature(self, directions: Features) -> Float[Tensor, "n t k *grid"]:
         """The Hessian of each score with respect to the features, times `directions` (n, k, *grid)."""
-        with self.at_input.still():
-            return hessian_product(self.session, self.record, self.captured.scorer, directions)
+        return hessian_product(self.session, self.record, self.captured.scorer, directions)
 
     def bias_terms(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each layer's bias (channels,) with the gradient (n, t, channels, *grid) of the scores at its output."""

@@ -57,7 +57,7 @@ def weights_hash(model: nn.Module, modules: Sequence[nn.Module] | None = None) -
     digest = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        plain = tensor.detach().to_dense().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().data)
     with _lock:
         _hashes[model] = state, f"sha256:{digest.hexdigest()}"
@@ -78,7 +78,7 @@ def _state(modules: Sequence[nn.Module]) -> tuple[object, ...]:
         versions = [tensor._version for tensor in tensors]
     except RuntimeError:  # inference tensors do not count
         versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
-    return list(map(id, tensors)), list(map(Tensor.data_ptr, tensors)), versions
+    return list(map(id, tensors)), [one.data_ptr() if one.layout == torch.strided else 0 for one in tensors], versions
 
 
 def origin(model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None) -> dict[str, str]:

@@ -133,5 +133,11 @@ class GradKeptOn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not self.frontier.started:
             return func(*args, **(kwargs or {}))
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.set_grad_enabled(not _writes_to_a_weight(func, args)):
             return func(*args, **(kwargs or {}))
+
+
+def _writes_to_a_weight(func: Any, args: Any) -> bool:
+    """Whether this is an in-place operation on a leaf that requires grad, which autograd allows without grad only."""
+    writes = getattr(func, "__name__", "").rstrip("_") + "_" == getattr(func, "__name__", "")
+    return writes and isinstance(args[0], Tensor) and args[0].is_leaf and args[0].requires_grad

@@ -1,8 +1,8 @@
 """Batches that do not fit: notice it, halve them, and get the same answer."""
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -24,39 +24,36 @@ class _Watch(TorchDispatchMode):
     def __init__(self, limit: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.limit = limit
-        self.held = 0
-        self._seen: set[int] = set()
+        self._counted = 0
+        self._alive: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, list | tuple) else (result,):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
-        if self.held > self.limit:
-            raise OverBudgetError(f"{self.held:,} bytes are held, {self.limit:,} are allowed")
+        if self._counted > self.limit and self.held > self.limit:
+            raise OverBudgetError(f"{self._counted:,} bytes are held, {self.limit:,} are allowed")
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self._seen:
-            self._seen.add(key)
+        known = self._alive.get(storage._cdata)
+        if known is None or known[0]() is None:
             size = storage.nbytes()
-            self.held += size
-            weakref.finalize(storage, self._release, key, size)
+            self._alive[storage._cdata] = weakref.ref(storage), size
+            self._counted += size - (0 if known is None else known[1])
 
-    def _release(self, key: int, size: int) -> None:
-        self._seen.discard(key)
-        self.held -= size
+    @property
+    def held(self) -> int:
+        """The bytes alive now, counted without callbacks: a Ctrl-C that comes while one runs is swallowed."""
+        self._alive = {key: known for key, known in self._alive.items() if known[0]() is not None}
+        self._counted = sum(size for _, size in self._alive.values())
+        return self._counted
 
 
-@contextmanager
-def within(budget: int | None) -> Iterator[None]:
+def within(budget: int | None) -> AbstractContextManager[object]:
     """Raise OverBudgetError in the block as soon as its tensors hold more than `budget` bytes; None: no limit."""
-    if budget is None:
-        yield
-        return
-    with _Watch(budget):
-        yield
+    return nullcontext() if budget is None else _Watch(budget)
 
 
 def in_parts(

@@ -113,16 +113,11 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
                 return with_tensor(_repeated(recording.output, count, copies), recording.place, native)
         return _repeated(waiting.pop(0), count, copies) if waiting else forward(*args, **kwargs)
 
-    # observed as well, because torch's fused transformer layers pass over modules that nobody hooks
-    with answered([*recording.modules, layer_module], answer), observed([layer_module], _let_pass):
+    with answered([*recording.modules, layer_module], answer):
         output = session.run()
     if runs < wanted:
         raise LayerError(f"layer {recording.layer.label!r} did not run in the replay")
     return output
-
-
-def _let_pass(_module: nn.Module, _output: Any) -> None:
-    return None
 
 
 def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 0) -> Output:

@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from camlens.core.errors import ModelError
+
 Result = TypeVar("Result")
 
 
@@ -18,10 +20,22 @@ def despite_writing(run: Callable[[], Result]) -> Result:
     try:
         return run()
     except RuntimeError as error:
+        if "heckpoint" in str(error) and ".grad()" in str(error):
+            raise ModelError(
+                "the model uses reentrant checkpointing, through which no gradient of a layer passes: "
+                "set use_reentrant=False in its torch.utils.checkpoint.checkpoint calls",
+                code="model.reentrant-checkpoint",
+            ) from error
         if "modified by an inplace operation" not in str(error):
             raise
     with torch.autograd.graph.saved_tensors_hooks(_copied, _as_it_is):
         return run()
+
+
+def forget_saving() -> None:
+    """Take away hooks of ours that an interrupt has left behind."""
+    while (torch._C._autograd._top_saved_tensors_default_hooks(True) or ())[:1] == (_copied,):
+        torch._C._autograd._pop_saved_tensors_default_hooks()
 
 
 def _copied(tensor: Tensor) -> Tensor:

@@ -2,22 +2,34 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import InputError
+from camlens.core.execution.hooks import rewind
 from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import every_module
 from camlens.core.targets import Output
 from camlens.core.types import SelectOutput
 
-_writes_to_inputs: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+class _Unfused(TorchFunctionMode):
+    """Keeps torch's fused transformer layers from passing over the modules inside them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A copy, but of tensors that repeat one image: torch itself refuses to write to them."""
+    return tensor if 0 in tensor.stride() and tensor.numel() > 1 else tensor.clone()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,32 +56,40 @@ class Session:
         """Every module of the model, walked once: finding them costs as much as a small layer."""
         return every_module(self.model)
 
+    @cached_property
+    def _is_fused(self) -> bool:
+        return any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules)
+
     @property
     def spatial(self) -> tuple[int, ...]:
         """The size of the input without batch and channels."""
         return tuple(self.inputs.shape[2:])
 
     def run(self) -> Output:
-        """The model's output for the inputs, which stay as they are also where the model writes to them.
-
-        Whether it does is seen once per model, on a copy; models that do get a copy every time.
-        """
-        writes = _writes_to_inputs.get(self.model)
-        inputs = self.inputs if writes is False else self.inputs.clone()
-        version = inputs._version if writes is None else None  # a tensor made in inference mode has none
+        """The model's output for copies of the inputs, which the model may write to, and from the state it began in."""
+        given = (self.inputs, self.args, dict(self.kwargs))
+        inputs, args, kwargs = map_tensors(given, _copy)
         try:
-            value = self.model(inputs, *self.args, **self.kwargs)
+            try:
+                value = self._call(inputs, args, kwargs)
+            except RuntimeError as error:
+                if "refers to a single memory location" not in str(error):
+                    raise
+                inputs, args, kwargs = map_tensors(given, Tensor.clone)
+                value = self._call(inputs, args, kwargs)
         except Exception as error:
             reason = misfit(error, self.model, inputs, self.args, self.kwargs)
             if reason is None:
                 raise
             raise reason from error
-        if writes is None:
-            same = inputs._version == version and torch.equal(inputs.detach(), self.inputs.detach())
-            _writes_to_inputs[self.model] = not same
         if self.output is not None:
             return Output(self.output(value), self.images)
         return Output(value, self.images, self.model)
+
+    def _call(self, inputs: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        rewind()
+        with _Unfused() if self._is_fused else nullcontext():
+            return self.model(inputs, *args, **kwargs)
 
     def part(self, start: int, stop: int) -> "Session":
         """The same session for the images from `start` to `stop`."""

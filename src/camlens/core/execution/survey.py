@@ -15,7 +15,7 @@ from camlens.core.execution.locality import ELSEWHERE, NOT_LOCAL, altered, excus
 from camlens.core.execution.outputs import find_logits
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
-from camlens.core.layers import LayerCall
+from camlens.core.layers import LayerCall, named_layers
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import as_target
 from camlens.core.targets.per_image import for_first_image
@@ -65,7 +65,7 @@ def survey_session(
 ) -> list[LayerStatus]:
     """The status of every layer of a type, in the order in which they finish, judged on the first image."""
     first = session.part(0, 1)
-    modules = first.model.named_modules()
+    modules = named_layers(first.model)
     layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
 
     def run() -> tuple[Frontier, Gradients, list[Gradients], int | None, bool]:
@@ -241,7 +241,7 @@ def choose_layer(session: Session, target: object = None, *, kind: Kind | None =
     reason = f"last layer whose output has a spatial grid ({last.layout}) and a gradient that is not zero"
     if later:
         reason += f"; after it {later[0]} {'and others have' if len(later) > 1 else 'has'} none"
-    return Choice(LayerCall(last.name, session.model.get_submodule(last.name)), reason)
+    return Choice(LayerCall(last.name, dict(named_layers(session.model))[last.name]), reason)
 
 
 def _surveys(
@@ -268,7 +268,7 @@ def choose_convolutions(session: Session, target: object = None, *, kind: Kind |
     for statuses in _surveys(session, target, kind, of_type=nn.modules.conv._ConvNd):
         if any(status.usable for status in statuses):
             break
-    found = [LayerCall(one.name, session.model.get_submodule(one.name)) for one in statuses if one.usable]
+    found = [LayerCall(one.name, dict(named_layers(session.model))[one.name]) for one in statuses if one.usable]
     if not found:
         raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "))
     return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]

@@ -62,7 +62,10 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
         calls.clear()
         rows = torch.arange(session.images, device=inputs.device)
         scores = scores_with_graph(live, scorer, rows, through_no_grad=True)
-        return one_by_one(scores, [inputs, *(output for _, output in calls)])
+        ran = list(calls)  # a checkpoint runs its part again while the backward pass goes on
+        gradients = one_by_one(scores, [inputs, *(output for _, output in ran)])
+        calls[:] = ran
+        return gradients
 
     with torch.enable_grad(), observed(modules, keep):
         first, *others = despite_writing(run)

@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from camlens.core.capture import LayerRecord, pass_with_grad
+from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
 from camlens.core.types import precise
@@ -29,14 +31,18 @@ class _PlainAttention(TorchFunctionMode):
 def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, directions: Tensor) -> Tensor:
     """The Hessian of each score times `directions` (n, k, *grid), as (n, t, k, *grid).
 
-    To be called inside `undisturbed`. Where the score is linear in the features the result is zero.
+    If the score is linear in the features, the result is zero.
     """
-    with _PlainAttention():
+
+    def run() -> list[Tensor]:
         passed, _, scores = pass_with_grad(session, [record.layer], scorer=scorer)
         kept = passed.kept[record.layer.label]
         with torch.enable_grad():
             columns = scores.sum(dim=0).unbind()
-            products = [_product(column, kept, record, directions) for column in columns]
+            return [_product(column, kept, record, directions) for column in columns]
+
+    with undisturbed(session.model, session.inputs.device, session.modules), _PlainAttention():
+        products = despite_writing(run)
     return torch.stack(products, dim=1)
 
 

@@ -1,12 +1,12 @@
 """How far two captures of the same images are apart, and how far rounding alone would put them."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from camlens.core.capture import Capture, capture_session
-from camlens.core.execution.hooks import copied
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
@@ -45,7 +45,7 @@ def rounding_error(
         return tensor.double() if tensor.is_floating_point() else tensor
 
     try:
-        model = copied(session.model).double()
+        model = copy.deepcopy(session.model).double()
         wide = replace(
             session,
             model=model,

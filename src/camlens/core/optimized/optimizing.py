@@ -1,5 +1,6 @@
 """A faster copy of a model: folded, laid out for the processor, and proven on an example."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from subprocess import SubprocessError
@@ -9,8 +10,6 @@ from torch import nn
 
 from camlens.core.capture import Capture, capture_session
 from camlens.core.errors import CamlensError, InputError
-from camlens.core.execution.harmless import random_state_kept
-from camlens.core.execution.hooks import copied
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.layouts import Kind
@@ -111,7 +110,7 @@ def _attempt(
     example: Session, layers: Sequence[LayerCall], steps: Sequence[str], truth: Capture, kind: Kind | None
 ) -> Optimized:
     """A copy with these steps taken, and its measured disagreement."""
-    model = copied(example.model).eval().requires_grad_(False)
+    model = copy.deepcopy(example.model).eval().requires_grad_(False)
     ours = replace(example, model=model)
     wanted = [resolve_layer(model, layer.label) for layer in layers]
     folded = 0
@@ -138,7 +137,7 @@ def _narrowed(
     if reads_all_layers:
         return exact, ["bf16 is for methods that look at single layers"]
     try:
-        model = copied(exact.model).eval().requires_grad_(False)
+        model = copy.deepcopy(exact.model).eval().requires_grad_(False)
         ours = replace(example, model=model)
         wanted = [resolve_layer(model, layer.label) for layer in layers]
         narrow_before(ours, wanted)
@@ -164,10 +163,11 @@ def _compiled(
         return eager, ["compiling is for methods that look at single layers"]
     truth = capture_session(session, layers, kind=kind)
     try:
-        model = copied(eager.model).eval().requires_grad_(False)
+        model = copy.deepcopy(eager.model).eval().requires_grad_(False)
         ours = replace(session, model=model)
         layouts = {resolve_layer(model, name): record.layout for name, record in truth.records.items()}
-        with random_state_kept(session.inputs.device):
+        device = session.inputs.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             graph = compile_before(ours, layouts)
         again = replace(session, model=graph)
         wanted = [resolve_layer(graph, layer.label) for layer in layers]

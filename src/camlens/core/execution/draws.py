@@ -1,11 +1,10 @@
-"""Other libraries' random draws, taken from a generator of ours.
+"""Random draws of other people's code, taken from a generator of ours.
 
 captum draws from the random state of the whole process: a map would depend on what else has drawn, threads would
 take numbers from each other, and the user's own draws would change.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -52,17 +51,12 @@ class SeededDraws(TorchFunctionMode):
                 return self._drawn(func, args, kwargs)
         return func(*args, **kwargs)
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> AbstractContextManager[None]:
         """A block within the mode's own in which it does not act: for the model, whose draws are not the library's.
 
         The mode is taken off rather than told to look away, since a compiled model would be compiled again for it.
         """
-        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            self.__enter__()  # type: ignore[no-untyped-call]
+        return _Paused(self)
 
     def _drawn(self, func: Any, args: Any, kwargs: Any) -> Any:
         home = self.generator.device
@@ -80,9 +74,67 @@ class SeededDraws(TorchFunctionMode):
         return tensor if here is tensor else tensor.copy_(here)
 
 
+class _Paused(AbstractContextManager[None]):
+    def __init__(self, draws: SeededDraws) -> None:
+        self.draws = draws
+
+    def __enter__(self) -> None:
+        self.draws.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *_: object) -> None:
+        self.draws.__enter__()  # type: ignore[no-untyped-call]
+
+
 def _moved(kwargs: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {name: _there(one, device) for name, one in kwargs.items()}
 
 
 def _there(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
+
+
+class PrivateDraws(SeededDraws):
+    """While entered, the model's draws are those that it would make now, and the global state does not move.
+
+    At the first draw the generator becomes a copy of the global one. Dropout and others that take no generator
+    draw from the global one all the same; it is put back at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(torch.Generator())
+        self.begun = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _DRAWING:
+            return func(*args, **(kwargs or {}))
+        if not self.begun:
+            self.generator.set_state(torch.get_rng_state())
+            self.begun = True
+        if func not in _WITHOUT_GENERATOR:
+            return super().__torch_function__(func, types, args, kwargs)
+        device = next((one.device for one in args if isinstance(one, Tensor)), torch.device("cpu"))
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.set_rng_state(self.generator.get_state())
+            result = func(*args, **(kwargs or {}))
+            self.generator.set_state(torch.get_rng_state())
+        return result
+
+
+_functional = torch.nn.functional
+_WITHOUT_GENERATOR = {
+    torch.rand_like,
+    torch.randn_like,
+    torch.randint_like,
+    torch.rrelu,
+    torch.rrelu_,
+    _functional.rrelu,
+    _functional.gumbel_softmax,
+    _functional.fractional_max_pool2d,
+    _functional.fractional_max_pool3d,
+    _functional.scaled_dot_product_attention,
+    _functional.multi_head_attention_forward,
+}
+_WITHOUT_GENERATOR |= {
+    getattr(room, name) for room in (torch, _functional) for name in dir(room) if "dropout" in name and name[0] != "_"
+}
+_DRAWING = _FACTORIES | _FROM_TENSORS | _IN_PLACE | _WITHOUT_GENERATOR
