@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from camlens import LayerError
 from camlens.audit.running.features import find_tap
+from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session
 from tests.nets import ChannelsLast, ResidualNet, TinyVit, Wrapped, images, plain_cnn, seeded
 
@@ -15,7 +16,7 @@ from tests.nets import ChannelsLast, ResidualNet, TinyVit, Wrapped, images, plai
 def features(model: nn.Module, inputs: Tensor, layer: str | None = None) -> tuple[str, Tensor]:
     session = Session(model, inputs)
     tap = find_tap(session, layer)
-    with tap.open() as tapped, torch.no_grad():
+    with undisturbed(model, inputs.device), tap.open() as tapped:
         model(inputs)
     return tap.label, tapped.features(session)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import wraps
 from itertools import islice
 from operator import is_
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast, no_type_check
 
 import torch
 from torch import Tensor, nn
@@ -387,6 +387,7 @@ class _Surroundings:
 def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """The same function, after which nothing is left behind wherever it was interrupted."""
 
+    @no_type_check  # warnings look for its caller
     @wraps(call)
     def door(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         before, guards = _Surroundings(), len(_thread.open)
@@ -399,7 +400,7 @@ def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
                 _leave_all(before, guards)
             raise
 
-    return door
+    return cast(Callable[Arguments, Result], door)
 
 
 def _leave_all(before: _Surroundings, guards: int) -> None:
