@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -297,6 +298,16 @@ def test_a_layout_comes_as_numbers_and_is_kept(client: TestClient, audit: Audit)
     assert found["silhouette"] != found["silhouette_2d"]
     kept = list((audit.path / "layouts").glob("pca-*.parquet"))
     assert len(kept) == 1
+
+
+def test_a_read_only_studio_answers_with_a_layout_and_writes_none(audit: Audit, photos: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(audit.path, tmp_path / "run", ignore=shutil.ignore_patterns("layouts"))
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    settings = StudioSettings(audit=str(run), data=str(photos), read_only=True)
+    with TestClient(create_app(settings), base_url=BASE) as client:
+        ask_until(client, lambda status: status["state"] == "ready")
+        assert asked(client, "/api/audit/layouts/pca", samples=300)["count"] == 300
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_a_layout_that_does_not_fit_says_what_does(client: TestClient) -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import os
 import struct
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,7 +20,7 @@ from camlens.core.errors import DataError
 from camlens.studio.app import create_app
 from camlens.studio.images.uploads import Uploads
 from camlens.studio.settings import StudioSettings
-from tests.studio.conftest import BASE
+from tests.studio.conftest import BASE, ask_until, is_settled
 
 MEBIBYTE = 2**20
 
@@ -196,3 +198,20 @@ def test_an_upload_of_extreme_proportions_is_explained(studio: TestClient) -> No
     for path in (f"/api/images/{name}/picture.png", f"/api/images/{name}/thumbnail.webp"):
         assert studio.get(path).status_code == 200
     assert studio.post("/api/explanations", json={"image": name}).json()["state"] == "done"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="its file names are always Unicode")
+def test_a_file_name_that_is_not_utf_8_is_shown_and_explained(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.png", b"\xff\xfe.png", b"tea.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(photograph())
+    with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
+        ask_until(client, is_settled)
+        for path in ("/api/samples", "/api/start", "/"):
+            assert client.get(path).status_code == 200
+        samples = client.get("/api/samples").json()["samples"]
+        assert len({sample["name"] for sample in samples}) == 3
+        for sample in samples:
+            answer = client.post("/api/explanations", json={"image": sample["id"]})
+            assert (answer.status_code, answer.json()["state"]) == (200, "done")
+            for file in ("panel.png", "report.html"):
+                assert client.get(f"/api/explanations/{file}", params={"image": sample["id"]}).status_code == 200

@@ -61,7 +61,7 @@ def cached_layout(run: Run, choice: LayoutChoice, *, keep: bool = True, progress
     if keep:
         try:
             _write(run, choice, made)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.warning("the layout is not kept: %s", error)
     return made
 
