@@ -12,7 +12,7 @@ from camlens.core.probabilities import binary_logits, probabilities
 from camlens.models import LoadedModel
 from camlens.models.loading import declared
 from camlens.models.preprocess import Preprocess
-from camlens.targets import ClassScore
+from camlens.targets import ClassScore, Contrast, Probability, TopK
 
 
 class Net(nn.Module):
@@ -151,3 +151,43 @@ def test_features_predict_no_class_and_ask_for_a_target(model: nn.Module) -> Non
 def test_classifiers_are_never_taken_for_features(head: nn.Module) -> None:
     net = Net(head).eval()
     assert explain(net, IMAGE[None], layers="conv2").scores.isfinite().all()
+
+
+def resnet_without_classifier(*, flat: bool) -> nn.Module:
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        children = list(resnet18(weights=None).children())[:-1]
+    return nn.Sequential(*children, *([nn.Flatten()] if flat else [])).eval()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("target", [None, TopK(2), Contrast(None, 3)])
+def test_the_children_of_a_network_without_its_classifier_ask_for_a_target(flat: bool, target: Any) -> None:
+    model, image = resnet_without_classifier(flat=flat), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(TargetError) as caught:
+        explain(model, image, layers="7", target=target)
+    assert (caught.value.code, caught.value.facts["outputs"]) == ("target.needed", 512)
+    explanation = explain(model, image, layers="7", target=31)
+    assert_close(explanation.scores[0, 0], model(image).flatten(1)[0, 31].detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", [None, TopK(1), Contrast(None, 1), Probability()])
+def test_a_regression_with_several_outputs_asks_for_a_target(target: Any) -> None:
+    model = declared(loaded(nn.Linear(8, 3), ["width", "height", "depth"]), task="regression")
+    with pytest.raises(TargetError) as caught:
+        explain(model, IMAGE[None], layers="conv2", target=target)
+    assert (caught.value.code, caught.value.facts) == ("target.needed", {"reason": "regression", "outputs": 3})
+    explanation = explain(model, IMAGE[None], layers="conv2", target=1)
+    assert explanation.label(0) == "height"
+    assert_close(explanation.scores, model.model(IMAGE[None])[:, 1:2].detach())
+    with pytest.raises(TargetError) as caught:
+        compute_gradcam(model.model, "cpu", IMAGE, model.model.conv2, task="regression")
+    assert caught.value.code == "target.needed"
+    assert compute_gradcam(model.model, "cpu", IMAGE, model.model.conv2, 2, task="regression")[1] == 2
+
+
+def test_a_regression_with_one_output_needs_no_target() -> None:
+    model = declared(loaded(nn.Linear(8, 1), ["age"]), task="regression")
+    assert explain(model, IMAGE[None], layers="conv2").label(0) == "age"

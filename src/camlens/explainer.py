@@ -4,6 +4,7 @@ import copy
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from camlens.core.applying import found_by, making
 from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
-from camlens.core.errors import InputError, LayerError, TargetError
+from camlens.core.errors import InputError, LayerError, ModelError, TargetError
 from camlens.core.execution.harmless import harmless
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
@@ -165,10 +166,15 @@ class Explainer(Generic[Result]):
                 raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
             raise
         if self._loaded is not None:
-            names = tuple(self._loaded.class_names)
             loaded = self._loaded
+            logits = next(iter(results.values())).logits
+            names: list[str] = []
+            with suppress(ModelError):  # names of another number are not those of the outputs
+                names = loaded.class_names if logits is None else loaded.names(logits.shape[1])
             results = {
-                name: replace(result, views=views, class_names=names, activation=loaded.activation, task=loaded.task)
+                name: replace(
+                    result, views=views, class_names=tuple(names), activation=loaded.activation, task=loaded.task
+                )
                 for name, result in results.items()
             }
         warn_of_empty_maps(*results.values())
@@ -262,7 +268,8 @@ class Explainer(Generic[Result]):
                 code="argument.invalid",
                 name="kwargs" if isinstance(args, list | tuple) else "args",
             )
-        return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output)
+        task = "classification" if self._loaded is None else self._loaded.task
+        return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output, task)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
         """The method's own settings among those given."""

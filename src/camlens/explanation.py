@@ -21,7 +21,7 @@ from torch import Tensor
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError, MissingExtraError
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
-from camlens.core.probabilities import Activation, Task, probabilities
+from camlens.core.probabilities import Activation, Task, best_outputs
 from camlens.core.provenance import Provenance
 from camlens.core.types import Classes, Heatmaps, Pictures, Scores, TargetMaps
 from camlens.models.geometry import WHOLE, Picture, Region, View
@@ -194,6 +194,7 @@ class Explanation:
             subtitle=f"{self.label(0, 0, names)}  ·  {place}",
             predictions=self._best_classes(0, names),
             target=None if self.classes is None else int(self.classes[0, 0]),
+            task=self.task,
             region=region,
             look=look.for_evidence() if tile.signed else look,
         )
@@ -230,14 +231,13 @@ class Explanation:
         """The classes that the model finds most likely for one image, best first."""
         if self.logits is None:
             return []
-        best = probabilities(self.logits[image], self.activation, self.task).topk(min(top_k, self.logits.shape[1]))
         return [
             {
                 "class_idx": index,
                 "class_name": class_names[index] if index < len(class_names) else f"class {index}",
                 "confidence": confidence,
             }
-            for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+            for index, confidence in best_outputs(self.logits[image], top_k, self.activation, self.task)
         ]
 
     def save(self, directory: str | Path, *, force: bool = False) -> Path:

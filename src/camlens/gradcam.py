@@ -15,7 +15,8 @@ from camlens.core.execution.harmless import harmless, undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.heatmaps import empty_maps, evidence_warning, normalised, rectified, resized
 from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
-from camlens.core.probabilities import Activation, Task, binary_logits, probabilities
+from camlens.core.probabilities import Activation, Task, best_outputs, binary_logits, probabilities
+from camlens.core.targets.scoring import check_single_output
 from camlens.explainer import warn_user
 from camlens.methods.gradient import gradcam
 
@@ -46,7 +47,7 @@ def compute_gradcam(
         device: where to run; the model must be there already.
         image_tensor: (C, H, W), preprocessed.
         target_layer: the module whose feature maps are weighed.
-        target_class: the class to explain; the predicted one when None.
+        target_class: the class to explain; the predicted one when None. A regression with several outputs needs one.
         activation: "softmax" or "sigmoid"; None is a sigmoid for a model with one logit, else softmax.
         task: "regression" if the outputs are no logits: the confidence is then the output itself.
 
@@ -85,6 +86,8 @@ def compute_gradcam(
             code="model.output",
         )
     class_index = int(captured.scorer.classes[0, 0])
+    if task == "regression" and target_class is None:
+        check_single_output(captured.logits)
     confidence = float(probabilities(captured.logits[0], activation, task)[class_index])
     return heatmap.cpu().numpy(), class_index, confidence
 
@@ -129,7 +132,8 @@ def get_top_predictions(
         )
     session = Session(checked_model(model), checked_inputs(_on_device(image_tensor, device)))
     with undisturbed(session.model, session.inputs.device):
-        logits = session.run().logits()[0].float()
+        output = session.run()
+        logits = (output.class_scores() if task == "classification" else output.logits())[0].float()
     if len(logits) == 1 and len(class_names) == 2 and task == "classification":
         logits = binary_logits(logits, activation)
     if len(class_names) != len(logits):
@@ -139,10 +143,9 @@ def get_top_predictions(
             names=len(class_names),
             classes=len(logits),
         )
-    best = probabilities(logits, activation, task).topk(min(int(top_k), len(logits)))
     return [
         {"class_idx": index, "class_name": class_names[index], "confidence": confidence}
-        for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        for index, confidence in best_outputs(logits, int(top_k), activation, task)
     ]
 
 

@@ -162,3 +162,71 @@ def test_a_regression_is_shown_by_its_output_and_one_logit_by_both_classes(
     binary = camlens("predict", "one.png", *model)
     assert "56.5%  defect (1)" in binary.stdout
     assert "43.5%  not defect (0)" in binary.stdout
+
+
+def test_a_regression_is_shown_by_its_outputs_in_pictures_and_pages(
+    camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from camlens.render.canvas import Canvas
+
+    words: list[str] = []
+    really = Canvas.write
+
+    def write(canvas: Canvas, text: str, *place: Any, **style: Any) -> Any:
+        words.append(text)
+        return really(canvas, text, *place, **style)
+
+    monkeypatch.setattr(Canvas, "write", write)
+    model = ("--model", "camlens_tiny:measuring", "--task", "regression")
+    shown = camlens("explain", "one.png", *model, "--class", "weight", "--output", "maps")
+    assert shown.exit_code == 0, shown.stderr
+    assert {"Outputs", "weight"} <= set(words)
+    assert not any("%" in text for text in words)
+    (entry,) = json.loads((folder / "maps" / "manifest.json").read_text())["images"]
+    assert [one["class_name"] for one in entry["predictions"]] == ["tilt", "weight", "depth"]
+    assert entry["confidence"] == pytest.approx(entry["score"])
+    assert entry["score"] == pytest.approx(812.5, rel=0.01)
+    refused = camlens("explain", "one.png", *model, "--output", "none")
+    assert refused.exit_code != 0
+    assert "target" in refused.stderr
+    assert not (folder / "none").exists()
+
+
+def test_the_report_of_a_regression_holds_its_outputs(
+    camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("camlens.render.interactive.page.overlay_script", lambda: "draw()")
+    model = ("--model", "camlens_tiny:measuring", "--task", "regression")
+    shown = camlens("report", "one.png", *model, "--class", "weight", "--output", "page.html")
+    assert shown.exit_code == 0, shown.stderr
+    text = (folder / "page.html").read_text()
+    (image,) = json.loads(text.partition('id="maps">')[2].partition("</script>")[0])["images"]
+    assert image["task"] == "regression"
+    assert dict(image["predictions"])["weight"] == pytest.approx(812.5, rel=0.01)
+    assert dict(image["facts"])["Explains"] == "weight"
+
+
+@pytest.mark.parametrize("factory", ["backbone", "named_backbone"])
+@pytest.mark.parametrize("command", [("predict",), ("explain", "--layer", "0")])
+def test_a_backbone_predicts_no_class(camlens: Any, factory: str, command: tuple[str, ...]) -> None:
+    shown = camlens(*command, "one.png", "--model", f"camlens_tiny:{factory}")
+    assert shown.exit_code != 0
+    assert "40 features" in shown.stderr
+    assert camlens("layers", "--model", f"camlens_tiny:{factory}").exit_code == 0
+
+
+def test_a_feature_of_a_backbone_is_explained_by_its_number(camlens: Any, folder: Path) -> None:
+    shown = camlens("explain", "one.png", "--model", "camlens_tiny:backbone", "--class", "31", "--layer", "0")
+    assert shown.exit_code == 0, shown.stderr
+    (entry,) = json.loads((folder / "camlens-maps" / "manifest.json").read_text())["images"]
+    assert (entry["class_idx"], entry["class_name"]) == (31, "class 31")
+    too_far = camlens("explain", "one.png", "--model", "camlens_tiny:backbone", "--class", "40", "--layer", "0")
+    assert too_far.exit_code != 0
+    assert "40 classes" in too_far.stderr
+
+
+def test_class_names_of_another_number_are_refused(camlens: Any) -> None:
+    model = ("--model", "camlens_tiny:named_backbone")
+    shown = camlens("explain", "one.png", *model, "--class", "3", "--layer", "0")
+    assert shown.exit_code != 0
+    assert "40 outputs and 5 class names" in shown.stderr

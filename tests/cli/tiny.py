@@ -46,3 +46,23 @@ def photograph(path: Path, seed: int = 0, size: tuple[int, int] = (48, 40)) -> P
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def measuring() -> tuple[nn.Module, Preprocess, list[str]]:
+    """A regression with three outputs."""
+    model = net()
+    model[-1] = nn.Linear(8, 3)
+    with torch.no_grad():
+        model[-1].weight.fill_(0.01)
+        model[-1].bias.copy_(torch.tensor([0.26, 812.5, -3.0]))
+    return model, classifier()[1], ["tilt", "weight", "depth"]
+
+
+def backbone(names: list[str] | None = None) -> tuple[nn.Module, Preprocess, list[str] | None]:
+    """A network without its classifier, and the class names that it had, if they are given."""
+    model = nn.Sequential(nn.Conv2d(3, 40, 3, stride=4), nn.BatchNorm2d(40), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return model, classifier()[1], names
+
+
+def named_backbone() -> tuple[nn.Module, Preprocess, list[str] | None]:
+    return backbone(CLASSES)

@@ -53,3 +53,32 @@ def photograph(height: int, width: int, row: int, column: int, side: int = 36) -
     half = side // 2
     pixels[row - half : row + half, column - half : column + half] = (220, 30, 30)
     return Image.fromarray(pixels)
+
+
+def heads() -> tuple[nn.Module, Preprocess, None]:
+    """The same with three outputs (red - green, its opposite, twice the first) in a dict, beside another tensor."""
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = _net()
+            self.head = nn.Linear(2, 3, bias=False)
+            with torch.no_grad():
+                self.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]))
+
+        def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+            sides = self.net(inputs)
+            return {"depth": 100 + sides, "measured": self.head(sides)}
+
+    return Heads().eval(), Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), None
+
+
+def single() -> tuple[nn.Module, Preprocess, list[str]]:
+    """One output: how red the picture is."""
+    return _net()[:4].append(nn.Identity()), Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), ["redness"]
+
+
+def backbone() -> tuple[nn.Module, Preprocess, None]:
+    """Features of a network without its classifier."""
+    net = nn.Sequential(nn.Conv2d(3, 40, 8, stride=8), nn.BatchNorm2d(40), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return net.eval(), Preprocess(), None

@@ -35,7 +35,11 @@ def open_run(path: str | Path, *, source: str | Path | Source | None = None) -> 
 
     `source` says where the images are, if they are no longer where the run found them. Raises StoreError
     if the directory holds no run, MissingExtraError without the extra `audit`. Warns (IncompleteRunWarning) if
-    shards are missing, are damaged or belong to another run.
+    shards are missing, have a damaged footer or belong to another run.
+
+    Rows are not read here, so damage in them is noticed later: every page of a column has a checksum, which is
+    verified whenever it is read (StoreError store.shard-damaged). The checksum of a whole shard is verified when a
+    run is resumed; to verify it here would read the whole run to answer a question about one column.
     """
     directory = RunDirectory(Path(path).expanduser())
     manifest = Manifest.read(directory.manifest_path)

@@ -25,6 +25,20 @@ def probabilities(
     return values.sigmoid() if sigmoid else values.softmax(dim=-1)
 
 
+def best_outputs(
+    logits: Float[Tensor, " classes"], top_k: int, activation: Activation | None = None, task: Task = "classification"
+) -> list[tuple[int, float]]:
+    """Return the `top_k` most likely classes of an image with their probabilities, best first.
+
+    For a regression these are its first `top_k` outputs in their own order. If there are fewer, all are returned.
+    """
+    values = probabilities(logits, activation, task)[: top_k if task == "regression" else None]
+    if task == "regression":
+        return list(enumerate(values.tolist()))
+    best = values.topk(min(top_k, len(values)))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+
+
 def binary_logits(logits: Float[Tensor, "*n 1"], activation: Activation | None = None) -> Float[Tensor, "*n 2"]:
     """Return the logits of both classes of a binary classifier with one logit.
 

@@ -111,7 +111,10 @@ class LoadedModel:
         names = self.class_names
         if outputs == 2 and self.task == "classification" and len(names) < 2:
             return binary_names(names)
-        if len(names) != outputs and names != class_list(len(names)):
+        kind = "output" if self.task == "regression" else "class"
+        if names == [f"{kind} {index}" for index in range(len(names))]:
+            return [f"{kind} {index}" for index in range(outputs)]
+        if len(names) != outputs:
             raise ModelError(
                 f"the model has {outputs} outputs and {len(names)} class names ({', '.join(names[:3])}, ...): pass one"
                 " name for each output, or a model with its classifier",
@@ -119,7 +122,7 @@ class LoadedModel:
                 outputs=outputs,
                 class_names=len(names),
             )
-        return class_list(outputs, names)
+        return names
 
     @property
     def device(self) -> torch.device:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
+from camlens.core.probabilities import best_outputs
 from camlens.core.probe import Progress, silent
 from camlens.core.targets import Target
 from camlens.explainer import Explainer
@@ -143,12 +144,11 @@ def explain_picture(
 
 
 def ranked(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:
-    """The `top_k` most likely classes, best first, or all if there are fewer."""
+    """The `top_k` most likely classes, best first, or a regression's first outputs; all if there are fewer."""
     class_names = loaded.names(len(logits))
-    best = loaded.probabilities(logits).topk(min(top_k, len(logits)))
     return [
         {"class_idx": index, "class_name": class_name(index, class_names), "confidence": confidence}
-        for confidence, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        for index, confidence in best_outputs(logits, top_k, loaded.activation, loaded.task)
     ]
 
 

@@ -16,7 +16,8 @@ def live_image(explained: ExplainedImage) -> LiveImage:
     picture, region = explained.view.shown()
     warning = " ".join(explained.warnings) or None
     several = len(explanation.layers) > 1
-    confidence = "" if explained.confidence is None else f" ({explained.confidence:.1%})"
+    unknown = explained.confidence is None or explanation.task == "regression"  # whose score is its output
+    confidence = "" if unknown else f" ({explained.confidence:.1%})"
     return LiveImage(
         title=explained.path.name,
         picture=picture,
@@ -39,6 +40,7 @@ def live_image(explained: ExplainedImage) -> LiveImage:
             ("camlens", f"{explanation.provenance['camlens']}, torch {explanation.provenance['torch']}"),
         ],
         predictions=[(one["class_name"], one["confidence"]) for one in explained.predictions],
+        task=explanation.task,
     )
 
 

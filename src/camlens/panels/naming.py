@@ -11,10 +11,12 @@ def class_index(text: str, class_names: Sequence[str]) -> int:
     """The class that `text` means: its number, its name, or one of the names before and after its commas.
 
     Upper and lower case are the same. Raises TargetError with the names that come close.
+    If the model has no names for its classes, how many it has is known only when it has run.
     """
     wanted = text.strip().casefold()
     if wanted.lstrip("-").isdigit():
-        if 0 <= int(wanted) < len(class_names):
+        unnamed = all(name in (f"class {index}", f"output {index}") for index, name in enumerate(class_names))
+        if int(wanted) >= 0 and (unnamed or int(wanted) < len(class_names)):
             return int(wanted)
         raise TargetError(
             f"class {wanted} is out of range: the model has {len(class_names)} classes (0 to {len(class_names) - 1})",

@@ -26,6 +26,7 @@ def panel_picture(
         predictions=image.predictions,
         true_class=true_class,
         target=image.class_index,
+        task=explanation.task,
         notes=[text[0].upper() + text[1:] for text in image.warnings],
         region=region,
         look=look.for_evidence() if explanation.shows_both_signs() else look,

@@ -24,7 +24,11 @@ class PredictedImage:
 def predict_files(
     loaded: LoadedModel, paths: Sequence[Path], *, top_k: int = 5
 ) -> Iterator[PredictedImage | FailedImage]:
-    """Predict files one after the other; what cannot be read or taken comes out as a FailedImage."""
+    """Predict files one after the other; what cannot be read or taken comes out as a FailedImage.
+
+    Raises TargetError (target.needed) if the model returns features, and ModelError (model.class-names) if it has
+    class names of another number than outputs.
+    """
     from camlens.data.decode import decode_image  # brings Pillow, which is optional
 
     model = checked_model(loaded.model)
@@ -33,7 +37,8 @@ def predict_files(
             inputs = loaded.preprocess(decode_image(path))[None]
             session = Session(model, checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
             with undisturbed(model, loaded.device):
-                logits = session.run().logits()[0]
+                output = session.run()
+                logits = (output.class_scores() if loaded.task == "classification" else output.logits())[0]
         except (DataError, InputError) as error:
             yield FailedImage(path, str(error))
         else:

@@ -30,7 +30,8 @@ def default_layer(loaded: LoadedModel, *, input_size: tuple[int, int] | None = N
 
 
 def _session(loaded: LoadedModel, input_size: tuple[int, int] | None) -> Session:
-    return Session(checked_model(loaded.model), checked_inputs(_example(loaded, input_size).to(loaded.device)))
+    inputs = checked_inputs(_example(loaded, input_size).to(loaded.device))
+    return Session(checked_model(loaded.model), inputs, output=loaded.reader)
 
 
 def _example(loaded: LoadedModel, input_size: tuple[int, int] | None) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from camlens.core.errors import InputError
+from camlens.core.probabilities import Task
 from camlens.render.canvas import Box, Canvas, Drawing
 from camlens.render.colorbar import HEIGHT as COLORBAR
 from camlens.render.colorbar import Marks, draw_colorbar
@@ -56,6 +57,7 @@ def panel(
     predictions: Sequence[Prediction] = (),
     true_class: Class | None = None,
     target: Class | None = None,
+    task: Task = "classification",
     notes: Sequence[str] = (),
     region: Region | None = None,
     look: Look | None = None,
@@ -71,6 +73,7 @@ def panel(
         predictions: best first, as `get_top_predictions` gives them.
         true_class: number or name of the class that is right, marked where it stands.
         target: number or name of the class explained.
+        task: "regression" if the confidences of `predictions` are outputs themselves, drawn as plain numbers.
         notes: warnings and remarks, drawn below.
         region: the part of the image that the map covers, (left, top, right, bottom) in fractions of it; by
             default all of it. The rest is marked as not seen by the model.
@@ -91,8 +94,9 @@ def panel(
     draw_colorbar(canvas, bar, canvas.look.colormap, _SIGNED_EVIDENCE if signed else _EVIDENCE)
     if predictions:
         column = Box(boxes[2].right + GAP + 8, top, _COLUMN - 8, height + COLORBAR)
-        canvas.write("Predictions", column.left, top - 9, width=column.width, bold=True)
-        draw_predictions(canvas, column, predictions, true_class=true_class, target=target)
+        heading = "Outputs" if task == "regression" else "Predictions"
+        canvas.write(heading, column.left, top - 9, width=column.width, bold=True)
+        draw_predictions(canvas, column, predictions, true_class=true_class, target=target, task=task)
     lines = note_lines(canvas, notes)
     bottom = bar.bottom + 4
     draw_notes(canvas, lines, bottom + GAP)

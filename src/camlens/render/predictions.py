@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from camlens.core.probabilities import Task
 from camlens.render.canvas import Box, Canvas, text_width
 from camlens.render.theme import LABEL, SMALL
 
@@ -34,8 +35,12 @@ def draw_predictions(
     *,
     true_class: Class | None = None,
     target: Class | None = None,
+    task: Task = "classification",
 ) -> None:
-    """One row per class, best first: its name, whether it is true or explained, its confidence, a bar."""
+    """One row per class, best first: its name, whether it is true or explained, its confidence, a bar.
+
+    For a regression the confidence is the output itself: a plain number without a bar.
+    """
     absent = true_class is not None and not any(is_class(one, true_class) for one in predictions)
     pitch = min(46.0, box.height / max(len(predictions) + absent, 1))
     for number, prediction in enumerate(predictions):
@@ -45,7 +50,7 @@ def draw_predictions(
             marks.append(("true", canvas.theme.good))
         if is_class(prediction, target):
             marks.append(("explained", canvas.theme.accent))
-        _draw_row(canvas, row, prediction, marks, predicted=number == 0)
+        _draw_row(canvas, row, prediction, marks, predicted=number == 0, task=task)
     if absent and true_class is not None:
         canvas.write(
             f"true: {class_label(true_class)}, not among these",
@@ -57,7 +62,7 @@ def draw_predictions(
 
 
 def _draw_row(
-    canvas: Canvas, row: Box, prediction: Prediction, marks: Sequence[tuple[str, str]], *, predicted: bool
+    canvas: Canvas, row: Box, prediction: Prediction, marks: Sequence[tuple[str, str]], *, predicted: bool, task: Task
 ) -> None:
     theme = canvas.theme
     confidence = min(max(float(prediction["confidence"]), 0.0), 1.0)
@@ -73,8 +78,11 @@ def _draw_row(
         canvas.fill(Box(left, baseline - 10.5, width, 14), theme.background, rounding=7, outline=colour)
         canvas.write(mark, left, baseline, width=width, size=SMALL, bold=True, colour=colour, align="center")
         left += width + 6
-    percent = f"{100 * confidence:.1f} %"
-    canvas.write(percent, row.left, baseline, width=row.width, bold=predicted, colour=ink, align="right")
+    measured = task == "regression"
+    value = f"{prediction['confidence']:.4g}" if measured else f"{100 * confidence:.1f} %"
+    canvas.write(value, row.left, baseline, width=row.width, bold=predicted, colour=ink, align="right")
+    if measured:
+        return
     track = Box(row.left, baseline + 7, row.width, _BAR)
     canvas.fill(track, theme.surface, rounding=_BAR / 2)
     if confidence * row.width >= 0.5:

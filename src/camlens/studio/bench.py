@@ -186,6 +186,7 @@ class Workbench:
             example = self._example(self._model, self._gallery, self._predictions).to(self._model.device)
             use_suitable_threads(self._model, example)
             self._anatomy = examine(self._model, example)
+            self._model = self._anatomy.loaded
             if self._run is not None:
                 self._run.meet(self._model, self._gallery, self._predictions)
             self.state, self.step, self._rested = "ready", "ready", time.monotonic() + _REST

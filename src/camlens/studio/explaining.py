@@ -203,7 +203,7 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
 
 def label_confidence(bench: Workbench, info: ImageInfo, logits: Tensor | None) -> float | None:
     """How likely the model finds the true class, where there is one."""
-    if logits is None or info.label is None:
+    if logits is None or info.label is None or bench.model.task == "regression":
         return None
     return float(bench.model.probabilities(logits[0])[info.label])
 

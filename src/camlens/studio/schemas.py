@@ -4,6 +4,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from camlens.core.probabilities import Task
 from camlens.models.geometry import Region
 from camlens.studio.jobs import JobState
 
@@ -36,7 +37,7 @@ class GridValues(Words):
 
 
 class Prediction(Words):
-    """One class with its softmax confidence."""
+    """One class with its probability, or one output of a regression with its value."""
 
     index: int
     name: str
@@ -156,6 +157,7 @@ class ModelSummary(Words):
     spec: str
     name: str
     classes: int
+    task: Task
     default_layer: str | None
     layer_choice: str
     parameters: int

@@ -4,7 +4,8 @@ import type { Answered, ClassInfo, LayerInfo, MethodInfo, Question, TargetChoice
 import type { Target } from "./address";
 import { COSTS } from "./costs";
 import type { Option } from "../parts/Choice.svelte";
-import { percent, sizeText } from "./maps";
+import { sizeText } from "./maps";
+import { confidenceText, regression } from "./studio.svelte";
 
 const STAGES = { early: "Early layers", middle: "Middle layers", late: "Late layers" } as const;
 
@@ -45,12 +46,12 @@ export function classOptions(classes: readonly ClassInfo[], answer: Answered | n
     ...likely.map((one) => ({
       value: String(one.index),
       label: one.name,
-      detail: percent(one.confidence, 1),
-      group: "Most likely",
+      detail: confidenceText(one.confidence),
+      group: regression() ? "Outputs" : "Most likely",
     })),
     ...classes
       .filter((one) => !places.has(one.index))
-      .map((one) => ({ value: String(one.index), label: one.name, detail: `${one.index}`, group: "All classes" })),
+      .map((one) => ({ value: String(one.index), label: one.name, detail: `${one.index}`, group: regression() ? "All outputs" : "All classes" })),
   ];
 }
 

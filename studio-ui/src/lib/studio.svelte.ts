@@ -1,5 +1,6 @@
 // What the studio is and knows: status, layers, methods, classes. Loaded once, the status again and again.
 import { belongTo, get, Refusal, type ClassInfo, type LayerInfo, type MethodInfo, type Start, type Status } from "../api/client";
+import { figure, percent } from "./maps";
 import { startWith, startQuery, whatCameAlong } from "./start";
 
 interface Studio {
@@ -15,6 +16,11 @@ const cameAlong = whatCameAlong();
 if (cameAlong) begin(cameAlong);
 
 export const ready = (): boolean => studio.status?.state === "ready" && studio.layers.length > 0;
+/** Whether the model measures something: then there are outputs instead of classes with confidences. */
+export const regression = (): boolean => studio.status?.model?.task === "regression";
+/** A class's confidence, or the output of a regression as it is. */
+export const confidenceText = (value: number | null | undefined, digits = 1): string =>
+  regression() ? figure(value) : percent(value, digits);
 export const defaultLayer = (): string => studio.status?.model?.default_layer ?? "";
 export const className = (index: number | null | undefined): string =>
   index === null || index === undefined ? "" : (studio.classes[index]?.name ?? `class ${index}`);

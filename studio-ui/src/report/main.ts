@@ -21,6 +21,7 @@ interface ImageData_ {
   readonly region?: Region | null;
   readonly maps: readonly MapData[];
   readonly facts: readonly (readonly [string, string])[];
+  readonly task?: "classification" | "regression";
   readonly predictions: readonly (readonly [string, number])[];
 }
 interface PageData {
@@ -138,6 +139,10 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
   for (const [name, value] of image.facts) facts.append(element("dt", {}, name), element("dd", {}, value));
   const bars = element("ol");
   for (const [name, confidence] of image.predictions) {
+    if (image.task === "regression") {
+      bars.append(element("li", {}, element("span", {}, name), element("span", {}, String(Number(confidence.toPrecision(4))))));
+      continue;
+    }
     const bar = element("span", { class: "bar" }, element("span"));
     bar.firstElementChild!.setAttribute("style", `width:${confidence * 100}%`);
     bars.append(element("li", {}, element("span", {}, name), element("span", {}, `${(confidence * 100).toFixed(1)} %`), bar));

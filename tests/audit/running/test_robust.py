@@ -1,6 +1,8 @@
 """Claims about what goes wrong with one image, one folder or one name, and must not end a run or pass silently."""
 
+import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import camlens.audit
-from camlens import CamlensError, DataError, ModelError
+from camlens import CamlensError, DataError, ModelError, StoreError
+from camlens.audit.report.page import write_report
 from camlens.data.sources import open_source
 from camlens.models import LoadedModel
 from camlens.models.preprocess import adopt
@@ -207,3 +210,22 @@ def test_the_part_of_a_dictionary_that_holds_the_logits_is_named_by_its_key(tmp_
     assert len(CLASSES) == len(audit.class_names)
     absent = replace(loaded, output_key="score")
     assert code_of(lambda: camlens.audit.run(data, absent, tmp_path / "absent"), ModelError) == "model.output-key"
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_a_data_directory_whose_name_is_not_utf8_is_audited_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(Path(os.fsdecode(os.fsencode(tmp_path) + b"/ph\xe9otos")))
+    unnameable = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xe9n"))
+    assert code_of(lambda: camlens.audit.run(data, classifier(), unnameable, **SETTINGS), StoreError) == "store.name"
+    run = tmp_path / "run"
+    camlens.audit.run(data, classifier(), run, **SETTINGS)
+    audit = camlens.audit.open(run)
+    assert audit.complete
+    assert audit.manifest.data == str(data)
+    assert audit.image(0).shape == audit.sample(0).load().shape
+    monkeypatch.setattr("camlens.audit.report.page.built_script", lambda name: "draw()")
+    write_report(audit)
+    assert json.loads((run / "summary.json").read_text(encoding="utf-8"))["images"] == len(audit)
+    assert b"ph\\udce9otos" in (run / "report.html").read_bytes()

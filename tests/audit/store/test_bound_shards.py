@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,33 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as caught:
             Manifest.read(path)
         assert caught.value.code == "store.manifest-damaged"
+
+
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
+    audit = synthetic_run(tmp_path / "run", rows=20, shard_size=20, width=4, grid=(2, 2))
+    wanted, path = audit.table(), shard(audit, 0)
+    content = path.read_bytes()
+    draw = np.random.default_rng(1)
+    noticed = 0
+    for place in draw.integers(0, len(content), 120):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(draw.integers(8))
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", camlens.audit.IncompleteRunWarning)
+            opened = camlens.audit.open(audit.path)
+        try:
+            assert opened.missing == 20 or opened.table().equals(wanted)
+            noticed += opened.missing == 20
+        except StoreError as error:
+            assert error.code == "store.shard-damaged"  # noqa: PT017
+            noticed += 1
+    assert noticed > 60
+
+
+def test_a_shard_that_is_gone_once_the_run_is_open_is_an_error(tmp_path: Path) -> None:
+    audit = camlens.audit.open(synthetic_run(tmp_path / "run", rows=25, shard_size=10).path)
+    shard(audit, 1).unlink()
+    with pytest.raises(StoreError) as caught:
+        audit.table()
+    assert (caught.value.code, caught.value.facts) == ("store.shard-damaged", {"shard": 1})

@@ -46,7 +46,7 @@ def write_report(
     evidence["means"] = {str(index): as_bytes(overview.means.maps[index]) for index in shown}
     page = report_page(run, overview, summary, evidence, script)
     with committed(run.path / "report.html") as unfinished:
-        unfinished.write_text(page, encoding="utf-8")
+        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")  # of a directory's name
     return run.path / "report.html", summary
 
 

@@ -88,7 +88,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write the facts as JSON, whole or not at all."""
         with committed(path) as unfinished:
-            text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(asdict(self), indent=2, allow_nan=False)  # escapes hold any file name
             unfinished.write_text(text + "\n", encoding="utf-8")
 
     @classmethod

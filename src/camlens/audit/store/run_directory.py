@@ -14,6 +14,7 @@ from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import Plan, shard_rows
 from camlens.audit.store.schema import row_schema, write_options
 from camlens.core.errors import StoreError
+from camlens.data.samples import printable
 
 _BLANK = b"0" * 64
 _OWN = ("plan.parquet", "shards", "layouts", "report.html", "summary.json", "manifest.json")
@@ -52,7 +53,11 @@ class RunDirectory:
         manifest.write(self.manifest_path)
 
     def refuse_foreign(self) -> None:
-        """Raise StoreError where the directory holds what no run has written."""
+        """Raise StoreError if the path is not valid UTF-8, or if the directory holds what no run has written."""
+        if printable(str(self.path)) != str(self.path):  # pyarrow opens no such file
+            raise StoreError(
+                f"the name {str(self.path)!r} is not valid UTF-8: choose another --output", code="store.name"
+            )
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file: choose a directory for the run")
         present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []

@@ -89,12 +89,20 @@ def features_reason(model: nn.Module, output: Any, logits: Tensor) -> str | None
     """Return why the `logits` found in a model's output are features rather than class scores, or None.
 
     Only certain signs count, so that no classifier is refused: the last child of the model, which is named as a
-    classifier, is an Identity; the model says that it has no classes (timm); the output calls the tensor an
-    embedding; or every row has the norm 1 and negative entries.
+    classifier, is an Identity; the layers of a Sequential end with a batch norm of images, as those of a ResNet
+    without its classifier; the model says that it has no classes (timm); the output calls the tensor an embedding
+    or has spatial axes of length 1; or every row has the norm 1 and negative entries.
     """
     name, last = next(reversed(list(model.named_children())), ("", model))
     if name in _CLASSIFIERS and type(last) is nn.Identity:
         return f"its {name} is an Identity"
+    if isinstance(model, nn.Sequential):
+        weighted = [module for module in model.modules() if module._parameters]
+        if weighted and isinstance(weighted[-1], nn.BatchNorm2d | nn.BatchNorm3d):
+            return "its last layer with weights is a batch norm"
+    raw = find_logits(output)
+    if raw is not None and raw.ndim > 2:
+        return f"its output has the shape {tuple(raw.shape)}"
     if getattr(model, "num_classes", None) == 0 and getattr(model, "num_features", None) == logits.shape[1]:
         return "its num_classes is 0"
     if not isinstance(output, Tensor):
@@ -121,13 +129,18 @@ def describe(output: Any) -> str:
     return type(output).__name__
 
 
+def one_row_each(logits: Tensor, images: int) -> Tensor:
+    """(images,) and (images, k, 1, 1) as (images, k); anything else as it is."""
+    single = logits.ndim == 1 or (logits.ndim > 2 and logits[0, 0].numel() == 1)
+    return logits.reshape(images, -1) if single and len(logits) == images else logits
+
+
 def class_logits(output: Any, images: int) -> Tensor:
     """The logits (n, classes) of a classifier, or a ModelError that shows how to point at them."""
     logits = find_logits(output)
     if logits is None:
         raise ModelError(f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}")
-    if logits.ndim == 1 and len(logits) == images:
-        logits = logits[:, None]
+    logits = one_row_each(logits, images)
     if logits.ndim != 2 or len(logits) != images:
         raise ModelError(
             f"a class score needs logits of shape ({images}, classes), the model gave {tuple(logits.shape)}; "

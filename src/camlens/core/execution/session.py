@@ -16,6 +16,7 @@ from camlens.core.execution.hooks import rewind
 from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import every_module
+from camlens.core.probabilities import Task
 from camlens.core.targets import Output
 from camlens.core.types import SelectOutput
 
@@ -37,7 +38,7 @@ class Session:
     """A model with its inputs (n, c, *spatial) and whatever else it is called with.
 
     `args` and `kwargs` follow the inputs; tensors in them whose first axis is n belong to the images one by
-    one. `output` picks the part of the model's output that targets see.
+    one. `output` picks the part of the model's output that targets see, and `task` says what it means.
     """
 
     model: nn.Module
@@ -45,6 +46,7 @@ class Session:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     output: SelectOutput | None = None
+    task: Task = "classification"
 
     @property
     def images(self) -> int:
@@ -82,9 +84,8 @@ class Session:
             if reason is None:
                 raise
             raise reason from error
-        if self.output is not None:
-            return Output(self.output(value), self.images)
-        return Output(value, self.images, self.model)
+        selected = value if self.output is None else self.output(value)
+        return Output(selected, self.images, self.model if selected is value else None, self.task)
 
     def _call(self, inputs: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         rewind()

@@ -17,10 +17,22 @@ from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, named_layers
 from camlens.core.layouts import Kind, Layout, find_layout
-from camlens.core.targets import as_target
+from camlens.core.targets import ClassScore, Output, Scorer, Target, as_target
 from camlens.core.targets.per_image import for_first_image
 
 _ZERO = "the gradient is exactly zero on its grid"
+
+
+@dataclass(frozen=True)
+class Highest(Target):
+    """The highest logit of each image, whether it predicts a class or not."""
+
+    def settle(self, output: Output) -> Scorer:
+        """Score the class that has it."""
+        return ClassScore(output.logits().argmax(dim=1).tolist()).settle(output)
+
+
+HIGHEST = Highest()
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Choice:
 
 def survey_session(
     session: Session,
-    target: object = None,
+    target: object = HIGHEST,
     *,
     kind: Kind | None = None,
     of_type: type[nn.Module] = nn.Module,
@@ -216,7 +228,7 @@ def _objection(layer: LayerCall, layout: Layout, gradient: Tensor | None, runs: 
     return ""
 
 
-def choose_layer(session: Session, target: object = None, *, kind: Kind | None = None) -> Choice:
+def choose_layer(session: Session, target: object = HIGHEST, *, kind: Kind | None = None) -> Choice:
     """The last layer whose output has a spatial grid and a gradient that is not zero.
 
     Linear layers are passed over: in a transformer they are projections inside a block, while the
@@ -263,7 +275,7 @@ def _surveys(
                 yield survey_session(replace(first, inputs=inputs), wanted, kind=kind, of_type=of_type)
 
 
-def choose_convolutions(session: Session, target: object = None, *, kind: Kind | None = None) -> list[Choice]:
+def choose_convolutions(session: Session, target: object = HIGHEST, *, kind: Kind | None = None) -> list[Choice]:
     """Every convolution that can carry a map, in the order in which they finish."""
     for statuses in _surveys(session, target, kind, of_type=nn.modules.conv._ConvNd):
         if any(status.usable for status in statuses):
@@ -274,14 +286,14 @@ def choose_convolutions(session: Session, target: object = None, *, kind: Kind |
     return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]
 
 
-def usable_names(session: Session, target: object = None, *, kind: Kind | None = None, limit: int = 8) -> list[str]:
+def usable_names(session: Session, target: object = HIGHEST, *, kind: Kind | None = None, limit: int = 8) -> list[str]:
     """Names of the last layers that can carry a map, for the list in an error message."""
     statuses = survey_session(session, target, kind=kind)
     return [status.name for status in statuses if status.usable and status.type != "Linear"][-limit:]
 
 
 def with_candidates(
-    error: LayerError, session: Session, target: object = None, *, kind: Kind | None = None
+    error: LayerError, session: Session, target: object = HIGHEST, *, kind: Kind | None = None
 ) -> LayerError:
     """The same error, and names of layers that can carry a map where there are any."""
     try:

@@ -56,7 +56,7 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
         return output.clone()
 
     modules = [module for module in session.model.modules() if isinstance(module, _BIASED)]
-    live = Session(session.model, inputs, session.args, session.kwargs, session.output)
+    live = Session(session.model, inputs, session.args, session.kwargs, session.output, session.task)
 
     def run() -> list[Tensor | None]:
         calls.clear()

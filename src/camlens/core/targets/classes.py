@@ -70,10 +70,11 @@ def _logit_scorer(classes: Tensor, labels: tuple[str, ...]) -> Scorer:
     return Scorer(scores, labels, classes, plain=True)
 
 
-def _class_column(classes: int | Sequence[int] | None, logits: Tensor) -> Tensor:
+def _class_column(classes: int | Sequence[int] | None, output: Output) -> Tensor:
     """The class of each image as (n, 1): given, given per image, or the predicted one for None."""
     if classes is None:
-        return logits.detach().argmax(dim=1, keepdim=True)
+        return output.class_scores().detach().argmax(dim=1, keepdim=True)
+    logits = output.logits()
     count = logits.shape[1]
     if isinstance(classes, int | np.integer | str):
         indices = [checked_class(classes, count)] * len(logits)
@@ -99,7 +100,7 @@ class ClassScore(Target):
         object.__setattr__(self, "c", _plain(self.c))
 
     def settle(self, output: Output) -> Scorer:
-        return _logit_scorer(_class_column(self.c, output.logits()), (f"class {self.c}",))
+        return _logit_scorer(_class_column(self.c, output), (f"class {self.c}",))
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return ClassScore(_cut(self.c, start, stop, images))
@@ -110,7 +111,7 @@ class Predicted(Target):
     """The logit of each image's own predicted class."""
 
     def settle(self, output: Output) -> Scorer:
-        return _logit_scorer(_class_column(None, output.class_scores()), ("predicted class",))
+        return _logit_scorer(_class_column(None, output), ("predicted class",))
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class TopK(Target):
         object.__setattr__(self, "k", _plain(self.k))
 
     def settle(self, output: Output) -> Scorer:
-        logits = output.logits()
+        logits = output.class_scores()
         if isinstance(self.k, bool) or not isinstance(self.k, int) or not 1 <= self.k <= logits.shape[1]:
             raise TargetError(
                 f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}",
@@ -168,8 +169,7 @@ class Contrast(Target):
                 a=self.a,
                 b=self.b,
             )
-        logits = output.logits()
-        ours, theirs = _class_column(self.a, logits), _class_column(self.b, logits)
+        ours, theirs = _class_column(self.a, output), _class_column(self.b, output)
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()
@@ -240,7 +240,7 @@ class Probability(Target):
         object.__setattr__(self, "c", _plain(self.c))
 
     def settle(self, output: Output) -> Scorer:
-        classes = _class_column(self.c, output.logits())
+        classes = _class_column(self.c, output)
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             return precise(output.logits()).softmax(dim=1).gather(1, classes[rows])

@@ -1,7 +1,7 @@
 """Another target for each image, and what a target of the whole batch means for its first image."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -86,7 +86,8 @@ def for_first_image(target: Target, images: int, run: Callable[[], Output]) -> T
         leaves.append(tensor.detach().clone().requires_grad_())
         return leaves[-1]
 
-    output = Output(map_tensors(run().value, leaf), images)
+    output = run()
+    output = replace(output, value=map_tensors(output.value, leaf))
     with torch.enable_grad():
         scores = target.settle(output)(output, torch.arange(images, device=leaves[0].device if leaves else None))
         first = scores[0].sum()
@@ -114,9 +115,9 @@ def _rows_of(output: Output, rows: Tensor) -> Output:
     """The output for some of the images: of every tensor with one entry per image, and of a detector's list."""
     value = output.value
     if isinstance(value, list) and len(value) == output.images and all(isinstance(one, Mapping) for one in value):
-        return Output([value[row] for row in rows.tolist()], len(rows))
+        return replace(output, value=[value[row] for row in rows.tolist()], images=len(rows))
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor[rows.to(tensor.device)] if tensor.ndim and len(tensor) == output.images else tensor
 
-    return Output(map_tensors(value, cut), len(rows))
+    return replace(output, value=map_tensors(value, cut), images=len(rows))

@@ -11,7 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camlens.core.errors import TargetError
-from camlens.core.execution.outputs import class_logits, features_reason, find_logits
+from camlens.core.execution.outputs import class_logits, features_reason, find_logits, one_row_each
+from camlens.core.probabilities import Task
+
+
+def check_single_output(outputs: Tensor) -> None:
+    """Raise TargetError (target.needed) unless a regression's outputs (n, outputs) are one per image."""
+    if outputs.shape[1] > 1:
+        raise TargetError(
+            f"the regression has {outputs.shape[1]} outputs, none of which is predicted more than the others: pass a "
+            "target, such as an int for one output",
+            code="target.needed",
+            reason="regression",
+            outputs=outputs.shape[1],
+        )
 
 
 @dataclass(frozen=True)
@@ -21,9 +34,13 @@ class Output:
     value: Any
     images: int
     model: nn.Module | None = None
+    task: Task = "classification"
 
     def class_scores(self) -> Tensor:
-        """`logits`, or a TargetError (target.needed) if they are certain to be features, which predict no class."""
+        """`logits`, or a TargetError (target.needed) if no class can be predicted from them.
+
+        They are certain to be features, or several outputs of a regression.
+        """
         logits = self.logits()
         reason = None if self.model is None else features_reason(self.model, self.value, logits)
         if reason is not None:
@@ -34,6 +51,8 @@ class Output:
                 reason=reason,
                 outputs=logits.shape[1],
             )
+        if self.task == "regression":
+            check_single_output(logits)
         return logits
 
     def logits(self) -> Tensor:
@@ -43,8 +62,8 @@ class Output:
     def logits_or_none(self) -> Tensor | None:
         """Class logits (n, classes) where the output has such, else None."""
         logits = find_logits(self.value)
-        if logits is not None and logits.ndim == 1 and len(logits) == self.images:
-            logits = logits[:, None]
+        if logits is not None:
+            logits = one_row_each(logits, self.images)
         fits = logits is not None and logits.ndim == 2 and len(logits) == self.images
         return logits if fits else None
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.core.errors import InputError
-from camlens.core.probabilities import Activation, Task, probabilities
+from camlens.core.probabilities import Activation, Task, best_outputs
 from camlens.render.interactive.page import LiveImage, LiveMap
 from camlens.render.pictures import Picture
 from camlens.render.placing import Region
@@ -70,6 +70,16 @@ class Explained(Protocol):
         """Where it comes from."""
         ...
 
+    @property
+    def activation(self) -> Activation | None:
+        """How the logits become probabilities."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """Whether the logits are of classes or outputs of a regression."""
+        ...
+
     def label(self, image: int, target: int = 0, class_names: Sequence[str] | None = None) -> str:
         """What one map is about."""
         ...
@@ -99,6 +109,7 @@ def live_images(
             facts=_facts(explained, number, class_names),
             predictions=_predictions(explained, number, class_names),
             size=(explained.input_size[0], explained.input_size[1]),
+            task=explained.task,
         )
         for number in range(len(explained.scores))
     ]
@@ -155,8 +166,5 @@ def _facts(explained: Explained, image: int, class_names: Sequence[str] | None) 
 def _predictions(explained: Explained, image: int, class_names: Sequence[str] | None) -> list[tuple[str, float]]:
     if explained.logits is None:
         return []
-    activation: Activation | None = getattr(explained, "activation", None)
-    task: Task = getattr(explained, "task", "classification")
-    best = probabilities(explained.logits[image], activation, task).topk(min(_BEST, explained.logits.shape[1]))
-    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [(_named(index, class_names), confidence) for index, confidence in found]
+    best = best_outputs(explained.logits[image], _BEST, explained.activation, explained.task)
+    return [(_named(index, class_names), confidence) for index, confidence in best]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.probabilities import Task
 from camlens.core.store import SIGNATURE
 from camlens.render.colormaps import DEFAULT, colour_table
 from camlens.render.pictures import Picture, as_picture, encode_png
@@ -45,6 +46,7 @@ class LiveImage:
 
     `picture` is the photograph, and `region` the part of it that the model saw and the maps cover: (left, top,
     right, bottom) in fractions of it, None for all of it. Without a picture the maps are drawn alone, at `size`.
+    For a regression the confidences are its outputs, shown as plain numbers.
     """
 
     title: str
@@ -54,6 +56,7 @@ class LiveImage:
     predictions: Sequence[tuple[str, float]] = ()
     size: tuple[int, int] = (224, 224)
     region: Region | None = None
+    task: Task = "classification"
 
 
 def live_page(
@@ -125,7 +128,8 @@ def _as_data(image: LiveImage) -> dict[str, object]:
         "region": None if image.region in (None, WHOLE) else [round(share, 6) for share in image.region or ()],
         "maps": [_map_data(one) for one in image.maps],
         "facts": [list(fact) for fact in image.facts],
-        "predictions": [[name, round(float(confidence), 6)] for name, confidence in image.predictions],
+        "task": image.task,
+        "predictions": [[name, float(f"{confidence:.6g}")] for name, confidence in image.predictions],
     }
 
 

@@ -2,18 +2,19 @@
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import CamlensError, LayerError
+from camlens.core.errors import CamlensError, LayerError, TargetError
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import LayerStatus, choose_layer, survey_session
 from camlens.core.layers import checked_model
 from camlens.core.types import SelectOutput
 from camlens.models import LoadedModel
+from camlens.models.loading import declared
 from camlens.studio.schemas import LayerInfo, ModelSummary, Stage
 
 TIMED_RUNS = 7
@@ -22,7 +23,10 @@ _STAGES: tuple[Stage, ...] = ("early", "middle", "late")
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The layers in the order they finish, the default one with the reason, and the model in numbers."""
+    """The layers in the order they finish, the default one with the reason, and the model in numbers.
+
+    `loaded` is the model with a name for each output; one that returns features is shown as a regression.
+    """
 
     model: nn.Module
     output: SelectOutput | None
@@ -30,6 +34,7 @@ class Anatomy:
     default_layer: str | None
     reason: str
     summary: ModelSummary
+    loaded: LoadedModel
 
     def logits(self, batch: Tensor) -> Tensor:
         """Class logits (n, classes) of a batch, in evaluation mode."""
@@ -49,6 +54,7 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
     """Look at a loaded model through one example (1, c, height, width)."""
     model = checked_model(loaded.model)
     session = Session(model, checked_inputs(example), output=loaded.reader)
+    loaded = _with_outputs(loaded, session)
     statuses = survey_session(session)
     default, reason = _default(loaded, session)
     layers = _table(model, statuses)
@@ -57,6 +63,7 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
         spec=loaded.spec,
         name=type(model).__name__,
         classes=len(loaded.class_names),
+        task=loaded.task,
         default_layer=default,
         layer_choice=reason,
         parameters=sum(one.numel() for one in parameters),
@@ -66,7 +73,21 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
         forward_ms=_forward_ms(session),
         input_size=(example.shape[-2], example.shape[-1]),
     )
-    return Anatomy(model, loaded.reader, layers, default, reason, summary)
+    return Anatomy(model, loaded.reader, layers, default, reason, summary, loaded)
+
+
+def _with_outputs(loaded: LoadedModel, session: Session) -> LoadedModel:
+    """The model with a name for each output, and as a regression if these predict no class."""
+    with undisturbed(session.model, session.inputs.device):
+        output = session.run()
+    logits = output.logits_or_none()
+    if logits is None:
+        return loaded
+    try:
+        output.class_scores()
+    except TargetError:
+        loaded = declared(loaded, task="regression")
+    return replace(loaded, class_names=loaded.names(logits.shape[1]))
 
 
 def _default(loaded: LoadedModel, session: Session) -> tuple[str | None, str]:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlens.core.errors import DataError
+from camlens.data.labels import translated
 from camlens.data.sources import Samples, Source, open_source
 from camlens.models import LoadedModel
-from camlens.studio.images.labels import Labels, Pixels, labels_of
+from camlens.studio.images.labels import UNKNOWN, Labels, Pixels, labels_of
 from camlens.studio.images.predictions import Predictions
 
 Filter = Literal["all", "correct", "incorrect"]
@@ -66,11 +67,14 @@ def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
         source = open_source(spec)
     except DataError as error:
         return _empty(spec, str(error))
+    if loaded.task == "regression":
+        return Gallery(spec, source, Labels(np.full(len(source), UNKNOWN, dtype=np.int32), None), None)
     numbers = [sample.label for sample in source]
     labels = labels_of(numbers, source.class_names, loaded.class_names)
-    classes = {name.casefold(): index for index, name in enumerate(loaded.class_names)}
     accepted = {
-        number: frozenset(classes[name.casefold()] for name in sample.accepted if name.casefold() in classes)
+        number: frozenset(
+            index for index in translated(sample.accepted, loaded.class_names, by="name").classes if index is not None
+        )
         for number, sample in enumerate(source)
         if sample.accepted
     }

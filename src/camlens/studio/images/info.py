@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from camlens.core.probabilities import best_outputs
 from camlens.panels.naming import class_name
 from camlens.studio.bench import Workbench
 from camlens.studio.images.labels import UNKNOWN
@@ -46,13 +47,12 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
 
 
 def predictions_of(bench: Workbench, image: str, logits: Tensor | None) -> tuple[Prediction, ...]:
-    """Return the most likely classes, best first, none for a regression; note predictions of the data's images."""
-    if logits is None or bench.model.task == "regression":
+    """Return the most likely classes, best first, or a regression's outputs; note predictions of the data's images."""
+    if logits is None:
         return ()
-    confidences = bench.model.probabilities(logits[0])
-    best = confidences.topk(min(TOP, len(confidences)))
-    found = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-    if image.startswith("s"):
-        bench.predictions.put(int(image[1:]), *found[0])
-    names = bench.model.class_names
-    return tuple(Prediction(index=index, name=class_name(index, names), confidence=value) for index, value in found)
+    model = bench.model
+    best = best_outputs(logits[0], TOP, model.activation, model.task)
+    if image.startswith("s") and model.task == "classification":
+        bench.predictions.put(int(image[1:]), *best[0])
+    names = model.class_names
+    return tuple(Prediction(index=index, name=class_name(index, names), confidence=value) for index, value in best)

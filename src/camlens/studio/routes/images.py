@@ -43,7 +43,7 @@ def samples(
     return SampleList(
         samples=tuple(image_info(bench, f"s{number}") for number in chosen),
         matching=len(numbers),
-        settled=predictions.finished or (show == "all" and prediction is None),
+        settled=predictions.finished or bench.model.task == "regression" or (show == "all" and prediction is None),
     )
 
 

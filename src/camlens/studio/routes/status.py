@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from camlens.core.errors import CamlensError
+from camlens.data.samples import printable
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explanation_result, known_explanations
 from camlens.studio.images.gallery import Filter
@@ -55,7 +56,7 @@ def status(bench: Bench) -> Status:
             formats=FORMATS,
             uploads=not settings.read_only,
         ),
-        run=bench.run.audit.path.name if bench.has_run else None,
+        run=printable(bench.run.audit.path.name) if bench.has_run else None,
     )
 
 
@@ -100,7 +101,7 @@ def _known_answer(
 def _data(bench: Workbench) -> DataSummary:
     gallery = bench.gallery
     return DataSummary(
-        spec=gallery.spec,
+        spec=printable(gallery.spec),
         count=len(gallery),
         classes=len(gallery.class_names),
         labelled=gallery.labels.known,
@@ -109,10 +110,10 @@ def _data(bench: Workbench) -> DataSummary:
 
 
 def _progress(bench: Workbench) -> PredictionProgress:
-    predictions = bench.predictions
+    predictions, judged = bench.predictions, bench.model.task == "classification"
     return PredictionProgress(
-        done=int((predictions.classes != PENDING).sum()),
-        total=len(predictions.labels),
+        done=int((predictions.classes != PENDING).sum()) if judged else 0,
+        total=len(predictions.labels) if judged else 0,
         correct=int(predictions.correct.sum()),
         unreadable=int((predictions.classes == UNREADABLE).sum()),
     )

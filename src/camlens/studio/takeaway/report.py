@@ -53,6 +53,7 @@ def report_html(
         maps=maps,
         facts=facts,
         predictions=[(one.name, one.confidence) for one in result.predictions],
+        task=bench.model.task,
     )
     return live_page(
         [image],
