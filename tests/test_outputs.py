@@ -165,7 +165,10 @@ def resnet_without_classifier(*, flat: bool) -> nn.Module:
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("target", [None, TopK(2), Contrast(None, 3)])
 def test_the_children_of_a_network_without_its_classifier_ask_for_a_target(flat: bool, target: Any) -> None:
-    model, image = resnet_without_classifier(flat=flat), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    model, image = (
+        resnet_without_classifier(flat=flat),
+        torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+    )
     with pytest.raises(TargetError) as caught:
         explain(model, image, layers="7", target=target)
     assert (caught.value.code, caught.value.facts["outputs"]) == ("target.needed", 512)

@@ -111,7 +111,9 @@ def own_names() -> dict[str, Any]:
 def fiftyone() -> ModuleType:
     """A module with the names of FiftyOne that the export uses."""
     module = ModuleType("fiftyone")
-    module.Dataset = type("Dataset", (), {"__init__": lambda self, *_: vars(self).update(info={}), "add_samples": len})  # type: ignore[attr-defined]
+    module.Dataset = type(
+        "Dataset", (), {"__init__": lambda self, *_, **__: vars(self).update(info={}), "add_samples": len}
+    )  # type: ignore[attr-defined]
     for name in ("Sample", "Classification", "Heatmap"):
         setattr(module, name, lambda **fields: fields)
     module.dataset_exists = lambda _name: False  # type: ignore[attr-defined]
