@@ -300,8 +300,9 @@ def test_numbers_of_numpy_are_numbers_in_settings_and_targets() -> None:
 
 
 def test_a_single_image_without_a_batch_axis_is_pointed_out() -> None:
-    with pytest.raises(InputError, match=r"add the batch axis of a single image with image\[None\]"):
+    with pytest.raises(InputError) as caught:
         explain(seeded(plain_cnn), images(1)[0])
+    assert (caught.value.code, caught.value.facts["shape"]) == ("input.not-a-batch", tuple(images(1)[0].shape))
 
 
 def test_an_explanation_can_be_pickled_and_copied() -> None:

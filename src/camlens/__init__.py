@@ -7,11 +7,14 @@ from camlens.core.lazy import lazily as _lazily
 __version__ = "0.1.0"
 __all__ = [
     "CamlensError",
+    "Concepts",
     "DataError",
     "EvidenceWarning",
     "Explainer",
     "Explanation",
+    "Filters",
     "InputError",
+    "LayerActivations",
     "LayerError",
     "LoadedModel",
     "METHODS",
@@ -22,6 +25,7 @@ __all__ = [
     "NoGradientError",
     "StoreError",
     "TargetError",
+    "UnknownArgumentError",
     "activations",
     "compute_gradcam",
     "concepts",
@@ -37,15 +41,18 @@ __all__ = [
 
 _ERRORS = (
     "CamlensError DataError EvidenceWarning InputError LayerError MisfitError MissingExtraError ModelError"
-    " NoGradientError StoreError TargetError"
+    " NoGradientError StoreError TargetError UnknownArgumentError"
 )
 # on demand: importing torch takes seconds, in which the command line has to answer Ctrl-C
 _LATER = {
     **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
     **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
     **dict.fromkeys(("METHODS", "register_method"), "camlens.attributions"),  # which brings all methods
+    "Concepts": "camlens.attributions.factorisation",
     "Explainer": "camlens.explainer",
     "Explanation": "camlens.explanation",
+    "Filters": "camlens.anatomy.filters",
+    "LayerActivations": "camlens.anatomy.activations",
     "LoadedModel": "camlens.models",
     "METRICS": "camlens.metrics",
     "activations": "camlens.anatomy.activations",
@@ -59,9 +66,9 @@ _LATER = {
 
 if _typing.TYPE_CHECKING:
     from camlens import targets
-    from camlens.anatomy.activations import activations
-    from camlens.anatomy.filters import filters
-    from camlens.attributions.factorisation import concepts
+    from camlens.anatomy.activations import LayerActivations, activations
+    from camlens.anatomy.filters import Filters, filters
+    from camlens.attributions.factorisation import Concepts, concepts
     from camlens.core.errors import (
         CamlensError,
         DataError,
@@ -74,6 +81,7 @@ if _typing.TYPE_CHECKING:
         NoGradientError,
         StoreError,
         TargetError,
+        UnknownArgumentError,
     )
     from camlens.core.registry import METHODS, register_method, register_metric
     from camlens.explainer import Explainer, explain

@@ -167,7 +167,7 @@ class Explanation:
         from camlens.render.tiles import Tile
 
         if not isinstance(title, str):
-            raise InputError(f"title must be a text, not {title!r}")
+            raise InputError(f"title must be a text, not {title!r}", code="argument.invalid", name="title", value=title)
         look = Look(colormap or DEFAULT, alpha, threshold, contour, mode, theme, scale)
         names = self.class_names if class_names is None else class_names
         place = f"{self.method} at {', '.join(self.layers)}"
@@ -363,7 +363,12 @@ class Explanation:
     def _layer(self, layer: str | None) -> str:
         name = self.layers[-1] if layer is None else layer
         if name not in self.maps:
-            raise LayerError(f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}")
+            raise LayerError(
+                f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}",
+                code="layer.unknown",
+                layer=layer,
+                candidates=list(self.layers),
+            )
         return name
 
     def _size(self, size: Sequence[int] | None) -> tuple[int, ...]:
@@ -372,12 +377,19 @@ class Explanation:
         except TypeError:
             wanted = ()
         if len(wanted) != len(self.input_size) or any(length < 1 for length in wanted):
-            raise InputError(f"size must be {len(self.input_size)} positive lengths, not {size}")
+            raise InputError(
+                f"size must be {len(self.input_size)} positive lengths, not {size}", code="size.invalid", size=size
+            )
         return wanted
 
     def _target(self, target: int) -> int:
         if not isinstance(target, int | np.integer) or not 0 <= target < len(self.targets):
-            raise InputError(f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}")
+            raise InputError(
+                f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}",
+                code="target.out-of-range",
+                value=target,
+                targets=len(self.targets),
+            )
         return int(target)
 
     def _shown_if_any(self, images: Pictures | None) -> list[tuple[Picture, Region]] | None:
@@ -389,7 +401,11 @@ class Explanation:
         from camlens.render.placing import check_proportions
 
         if len(self.input_size) != 2:
-            raise InputError(f"pictures have two axes, these maps {len(self.input_size)}: draw heatmaps() yourself")
+            raise InputError(
+                f"pictures have two axes, these maps {len(self.input_size)}: draw heatmaps() yourself",
+                code="images.axes",
+                axes=len(self.input_size),
+            )
         if images is None and self.views:
             return [view.shown(crop=crop) for view in self.views]
         alone = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)

@@ -1,7 +1,4 @@
-"""What can be explained: classes, contrasts, probabilities, similarities, masks, boxes.
-
-The classes live in `camlens.core.targets`; this is their public place.
-"""
+"""What can be explained: classes, contrasts, probabilities, similarities, masks, boxes."""
 
 from camlens.core.targets import (
     AllClasses,

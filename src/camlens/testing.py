@@ -1,4 +1,4 @@
-"""For authors of methods: the checks that every method of camlens passes."""
+"""For authors of methods: what a method is given and may return, and the checks that every method of camlens passes."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -7,10 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlens.core.details import Found
 from camlens.core.errors import EvidenceWarning
-from camlens.core.registry import METHODS, entry_of
+from camlens.core.probe import InputProbe, Probe
+from camlens.core.registry import METHODS, Entry, Registry, entry_of
 from camlens.core.targets import ClassScore, TargetLike
 from camlens.explainer import explain
+
+__all__ = ["Entry", "Found", "InputProbe", "Probe", "Registry", "check_method"]
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOLINGS: dict[int, Callable[..., nn.Module]] = {

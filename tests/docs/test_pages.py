@@ -1,6 +1,7 @@
 """Pictures are there and drawn, pages can be reached, and code imports public modules only."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def test_what_is_taught_is_public(path: Path) -> None:
         for module in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names])
     ]
     assert {module for module in imported if module.partition(".")[0] == "camlens"} <= PUBLIC
+
+
+def test_the_api_reference_is_complete_and_names_public_modules_only() -> None:
+    documented = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rooms = PUBLIC | {f"camlens.metrics.{name}" for name in importlib.import_module("camlens.metrics").__all__}
+    for name in documented:
+        module, _, last = name.rpartition(".")
+        assert name in rooms or (module in PUBLIC and hasattr(importlib.import_module(module), last)), name
+    camlens = importlib.import_module("camlens")
+    registries = {"METHODS", "METRICS"}  # which have pages of their own
+    assert {f"camlens.{name}" for name in camlens.__all__ if name not in registries} <= set(documented)

@@ -75,9 +75,16 @@ class LayerActivations:
     def ranked(self, image: int = 0, *, by: Order = "mean") -> list[int]:
         """Channel numbers for one image, the highest mean or maximum first, or in their own order."""
         if not -len(self.features) <= image < len(self.features):
-            raise InputError(f"there is no image {image}: there are {len(self.features)}, counted from 0")
+            raise InputError(
+                f"there is no image {image}: there are {len(self.features)}, counted from 0",
+                code="image.out-of-range",
+                image=image,
+                images=len(self.features),
+            )
         if by not in _ORDERS:
-            raise InputError(f"channels are ranked by {', '.join(_ORDERS)}, not {by!r}")
+            raise InputError(
+                f"channels are ranked by {', '.join(_ORDERS)}, not {by!r}", code="argument.invalid", name="by", value=by
+            )
         if by == "index":
             return list(range(self.features.shape[1]))
         values = self.mean if by == "mean" else self.maximum
@@ -115,7 +122,11 @@ def activations(
     inner = checked_model(model)
     wanted = [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
     if not wanted:
-        raise LayerError(f"an empty list of layers has no activations: name some, such as {_examples(inner)}")
+        raise LayerError(
+            f"an empty list of layers has no activations: name some, such as {_examples(inner)}",
+            code="argument.empty",
+            name="layers",
+        )
     calls = {one.label: one for one in (resolve_layer(inner, layer) for layer in wanted)}
     session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}))
     frontier = Frontier(list(calls.values()), session, graph=False)
@@ -134,7 +145,9 @@ def _read(session: Session, call: LayerCall, kept: Tensor, kind: Kind | None) ->
         )
     except LayerError as error:
         hint = f"layers with a grid are for example {_examples(session.model)}"
-        raise LayerError(f"layer {call.label!r} has no spatial grid: {error}; {hint}") from None
+        raise LayerError(
+            f"layer {call.label!r} has no spatial grid: {error}; {hint}", code="layer.no-grid", layer=call.label
+        ) from None
     features = layout.features(kept).to(torch.float32).contiguous()
     return LayerActivations(call.label, layout, features)
 

@@ -83,9 +83,18 @@ class Filters:
         convolutions with another number of axes than two.
         """
         if not 0 <= index < len(self):
-            raise InputError(f"there is no filter {index}: it must be from 0 to {len(self) - 1}")
+            raise InputError(
+                f"there is no filter {index}: it must be from 0 to {len(self) - 1}",
+                code="filter.out-of-range",
+                index=index,
+                filters=len(self),
+            )
         if self.weights.ndim != 4:
-            raise LayerError(f"filters with {self.weights.ndim - 2} axes are no pictures; read them in `weights`")
+            raise LayerError(
+                f"filters with {self.weights.ndim - 2} axes are no pictures; read them in `weights`",
+                code="layer.no-pictures",
+                axes=self.weights.ndim - 2,
+            )
         weight = self.weights[index]
         if self.colours == "rgb":
             low, span = weight.min(), (weight.max() - weight.min()) or weight.new_ones(())
@@ -112,10 +121,12 @@ def filters(layer: nn.Module) -> Filters:
     """
     if not isinstance(layer, _CONVOLUTIONS):
         raise LayerError(
-            f"a {type(layer).__name__} has no filters to look at: pass a convolution of the model, such as model.conv1"
+            f"a {type(layer).__name__} has no filters to look at: pass a convolution of the model, such as model.conv1",
+            code="layer.no-filters",
+            type=type(layer).__name__,
         )
     if is_lazy(layer.weight):
-        raise LayerError("this lazy convolution has no weights yet: run the model once on an input")
+        raise LayerError("this lazy convolution has no weights yet: run the model once on an input", code="model.lazy")
     with torch.inference_mode(False):
         weights = layer.weight.detach().to("cpu", torch.float32, copy=True).contiguous()
     return Filters(weights)

@@ -22,10 +22,18 @@ def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Floa
             return baseline.to(image).expand(image.shape)
         except RuntimeError:
             raise InputError(
-                f"a baseline of shape {tuple(baseline.shape)} does not fit an image {tuple(image.shape)}"
+                f"a baseline of shape {tuple(baseline.shape)} does not fit an image {tuple(image.shape)}",
+                code="baseline.shape",
+                shape=tuple(baseline.shape),
+                image=tuple(image.shape),
             ) from None
     if isinstance(baseline, bool) or not isinstance(baseline, int | float) or not math.isfinite(baseline):
-        raise InputError(f"baseline must be a finite number or a tensor (c, *spatial), not {baseline!r}")
+        raise InputError(
+            f"baseline must be a finite number or a tensor (c, *spatial), not {baseline!r}",
+            code="argument.invalid",
+            name="baseline",
+            value=baseline,
+        )
     return torch.full_like(image, float(baseline))
 
 

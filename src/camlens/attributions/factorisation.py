@@ -51,7 +51,11 @@ class Concepts:
         highest = self.maps.transpose(0, 1).flatten(1).amax(dim=1)
         scale = highest.where(highest > 0, 1).reshape(-1, *[1] * (self.maps.ndim - 2))
         if len(size) != self.maps.ndim - 2 or any(length < 1 for length in size):
-            raise InputError(f"size must be {self.maps.ndim - 2} positive lengths, not {tuple(size)}")
+            raise InputError(
+                f"size must be {self.maps.ndim - 2} positive lengths, not {tuple(size)}",
+                code="size.invalid",
+                size=tuple(size),
+            )
         return resized(self.maps / scale, size)
 
     def __repr__(self) -> str:
@@ -97,7 +101,12 @@ def factorised(
     """Maps, directions of length 1 and relative error of the positive part of features, weightiest concept first."""
     channels, cells = features.shape[1], len(features) * features.shape[2:].numel()
     if count > min(channels, cells):
-        raise InputError(f"concepts must be at most the layer's channels ({channels}) and cells ({cells}), not {count}")
+        raise InputError(
+            f"concepts must be at most the layer's channels ({channels}) and cells ({cells}), not {count}",
+            code="argument.invalid",
+            name="concepts",
+            value=count,
+        )
     rows = features.clamp_min(0).movedim(1, -1).reshape(-1, channels).double().cpu()
     weights, directions = _nmf(rows, count)
     lengths = directions.norm(dim=1)

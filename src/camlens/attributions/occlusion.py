@@ -100,6 +100,8 @@ def _lengths(name: str, given: object, default: tuple[int, ...], limits: tuple[i
         limit = "the image" if name == "window" else "the window"
         raise InputError(
             f"{name} must be from 1 pixel to {limit} itself, {' x '.join(map(str, limits))}, as one whole number or "
-            f"one per axis, not {given!r}"
+            f"one per axis, not {given!r}",
+            code="argument.invalid",
+            name=name,
         )
     return lengths

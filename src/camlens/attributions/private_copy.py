@@ -104,7 +104,9 @@ def _bare_copy(model: nn.Module) -> nn.Module:
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise ModelError(
             f"this method hangs rules on a private copy of the model, and {type(model).__name__} cannot be "
-            f"copied: {error}"
+            f"copied: {error}",
+            code="model.no-copy",
+            type=type(model).__name__,
         ) from error
     for module in twin.modules():
         module.training = False

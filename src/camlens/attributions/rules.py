@@ -49,7 +49,9 @@ def guided_gradients(probe: InputProbe) -> Float[Tensor, "n t c *spatial"]:
         name = type(probe.session.model).__name__
         raise ModelError(
             f"guided backpropagation changes how ReLUs are walked through, and {name} runs none: "
-            f"take integratedgradients or smoothgrad for this model"
+            f"take integratedgradients or smoothgrad for this model",
+            code="model.no-relu",
+            type=name,
         )
     images, targets = probe.scores.shape
     rows = []
@@ -156,5 +158,6 @@ def _check_complete(probe: InputProbe, change: Tensor, gap: Tensor, scores: Tens
         raise ModelError(
             f"DeepLIFT's parts must add up to the change of the score ({float(change[worst]):.3g}) and miss it by "
             f"{float(gap[worst]):.3g}: {type(probe.session.model).__name__} holds a nonlinearity that has no rule, "
-            f"such as attention, GELU, layer norm or a function in place of a module; take integratedgradients"
+            f"such as attention, GELU, layer norm or a function in place of a module; take integratedgradients",
+            code="model.not-additive",
         )

@@ -33,12 +33,19 @@ def segmented(
         elif segmentation == "quickshift":
             labels = _quickshift(pixels, wanted, seed)
         else:
-            raise InputError(f"there is no segmentation {segmentation!r}; there are {', '.join(SEGMENTATIONS)}")
+            raise InputError(
+                f"there is no segmentation {segmentation!r}; there are {', '.join(SEGMENTATIONS)}",
+                code="argument.invalid",
+                name="segmentation",
+                value=segmentation,
+            )
     numbers, places = torch.unique(labels, return_inverse=True)
     if len(numbers) < 2:
         raise InputError(
             f"the segmentation of image {row} ({tuple(labels.shape)}) found a single segment, and one segment "
-            f"cannot be told from another: ask for more segments, or pass labels of your own as segments="
+            f"cannot be told from another: ask for more segments, or pass labels of your own as segments=",
+            code="segments.single",
+            image=row,
         )
     return torch.as_tensor(places).view(image.shape[1:]).to(torch.int32)
 
@@ -46,7 +53,12 @@ def segmented(
 def checked_segments(segments: object) -> int:
     """How many segments are wanted, at least 2, or an InputError."""
     if isinstance(segments, bool) or not isinstance(segments, int) or segments < 2:
-        raise InputError(f"segments must be an int of 2 or more, or a tensor of labels, not {segments!r}")
+        raise InputError(
+            f"segments must be an int of 2 or more, or a tensor of labels, not {segments!r}",
+            code="argument.invalid",
+            name="segments",
+            value=segments,
+        )
     return segments
 
 
@@ -56,7 +68,9 @@ def _given(segments: Tensor, image: Tensor, row: int) -> Tensor:
     if labels.shape != size or labels.is_floating_point() or labels.is_complex():
         raise InputError(
             f"labels of segments must be whole numbers of shape {tuple(size)}, or one such map per image, "
-            f"not {segments.dtype} {tuple(segments.shape)}"
+            f"not {segments.dtype} {tuple(segments.shape)}",
+            code="segments.labels",
+            shape=tuple(size),
         )
     return labels.cpu()
 
@@ -94,7 +108,11 @@ def _quickshift(pixels: NDArray[np.float64], wanted: int, seed: int) -> Tensor:
     tree is in more pieces than wanted, the smallest are merged into the neighbour that is most like them.
     """
     if pixels.ndim != 3:
-        raise InputError(f"quickshift is for images with two axes, not {pixels.ndim - 1}: take segmentation='slic'")
+        raise InputError(
+            f"quickshift is for images with two axes, not {pixels.ndim - 1}: take segmentation='slic'",
+            code="segments.axes",
+            axes=pixels.ndim - 1,
+        )
     _, parents, lengths = library("skimage.segmentation").quickshift(
         pixels,
         ratio=0.5,

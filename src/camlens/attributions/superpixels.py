@@ -71,7 +71,12 @@ def lime(
     _check(segments, samples, features)
     width, strength = checked_strength("kernel_width", kernel_width), checked_strength("ridge", ridge)
     if width == 0:
-        raise InputError("kernel_width must be above 0: at 0 nothing is near the image")
+        raise InputError(
+            "kernel_width must be above 0: at 0 nothing is near the image",
+            code="argument.invalid",
+            name="kernel_width",
+            value=0,
+        )
 
     def settle(count: int) -> tuple[Neighbourhood, Fit]:
         near = Neighbourhood(fair_draws, samples, partial(_closeness, segments=count, width=width))
@@ -115,7 +120,10 @@ def kernelshap(
     def settle(count: int) -> tuple[Neighbourhood, Fit]:
         if samples < count:
             raise InputError(
-                f"samples must be at least the number of segments ({count}) for Shapley values, not {samples}"
+                f"samples must be at least the number of segments ({count}) for Shapley values, not {samples}",
+                code="argument.invalid",
+                name="samples",
+                value=samples,
             )
         return _coalitions(samples, count), _shares
 
@@ -249,10 +257,19 @@ def _shares(present: Float[Tensor, "m s"], scores: Float[Tensor, "m t"], nearnes
 def _check(segments: object, samples: object, features: object) -> None:
     """Refuse numbers that no fit can be made of, before anything is computed."""
     if checked_count("samples", samples) < 2:
-        raise InputError("samples must be 2 or more: one sample is the image itself, and nothing can be fitted to it")
+        raise InputError(
+            "samples must be 2 or more: one sample is the image itself, and nothing can be fitted to it",
+            code="argument.invalid",
+            name="samples",
+        )
     wanted = None if isinstance(segments, Tensor) else checked_segments(segments)
     if features is None:
         return
     shown = checked_count("features", features)
     if wanted is not None and shown > wanted:
-        raise InputError(f"features must be no more than segments ({wanted}), not {shown}")
+        raise InputError(
+            f"features must be no more than segments ({wanted}), not {shown}",
+            code="argument.invalid",
+            name="features",
+            value=shown,
+        )

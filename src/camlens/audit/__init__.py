@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from camlens.audit.findings.layouts import cached_layout
     from camlens.audit.findings.outcomes import outcomes_of
     from camlens.audit.findings.reasons import Reasoner
+    from camlens.audit.running.engine import Engine
 
 _FINDINGS = {
+    "Engine": "camlens.audit.running.engine",
     "LayoutChoice": "camlens.audit.findings.embeddings",
     "Reasoner": "camlens.audit.findings.reasons",
     "accuracy": "camlens.audit.findings.errors",
@@ -40,6 +42,7 @@ _FINDINGS = {
 }
 __all__ = [
     "Audit",
+    "Engine",
     "IncompleteRunWarning",
     "LayoutChoice",
     "Manifest",

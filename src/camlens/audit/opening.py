@@ -106,7 +106,11 @@ class Audit:
         maps are what `embeddings` and `maps` give.
         """
         if name not in self._schema.names:
-            raise InputError(f"there is no column {name!r}; columns are {', '.join(self._schema.names)}")
+            raise InputError(
+                f"there is no column {name!r}; columns are {', '.join(self._schema.names)}",
+                code="column.unknown",
+                column=name,
+            )
         if name == "embedding":
             return self.embeddings()
         if name in ARRAYS:
@@ -121,7 +125,11 @@ class Audit:
         names = list(self._schema.names if columns is None else columns)
         unknown = [name for name in names if name not in self._schema.names]
         if unknown:
-            raise InputError(f"there is no column {unknown[0]!r}; columns are {', '.join(self._schema.names)}")
+            raise InputError(
+                f"there is no column {unknown[0]!r}; columns are {', '.join(self._schema.names)}",
+                code="column.unknown",
+                column=unknown[0],
+            )
         tables = [self._read(shard, names) for shard in self.shards]
         schema = arrow().schema([self._schema.field(name) for name in names])
         return arrow().concat_tables(tables) if tables else schema.empty_table()
@@ -136,7 +144,9 @@ class Audit:
         `which` is "predicted", or "label" for the map of the true class where another one was predicted.
         """
         if which not in ("predicted", "label"):
-            raise InputError(f'which is "predicted" or "label", not {which!r}')
+            raise InputError(
+                f'which is "predicted" or "label", not {which!r}', code="argument.invalid", name="which", value=which
+            )
         places = self._places(rows)
         height, width = self.grid
         maps = self._lists(f"map_{which}", places, height * width)
@@ -160,7 +170,11 @@ class Audit:
         source, name = self._source, str(self.column("id")[place])
         index = self._index_of_id.get(name)
         if index is None:
-            raise DataError(f"image {name} is no longer in {self.source or self.manifest.data}: give source=")
+            raise DataError(
+                f"image {name} is no longer in {self.source or self.manifest.data}: give source=",
+                code="data.gone",
+                image=name,
+            )
         return source[index]
 
     @cached_property
@@ -180,7 +194,11 @@ class Audit:
 
         given = self.source if self.source is not None else self.manifest.data
         if given is None:
-            raise DataError(f"{self.path} does not say where its images are: open it with source=")
+            raise DataError(
+                f"{self.path} does not say where its images are: open it with source=",
+                code="data.unknown-place",
+                path=str(self.path),
+            )
         return open_source(given) if isinstance(given, str | Path) else given
 
     @cached_property
@@ -217,17 +235,36 @@ class Audit:
         places = np.asarray(rows)
         if places.dtype == np.bool_:
             if places.shape != (count,):
-                raise InputError(f"a mask of rows has {places.shape} entries, the run has {count} rows")
+                raise InputError(
+                    f"a mask of rows has {places.shape} entries, the run has {count} rows",
+                    code="rows.mask",
+                    shape=places.shape,
+                    rows=count,
+                )
             return np.flatnonzero(places)
         if places.ndim == 0 and np.issubdtype(places.dtype, np.integer):
-            raise InputError(f"rows are whole numbers, a slice or a mask, not {rows!r}: for one row say [{rows}]")
+            raise InputError(
+                f"rows are whole numbers, a slice or a mask, not {rows!r}: for one row say [{rows}]",
+                code="argument.invalid",
+                name="rows",
+                value=rows,
+            )
         if places.size == 0:
             return np.zeros(0, np.int64)
         if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
-            raise InputError(f"rows are whole numbers, a slice or a mask, not {places.dtype} {places.shape}")
+            raise InputError(
+                f"rows are whole numbers, a slice or a mask, not {places.dtype} {places.shape}",
+                code="argument.invalid",
+                name="rows",
+            )
         if places.min() < -count or places.max() >= count:
             worst = places.min() if places.min() < -count else places.max()
-            raise InputError(f"row {int(worst)} does not exist: the run has rows 0 to {count - 1}")
+            raise InputError(
+                f"row {int(worst)} does not exist: the run has rows 0 to {count - 1}",
+                code="row.out-of-range",
+                row=int(worst),
+                rows=count,
+            )
         return (places.astype(np.int64) + count) % count
 
 

@@ -159,7 +159,10 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise InputError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, or 0 for any"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, or 0 for any",
+            code="studio.address",
+            host=host,
+            port=port,
         ) from error
     return bound
 

@@ -229,7 +229,7 @@ def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through
             scores = scorer(session.run(), rows)
         if not session.inputs.requires_grad or _depends(scores, session.inputs):
             return scores
-    raise NoGradientError("No gradients captured. The score does not depend on the inputs")
+    raise NoGradientError("No gradients captured. The score does not depend on the inputs", code="input.no-gradient")
 
 
 def _depends(scores: Tensor, inputs: Tensor) -> bool:
@@ -281,7 +281,9 @@ def pass_with_grad(
         if scores.requires_grad:
             return passed, scorer, scores
     raise NoGradientError(
-        f"{NO_GRADIENTS} The score does not depend on {', '.join(repr(layer.label) for layer in layers)}"
+        f"{NO_GRADIENTS} The score does not depend on {', '.join(repr(layer.label) for layer in layers)}",
+        code="layer.no-gradient",
+        layers=[layer.label for layer in layers],
     )
 
 
@@ -289,13 +291,19 @@ def _record(
     session: Session, layer: LayerCall, kept: Tensor, gradient: Tensor | None, kind: Kind | None
 ) -> LayerRecord:
     if gradient is None:
-        raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} ran, but the score does not depend on it")
+        raise NoGradientError(
+            f"{NO_GRADIENTS} Layer {layer.label!r} ran, but the score does not depend on it",
+            code="layer.no-gradient",
+            layer=layer.label,
+        )
     try:
         layout = find_layout(
             layer.module, kept, images=session.images, spatial=session.spatial, model=session.model, kind=kind
         )
     except LayerError as error:
-        raise LayerError(f"layer {layer.label!r} has no spatial grid: {error}") from None
+        raise LayerError(
+            f"layer {layer.label!r} has no spatial grid: {error}", code="layer.no-grid", layer=layer.label
+        ) from None
     gradients = layout.every_features(gradient).transpose(0, 1)
     return LayerRecord(layer, layout, precise(layout.features(kept)), precise(gradients), kept)
 
@@ -308,7 +316,9 @@ def _check_evidence(session: Session, record: LayerRecord, scorer: Scorer) -> No
     if _is_zero(record.gradients) and not _is_ever_read(session, record, scorer):
         raise NoGradientError(
             f"{NO_GRADIENTS} The gradient at layer {record.layer.label!r} is exactly zero over its whole "
-            f"{record.layout} grid: the score reads nothing there, as after a transformer's last attention"
+            f"{record.layout} grid: the score reads nothing there, as after a transformer's last attention",
+            code="layer.zero-gradient",
+            layer=record.layer.label,
         )
 
 

@@ -127,7 +127,10 @@ def find_layout(
     if not candidates:
         wanted = f" as {kind}" if kind else ""
         raise LayerError(
-            f"its output {shape} cannot be read{wanted} as a spatial grid for {images} input(s) of {tuple(spatial)}"
+            f"its output {shape} cannot be read{wanted} as a spatial grid for {images} input(s) of {tuple(spatial)}",
+            code="layout.unreadable",
+            shape=tuple(shape),
+            images=images,
         )
     return candidates[0]
 

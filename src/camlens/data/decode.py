@@ -71,7 +71,9 @@ def decode_image(
         raise
     except Exception as error:  # decoders fed with broken files raise errors of every kind
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{label} cannot be decoded, it is damaged or cut short: {reason}") from error
+        raise DataError(
+            f"{label} cannot be decoded, it is damaged or cut short: {reason}", code="image.damaged", image=label
+        ) from error
 
 
 def _opened(
@@ -82,23 +84,35 @@ def _opened(
         return nullcontext(io.BytesIO(source))
     path = Path(source)
     if path.is_dir():
-        raise DataError(f"{label} is a directory, not an image: name a file in it, or open it as a source")
+        raise DataError(
+            f"{label} is a directory, not an image: name a file in it, or open it as a source",
+            code="image.is-a-directory",
+            image=label,
+        )
     if not path.exists():
-        raise DataError(f"{label} does not exist")
+        raise DataError(f"{label} does not exist", code="image.absent", image=label)
     if not path.is_file():
-        raise DataError(f"{label} is not a regular file")
+        raise DataError(f"{label} is not a regular file", code="image.not-a-file", image=label)
     _check_bytes(path.stat().st_size, label, max_bytes)
     try:
         return path.open("rb")
     except OSError as error:
-        raise DataError(f"{label} cannot be opened: {error.strerror}") from error
+        raise DataError(
+            f"{label} cannot be opened: {error.strerror}", code="image.not-readable", image=label
+        ) from error
 
 
 def _check_bytes(size: int, label: str, max_bytes: int | None) -> None:
     if size == 0:
-        raise DataError(f"{label} is empty (0 bytes)")
+        raise DataError(f"{label} is empty (0 bytes)", code="image.empty", image=label)
     if max_bytes is not None and size > max_bytes:
-        raise DataError(f"{label} has {size:,} bytes, more than the {max_bytes:,} allowed: send a smaller file")
+        raise DataError(
+            f"{label} has {size:,} bytes, more than the {max_bytes:,} allowed: send a smaller file",
+            code="image.too-many-bytes",
+            image=label,
+            bytes=size,
+            allowed=max_bytes,
+        )
 
 
 def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int, enough: int | None) -> Image.Image:
@@ -128,7 +142,11 @@ def _open_plugin(start: bytes, stream: io.BufferedReader | io.BytesIO, label: st
         return BmpImagePlugin.BmpImageFile(stream)
     if start[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return TiffImagePlugin.TiffImageFile(stream)
-    raise DataError(f"{label} is {_guess(start)}, not an image of an allowed format ({', '.join(FORMATS)})")
+    raise DataError(
+        f"{label} is {_guess(start)}, not an image of an allowed format ({', '.join(FORMATS)})",
+        code="image.format",
+        image=label,
+    )
 
 
 def _guess(start: bytes) -> str:
@@ -148,11 +166,18 @@ def _guess(start: bytes) -> str:
 def _check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise DataError(f"{label} has no pixels ({width} x {height})")
+        raise DataError(
+            f"{label} has no pixels ({width} x {height})", code="image.empty", image=label, width=width, height=height
+        )
     if width * height > max_pixels:
         raise DataError(
             f"{label} has {width:,} x {height:,} pixels, more than the {max_pixels:,} allowed:"
-            " make it smaller, or raise max_pixels"
+            " make it smaller, or raise max_pixels",
+            code="image.too-many-pixels",
+            image=label,
+            width=width,
+            height=height,
+            allowed=max_pixels,
         )
 
 

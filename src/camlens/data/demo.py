@@ -94,17 +94,37 @@ class DemoPhotos:
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
-            raise InputError(f"split {self.split!r} does not exist; choose one of {SPLITS}")
+            raise InputError(
+                f"split {self.split!r} does not exist; choose one of {SPLITS}",
+                code="argument.invalid",
+                name="split",
+                value=self.split,
+            )
         if self.watermark not in WATERMARK_USES:
-            raise InputError(f"watermark {self.watermark!r} is not known; choose one of {WATERMARK_USES}")
+            raise InputError(
+                f"watermark {self.watermark!r} is not known; choose one of {WATERMARK_USES}",
+                code="argument.invalid",
+                name="watermark",
+                value=self.watermark,
+            )
         if self.size < _SMALLEST_SIZE:
             raise InputError(
-                f"size {self.size} is too small to show an object; take {_SMALLEST_SIZE} or more, such as 128"
+                f"size {self.size} is too small to show an object; take {_SMALLEST_SIZE} or more, such as 128",
+                code="argument.invalid",
+                name="size",
+                value=self.size,
             )
         if self.seed < 0:
-            raise InputError(f"seed {self.seed} is negative; take 0 or more")
+            raise InputError(
+                f"seed {self.seed} is negative; take 0 or more", code="argument.invalid", name="seed", value=self.seed
+            )
         if self.length is not None and self.length < 1:
-            raise InputError(f"length {self.length} leaves no image; take 1 or more, or None for the usual number")
+            raise InputError(
+                f"length {self.length} leaves no image; take 1 or more, or None for the usual number",
+                code="argument.invalid",
+                name="length",
+                value=self.length,
+            )
 
     def __len__(self) -> int:
         return DEFAULT_LENGTHS[self.split] if self.length is None else self.length

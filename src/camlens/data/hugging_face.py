@@ -31,11 +31,19 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
         saved = datasets.load_from_disk(place)
     except Exception as error:  # damaged files of several formats: errors of many kinds
         reason = " ".join(str(error).split())
-        raise DataError(f"{directory} cannot be read as a Hugging Face data set: {reason}") from error
+        raise DataError(
+            f"{directory} cannot be read as a Hugging Face data set: {reason}",
+            code="data.unreadable",
+            path=str(directory),
+        ) from error
     table = _split(saved, split, directory) if isinstance(saved, datasets.DatasetDict) else saved
     images = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
     if not images:
-        raise DataError(f"{directory} has no column of images (found: {', '.join(table.column_names)})")
+        raise DataError(
+            f"{directory} has no column of images (found: {', '.join(table.column_names)})",
+            code="data.no-image-column",
+            path=str(directory),
+        )
     classes = [name for name, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)]
     encoded = table.select_columns([images[0]]).cast_column(images[0], datasets.Image(decode=False))
     class_names = list(table.features[classes[0]].names) if classes else []
@@ -49,7 +57,12 @@ def _split(saved: Any, split: str | None, directory: str | Path) -> Any:
     wanted = [split] if split is not None else [*_PREFERRED_SPLITS, *saved]
     found = next((name for name in wanted if name in saved), None)
     if found is None:
-        raise DataError(f"{directory} has no split {split!r}: choose one of {', '.join(saved) or 'none'}")
+        raise DataError(
+            f"{directory} has no split {split!r}: choose one of {', '.join(saved) or 'none'}",
+            code="data.no-split",
+            path=str(directory),
+            split=split,
+        )
     return saved[found]
 
 
@@ -78,6 +91,6 @@ def _read(encoded: Any, column: str, index: int, max_pixels: int) -> Pixels:
     stored = encoded[index][column]
     name = f"image {index} of the data set"
     if stored is None or (stored["bytes"] is None and not stored["path"]):
-        raise DataError(f"{name} is absent")
+        raise DataError(f"{name} is absent", code="data.absent", path=str(name))
     source = stored["bytes"] if stored["bytes"] is not None else stored["path"]
     return decode_image(source, name=name, max_pixels=max_pixels)

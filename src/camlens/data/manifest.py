@@ -33,7 +33,9 @@ def manifest(path: str | Path, *, root: str | Path | None = None, max_pixels: in
     try:
         content = place_of(directory).read(name)
     except DataError as error:
-        raise DataError(f"{path} cannot be read as a manifest: {error}") from error
+        raise DataError(
+            f"{path} cannot be read as a manifest: {error}", code="manifest.unreadable", path=str(path)
+        ) from error
     rows = _rows(content, str(path), name)
     place = place_of(directory if root is None else root)
     labels = _labels([(where, row["label"]) for where, row in rows if row.get("label")])
@@ -73,17 +75,21 @@ def _rows(content: bytes, file: str, name: str) -> Rows:
         else:
             columns, rows = _text_rows(content, file, "\t" if suffix == ".tsv" else ",")
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as a manifest: {error}") from error
+        raise DataError(
+            f"{file} cannot be read as a manifest: {error}", code="manifest.unreadable", path=str(file)
+        ) from error
     if "path" not in columns:
         raise DataError(
             f"{file} has no column `path` (found: {', '.join(columns) or 'nothing'}): its first line names the"
-            " columns, path[,label][,box][,mask]"
+            " columns, path[,label][,box][,mask]",
+            code="manifest.no-path-column",
+            path=str(file),
         )
     if not rows:
-        raise DataError(f"{file} lists no images: it has a header only")
+        raise DataError(f"{file} lists no images: it has a header only", code="data.no-images", path=str(file))
     for where, row in rows:
         if not row["path"]:
-            raise DataError(f"{where}: the path is empty")
+            raise DataError(f"{where}: the path is empty", code="manifest.row", row=where)
     return rows
 
 
@@ -129,7 +135,10 @@ def _labels(named: Sequence[tuple[str, str]]) -> dict[str, int]:
     for where, label in named:
         if len(label) > 9 or int(label) > _LARGEST_LABEL:
             raise DataError(
-                f"{where}: label {label} is larger than {_LARGEST_LABEL}, too large for the index of a class"
+                f"{where}: label {label} is larger than {_LARGEST_LABEL}, too large for the index of a class",
+                code="manifest.row",
+                row=where,
+                label=label,
             )
     return {label: int(label) for _, label in named}
 
@@ -138,7 +147,17 @@ def _box(text: str, where: str) -> Box:
     try:
         left, top, right, bottom = (round(float(number)) for number in text.replace(",", " ").replace(";", " ").split())
     except (ValueError, OverflowError) as error:
-        raise DataError(f'{where}: a box is "left top right bottom" in pixels, not {text!r}') from error
+        raise DataError(
+            f'{where}: a box is "left top right bottom" in pixels, not {text!r}',
+            code="manifest.row",
+            row=where,
+            box=text,
+        ) from error
     if not (0 <= left < right and 0 <= top < bottom):
-        raise DataError(f"{where}: box {text!r} is empty; it needs 0 <= left < right and 0 <= top < bottom")
+        raise DataError(
+            f"{where}: box {text!r} is empty; it needs 0 <= left < right and 0 <= top < bottom",
+            code="manifest.row",
+            row=where,
+            box=text,
+        )
     return left, top, right, bottom

@@ -75,7 +75,9 @@ def open_photograph(name: str) -> Image.Image:
                 return picture.convert("RGB")
     raise DataError(
         f"the photograph {name!r} is in neither the installed scikit-image nor scikit-learn; "
-        "install versions that ship it: scikit-image>=0.24, scikit-learn>=1.5"
+        "install versions that ship it: scikit-image>=0.24, scikit-learn>=1.5",
+        code="data.no-photograph",
+        photograph=name,
     )
 
 

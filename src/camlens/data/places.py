@@ -112,7 +112,9 @@ class LocalPlace(Place):
         try:
             return (self.root / name).read_bytes()
         except OSError as error:
-            raise DataError(f"{self.root / name} cannot be read: {error.strerror or error}") from error
+            raise DataError(
+                f"{self.root / name} cannot be read: {error.strerror or error}", code="data.unreadable", path=str(name)
+            ) from error
 
     def path(self, name: str) -> Path | None:
         """The file itself."""
@@ -143,7 +145,9 @@ class RemotePlace(Place):
         try:
             listing = system.find(root, detail=True)
         except Exception as error:  # every file system has errors of its own
-            raise DataError(f"{self.root} cannot be listed: {_line(error)}") from error
+            raise DataError(
+                f"{self.root} cannot be listed: {_line(error)}", code="data.unreadable", path=str(self.root)
+            ) from error
         prefix = root.rstrip("/") + "/"
         names = {name.removeprefix(prefix): facts for name, facts in listing.items() if name.startswith(prefix)}
         return {
@@ -161,11 +165,18 @@ class RemotePlace(Place):
         except MissingExtraError:
             raise
         except FileNotFoundError as error:
-            raise DataError(f"{self.root}/{name} does not exist") from error
+            raise DataError(f"{self.root}/{name} does not exist", code="data.absent", path=str(name)) from error
         except Exception as error:  # every file system has errors of its own
-            raise DataError(f"{self.root}/{name} cannot be read: {_line(error)}") from error
+            raise DataError(
+                f"{self.root}/{name} cannot be read: {_line(error)}", code="data.unreadable", path=str(name)
+            ) from error
         if len(content) > most:
-            raise DataError(f"{self.root}/{name} has more than the {most:,} bytes allowed")
+            raise DataError(
+                f"{self.root}/{name} has more than the {most:,} bytes allowed",
+                code="data.too-many-bytes",
+                path=str(name),
+                allowed=most,
+            )
         return content
 
     def path(self, name: str) -> Path | None:
@@ -190,12 +201,14 @@ class RemotePlace(Place):
         system, root = self._system()
         try:
             if not system.exists(root):
-                raise DataError(f"{self.root} does not exist")
+                raise DataError(f"{self.root} does not exist", code="data.absent", path=str(self.root))
             return bool(system.isdir(root))
         except DataError:
             raise
         except Exception as error:  # every file system has errors of its own
-            raise DataError(f"{self.root} cannot be reached: {_line(error)}") from error
+            raise DataError(
+                f"{self.root} cannot be reached: {_line(error)}", code="data.unreadable", path=str(self.root)
+            ) from error
 
     def __str__(self) -> str:
         return self.root
@@ -207,7 +220,9 @@ class RemotePlace(Place):
         except MissingExtraError:
             raise
         except (ValueError, ImportError) as error:
-            raise DataError(f"{self.root} cannot be opened: {_line(error)}") from error
+            raise DataError(
+                f"{self.root} cannot be opened: {_line(error)}", code="data.unreadable", path=str(self.root)
+            ) from error
         return system, str(root)
 
 
@@ -243,7 +258,12 @@ def inside(place: Place, name: str, where: str) -> str:
         cleaned = posixpath.normpath(relative)
         if not is_url(relative) and not cleaned.startswith(("../", "/")) and cleaned != "..":
             return cleaned
-    raise DataError(f"{where}: {name} lies outside of {root}; where that is meant, say root=DIRECTORY")
+    raise DataError(
+        f"{where}: {name} lies outside of {root}; where that is meant, say root=DIRECTORY",
+        code="data.outside",
+        path=str(name),
+        root=str(root),
+    )
 
 
 def _refuse(error: OSError) -> None:

@@ -51,7 +51,11 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
     Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
     """
     if not isinstance(source, str | Path | Iterable):
-        raise DataError(f'a source is a path, a URL, a list of files or "demo:gallery", not {source!r}')
+        raise DataError(
+            f'a source is a path, a URL, a list of files or "demo:gallery", not {source!r}',
+            code="data.type",
+            type=type(source).__name__,
+        )
     if not isinstance(source, str | Path):
         return list_of_files(source, max_pixels=max_pixels)
     if str(source).startswith("demo:"):
@@ -63,7 +67,11 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
     if path.is_dir():
         return _open_directory(path, max_pixels)
     if not path.exists():
-        raise DataError(f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:gallery"')
+        raise DataError(
+            f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:gallery"',
+            code="data.absent",
+            path=str(source),
+        )
     if path.suffix.lower() in _MANIFESTS:
         return manifest(path, max_pixels=max_pixels)
     return list_of_files([path], max_pixels=max_pixels)
@@ -78,11 +86,18 @@ def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) 
     nested = {name: stamp for name, stamp in images.items() if "/" in name}
     class_names = sorted({name.partition("/")[0] for name in nested})
     if not class_names:
-        raise DataError(f"{place} has images but no sub-directories that could be classes: open it as a flat folder")
+        raise DataError(
+            f"{place} has images but no sub-directories that could be classes: open it as a flat folder",
+            code="data.no-classes",
+            path=str(place),
+        )
     if _SPLITS.issuperset(name.lower() for name in class_names) and all(name.count("/") > 1 for name in nested):
         raise DataError(
             f"{place} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
-            f" {place}/{class_names[-1]}"
+            f" {place}/{class_names[-1]}",
+            code="data.splits",
+            path=str(place),
+            splits=list(class_names),
         )
     index = {name: label for label, name in enumerate(class_names)}
     samples = []
@@ -112,7 +127,7 @@ def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) 
         taken.add(name)
         samples.append(Sample(printable(name), path, None, None, file_reader(path, max_pixels)))
     if not samples:
-        raise DataError("the list of files is empty: name at least one image")
+        raise DataError("the list of files is empty: name at least one image", code="data.no-images")
     return Samples.of(samples)
 
 
@@ -178,7 +193,10 @@ def _open_images(directory: str | Path, max_pixels: int) -> Source:
     if tops:
         raise DataError(
             f"{directory} has {len(tops)} images (such as {tops[0]}) beside sub-directories with images, so it is"
-            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by one"
+            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by one",
+            code="data.mixed",
+            path=str(directory),
+            images=len(tops),
         )
     return _per_class(place, images, max_pixels)
 
@@ -186,10 +204,14 @@ def _open_images(directory: str | Path, max_pixels: int) -> Source:
 def _found_images(directory: str | Path) -> tuple[Place, Mapping[str, str | None]]:
     place = place_of(directory)
     if isinstance(place, LocalPlace) and not place.root.is_dir():
-        raise DataError(f"{place} is not a directory{_near(place.root)}")
+        raise DataError(f"{place} is not a directory{_near(place.root)}", code="data.not-a-directory", path=str(place))
     images = place.images()
     if not images:
-        raise DataError(f"{place} has no images: no file in it ends in {', '.join(SUFFIXES)}")
+        raise DataError(
+            f"{place} has no images: no file in it ends in {', '.join(SUFFIXES)}",
+            code="data.no-images",
+            path=str(place),
+        )
     return place, images
 
 

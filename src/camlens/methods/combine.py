@@ -77,11 +77,23 @@ def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, imp
         explain(model, images, method="winsorcam", options={"percentile": 60})
     """
     if importance not in ("mean", "max"):
-        raise InputError(f"importance must be 'mean' or 'max', not {importance!r}")
+        raise InputError(
+            f"importance must be 'mean' or 'max', not {importance!r}",
+            code="argument.invalid",
+            name="importance",
+            value=importance,
+        )
     if not 0 <= checked_strength("percentile", percentile) <= 100:
-        raise InputError(f"percentile must be from 0 to 100, not {percentile!r}")
+        raise InputError(
+            f"percentile must be from 0 to 100, not {percentile!r}",
+            code="argument.invalid",
+            name="percentile",
+            value=percentile,
+        )
     if not 0 <= checked_strength("floor", floor) <= 1:
-        raise InputError(f"floor must be from 0 to 1, not {floor!r}")
+        raise InputError(
+            f"floor must be from 0 to 1, not {floor!r}", code="argument.invalid", name="floor", value=floor
+        )
     maps, importances = [], []
     for activations, gradients in probe.layer_captures.values():
         weights = gradients.flatten(3).mean(dim=3)

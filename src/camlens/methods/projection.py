@@ -67,16 +67,29 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
         explain(model, images, method="kpcacam", options={"kernel": "rbf"})
     """
     if kernel not in _KERNELS:
-        raise InputError(f"kernel must be one of {', '.join(_KERNELS)}, not {kernel!r}")
+        raise InputError(
+            f"kernel must be one of {', '.join(_KERNELS)}, not {kernel!r}",
+            code="argument.invalid",
+            name="kernel",
+            value=kernel,
+        )
     if gamma is not None and not 0 < gamma < float("inf"):
-        raise InputError(f"gamma must be a positive number or None (1 / channels), not {gamma!r}")
+        raise InputError(
+            f"gamma must be a positive number or None (1 / channels), not {gamma!r}",
+            code="argument.invalid",
+            name="gamma",
+            value=gamma,
+        )
     grid = activations.shape[2:]
     if kernel == "linear":
         return eigencam(activations)
     if grid.numel() > _MOST_CELLS:
         raise LayerError(
             f"kpcacam compares all pairs of cells and takes at most {_MOST_CELLS}; the layer has "
-            f"{grid.numel()} {tuple(grid)}: choose a deeper layer, or eigencam"
+            f"{grid.numel()} {tuple(grid)}: choose a deeper layer, or eigencam",
+            code="layer.too-many-cells",
+            cells=grid.numel(),
+            allowed=_MOST_CELLS,
         )
     rows, scale = centred(activations)
     rows = _precise(rows)

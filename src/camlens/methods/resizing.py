@@ -19,7 +19,9 @@ def resized(
     if axes != len(size) or axes not in _MODES:
         raise LayerError(
             f"a map with {axes} grid axes {tuple(maps.shape[2:])} cannot be laid over {len(size)} axes "
-            f"{tuple(size)}: choose a layer whose grid has as many axes (1, 2 or 3) as the input"
+            f"{tuple(size)}: choose a layer whose grid has as many axes (1, 2 or 3) as the input",
+            code="size.invalid",
+            size=tuple(size),
         )
     if maps.shape[2:] == tuple(size):
         return maps

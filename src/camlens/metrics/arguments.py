@@ -28,14 +28,21 @@ UNDEFINED = math.nan
 def tensor_of(name: str, value: object) -> Tensor:
     """`value` if it is a tensor, else an InputError that names it."""
     if not isinstance(value, Tensor):
-        raise InputError(f"{name} must be a torch.Tensor, not {_kind(value)}: say torch.as_tensor(...)")
+        raise InputError(
+            f"{name} must be a torch.Tensor, not {_kind(value)}: say torch.as_tensor(...)",
+            code="argument.invalid",
+            name=name,
+            value=value,
+        )
     return value
 
 
 def answer_of(name: str, function: Callable[..., Any], *asked: object) -> Tensor:
     """What a function that was handed over gives, if it is one and gives a tensor."""
     if not callable(function):
-        raise InputError(f"{name} must be a function, not {_kind(function)}")
+        raise InputError(
+            f"{name} must be a function, not {_kind(function)}", code="argument.invalid", name=name, value=function
+        )
     return tensor_of(f"what {name} gives", function(*asked))
 
 
@@ -48,7 +55,11 @@ def cells_of(maps: Tensor) -> Cells:
     """Every map as one row of cells, float64, on the CPU, where metrics do their sums."""
     tensor_of("maps", maps)
     if maps.ndim < 2 or maps.numel() == 0:
-        raise InputError(f"maps must be (n, *size) with at least one cell, not {tuple(maps.shape)}")
+        raise InputError(
+            f"maps must be (n, *size) with at least one cell, not {tuple(maps.shape)}",
+            code="maps.shape",
+            shape=tuple(maps.shape),
+        )
     return maps.detach().to("cpu", torch.float64).flatten(1)
 
 
@@ -61,9 +72,16 @@ def masks_of(maps: Tensor, masks: Tensor) -> Bool[Tensor, "n cells"]:
     """Every mask as one row of cells, if there is one bool mask of the right size per map."""
     tensor_of("masks", masks)
     if masks.dtype != torch.bool:
-        raise InputError(f"masks must be bool, not {masks.dtype}: say masks > 0")
+        raise InputError(
+            f"masks must be bool, not {masks.dtype}: say masks > 0", code="masks.dtype", dtype=str(masks.dtype)
+        )
     if masks.shape != maps.shape:
-        raise InputError(f"masks are {tuple(masks.shape)} and maps {tuple(maps.shape)}: resize the maps to the masks")
+        raise InputError(
+            f"masks are {tuple(masks.shape)} and maps {tuple(maps.shape)}: resize the maps to the masks",
+            code="masks.shape",
+            shape=tuple(masks.shape),
+            maps=tuple(maps.shape),
+        )
     return masks.cpu().flatten(1)
 
 
@@ -74,7 +92,10 @@ def same_size(inputs: Tensor, maps: Tensor) -> None:
     if tuple(maps.shape) != wanted:
         raise InputError(
             f"maps are {tuple(maps.shape)}, and images {tuple(inputs.shape)} need {wanted}:"
-            " take explanation.heatmaps() of one target, or resize the maps"
+            " take explanation.heatmaps() of one target, or resize the maps",
+            code="maps.shape",
+            shape=tuple(maps.shape),
+            inputs=tuple(inputs.shape),
         )
 
 
@@ -84,21 +105,29 @@ def unit_range(heatmaps: Tensor) -> None:
     if finite.numel() and not (finite.min() >= 0 and finite.max() <= 1):
         raise InputError(
             f"heat maps must lie in [0, 1], not [{finite.min():.3g}, {finite.max():.3g}]:"
-            " take explanation.heatmaps(), not .maps"
+            " take explanation.heatmaps(), not .maps",
+            code="heatmaps.range",
         )
 
 
 def within(name: str, value: float | int, low: float | int, high: float | int) -> float:
     """`value` if low < value < high, else an InputError that names it."""
     if not low < value < high:
-        raise InputError(f"{name} must lie between {low:g} and {high:g}, both left out, not {value!r}")
+        raise InputError(
+            f"{name} must lie between {low:g} and {high:g}, both left out, not {value!r}",
+            code="argument.invalid",
+            name=name,
+            value=value,
+        )
     return value
 
 
 def counted(name: str, value: int, *, least: int = 1) -> int:
     """`value` as an int if it is one of at least `least`, else an InputError that names it."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} must be an int of {least} or more, not {value!r}")
+        raise InputError(
+            f"{name} must be an int of {least} or more, not {value!r}", code="argument.invalid", name=name, value=value
+        )
     return int(value)
 
 
@@ -109,7 +138,10 @@ def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
         return shown.expand(inputs.shape)
     except RuntimeError:
         raise InputError(
-            f"the baseline is {tuple(shown.shape)}: it must be a number or expand to {tuple(inputs.shape)}"
+            f"the baseline is {tuple(shown.shape)}: it must be a number or expand to {tuple(inputs.shape)}",
+            code="baseline.shape",
+            shape=tuple(shown.shape),
+            inputs=tuple(inputs.shape),
         ) from None
 
 
@@ -122,7 +154,11 @@ def draws(generator: torch.Generator | None) -> torch.Generator:
     if generator is None:
         return twin.manual_seed(0)
     if generator.device.type != "cpu":
-        raise InputError(f"the generator must be on the CPU, not on {generator.device}")
+        raise InputError(
+            f"the generator must be on the CPU, not on {generator.device}",
+            code="generator.device",
+            device=str(generator.device),
+        )
     twin.set_state(generator.get_state())
     return twin
 
@@ -135,7 +171,10 @@ def scores_of(score: Score, variants: Iterable[Tensor], row: int) -> Float[Tenso
             answer = answer_of("score", score, part, row)
             if answer.shape != part.shape[:1]:
                 raise InputError(
-                    f"score gave {tuple(answer.shape)} for {len(part)} images: it must give one number each"
+                    f"score gave {tuple(answer.shape)} for {len(part)} images: it must give one number each",
+                    code="score.shape",
+                    shape=tuple(answer.shape),
+                    images=len(part),
                 )
             answers.append(answer.to("cpu", torch.float64))
     return torch.cat(answers)
@@ -149,7 +188,10 @@ def score_of(score: Score, image: Float[Tensor, "c *spatial"], row: int) -> floa
 def probability(value: float) -> float:
     """`value` if it can be a probability, else an InputError: logits give other figures, silently."""
     if not -1e-6 <= value <= 1 + 1e-6:
-        raise InputError(f"this needs probabilities, and score gave {value:.4g}: apply softmax to the logits")
+        raise InputError(
+            f"this needs probabilities, and score gave {value:.4g}: apply softmax to the logits",
+            code="score.not-a-probability",
+        )
     return min(max(value, 0.0), 1.0)
 
 

@@ -71,7 +71,7 @@ def best_box_threshold(
     For images set aside for this choice: chosen on the images that are judged, it flatters the method.
     """
     if not thresholds:
-        raise InputError("thresholds must not be empty")
+        raise InputError("thresholds must not be empty", code="argument.empty", name="thresholds")
     hits = [
         float(max_box_accuracy(heatmaps, masks, threshold=one, overlap=overlap).nansum()) for one in sorted(thresholds)
     ]
@@ -85,7 +85,11 @@ def regions(masks: Bool[Tensor, "n *size"], *, diagonal: bool = True) -> Int[Ten
     label then jumps to the label of the cell it names, so that long winding regions take few rounds.
     """
     if masks.ndim - 1 not in _POOLS:
-        raise InputError(f"masks must have 1, 2 or 3 axes after the first, not {masks.ndim - 1}")
+        raise InputError(
+            f"masks must have 1, 2 or 3 axes after the first, not {masks.ndim - 1}",
+            code="masks.shape",
+            axes=masks.ndim - 1,
+        )
     outside = masks.new_full((), -1, dtype=torch.long)
     labels = torch.arange(masks.numel(), device=masks.device).view(masks.shape).where(masks, outside)
     while True:

@@ -45,6 +45,8 @@ def harmonic_mean(parts: dict[str, Tensor]) -> PerImage:
     for name, part in parts.items():
         known = part[~part.isnan()]
         if known.numel() and not (known.min() >= 0 and known.max() <= 1):
-            raise InputError(f"{name} must lie in [0, 1]: give it as a share, not in per cent")
+            raise InputError(
+                f"{name} must lie in [0, 1]: give it as a share, not in per cent", code="argument.invalid", name=name
+            )
     stacked = torch.stack(list(parts.values())).double()
     return (len(parts) / stacked.reciprocal().sum(dim=0)).float()

@@ -95,7 +95,12 @@ def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     cells, targets = cells_of(maps), masks_of(maps, masks)
     count = counted("k", k)
     if count > cells.shape[1]:
-        raise InputError(f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k")
+        raise InputError(
+            f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k",
+            code="argument.invalid",
+            name="k",
+            value=k,
+        )
     values = [_hottest_inside(row, target, count) for row, target in zip(cells, targets, strict=True)]
     return _where_defined(torch.tensor(values), cells, targets)
 

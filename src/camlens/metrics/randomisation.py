@@ -35,7 +35,9 @@ def copy_of(model: nn.Module) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise ModelError(
             f"{type(model).__name__} cannot be copied ({error}): randomise a model without tensors that carry"
-            " a graph, such as one freshly loaded"
+            " a graph, such as one freshly loaded",
+            code="model.no-copy",
+            type=type(model).__name__,
         ) from error
 
 
@@ -96,7 +98,11 @@ def stages_of(model: nn.Module, uses: Sequence[str], count: int | None) -> list[
             owned.extend([place[name]] if name in place else [])
     units = sorted(uses_of, key=lambda owner: min(uses_of[owner], default=-1))[::-1]
     if not units:
-        raise ModelError(f"{type(model).__name__} has no parameters that could be randomised")
+        raise ModelError(
+            f"{type(model).__name__} has no parameters that could be randomised",
+            code="model.no-parameters",
+            type=type(model).__name__,
+        )
     pieces = len(units) if count is None else min(counted("stages", count), len(units))
     bounds = [round(piece * len(units) / pieces) for piece in range(pieces + 1)]
     return [_stage(units[low:high]) for low, high in pairwise(bounds)]

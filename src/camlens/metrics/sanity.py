@@ -46,7 +46,12 @@ def random_logit_similarity(
     """
     count = counted("number_of_classes", number_of_classes, least=2)
     if count <= int(tensor_of("classes", classes).max()):
-        raise InputError(f"number_of_classes is {count}, and classes go up to {int(classes.max())}")
+        raise InputError(
+            f"number_of_classes is {count}, and classes go up to {int(classes.max())}",
+            code="argument.invalid",
+            name="number_of_classes",
+            value=count,
+        )
     step = torch.randint(1, count, (1,), generator=draws(generator)).to(classes)
     own, other = (answer_of("explain", explain, inputs, asked) for asked in (classes, (classes + step) % count))
     return similarity(own, other)
@@ -98,7 +103,12 @@ def randomisation_curve(
     Forgetting means normal values of the size the parameters had, and fresh running statistics.
     """
     if order not in ("cascading", "independent"):
-        raise InputError(f"order must be 'cascading' or 'independent', not {order!r}")
+        raise InputError(
+            f"order must be 'cascading' or 'independent', not {order!r}",
+            code="argument.invalid",
+            name="order",
+            value=order,
+        )
     twin, draw = copy_of(model), draws(generator)
     with uses_noted(twin) as uses:
         before = answer_of("explain", explain, twin, inputs).detach().clone()

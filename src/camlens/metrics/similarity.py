@@ -91,7 +91,11 @@ def ranks(cells: Cells) -> Cells:
 
 def _pair(first: Tensor, second: Tensor) -> tuple[Cells, Cells]:
     if tensor_of("maps", first).shape != tensor_of("maps", second).shape:
-        raise InputError(f"the maps are {tuple(first.shape)} and {tuple(second.shape)}: resize one to the other's size")
+        raise InputError(
+            f"the maps are {tuple(first.shape)} and {tuple(second.shape)}: resize one to the other's size",
+            code="maps.shape",
+            shapes=(tuple(first.shape), tuple(second.shape)),
+        )
     return cells_of(first), cells_of(second)
 
 

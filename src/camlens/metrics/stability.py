@@ -131,5 +131,10 @@ def _nearby(image: Tensor, radius: float, samples: int, generator: torch.Generat
 def _maps_of(explain: Explain, images: Tensor, row: int) -> Tensor:
     maps = answer_of("explain", explain, images, row)
     if maps.ndim < 2 or len(maps) != len(images):
-        raise InputError(f"explain gave {tuple(maps.shape)} for {len(images)} images: it must give one map each")
+        raise InputError(
+            f"explain gave {tuple(maps.shape)} for {len(images)} images: it must give one map each",
+            code="explain.shape",
+            shape=tuple(maps.shape),
+            images=len(images),
+        )
     return maps.detach()

@@ -31,7 +31,11 @@ def load(request: ModelRequest) -> LoadedModel:
         except CamlensError:
             raise
         except Exception as error:  # the user's code: whatever it raises is the reason
-            raise ModelError(f"the factory {request.spec!r} failed: {type(error).__name__}: {error}") from error
+            raise ModelError(
+                f"the factory {request.spec!r} failed: {type(error).__name__}: {error}",
+                code="model.factory-failed",
+                spec=request.spec,
+            ) from error
     loaded = _completed(request, made)
     if request.weights is not None and not request.random:
         state = read_weights(request.weights, trust_pickle=request.trust_pickle)
@@ -45,16 +49,27 @@ def _factory(request: ModelRequest) -> Callable[..., object]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ModelError(f"{module_name!r} cannot be imported: {error}") from error
+            raise ModelError(
+                f"{module_name!r} cannot be imported: {error}", code="model.import-failed", module=module_name
+            ) from error
         raise unknown_module(request.spec) from error
     except Exception as error:  # importing runs the user's code
-        raise ModelError(f"{module_name!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"{module_name!r} cannot be imported: {type(error).__name__}: {error}",
+            code="model.import-failed",
+            module=module_name,
+        ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
         callables = [known for known in vars(module) if callable(getattr(module, known)) and not known.startswith("_")]
         close = difflib.get_close_matches(name, callables, n=3)
         hint = f", did you mean {' or '.join(close)}?" if close else ""
-        raise ModelError(f"{module_name!r} has no callable {name!r}{hint} A factory returns {_RETURNS}")
+        raise ModelError(
+            f"{module_name!r} has no callable {name!r}{hint} A factory returns {_RETURNS}",
+            code="model.no-factory",
+            module=module_name,
+            name=name,
+        )
     made: Callable[..., object] = factory
     return made
 
@@ -64,7 +79,11 @@ def _arguments(request: ModelRequest, factory: Callable[..., object]) -> dict[st
         return {}
     parameters = inspect.signature(factory).parameters
     if "num_classes" not in parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
-        raise ModelError(f"the factory {request.spec!r} takes no num_classes: leave it out, or give it that parameter")
+        raise ModelError(
+            f"the factory {request.spec!r} takes no num_classes: leave it out, or give it that parameter",
+            code="model.num-classes",
+            spec=request.spec,
+        )
     return {"num_classes": request.num_classes}
 
 
@@ -76,10 +95,19 @@ def _completed(request: ModelRequest, made: object) -> LoadedModel:
     if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], nn.Module) and callable(made[1]):
         model, transform, class_names = made
         if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
-            raise ModelError(f"the factory {request.spec!r} returned class names {class_names!r}: a list is needed")
+            raise ModelError(
+                f"the factory {request.spec!r} returned class names {class_names!r}: a list is needed",
+                code="model.factory-result",
+                spec=request.spec,
+            )
         named = class_list(_class_count(request, model)) if class_names is None else [str(n) for n in class_names]
         return LoadedModel(model, adopt(transform), named, None, request.spec)
-    raise ModelError(f"the factory {request.spec!r} returned {type(made).__name__}: it has to return {_RETURNS}")
+    raise ModelError(
+        f"the factory {request.spec!r} returned {type(made).__name__}: it has to return {_RETURNS}",
+        code="model.factory-result",
+        spec=request.spec,
+        type=type(made).__name__,
+    )
 
 
 def _usual(request: ModelRequest, model: nn.Module) -> Preprocess:
@@ -88,7 +116,9 @@ def _usual(request: ModelRequest, model: nn.Module) -> Preprocess:
         raise ModelError(
             f"the factory {request.spec!r} returned a module that takes no RGB image in its first"
             " convolution, so its"
-            " preprocessing cannot be guessed: return (module, preprocess, class_names)"
+            " preprocessing cannot be guessed: return (module, preprocess, class_names)",
+            code="model.no-preprocessing",
+            spec=request.spec,
         )
     return Preprocess()
 

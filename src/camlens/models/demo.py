@@ -94,10 +94,18 @@ def build_demo_net() -> DemoNet:
 def demo_weights_file(weights: str) -> Traversable:
     """Where the package keeps one of the two weight sets."""
     if weights not in DEMO_WEIGHTS:
-        raise ModelError(f"demo weights {weights!r} do not exist; choose one of {DEMO_WEIGHTS}")
+        raise ModelError(
+            f"demo weights {weights!r} do not exist; choose one of {DEMO_WEIGHTS}",
+            code="model.unknown-weights",
+            weights=weights,
+        )
     file = files("camlens.models") / "weights" / f"{weights}.safetensors"
     if not file.is_file():
-        raise ModelError(f"{file} is missing; reinstall camlens, or train it with scripts/train_demo.py")
+        raise ModelError(
+            f"{file} is missing; reinstall camlens, or train it with scripts/train_demo.py",
+            code="model.weights-missing",
+            file=str(file),
+        )
     return file
 
 

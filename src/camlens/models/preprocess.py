@@ -140,7 +140,8 @@ def as_rgb(image: object) -> Image.Image:
         raise InputError(
             "an image is a PIL image of 8 bits per channel or a uint8 array (H, W, 3), not"
             f" {_described(image)}:"
-            " camlens.data.decode.decode_image makes one of any image file"
+            " camlens.data.decode.decode_image makes one of any image file",
+            code="image.type",
         )
     if not image.has_transparency_data:
         return image.convert("RGB")

@@ -50,7 +50,11 @@ def load(request: ModelRequest) -> LoadedModel:
         config = timm.get_pretrained_cfg(request.name)
     except RuntimeError as error:
         tagged = timm.list_models(f"{request.name.partition('.')[0]}.*", pretrained=True)
-        raise ModelError(f"unknown weights {request.spec!r}: timm has {', '.join(tagged) or 'none'}") from error
+        raise ModelError(
+            f"unknown weights {request.spec!r}: timm has {', '.join(tagged) or 'none'}",
+            code="model.unknown-weights",
+            spec=request.spec,
+        ) from error
     if request.weights is None:
         model = _trained(request, config)
     else:

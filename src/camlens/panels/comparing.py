@@ -35,7 +35,12 @@ class Question:
     def __post_init__(self) -> None:
         members: Sequence[object] = getattr(self, self.kind)
         if len(members) < 2:
-            raise InputError(f"a comparison needs two or more {self.kind}, not {len(members)}: list them as a,b")
+            raise InputError(
+                f"a comparison needs two or more {self.kind}, not {len(members)}: list them as a,b",
+                code="comparison.too-few",
+                kind=self.kind,
+                count=len(members),
+            )
         for method in self.methods:
             METHODS[method]
 

@@ -41,6 +41,8 @@ def _example(loaded: LoadedModel, input_size: tuple[int, int] | None) -> Tensor:
     if input_size is None:
         return inputs
     if min(input_size) < 1:
-        raise InputError(f"an input size is two lengths of at least 1 pixel, not {input_size}")
+        raise InputError(
+            f"an input size is two lengths of at least 1 pixel, not {input_size}", code="size.invalid", size=input_size
+        )
     shape = (1, inputs.shape[1], *input_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=inputs.dtype)

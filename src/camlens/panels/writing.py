@@ -214,7 +214,9 @@ def check_figure_file(path: Path, *, force: bool) -> None:
     if path.suffix.lower() != ".png":
         raise StoreError(
             f"{path} would be a PNG file in spite of its name: give --output a name that ends in .png, such as"
-            f" {path.with_suffix('.png')}"
+            f" {path.with_suffix('.png')}",
+            code="output.suffix",
+            path=str(path),
         )
 
 

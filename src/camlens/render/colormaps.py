@@ -35,7 +35,12 @@ def colour_table(name: str) -> Table:
     Raises InputError where there is no such colour map; the message lists those there are.
     """
     if name not in COLORMAPS:
-        raise InputError(f"there is no colour map {name!r}; choose one of {', '.join(COLORMAPS)}")
+        raise InputError(
+            f"there is no colour map {name!r}; choose one of {', '.join(COLORMAPS)}",
+            code="argument.invalid",
+            name="colormap",
+            value=name,
+        )
     return COLORMAPS[name]
 
 

@@ -123,7 +123,7 @@ def map_row(
     the image that the maps cover, as in `panel`. More than six pictures take several lines.
     """
     if not heatmaps:
-        raise InputError("there is no map to draw: give at least one by name")
+        raise InputError("there is no map to draw: give at least one by name", code="argument.empty", name="heatmaps")
     picture = as_picture(image)
     scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale, signed)
     tiles = [Tile("Photograph", picture)]
@@ -290,7 +290,11 @@ def _scaled(maps: Mapping[str, Heat], shared_scale: bool, signed: Collection[str
     """The maps divided by their highest magnitudes, or by the highest of all; and that one."""
     negative = [name for name, heat in maps.items() if heat.min() < 0 and name not in signed]
     if negative:
-        raise InputError(f"the map {negative[0]!r} has negative values: rectify it, as Explanation.heatmaps() does")
+        raise InputError(
+            f"the map {negative[0]!r} has negative values: rectify it, as Explanation.heatmaps() does",
+            code="heatmaps.negative",
+            map=negative[0],
+        )
     tops = {name: float(np.abs(heat).max()) for name, heat in maps.items()}
     highest = max(tops.values())
     return {name: heat / ((highest if shared_scale else tops[name]) or 1.0) for name, heat in maps.items()}, highest

@@ -41,7 +41,11 @@ def contact_sheet(
 ) -> Drawing:
     """Many overlays in a grid, each with its predicted class, confidence and, where wrong, the true class."""
     if not cases or columns < 1:
-        raise InputError(f"a contact sheet needs at least one case and one column, not {len(cases)} and {columns}")
+        raise InputError(
+            f"a contact sheet needs at least one case and one column, not {len(cases)} and {columns}",
+            code="argument.empty",
+            name="cases",
+        )
     columns = min(columns, len(cases))
     canvas = Canvas(2 * MARGIN + columns * _PICTURE + (columns - 1) * GAP, look or Look())
     draw_header(canvas, title, subtitle)
@@ -70,7 +74,9 @@ def correct_against_incorrect(
     Each pair is one line; None leaves a side empty where there are more of the other.
     """
     if not pairs:
-        raise InputError("there is no pair to draw: give at least one (correct, incorrect)")
+        raise InputError(
+            "there is no pair to draw: give at least one (correct, incorrect)", code="argument.empty", name="pairs"
+        )
     side = 2 * _FACING_PICTURE + 8
     canvas = Canvas(2 * MARGIN + 2 * side + 2 * GAP, look or Look())
     draw_header(canvas, title, subtitle)

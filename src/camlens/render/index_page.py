@@ -88,7 +88,11 @@ def _card(entry: PageEntry) -> str:
 def _relative_link(path: str) -> str:
     """The path as a link that cannot lead out to another site or to a script."""
     if not path or PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or path.startswith("\\"):
-        raise InputError(f"a page links to pictures beside it, so {path!r} must be a path relative to the page")
+        raise InputError(
+            f"a page links to pictures beside it, so {path!r} must be a path relative to the page",
+            code="path.not-relative",
+            path=str(path),
+        )
     return escape(quote(path.replace("\\", "/")))
 
 

@@ -90,7 +90,11 @@ def difference(heatmap_a: object, heatmap_b: object) -> Heat:
     """
     first, second = as_heatmap(heatmap_a), as_heatmap(heatmap_b)
     if first.shape != second.shape:
-        raise InputError(f"the heat maps must be of one size, not {first.shape} and {second.shape}")
+        raise InputError(
+            f"the heat maps must be of one size, not {first.shape} and {second.shape}",
+            code="heatmaps.size",
+            sizes=(first.shape, second.shape),
+        )
     signed: Heat = first - second
     return signed
 
@@ -156,7 +160,12 @@ def contour_levels(contour: Number | Sequence[Number] | None) -> tuple[Number, .
         _check_number("a contour level", level)
     wrong = [level for level in levels if not 0 < level <= 1]
     if wrong:
-        raise InputError(f"a contour level must lie above 0 and at most at 1, not at {wrong[0]}")
+        raise InputError(
+            f"a contour level must lie above 0 and at most at 1, not at {wrong[0]}",
+            code="argument.invalid",
+            name="contour",
+            value=wrong[0],
+        )
     return levels
 
 
@@ -165,19 +174,37 @@ def _check(picture: Picture, values: Heat, alpha: Number, threshold: Number | No
     if values.shape != (height, width):
         raise InputError(
             f"the heat map is {values.shape[0]} x {values.shape[1]} but the image {height} x {width}: "
-            f"ask for Explanation.heatmaps(size=({height}, {width}))"
+            f"ask for Explanation.heatmaps(size=({height}, {width}))",
+            code="heatmap.proportions",
+            size=tuple(values.shape),
+            image=(height, width),
         )
     _check_number("alpha is the opacity of the heat map and", alpha)
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is the opacity of the heat map and must lie in [0, 1], not {alpha!r}")
+        raise InputError(
+            f"alpha is the opacity of the heat map and must lie in [0, 1], not {alpha!r}",
+            code="argument.invalid",
+            name="alpha",
+            value=alpha,
+        )
     if threshold is not None:
         _check_number("threshold", threshold)
         if not 0 <= threshold <= 1:
-            raise InputError(f"threshold must lie in [0, 1], not {threshold}; None draws the whole map")
+            raise InputError(
+                f"threshold must lie in [0, 1], not {threshold}; None draws the whole map",
+                code="argument.invalid",
+                name="threshold",
+                value=threshold,
+            )
     if mode not in get_args(Mode):
-        raise InputError(f"there is no overlay mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+        raise InputError(
+            f"there is no overlay mode {mode!r}; choose one of {', '.join(get_args(Mode))}",
+            code="argument.invalid",
+            name="mode",
+            value=mode,
+        )
 
 
 def _check_number(what: str, value: object) -> None:
     if not isinstance(value, Real):
-        raise InputError(f"{what} must be a number, not {value!r}")
+        raise InputError(f"{what} must be a number, not {value!r}", code="argument.invalid", name=what, value=value)

@@ -37,7 +37,8 @@ def as_heatmap(heatmap: object, *, signed: bool = False) -> Heat:
     if low < lowest - _ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
             f"a heat map must lie in [{lowest}, 1], not in [{low:.4g}, {high:.4g}]: "
-            "Explanation.heatmaps() gives [0, 1], and the colour map 'diverging' takes [-1, 1]"
+            "Explanation.heatmaps() gives [0, 1], and the colour map 'diverging' takes [-1, 1]",
+            code="heatmap.range",
         )
     clipped: Heat = np.clip(values, lowest, 1)
     return clipped
@@ -47,16 +48,28 @@ def as_map(values: object) -> Heat:
     """The finite map (H, W) of any magnitude, floating; raises InputError for anything else."""
     array = _array(values)
     if array.ndim != 2 or array.size == 0:
-        raise InputError(f"a heat map must have shape (H, W), not {array.shape}: give one map at a time")
+        raise InputError(
+            f"a heat map must have shape (H, W), not {array.shape}: give one map at a time",
+            code="heatmap.shape",
+            shape=array.shape,
+        )
     if array.dtype == np.uint8:
         array = array / np.float32(255)
     elif array.dtype == np.bool_:
         array = array.astype(np.float32)
     elif array.dtype.kind != "f":
-        raise InputError(f"a heat map must be floating, bool or uint8, not {array.dtype}")
+        raise InputError(
+            f"a heat map must be floating, bool or uint8, not {array.dtype}",
+            code="heatmap.dtype",
+            dtype=str(array.dtype),
+        )
     broken = int(np.count_nonzero(~np.isfinite(array)))
     if broken:
-        raise InputError(f"a heat map must be finite; {broken} of {array.size} values are NaN or infinite")
+        raise InputError(
+            f"a heat map must be finite; {broken} of {array.size} values are NaN or infinite",
+            code="heatmap.not-finite",
+            values=int(broken),
+        )
     return array
 
 
@@ -101,7 +114,9 @@ def _colours_last(array: np.ndarray) -> np.ndarray:
             return np.moveaxis(array, 0, 2)
     raise InputError(
         f"an image must have shape (H, W, 3), (3, H, W) or (H, W), not {array.shape}: "
-        "give one image at a time, without an alpha channel"
+        "give one image at a time, without an alpha channel",
+        code="image.shape",
+        shape=array.shape,
     )
 
 
@@ -110,11 +125,16 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f":
-        raise InputError(f"an image must be uint8, or floating in [0, 1], not {array.dtype}")
+        raise InputError(
+            f"an image must be uint8, or floating in [0, 1], not {array.dtype}",
+            code="image.dtype",
+            dtype=str(array.dtype),
+        )
     low, high = float(array.min()), float(array.max())
     if not (-_ROUNDING <= low <= high <= 1 + _ROUNDING):
         raise InputError(
             f"a floating image must lie in [0, 1], not in [{low:.4g}, {high:.4g}]: "
-            "give the photograph itself, not the normalised input of the model, and divide 0..255 by 255"
+            "give the photograph itself, not the normalised input of the model, and divide 0..255 by 255",
+            code="image.range",
         )
     return np.floor(np.clip(array.astype(np.float64), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -83,9 +83,19 @@ class Look:
     def __post_init__(self) -> None:
         colour_table(self.colormap)
         if self.theme not in get_args(ThemeName):
-            raise InputError(f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}")
+            raise InputError(
+                f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}",
+                code="argument.invalid",
+                name="theme",
+                value=self.theme,
+            )
         if not isinstance(self.scale, Real) or not 0.5 <= self.scale <= 4:
-            raise InputError(f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale!r}")
+            raise InputError(
+                f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale!r}",
+                code="argument.invalid",
+                name="scale",
+                value=self.scale,
+            )
 
     def for_evidence(self) -> "Look":
         """The same look for a map of evidence for and against."""

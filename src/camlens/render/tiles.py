@@ -117,7 +117,10 @@ def _check_proportions(heat: Heat, picture: Picture) -> None:
     if abs(rows - columns * height / width) > max(1.0, 0.05 * rows):
         raise InputError(
             f"the heat map is {rows} x {columns}, not of the proportions of the image, {height} x {width}: "
-            "give the image that the model saw, cropped as the model's input is"
+            "give the image that the model saw, cropped as the model's input is",
+            code="heatmap.proportions",
+            size=(rows, columns),
+            image=(height, width),
         )
 
 

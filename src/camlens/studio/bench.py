@@ -195,7 +195,13 @@ class Workbench:
             self._fail(error)
         except Exception as error:  # a user's own model factory may raise anything
             log.exception("the studio could not start")
-            self._fail(ModelError(f"{self.step} failed with {type(error).__name__}: {error}"))
+            self._fail(
+                ModelError(
+                    f"{self.step} failed with {type(error).__name__}: {error}",
+                    code="model.start-failed",
+                    step=self.step,
+                )
+            )
 
     def _open_run(self, path: str | None) -> None:
         if path is None:
@@ -207,7 +213,8 @@ class Workbench:
         if not self.settings.model:
             raise ModelError(
                 f"the run in {path} was made with a model that has no name (a {self._run.audit.manifest.model_type}"
-                " handed over in Python): start with --model SPEC to explain its images"
+                " handed over in Python): start with --model SPEC to explain its images",
+                code="model.no-name",
             )
 
     def _fail(self, error: CamlensError) -> None:

@@ -65,7 +65,7 @@ def checked_request(bench: Workbench, request: ExplanationRequest) -> Explanatio
         return request.model_copy(update={"layers": ()})
     default = bench.anatomy.default_layer
     if not request.layers and default is None:
-        raise InputError(f"this model has no layer that can carry a map: {bench.anatomy.reason}")
+        raise InputError(f"this model has no layer that can carry a map: {bench.anatomy.reason}", code="layer.none")
     return request.model_copy(update={"layers": request.layers or (default,)})
 
 
@@ -74,9 +74,14 @@ def check_target(bench: Workbench, target: TargetChoice) -> None:
     classes = len(bench.model.class_names)
     for index in (target.index, target.against):
         if index is not None and index >= classes:
-            raise TargetError(f"class {index} does not exist: the model has classes 0 to {classes - 1}")
+            raise TargetError(
+                f"class {index} does not exist: the model has classes 0 to {classes - 1}",
+                code="target.out-of-range",
+                value=index,
+                classes=classes,
+            )
     if target.kind == "class" and target.index is None:
-        raise TargetError("a target of kind 'class' needs an index")
+        raise TargetError("a target of kind 'class' needs an index", code="target.needed")
 
 
 def chooses_layers(method: str, layers: Sequence[str]) -> bool:

@@ -268,7 +268,11 @@ class JobQueue:
             job.error, job.state = error, JobState.FAILED
         except Exception as error:  # a fault in a user's model must end the job, not the worker
             log.exception("a job failed")
-            job.error = CamlensError(f"the model or its data failed with {type(error).__name__}: {error}")
+            job.error = CamlensError(
+                f"the model or its data failed with {type(error).__name__}: {error}",
+                code="job.failed",
+                type=type(error).__name__,
+            )
             job.state = JobState.FAILED
 
     def _background_step(self) -> bool:

@@ -56,14 +56,20 @@ class StudioSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise InputError(f"port must be from 0 to 65535, not {self.port}")
+            raise InputError(
+                f"port must be from 0 to 65535, not {self.port}", code="argument.invalid", name="port", value=self.port
+            )
         if not self.loopback and not self.token:
             raise InputError(
                 f"host {self.host!r} can be reached from other machines, so a token is needed: "
-                "add --token SECRET, or listen on 127.0.0.1"
+                "add --token SECRET, or listen on 127.0.0.1",
+                code="studio.token-needed",
+                host=self.host,
             )
         if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or ";" in self.token):
-            raise InputError("a token is printable ASCII without ';', for example from secrets.token_urlsafe()")
+            raise InputError(
+                "a token is printable ASCII without ';', for example from secrets.token_urlsafe()", code="studio.token"
+            )
 
     @property
     def loopback(self) -> bool:

@@ -33,10 +33,18 @@ def to_fiftyone(audit: Audit, name: str | None = None, *, embeddings: bool = Tru
     paths = audit.column("path")
     rows = np.flatnonzero([path is not None and "://" not in path for path in paths])
     if not len(rows):
-        raise DataError(f"no image of {audit.path} is a file of its own: FiftyOne shows files")
+        raise DataError(
+            f"no image of {audit.path} is a file of its own: FiftyOne shows files",
+            code="export.no-files",
+            path=str(audit.path),
+        )
     name = name or audit.path.resolve().name
     if fo.dataset_exists(name) and not overwrite:
-        raise InputError(f"FiftyOne has a data set {name!r} already: give another name, or say overwrite=True")
+        raise InputError(
+            f"FiftyOne has a data set {name!r} already: give another name, or say overwrite=True",
+            code="export.exists",
+            name=name,
+        )
     dataset = fo.Dataset(name, overwrite=overwrite)
     dataset.info = {"model": audit.manifest.model, "layer": audit.manifest.layer, "method": audit.manifest.method}
     columns = {

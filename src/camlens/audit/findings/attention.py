@@ -48,7 +48,7 @@ def groups_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
 def distribution(values: Values, outcomes: Outcomes, *, bins: int = 25) -> Distribution:
     """The distribution of a measure in [0, 1], which falls into the last bin above; NaN does not count."""
     if bins < 1:
-        raise InputError(f"bins={bins} hold nothing: give 1 or more")
+        raise InputError(f"bins={bins} hold nothing: give 1 or more", code="argument.invalid", name="bins", value=bins)
     finite = {name: values[mask & np.isfinite(values)] for name, mask in groups_of(outcomes).items()}
     edges = np.linspace(0, 1, bins + 1)
     return Distribution(

@@ -52,7 +52,9 @@ class Calibration:
 def calibration(outcomes: Outcomes, *, bins: int = 10) -> Calibration:
     """Accuracy and mean confidence of the judged images in `bins` bins of confidence."""
     if bins < 1:
-        raise InputError(f"bins={bins} hold nothing: give 1 or more, 10 is usual")
+        raise InputError(
+            f"bins={bins} hold nothing: give 1 or more, 10 is usual", code="argument.invalid", name="bins", value=bins
+        )
     judged = outcomes.judged & np.isfinite(outcomes.confidence)
     confidence = outcomes.confidence[judged].astype(np.float64)
     places = _bins(confidence, bins)

@@ -42,15 +42,37 @@ class LayoutChoice:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"there is no layout {self.kind!r}; choose one of {', '.join(KINDS)}")
+            raise InputError(
+                f"there is no layout {self.kind!r}; choose one of {', '.join(KINDS)}",
+                code="argument.invalid",
+                name="kind",
+                value=self.kind,
+            )
         if self.samples < 1:
-            raise InputError(f"samples={self.samples} leaves no point: give 1 or more")
+            raise InputError(
+                f"samples={self.samples} leaves no point: give 1 or more",
+                code="argument.invalid",
+                name="samples",
+                value=self.samples,
+            )
         if self.seed < 0:
-            raise InputError(f"seed {self.seed} is negative: give 0 or more")
+            raise InputError(
+                f"seed {self.seed} is negative: give 0 or more", code="argument.invalid", name="seed", value=self.seed
+            )
         if self.perplexity is not None and self.kind != "tsne":
-            raise InputError(f"perplexity is for t-SNE, not for {self.kind}: leave it out")
+            raise InputError(
+                f"perplexity is for t-SNE, not for {self.kind}: leave it out",
+                code="option.unknown",
+                name="perplexity",
+                kind=self.kind,
+            )
         if self.neighbours is not None and self.kind != "umap":
-            raise InputError(f"neighbours is for UMAP, not for {self.kind}: leave it out")
+            raise InputError(
+                f"neighbours is for UMAP, not for {self.kind}: leave it out",
+                code="option.unknown",
+                name="neighbours",
+                kind=self.kind,
+            )
 
     def settled(self, count: int) -> "LayoutChoice":
         """The choice with its numbers filled in for `count` images.
@@ -61,20 +83,31 @@ class LayoutChoice:
         if self.kind == "pca":
             return self
         if count < _FEWEST:
-            raise InputError(f"{self.kind} needs {_FEWEST} images with features or more, not {count}: take pca")
+            raise InputError(
+                f"{self.kind} needs {_FEWEST} images with features or more, not {count}: take pca",
+                code="embeddings.too-few",
+                images=count,
+                needed=_FEWEST,
+            )
         if self.kind == "tsne":
             most = (count - 1) / 3
             perplexity = min(_USUAL["tsne"], most) if self.perplexity is None else self.perplexity
             if not 1 <= perplexity <= most:
                 raise InputError(
                     f"perplexity {perplexity:g} does not fit {count} images: give 1 to {most:.1f}, a third of them,"
-                    " or take more samples"
+                    " or take more samples",
+                    code="argument.invalid",
+                    name="perplexity",
+                    value=perplexity,
                 )
             return LayoutChoice("tsne", self.samples, perplexity, None, self.seed)
         neighbours = min(_USUAL["umap"], count - 1) if self.neighbours is None else self.neighbours
         if not 2 <= neighbours <= count - 1:
             raise InputError(
-                f"neighbours={neighbours} does not fit {count} images: give 2 to {count - 1}, or take more samples"
+                f"neighbours={neighbours} does not fit {count} images: give 2 to {count - 1}, or take more samples",
+                code="argument.invalid",
+                name="neighbours",
+                value=neighbours,
             )
         return LayoutChoice("umap", self.samples, None, neighbours, self.seed)
 
@@ -135,7 +168,9 @@ def layout(directions: Directions, choice: LayoutChoice, *, progress: Progress =
     """
     settled = choice.settled(len(directions))
     if not usable(directions).all():
-        raise InputError("some features are zero or not finite: leave out images that failed")
+        raise InputError(
+            "some features are zero or not finite: leave out images that failed", code="embeddings.not-finite"
+        )
     if settled.kind == "pca":
         progress(0, 1)
         points = _principal(directions, 2, settled.seed)

@@ -44,9 +44,19 @@ class Share:
 def wilson(hits: int, total: int, *, level: float = 0.95) -> tuple[float, float]:
     """The interval of a share at a confidence level: centre (p + z²/2n) / (1 + z²/n). Of nothing it is (0, 1)."""
     if not 0 <= hits <= total:
-        raise InputError(f"{hits} hits of {total} cannot be: give 0 or more, and no more than all")
+        raise InputError(
+            f"{hits} hits of {total} cannot be: give 0 or more, and no more than all",
+            code="argument.invalid",
+            name="hits",
+            value=hits,
+        )
     if not 0 < level < 1:
-        raise InputError(f"level must lie between 0 and 1, not at {level}: 0.95 is usual")
+        raise InputError(
+            f"level must lie between 0 and 1, not at {level}: 0.95 is usual",
+            code="argument.invalid",
+            name="level",
+            value=level,
+        )
     if total == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -155,7 +165,12 @@ def stratified(outcomes: Outcomes, *, most: int = 240, per_pair: int = 12) -> di
     `per_pair` each and `most` altogether. Keys are (true, predicted), in the order of their frequency.
     """
     if most < 1 or per_pair < 1:
-        raise InputError(f"most={most} and per_pair={per_pair} leave no image to see: give 1 or more")
+        raise InputError(
+            f"most={most} and per_pair={per_pair} leave no image to see: give 1 or more",
+            code="argument.invalid",
+            name="most",
+            value=most,
+        )
     rows = most_confident_first(outcomes, np.nonzero(outcomes.wrong)[0])
     piles: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in rows.tolist():

@@ -41,7 +41,7 @@ def nearest(
     may be neighbours, all where None.
     """
     if k < 1:
-        raise InputError(f"k={k} asks for no neighbours: give 1 or more")
+        raise InputError(f"k={k} asks for no neighbours: give 1 or more", code="argument.invalid", name="k", value=k)
     rows = np.full((len(queries), k), _NOBODY, dtype=np.int64)
     squares = np.full((len(queries), k), np.inf, dtype=np.float32)
     asked = directions[queries]

@@ -81,7 +81,11 @@ class Reasoner:
     def reasons(self, row: int) -> list[Reason]:
         """The likely reasons of an error, the strongest first; never empty. Raises InputError for no error."""
         if not self.outcomes.wrong[row]:
-            raise InputError(f"row {row} is no error: reasons are for images whose prediction is not their label")
+            raise InputError(
+                f"row {row} is no error: reasons are for images whose prediction is not their label",
+                code="row.no-error",
+                row=row,
+            )
         makers = (self._unsure, self._usual_confusion, self._far_from_class, self._label_in_doubt, self._elsewhere)
         found = [reason for reason in (make(row) for make in makers) if reason is not None]
         return sorted(found, key=lambda reason: -reason.strength) or [self._nothing_unusual(row)]

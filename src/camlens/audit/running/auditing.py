@@ -58,7 +58,8 @@ def run(
     if not isinstance(model, str | LoadedModel):
         raise ModelError(
             "an audit needs a model with its preprocessing and class names: a spec, or what load_model returned, "
-            f"not {type(model).__name__}"
+            f"not {type(model).__name__}",
+            code="model.not-loaded",
         )
     chosen = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())

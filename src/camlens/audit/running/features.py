@@ -68,10 +68,16 @@ class Tapped:
         value, layer = self.value, self.tap.layer
         self.calls, self.value = 0, None
         if value is None:
-            raise LayerError(f"layer {layer.label!r} cannot give the embedding: it did not run, or carried no tensor")
+            raise LayerError(
+                f"layer {layer.label!r} cannot give the embedding: it did not run, or carried no tensor",
+                code="layer.no-embedding",
+                layer=layer.label,
+            )
         if len(value) != session.images or value.ndim < 2:
             raise LayerError(
-                f"layer {layer.label!r} cannot give the embedding: {tuple(value.shape)} is not one row per image"
+                f"layer {layer.label!r} cannot give the embedding: {tuple(value.shape)} is not one row per image",
+                code="layer.no-embedding",
+                layer=layer.label,
             )
         return self._pooled(value.float(), session)
 
@@ -123,7 +129,9 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
     tried = ", ".join(f"{type(module).__name__} {describe(shape)}" for module, shape in finished[-2:]) or "none"
     raise LayerError(
         f"no module of this model answers with {classes} classes (the last that hold weights: {tried}): name the"
-        " layer whose output is to be the embedding"
+        " layer whose output is to be the embedding",
+        code="layer.no-classifier",
+        classes=classes,
     )
 
 

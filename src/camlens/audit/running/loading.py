@@ -76,11 +76,16 @@ class PlannedImages(Dataset[Row]):
         if tuple(image.shape) != self.shape:
             raise InputError(
                 f"the preprocessing makes this image {tuple(image.shape)}, and the run's are {self.shape}: end it"
-                " with a crop or a resize to one size"
+                " with a crop or a resize to one size",
+                code="preprocess.shape",
+                shape=tuple(image.shape),
+                expected=self.shape,
             )
         # a sum is finite only where its parts are; numpy's wakes no threads, which would cost more than it does
         if not np.isfinite(image.detach().float().numpy().sum()) and not image.isfinite().all():
-            raise InputError("the prepared image holds NaN or infinite values: check the preprocessing")
+            raise InputError(
+                "the prepared image holds NaN or infinite values: check the preprocessing", code="input.not-finite"
+            )
         return image
 
     def _inside(self, sample: Sample, pixels: NDArray[np.uint8]) -> Float[Tensor, "gh gw"] | None:
@@ -93,7 +98,12 @@ class PlannedImages(Dataset[Row]):
         if mask is None:
             return None
         if mask.shape != pixels.shape[:2]:
-            raise DataError(f"the mask of {sample.id} is {mask.shape}, and the image {pixels.shape[:2]}")
+            raise DataError(
+                f"the mask of {sample.id} is {mask.shape}, and the image {pixels.shape[:2]}",
+                code="mask.shape",
+                image=sample.id,
+                shape=mask.shape,
+            )
         seen = torch.from_numpy(self.preprocess.display_mask(mask).astype(np.float32))
         return adaptive_avg_pool2d(seen[None], self.grid)[0]
 
@@ -124,7 +134,9 @@ def loading_workers(images: PlannedImages, wanted: int | None) -> int:
                 return 0
             raise InputError(
                 f"workers={wanted} need a source and a preprocessing that can be sent to another process, and these"
-                f" cannot ({error}): say workers=0"
+                f" cannot ({error}): say workers=0",
+                code="workers.not-sendable",
+                workers=wanted,
             ) from error
     return count
 
@@ -154,7 +166,8 @@ def batches(
             raise
         raise DataError(
             f"a process that loads images has died, perhaps for want of memory ({' '.join(str(error).split())}): run"
-            " the same command again with fewer workers; what is committed stays"
+            " the same command again with fewer workers; what is committed stays",
+            code="workers.died",
         ) from error
 
 

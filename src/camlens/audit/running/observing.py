@@ -99,7 +99,9 @@ class Observer:
                 maps = [logits.new_zeros(len(logits), *self.grid)] * 2
             embedding = tapped.features(session)
         if logits is None:
-            raise ModelError("an audit needs a classifier: the model's output has no row of logits per image")
+            raise ModelError(
+                "an audit needs a classifier: the model's output has no row of logits per image", code="model.output"
+            )
         predicted = logits.argmax(dim=1)
         wrong = (labels >= 0) & (labels != predicted)
         return {
@@ -114,7 +116,11 @@ class Observer:
         (record,) = captured.records.values()
         maps = [self.method.function(record.activations, gradients) for gradients in record.gradients.unbind(1)]
         if maps[0].shape[1:] != torch.Size(self.grid):
-            raise LayerError(f"layer {self.layer.label!r} gave maps {tuple(maps[0].shape[1:])} instead of {self.grid}")
+            raise LayerError(
+                f"layer {self.layer.label!r} gave maps {tuple(maps[0].shape[1:])} instead of {self.grid}",
+                code="layer.grid-changed",
+                layer=self.layer.label,
+            )
         return [one.float() for one in maps]
 
     def _answers(self, logits: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:

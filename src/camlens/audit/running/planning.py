@@ -30,9 +30,14 @@ class Planned:
 def planned(source: Source, translation: Translation, *, limit: int | None, seed: int) -> Planned:
     """The plan of all images of a source, or of `limit` that are drawn with `seed` and kept in their order."""
     if len(source) == 0:
-        raise DataError("the source has no images: there is nothing to audit")
+        raise DataError("the source has no images: there is nothing to audit", code="data.no-images")
     if limit is not None and (isinstance(limit, bool) or limit < 1):
-        raise InputError(f"limit must be an int of at least 1 or None, not {limit!r}")
+        raise InputError(
+            f"limit must be an int of at least 1 or None, not {limit!r}",
+            code="argument.invalid",
+            name="limit",
+            value=limit,
+        )
     places = np.arange(len(source))
     if limit is not None and limit < len(source):
         places = np.sort(np.random.default_rng(seed).choice(len(source), limit, replace=False))

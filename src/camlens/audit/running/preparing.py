@@ -118,7 +118,11 @@ def _first_readable(loaded: LoadedModel, source: Source, plan: Planned) -> Float
             return loaded.preprocess(source[place].load())[None]
         except Exception as error:  # noqa: BLE001  # a transform that is not ours may raise anything
             reason = reason or one_line(error)
-    raise DataError(f"not one of the {len(plan.places):,} images can be read; the first: {reason}")
+    raise DataError(
+        f"not one of the {len(plan.places):,} images can be read; the first: {reason}",
+        code="data.all-unreadable",
+        images=len(plan.places),
+    )
 
 
 def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Look:
@@ -131,9 +135,16 @@ def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c 
         width = tapped.features(session).shape[1]
     grid = captured.records[layer.label].layout.grid
     if captured.logits is None:
-        raise ModelError("an audit needs a classifier: the model's output has no row of logits per image")
+        raise ModelError(
+            "an audit needs a classifier: the model's output has no row of logits per image", code="model.output"
+        )
     if len(grid) != 2:
-        raise LayerError(f"layer {layer.label!r} has a grid of {len(grid)} axes: an audit is about images, with two")
+        raise LayerError(
+            f"layer {layer.label!r} has a grid of {len(grid)} axes: an audit is about images, with two",
+            code="layer.axes",
+            layer=layer.label,
+            axes=len(grid),
+        )
     return _Look(session, layer, reason, tap, (grid[0], grid[1]), width, captured.logits.shape[1])
 
 
@@ -199,6 +210,9 @@ def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Pl
     if changes:
         raise StoreError(
             f"{directory.path} holds another run: {'; '.join(changes)}. Choose another output, or begin anew with"
-            " force, which removes that run"
+            " force, which removes that run",
+            code="store.other-run",
+            path=str(directory.path),
+            changes=changes,
         )
     return replace(before, batch_size=now.batch_size)

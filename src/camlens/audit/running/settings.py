@@ -55,7 +55,12 @@ class RunSettings:
             free = name in optional and value == optional[name]
             if not free and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 other = f" or {optional[name]!r}" if name in optional else ""
-                raise InputError(f"{name} must be an int of at least {low}{other}, not {value!r}")
+                raise InputError(
+                    f"{name} must be an int of at least {low}{other}, not {value!r}",
+                    code="argument.invalid",
+                    name=name,
+                    value=value,
+                )
         if self.labels_by not in (None, *get_args(LabelsBy)):
             raise InputError(
                 f'labels_by must be "name", "place" or None, not {self.labels_by!r}',
@@ -65,7 +70,9 @@ class RunSettings:
         if not _fits(METHODS[self.method]):
             names = ", ".join(name for name, entry in METHODS.items() if _fits(entry))
             raise InputError(
-                f"method {self.method!r} does not come from one pass over one layer: choose one of {names}"
+                f"method {self.method!r} does not come from one pass over one layer: choose one of {names}",
+                code="method.not-one-layer",
+                method=self.method,
             )
 
 

@@ -27,7 +27,9 @@ def committed(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
         _flush(path.parent)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; {_MEND}") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; {_MEND}", code="output.not-writable", path=str(path)
+        ) from error
     finally:
         with suppress(OSError):  # where its directory cannot be, it is not there either
             unfinished.unlink(missing_ok=True)

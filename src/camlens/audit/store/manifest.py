@@ -97,13 +97,18 @@ class Manifest:
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise StoreError(f"{path.parent} holds no audit: {path.name} is missing") from None
+            raise StoreError(
+                f"{path.parent} holds no audit: {path.name} is missing", code="store.no-run", path=str(path.parent)
+            ) from None
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{path} cannot be read: {error}", code="store.manifest-damaged") from error
         if not isinstance(facts, Mapping) or facts.get("schema_version") != SCHEMA_VERSION:
             found = facts.get("schema_version") if isinstance(facts, Mapping) else None
             raise StoreError(
-                f"{path} has schema version {found!r}, and this camlens reads {SCHEMA_VERSION}: run the audit anew"
+                f"{path} has schema version {found!r}, and this camlens reads {SCHEMA_VERSION}: run the audit anew",
+                code="store.version",
+                found=found,
+                expected=SCHEMA_VERSION,
             )
         return cls.of(facts, path)
 
@@ -112,7 +117,11 @@ class Manifest:
         """The manifest of facts read from JSON; StoreError names what is missing."""
         missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in facts]
         if missing:
-            raise StoreError(f"{path} lacks {', '.join(missing)}: it is damaged, or of another program")
+            raise StoreError(
+                f"{path} lacks {', '.join(missing)}: it is damaged, or of another program",
+                code="store.manifest-damaged",
+                fields=missing,
+            )
         known = {field.name: facts[field.name] for field in fields(cls) if field.name in facts}
         damaged = [name for name in ("rows", "shard_size") if type(known[name]) is not int or known[name] < 1]
         for name in ("grid", "input_size", "class_names"):

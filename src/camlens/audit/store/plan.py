@@ -48,7 +48,9 @@ class Plan:
             table = parquet().read_table(path)
             columns = [table.column(name).to_pylist() for name in ("id", "label", "stamp")]
         except (OSError, ValueError, KeyError) as error:
-            raise StoreError(f"the plan {path} cannot be read: {error}") from error
+            raise StoreError(
+                f"the plan {path} cannot be read: {error}", code="store.plan-damaged", path=str(path)
+            ) from error
         return cls([PlannedImage(*values) for values in zip(*columns, strict=True)])
 
     def changes(self, now: "Plan", *, limit: int = 3) -> list[str]:

@@ -59,12 +59,17 @@ class RunDirectory:
                 f"the name {str(self.path)!r} is not valid UTF-8: choose another --output", code="store.name"
             )
         if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file: choose a directory for the run")
+            raise StoreError(
+                f"{self.path} is a file: choose a directory for the run", code="output.is-a-file", path=str(self.path)
+            )
         present = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
         foreign = sorted(name for name in present if name not in _OWN and not name.endswith(".unfinished"))
         if foreign and not self.manifest_path.exists():
             raise StoreError(
-                f"{self.path} holds what no audit has written ({', '.join(foreign[:3])}): choose another --output"
+                f"{self.path} holds what no audit has written ({', '.join(foreign[:3])}): choose another --output",
+                code="output.foreign-file",
+                path=str(self.path),
+                foreign=foreign,
             )
 
     def clear(self) -> None:

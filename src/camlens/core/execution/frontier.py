@@ -111,16 +111,39 @@ class Frontier:
         for layer in self.wanted:
             runs = self.calls.get(id(layer.module), 0)
             if layer.label in self.failed:
-                raise LayerError(f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}")
+                raise LayerError(
+                    f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}",
+                    code="layer.no-tensor",
+                    layer=layer.label,
+                )
             if runs == 0 and not self.graph:
-                raise LayerError(f"layer {layer.label!r} did not run in the forward pass: choose one that does")
+                raise LayerError(
+                    f"layer {layer.label!r} did not run in the forward pass: choose one that does",
+                    code="layer.not-run",
+                    layer=layer.label,
+                )
             if runs == 0:
-                raise NoGradientError(f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass")
+                raise NoGradientError(
+                    f"{NO_GRADIENTS} Layer {layer.label!r} did not run in the forward pass",
+                    code="layer.not-run",
+                    layer=layer.label,
+                )
             if layer.call is None and runs > 1:
                 names = ", ".join(f"{layer.name}#{number}" for number in range(1, min(runs, 4) + 1))
-                raise LayerError(f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}")
+                raise LayerError(
+                    f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}",
+                    code="layer.several-runs",
+                    layer=layer.name,
+                    runs=runs,
+                )
             if layer.label not in self.kept:
-                raise LayerError(f"layer {layer.name!r} ran {runs} time(s), so there is no call {layer.call}")
+                raise LayerError(
+                    f"layer {layer.name!r} ran {runs} time(s), so there is no call {layer.call}",
+                    code="layer.no-call",
+                    layer=layer.name,
+                    runs=runs,
+                    call=layer.call,
+                )
 
 
 class GradKeptOn(TorchFunctionMode):

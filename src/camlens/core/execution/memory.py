@@ -73,7 +73,8 @@ def in_parts(
             if stop - start == 1:
                 raise InputError(
                     f"a single image does not fit into memory ({error}): use a later layer, fewer targets or "
-                    f"layers, smaller inputs, or a larger memory_budget"
+                    f"layers, smaller inputs, or a larger memory_budget",
+                    code="memory.exhausted",
                 ) from error
             size = (stop - start) // 2
             _release_cached()

@@ -139,13 +139,24 @@ def class_logits(output: Any, images: int) -> Tensor:
     """The logits (n, classes) of a classifier, or a ModelError that shows how to point at them."""
     logits = find_logits(output)
     if logits is None:
-        raise ModelError(f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}")
+        raise ModelError(
+            f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}",
+            code="model.output",
+            output=describe(output),
+        )
     logits = one_row_each(logits, images)
     if logits.ndim != 2 or len(logits) != images:
         raise ModelError(
             f"a class score needs logits of shape ({images}, classes), the model gave {tuple(logits.shape)}; "
-            f"{_HOW_TO_SAY}, or use a target made for such outputs, such as InMask(mask, c)"
+            f"{_HOW_TO_SAY}, or use a target made for such outputs, such as InMask(mask, c)",
+            code="model.output",
+            shape=tuple(logits.shape),
+            images=images,
         )
     if not torch.is_floating_point(logits):
-        raise ModelError(f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SAY}")
+        raise ModelError(
+            f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SAY}",
+            code="model.output",
+            dtype=str(logits.dtype),
+        )
     return logits

@@ -90,7 +90,9 @@ def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
     with recording.along():
         output = session.run()
     if recording.output is None:
-        raise LayerError(f"layer {layer.label!r} did not run in the forward pass")
+        raise LayerError(
+            f"layer {layer.label!r} did not run in the forward pass", code="layer.not-run", layer=layer.label
+        )
     return recording, output
 
 
@@ -116,7 +118,11 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
     with answered([*recording.modules, layer_module], answer):
         output = session.run()
     if runs < wanted:
-        raise LayerError(f"layer {recording.layer.label!r} did not run in the replay")
+        raise LayerError(
+            f"layer {recording.layer.label!r} did not run in the replay",
+            code="layer.not-run",
+            layer=recording.layer.label,
+        )
     return output
 
 
@@ -132,7 +138,11 @@ def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 
     with observed([layer.module], exchange):
         output = session.run()
     if runs < (layer.call or 1):
-        raise LayerError(f"layer {layer.label!r} did not run when its features were replaced")
+        raise LayerError(
+            f"layer {layer.label!r} did not run when its features were replaced",
+            code="layer.not-run",
+            layer=layer.label,
+        )
     return output
 
 

@@ -243,7 +243,8 @@ def choose_layer(session: Session, target: object = HIGHEST, *, kind: Kind | Non
         statuses = survey_session(session, target, kind=kind)
         raise LayerError(
             "no layer of this model has a spatial grid and a gradient that is not zero for this target; "
-            + _first_objections(statuses)
+            + _first_objections(statuses),
+            code="layer.none",
         )
     heads = {status.name.split(".")[0] for status in statuses if status.dense_scores}
     sighted = [status for status in usable if not status.region_blind]
@@ -282,7 +283,10 @@ def choose_convolutions(session: Session, target: object = HIGHEST, *, kind: Kin
             break
     found = [LayerCall(one.name, dict(named_layers(session.model))[one.name]) for one in statuses if one.usable]
     if not found:
-        raise LayerError(f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "))
+        raise LayerError(
+            f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "),
+            code="layer.no-convolution",
+        )
     return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]
 
 

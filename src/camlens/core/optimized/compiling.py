@@ -62,9 +62,12 @@ def compile_before(session: Session, layouts: Mapping[LayerCall, Layout]) -> nn.
     this is not possible, and whatever tracing and compiling raise.
     """
     if session.args or session.kwargs or session.output is not None:
-        raise ModelError("only a model that is called with the images alone, and returns its logits, is compiled")
+        raise ModelError(
+            "only a model that is called with the images alone, and returns its logits, is compiled",
+            code="model.not-compilable",
+        )
     if any(layer.call is not None for layer in layouts):
-        raise ModelError("a further call of a layer cannot be told apart in a graph")
+        raise ModelError("a further call of a layer cannot be told apart in a graph", code="model.not-compilable")
     whole, cuts = _traced(session, list(layouts))
     division = _divided(whole.graph, cuts)
     before = _Before(_first_half(whole, division), session.inputs)
@@ -86,7 +89,11 @@ class _Marked(nn.Module):
 
         def keep(label: str, _module: nn.Module, _inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor) or label in kept:
-                raise ModelError(f"layer {label!r} must return one tensor, once, to be compiled around")
+                raise ModelError(
+                    f"layer {label!r} must return one tensor, once, to be compiled around",
+                    code="model.not-compilable",
+                    layer=label,
+                )
             kept[label] = output.clone()
             return kept[label].clone()  # what follows may write to it
 
@@ -95,7 +102,11 @@ class _Marked(nn.Module):
                 stack.callback(layer.module.register_forward_hook(partial(keep, layer.label)).remove)
             output = self.model(inputs)
         if not isinstance(output, Tensor):
-            raise ModelError(f"the model must return one tensor to be compiled, not {type(output).__name__}")
+            raise ModelError(
+                f"the model must return one tensor to be compiled, not {type(output).__name__}",
+                code="model.not-compilable",
+                type=type(output).__name__,
+            )
         return output, *(kept[layer.label] for layer in self.layers)
 
 

@@ -75,7 +75,12 @@ def optimize(
     added: for it nothing is folded and nothing narrowed.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"precision must be 'exact' or 'bf16', not {precision!r}")
+        raise InputError(
+            f"precision must be 'exact' or 'bf16', not {precision!r}",
+            code="argument.invalid",
+            name="precision",
+            value=precision,
+        )
     example = session.part(0, min(_PROOF_IMAGES, session.images))
     truth = capture_session(example, layers, kind=kind)
     rounding = rounding_error(example, layers, truth, kind=kind)

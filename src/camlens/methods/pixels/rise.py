@@ -189,7 +189,15 @@ def _check(masks: int, cells: int, keep: float, size: tuple[int, ...]) -> None:
     most = min(size)
     if cells > most:
         raise InputError(
-            f"cells must be at most the input's smallest side, {most}, not {cells}: say options={{'cells': {most}}}"
+            f"cells must be at most the input's smallest side, {most}, not {cells}: say options={{'cells': {most}}}",
+            code="argument.invalid",
+            name="cells",
+            value=cells,
         )
     if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
-        raise InputError(f"keep must be a chance between 0 and 1, both excluded, not {keep!r}")
+        raise InputError(
+            f"keep must be a chance between 0 and 1, both excluded, not {keep!r}",
+            code="argument.invalid",
+            name="keep",
+            value=keep,
+        )

@@ -37,7 +37,9 @@ def imputed(
     the same noise.
     """
     if bool(removed.flatten(1).all(dim=1).any()):
-        raise InputError("all pixels of a picture are removed: keep at least one to impute from")
+        raise InputError(
+            "all pixels of a picture are removed: keep at least one to impute from", code="input.all-removed"
+        )
     drawn = torch.randn(pictures.shape[1:], generator=draws(generator)).to(pictures) * noise
     gone = removed[:, None].to(pictures.device)
     exact = pictures if pictures.dtype == torch.float64 else pictures.float()

@@ -112,7 +112,11 @@ def road_scores(
     """Scores after each share of the pixels was removed in the given order and imputed."""
     same_size(inputs, maps)
     if inputs.ndim != 4:
-        raise InputError(f"ROAD imputes pictures (n, c, height, width), not inputs {tuple(inputs.shape)}")
+        raise InputError(
+            f"ROAD imputes pictures (n, c, height, width), not inputs {tuple(inputs.shape)}",
+            code="input.axes",
+            shape=tuple(inputs.shape),
+        )
     cells, rows = cells_of(maps), []
     for row, known in enumerate(says_something(cells).tolist()):
         if not known:
@@ -129,7 +133,7 @@ def _first_shares(first_to_go: Tensor, shares: Sequence[float]) -> Bool[Tensor, 
     """For every share the first so many cells: exactly round(share * cells), at least one, never all."""
     total = len(first_to_go)
     if not shares:
-        raise InputError("shares must not be empty")
+        raise InputError("shares must not be empty", code="argument.empty", name="shares")
     counts = [min(max(round(within("a share", one, 0, 1) * total), 1), total - 1) for one in shares]
     places = torch.empty_like(first_to_go).scatter(0, first_to_go, torch.arange(total))
     return places < torch.tensor(counts)[:, None]

@@ -64,7 +64,12 @@ def sensitivity_n(
     cells = maps[0].numel()
     size = max(1, round(cells / 10)) if size is None else counted("size", size)
     if size >= cells:
-        raise InputError(f"size is {size}, and a map has {cells} cells: choose a smaller size")
+        raise InputError(
+            f"size is {size}, and a map has {cells} cells: choose a smaller size",
+            code="argument.invalid",
+            name="size",
+            value=size,
+        )
     members = random_subsets(cells, size, samples, generator)
     sums, losses = _sums_and_losses(score, inputs, maps, members, inputs.new_zeros(()).expand(inputs.shape))
     return pearson(sums, losses)
@@ -159,7 +164,11 @@ def infidelity(
             continue
         taken = answer_of("perturb", perturb or removed_squares(), inputs[row], samples, draws(generator))
         if taken.shape != (samples, *inputs.shape[1:]):
-            raise InputError(f"perturb gave {tuple(taken.shape)}, not {(samples, *inputs.shape[1:])}")
+            raise InputError(
+                f"perturb gave {tuple(taken.shape)}, not {(samples, *inputs.shape[1:])}",
+                code="perturb.shape",
+                shape=tuple(taken.shape),
+            )
         foreseen = cells_of(taken.sum(dim=1)) @ cells[row]
         parts = ((inputs[row] - part) for part in taken.split(AT_ONCE))
         losses = score_of(score, inputs[row], row) - scores_of(score, parts, row)

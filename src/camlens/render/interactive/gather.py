@@ -97,9 +97,18 @@ def live_images(
     maps that are not two-dimensional, and for a wrong number of pictures.
     """
     if len(explained.input_size) != 2:
-        raise InputError(f"a page shows maps of two axes, not of {len(explained.input_size)}")
+        raise InputError(
+            f"a page shows maps of two axes, not of {len(explained.input_size)}",
+            code="images.axes",
+            axes=len(explained.input_size),
+        )
     if pictures is not None and len(pictures) != len(explained.scores):
-        raise InputError(f"{len(pictures)} pictures were given for {len(explained.scores)} explained images")
+        raise InputError(
+            f"{len(pictures)} pictures were given for {len(explained.scores)} explained images",
+            code="images.count",
+            expected=len(explained.scores),
+            given=len(pictures),
+        )
     return [
         LiveImage(
             title=f"Image {number}" if len(explained.scores) > 1 else f"{explained.method} at {explained.layers[-1]}",

@@ -69,7 +69,7 @@ def live_page(
 ) -> str:
     """The whole file. Raises InputError without images, MissingExtraError where the script is not built."""
     if not images:
-        raise InputError("a page needs at least one image")
+        raise InputError("a page needs at least one image", code="argument.empty", name="images")
     colour_table(colormap)
     data = {
         "opacity": opacity,

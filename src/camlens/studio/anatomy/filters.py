@@ -11,7 +11,12 @@ from camlens.studio.schemas import LearnedFilter, LearnedFilters
 def learned_filters(module: nn.Module, layer: str, *, offset: int, limit: int) -> LearnedFilters:
     """A page of filters of a 2-D convolution. Raises LayerError for any other layer."""
     if not isinstance(module, nn.Conv2d):
-        raise LayerError(f"layer {layer!r} is a {type(module).__name__}: only 2-D convolutions have filters to look at")
+        raise LayerError(
+            f"layer {layer!r} is a {type(module).__name__}: only 2-D convolutions have filters to look at",
+            code="layer.no-filters",
+            type=type(module).__name__,
+            layer=layer,
+        )
     found = filters(module)
     page = range(offset, min(offset + limit, len(found)))
     pictures = [found.picture(index) for index in page]

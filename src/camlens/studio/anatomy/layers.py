@@ -45,7 +45,11 @@ class Anatomy:
         """The module of that name, or a LayerError."""
         modules = dict(self.model.named_modules(remove_duplicate=False))
         if name not in modules or not name:
-            raise LayerError(f"the model has no layer named {name!r}: the layers are listed at /api/layers")
+            raise LayerError(
+                f"the model has no layer named {name!r}: the layers are listed at /api/layers",
+                code="layer.unknown",
+                layer=name,
+            )
         module: nn.Module = modules[name]
         return module
 

@@ -36,7 +36,12 @@ class Gallery:
     def checked(self, number: int) -> int:
         """A sample's number, or a DataError naming what there is."""
         if not 0 <= number < len(self):
-            raise DataError(f"there is no sample s{number}: there are {len(self):,} images, from s0")
+            raise DataError(
+                f"there is no sample s{number}: there are {len(self):,} images, from s0",
+                code="image.unknown",
+                image=number,
+                images=len(self),
+            )
         return number
 
     def pixels(self, number: int) -> Pixels:

@@ -33,5 +33,5 @@ class Uploads:
         """The pixels of an upload, or a DataError where it is no longer here."""
         image = self._images.get(name)
         if image is None:
-            raise DataError("this upload is no longer kept: bring the image again")
+            raise DataError("this upload is no longer kept: bring the image again", code="image.dropped")
         return image

@@ -23,7 +23,7 @@ def _held(bench: Workbench, name: str) -> tuple[JobQueue, Job, str]:
     for queue in bench.queues:
         if (job := queue.find(job_id)) is not None:
             return queue, job, ticket
-    raise DataError(f"there is no job {name[:40]!r}: it may have ended long ago")
+    raise DataError(f"there is no job {name[:40]!r}: it may have ended long ago", code="job.unknown", job=name[:40])
 
 
 @router.get("/{job_id}", response_model=JobView[None])

@@ -82,13 +82,23 @@ class OpenRun:
         """Rows by number, or a DataError saying what there is."""
         for row in rows:
             if not 0 <= row < len(self):
-                raise DataError(f"there is no row {row}: the run has {len(self):,} rows, from 0")
+                raise DataError(
+                    f"there is no row {row}: the run has {len(self):,} rows, from 0",
+                    code="row.out-of-range",
+                    row=row,
+                    rows=len(self),
+                )
         return np.array(rows, dtype=np.int64)
 
     def class_index(self, number: int | None) -> int | None:
         """A class's number, or a DataError saying what there is."""
         if number is not None and not 0 <= number < self.outcomes.classes:
-            raise DataError(f"there is no class {number}: the run has classes 0 to {self.outcomes.classes - 1}")
+            raise DataError(
+                f"there is no class {number}: the run has classes 0 to {self.outcomes.classes - 1}",
+                code="target.out-of-range",
+                value=number,
+                classes=self.outcomes.classes,
+            )
         return number
 
     def reasoner(self, report: Report) -> Reasoner:

@@ -58,11 +58,17 @@ def checked_segments_request(bench: Workbench, request: SegmentsRequest) -> Segm
     """The request as it is, or an error that says what of it does not exist or cannot be computed."""
     check_target(bench, request.target)
     if request.target.kind == "top":
-        raise InputError("segments are weighed for one target at a time: choose a class or a contrast, not 'top'")
+        raise InputError(
+            "segments are weighed for one target at a time: choose a class or a contrast, not 'top'",
+            code="target.several",
+        )
     if request.method == "kernelshap" and request.samples < request.segments:
         raise InputError(
             f"KernelSHAP needs at least as many samples as segments: {request.samples} samples are too few for "
-            f"{request.segments} segments"
+            f"{request.segments} segments",
+            code="argument.invalid",
+            name="samples",
+            value=request.samples,
         )
     return request
 
