@@ -102,18 +102,24 @@ def test_a_damaged_shard_counts_as_missing(tmp_path: Path) -> None:
 
 
 def test_wrong_questions_are_answered_with_what_is_allowed(audit: camlens.audit.Audit, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no column 'los'; columns are index, id, path"):
+    with pytest.raises(InputError) as caught:
         audit.column("los")
-    with pytest.raises(InputError, match="no column 'x'"):
+    assert (caught.value.code, caught.value.facts) == ("column.unknown", {"column": "los"})
+    with pytest.raises(InputError) as caught:
         audit.table(["x"])
-    with pytest.raises(InputError, match="row 230 does not exist: the run has rows 0 to 229"):
+    assert (caught.value.code, caught.value.facts) == ("column.unknown", {"column": "x"})
+    with pytest.raises(InputError) as caught:
         audit.maps([230])
-    with pytest.raises(InputError, match=r"a mask of rows has \(3,\) entries"):
+    assert (caught.value.code, caught.value.facts) == ("row.out-of-range", {"row": 230, "rows": 230})
+    with pytest.raises(InputError) as caught:
         audit.maps(np.array([True, False, True]))
-    with pytest.raises(InputError, match="rows are whole numbers"):
+    assert (caught.value.code, caught.value.facts) == ("rows.mask", {"shape": (3,), "rows": 230})
+    with pytest.raises(InputError) as caught:
         audit.embeddings(np.array([0.5]))
-    with pytest.raises(InputError, match='which is "predicted" or "label"'):
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "rows"})
+    with pytest.raises(InputError) as caught:
         audit.maps([0], "true")
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "which", "value": "true"})
     with pytest.raises(DataError, match="does not say where its images are"):
         audit.image(0)
     with pytest.raises(StoreError, match=r"holds no audit: manifest\.json is missing"):
@@ -124,11 +130,13 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audi
     path = audit.path / "manifest.json"
     text = path.read_text()
     path.write_text(text.replace('"schema_version": 2', '"schema_version": 7'))
-    with pytest.raises(StoreError, match="schema version 7, and this camlens reads 2"):
+    with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path)
+    assert (caught.value.code, caught.value.facts) == ("store.version", {"found": 7, "expected": 2})
     path.write_text(text.replace('"weights"', '"heights"'))
-    with pytest.raises(StoreError, match="lacks weights"):
+    with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path)
+    assert (caught.value.code, caught.value.facts) == ("store.manifest-damaged", {"fields": ["weights"]})
     path.write_text(text[:50])
     with pytest.raises(StoreError, match="cannot be read"):
         camlens.audit.open(audit.path)

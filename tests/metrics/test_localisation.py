@@ -148,14 +148,18 @@ def test_masks_of_another_size_or_number_are_refused(metric) -> None:
 
 def test_impossible_settings_are_refused() -> None:
     maps, masks = drawn(3, 3)
-    with pytest.raises(InputError, match="k is 10"):
+    with pytest.raises(InputError) as caught:
         top_k_intersection(maps, masks, k=10)
-    with pytest.raises(InputError, match="k must be an int"):
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "k", "value": 10})
+    with pytest.raises(InputError) as caught:
         top_k_intersection(maps, masks, k=0)
-    with pytest.raises(InputError, match="threshold"):
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "k", "value": 0})
+    with pytest.raises(InputError) as caught:
         intersection_over_union(maps, masks, threshold=1.0)
-    with pytest.raises(InputError, match="tolerance"):
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "threshold", "value": 1.0})
+    with pytest.raises(InputError) as caught:
         pointing_game(maps, masks, tolerance=-1)
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "tolerance", "value": -1})
 
 
 def test_half_precision_maps_are_read_exactly() -> None:
