@@ -97,10 +97,10 @@ def _relative_link(path: str) -> str:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --back: #f6f7f9; --card: #fff; --ink: #16191d; --muted: #5b6470;
-  --line: #d9dde3; --accent: #2459c4; --good: #0b7265; --bad: #b3400f; }
-@media (prefers-color-scheme: dark) { :root { --back: #0f1216; --card: #181c22; --ink: #eceef1;
-  --muted: #9ca6b3; --line: #323a45; --accent: #7fb0ff; --good: #52c9b5; --bad: #ff9a66; } }
+:root { color-scheme: light dark; --back: #f4f4f2; --card: #fff; --ink: #1b1c1f; --muted: #595c63;
+  --line: #dcdbd6; --accent: #a63f08; --good: #176b42; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --back: #121315; --card: #1a1b1e; --ink: #ecebe8;
+  --muted: #a4a7ae; --line: #303237; --accent: #ffa270; --good: #78d6a6; --bad: #ff9a90; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
