@@ -43,7 +43,7 @@ $(PAGE): $(PAGE_SOURCES)
 	@cd studio-ui && npm ci --silent --no-fund --no-audit && npm run --silent build > build.log 2>&1 || { cat build.log; exit 1; }
 	@touch $(PAGE)
 
-studio: setup ## open the interactive page on real photographs; MODEL=demo:photos opens the labelled ones
+studio: setup ## open the interactive page on real photographs; its list of demos has the model that cheats
 	@$(BIN)/camlens studio --model $(MODEL) $(ARGS)
 
 demo: setup ## explain 20 real photographs, and 4 with a model that cheats, into camlens-demo/

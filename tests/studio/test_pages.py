@@ -395,3 +395,5 @@ def test_the_imagenet_model_opens_the_gallery_and_any_accepted_class_is_correct(
         assert named["cat-face"]["correct"] is True
         assert named["retina"]["correct"] is None
         assert "astronaut-shuttle" in {sample["name"] for sample in strips["incorrect"]}
+        story = [layer["name"] for layer in client.get("/api/layers").json() if layer["principal"]]
+        assert story == ["blocks.0", "blocks.1", "blocks.2", "blocks.4", "bn2"]  # the last block of each grid size

@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from camlens.studio import problems, routes
 from camlens.studio.bench import Workbench
-from camlens.studio.priming import explain_first_image, primed_page
+from camlens.studio.priming import opened_bench, primed_page
 from camlens.studio.safety.body_limit import BodyLimit
 from camlens.studio.safety.connected import WhileConnected
 from camlens.studio.safety.guard import Guard
@@ -33,11 +33,9 @@ def create_app(settings: StudioSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        bench = app.state.bench = Workbench(settings)
-        bench.start()
-        explain_first_image(bench)
+        app.state.bench = opened_bench(settings)
         yield
-        bench.close()
+        app.state.bench.close()
 
     app = FastAPI(
         title="camlens studio",

@@ -12,6 +12,7 @@ from camlens.studio.jobs import Report
 from camlens.studio.routes.images import PICTURE, THUMBNAIL, prepare_pictures
 from camlens.studio.routes.status import start
 from camlens.studio.schemas import ImageId, Start
+from camlens.studio.settings import StudioSettings
 
 
 class _Address(BaseModel):
@@ -21,6 +22,14 @@ class _Address(BaseModel):
     show: Filter = "all"
     label: int | None = Field(default=None, ge=0)
     image: ImageId | None = None
+
+
+def opened_bench(settings: StudioSettings) -> Workbench:
+    """A workbench that begins to load its model, and then explains the first image."""
+    bench = Workbench(settings)
+    bench.start()
+    explain_first_image(bench)
+    return bench
 
 
 def explain_first_image(bench: Workbench) -> None:

@@ -210,6 +210,14 @@ class Status(Words):
     jobs: int
     limits: Limits
     run: str | None = Field(description="the audit run that is open, by its directory's name")
+    demo: str = Field(description="the demo model that is open; empty if there is no choice of demos")
+    demos: tuple[str, ...] = Field(description="the demo models that `POST /api/demo` opens")
+
+
+class DemoChoice(Words):
+    """The demo model to open."""
+
+    model: str
 
 
 class MethodInfo(Words):

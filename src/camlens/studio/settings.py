@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.core.probabilities import Activation, Task
 
 DEMO = "demo:photos"
+DEMOS = ("demo:imagenet", "demo:photos", "demo:watermark")
 ANY_ADDRESS = ("0.0.0.0", "::")
 MEBIBYTE = 2**20
 
@@ -80,6 +81,12 @@ class StudioSettings:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def demos(self) -> tuple[str, ...]:
+        """The demo models that may be opened, each on its own photographs: none if anything else was asked for."""
+        own = self.model in DEMOS and self.data is None and self.weights is None and self.audit is None
+        return DEMOS if own and not self.read_only else ()
 
     @property
     def address(self) -> str:

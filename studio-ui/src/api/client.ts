@@ -91,6 +91,10 @@ export function upload(file: Blob): Promise<ImageInfo> {
   });
 }
 
+export function openDemo(model: string): Promise<Status> {
+  return answer("/api/demo", { method: "POST", body: JSON.stringify({ model }), headers: { "content-type": "application/json" } });
+}
+
 export interface Question {
   readonly path: string;
   readonly query?: Query;

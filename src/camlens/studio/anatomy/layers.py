@@ -132,20 +132,21 @@ def _table(model: nn.Module, statuses: list[LayerStatus]) -> tuple[LayerInfo, ..
 
 
 def _principal(model: nn.Module, statuses: list[LayerStatus]) -> list[str]:
-    """Up to seven layers that tell the model's story: ends of stages, evenly from early to late.
+    """Up to seven layers from early to late.
 
-    These are the model's own top-level blocks where there are some; else, where the grid shrinks several
-    times, the last layer of each size; else layers evenly apart.
+    These are the top-level blocks if their grids have three sizes; else the last block, or the last layer, of
+    each size; else layers evenly apart.
     """
     usable = [status for status in statuses if status.usable and status.type != "Linear"]
-    tops = [status.name for status in usable if "." not in status.name and _has_parts(model, status.name)]
-    if 3 <= len(tops) <= 7:
-        return tops
-    last = {status.grid: status.name for status in usable}
-    names = list(last.values())
+    blocks = [status for status in usable if status.name.count(".") <= 1 and _has_parts(model, status.name)]
+    tops = [status for status in blocks if "." not in status.name]
+    if len({top.grid for top in tops}) >= 3 and len(tops) <= 7:
+        return [top.name for top in tops]
+    last_blocks = {block.grid: block.name for block in blocks}
+    names = list((last_blocks if len(last_blocks) >= 3 else {status.grid: status.name for status in usable}).values())
     if len(names) < 3:
-        blocks = [status.name for status in usable if "." not in status.name or status.name.count(".") == 1]
-        pool = blocks if len(blocks) >= 3 else [status.name for status in usable]
+        outer = [status.name for status in usable if status.name.count(".") <= 1]
+        pool = outer if len(outer) >= 3 else [status.name for status in usable]
         count = min(4, len(pool))
         names = [pool[round((place + 1) * len(pool) / count) - 1] for place in range(count)] if pool else []
     return names[-7:]

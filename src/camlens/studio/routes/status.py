@@ -57,6 +57,8 @@ def status(bench: Bench) -> Status:
             uploads=not settings.read_only,
         ),
         run=printable(bench.run.audit.path.name) if bench.has_run else None,
+        demo=settings.model if settings.demos else "",
+        demos=settings.demos,
     )
 
 
