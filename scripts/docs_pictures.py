@@ -18,7 +18,7 @@ from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
 from camlens.data.sources import open_source
 from camlens.render.colormaps import colorize
 from camlens.render.overlay import overlay
-from camlens.targets import ClassScore, Contrast, TopK
+from camlens.targets import ClassScore, Contrast
 
 Pixels = NDArray[np.uint8]
 SIDE, GAP, TEXT = 224, 12, 30
@@ -29,9 +29,9 @@ ASKED: dict[str, dict[str, int]] = {
     "kernelshap": {"segments": 50},
     "occlusion": {},
     "integratedgradients": {},
-    "rise": {},
+    "rise": {"masks": 500},
     "saliency": {},
-    "guidedgradcam": {},
+    "smoothgrad": {},
     "winsorcam": {},
 }
 
@@ -59,76 +59,64 @@ def tensor(loaded: LoadedModel, photo: DemoSample) -> torch.Tensor:
     return loaded.preprocess(photo.image)[None]
 
 
-def over(
-    explanation: Explanation,
-    photo: DemoSample,
-    *,
-    alpha: float = 0.5,
-    target: int = 0,
-    layer: str | None = None,
-) -> Image.Image:
-    """The heat map laid over the enlarged photograph; alpha 1 is the heat map alone."""
-    picture = np.asarray(enlarged(photo.image))
-    (drawn,) = explanation.overlay([picture], alpha, layer=layer, target=target)
+def over(explanation: Explanation, photo: DemoSample, *, alpha: float = 0.5) -> Image.Image:
+    """The heat map laid over the enlarged photograph."""
+    (drawn,) = explanation.overlay([np.asarray(enlarged(photo.image))], alpha)
     return Image.fromarray(drawn)
 
 
-def first_of(class_name: str, *, skip: int = 0, **settings: str) -> DemoSample:
+def first_of(class_name: str, **settings: str) -> DemoSample:
     photos = DemoPhotos(split="test", seed=0, **settings)  # type: ignore[arg-type]
     label = CLASS_NAMES.index(class_name)
-    found = (photo for photo in photos if photo.label == label)
-    for _ in range(skip):
-        next(found)
-    return next(found)
+    return next(photo for photo in photos if photo.label == label)
+
+
+def photograph(name: str) -> Pixels:
+    """A picture of the gallery."""
+    return next(sample for sample in open_source("demo:gallery") if sample.id == name).load()
+
+
+def sized(picture: Pixels) -> Image.Image:
+    """The picture as high as a row of a sheet, at its own proportions."""
+    size = (round(SIDE * picture.shape[1] / picture.shape[0]), SIDE)
+    return Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
 
 
 def explained(loaded: LoadedModel, name: str) -> list[tuple[str, Image.Image]]:
-    """A photograph of the gallery at its own proportions, its heat map, and both together."""
-    photo = next(sample for sample in open_source("demo:gallery") if sample.id == name).load()
+    """A photograph of the gallery, its heat map, and both together."""
+    photo = photograph(name)
     explanation = explain(loaded, photo)
     confidence = float(explanation.logits.softmax(dim=1).max())
-    said = f"{loaded.class_names[int(explanation.classes[0, 0])]} {confidence:.0%}"
+    verdict = f"{loaded.class_names[int(explanation.classes[0, 0])]} {confidence:.0%}"
     heat, both = explanation.overlay(alpha=1.0)[0], explanation.overlay()[0]
-    size = (round(SIDE * photo.shape[1] / photo.shape[0]), SIDE)
-    pictures = {"photograph": photo, "heat map": heat, said: both}
-    return [
-        (label, Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)) for label, picture in pictures.items()
-    ]
+    return [("photograph", sized(photo)), ("heat map", sized(heat)), (verdict, sized(both))]
 
 
-def hero() -> Image.Image:
-    loaded = load_model("demo:imagenet")
+def hero(loaded: LoadedModel) -> Image.Image:
     return sheet([explained(loaded, "coffee"), explained(loaded, "palace")])
 
 
 def layers(loaded: LoadedModel) -> Image.Image:
-    photo = first_of("astronaut")
-    explanation = explain(
-        loaded.model,
-        tensor(loaded, photo),
-        method="layercam",
-        layers=["stage1", "stage2", "stage3", "stage4"],
-    )
-    row = [("photograph", enlarged(photo.image))]
+    photo = photograph("cat-face")
+    explanation = explain(loaded, photo, method="layercam", layers=["blocks.1", "blocks.2", "blocks.4", "bn2"])
+    row = [("photograph", sized(photo))]
     for name in explanation.layers:
         rows, columns = explanation.maps[name].shape[2:]
-        row.append((f"{name}, {rows} x {columns}", over(explanation, photo, layer=name)))
+        row.append((f"{name}, {rows} x {columns}", sized(explanation.overlay(layer=name)[0])))
     return sheet([row])
 
 
 def contrast(loaded: LoadedModel) -> Image.Image:
-    photo = first_of("coffee")
-    (pair,) = explain(loaded.model, tensor(loaded, photo), target=TopK(2)).classes.tolist()
-    a, b = pair
-    explanation = explain(loaded.model, tensor(loaded, photo), target=[ClassScore(a), ClassScore(b), Contrast(a, b)])
-    names = loaded.class_names
-    labels = [names[a], names[b], f"{names[a]} rather than {names[b]}"]
-    maps = [(label, over(explanation, photo, target=target)) for target, label in enumerate(labels)]
-    return sheet([[("photograph", enlarged(photo.image)), *maps]])
+    photo = photograph("palace")
+    a, b = (loaded.class_names.index(name) for name in ("palace", "lakeside"))
+    explanation = explain(loaded, photo, target=[ClassScore(a), ClassScore(b), Contrast(a, b)])
+    maps = [(explanation.label(0, target), explanation.overlay(target=target)[0]) for target in range(3)]
+    first, *rest = [("photograph", sized(photo)), *((label, sized(drawn)) for label, drawn in maps)]
+    return sheet([[first, rest[0]], rest[1:]])
 
 
-def reading() -> Image.Image:
-    page = sheet([explained(load_model("demo:imagenet"), "cat")])
+def reading(loaded: LoadedModel) -> Image.Image:
+    page = sheet([explained(loaded, "cat")])
     wide = Image.new("RGB", (page.width + 120, page.height), PAPER)
     wide.paste(page)
     ramp = np.repeat(np.linspace(1, 0, SIDE, dtype=np.float32)[:, None], 22, axis=1)
@@ -168,40 +156,31 @@ def cheat(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
 
 
 def questions(loaded: LoadedModel) -> Image.Image:
-    """One image under a method for each question."""
-    photo = first_of("motorcycle", skip=1)
-    rows: list[list[tuple[str, Image.Image]]] = [[("photograph", enlarged(photo.image))], []]
+    """One photograph under a method for each question."""
+    photo = photograph("motorcycle-front")
+    rows: list[list[tuple[str, Image.Image]]] = [[("photograph", sized(photo))], []]
     for place, (method, options) in enumerate(ASKED.items()):
-        explanation = explain(loaded.model, tensor(loaded, photo), method=method, options=options)
-        rows[(place + 1) // 5].append((method, over(explanation, photo, alpha=0.6)))
+        explanation = explain(loaded, photo, method=method, options=options)
+        rows[(place + 1) // 5].append((method, sized(explanation.overlay(alpha=0.6)[0])))
     return sheet(rows)
 
 
 def segments(loaded: LoadedModel) -> Image.Image:
     """LIME as a panel, with the legend of both signs."""
-    photo = first_of("cat", skip=4)
-    explanation = explain(
-        loaded.model, tensor(loaded, photo), method="lime", options={"segments": 50, "samples": 1000, "features": 12}
-    )
+    options = {"segments": 50, "samples": 1000, "features": 12}
+    explanation = explain(loaded, photograph("coffee-cup"), method="lime", options=options)
     fidelity = float(explanation.details["r_squared"][0, 0])
-    drawn: Image.Image = explanation.figure(
-        [photo.image],
-        class_names=loaded.class_names,
-        title=f"LIME: 50 segments, 1,000 samples, R squared {fidelity:.2f}",
-        alpha=0.6,
-    )
-    return drawn
+    return explanation.figure(title=f"LIME: 50 segments, 1,000 samples, R squared {fidelity:.2f}", alpha=0.6)
 
 
 def fineness(loaded: LoadedModel) -> Image.Image:
     """The same question to coarser and finer segments."""
-    photo = first_of("cat", skip=4)
-    row = [("photograph", enlarged(photo.image))]
+    photo = photograph("coffee-cup")
+    row = [("photograph", sized(photo))]
     for wanted in (10, 40, 160):
-        options = {"segments": wanted, "samples": 1000}
-        explanation = explain(loaded.model, tensor(loaded, photo), method="lime", options=options)
+        explanation = explain(loaded, photo, method="lime", options={"segments": wanted, "samples": 1000})
         count, fidelity = int(explanation.details["segment_counts"][0]), float(explanation.details["r_squared"][0, 0])
-        row.append((f"{count} segments, R² {fidelity:.2f}", over(explanation, photo, alpha=0.6)))
+        row.append((f"{count} segments, R² {fidelity:.2f}", sized(explanation.overlay(alpha=0.6)[0])))
     return sheet([row])
 
 
@@ -219,39 +198,38 @@ def agreement(cheating: LoadedModel) -> Image.Image:
 
 
 def shared_concepts(loaded: LoadedModel) -> Image.Image:
-    """What the last stage tells apart in four photographs, two of them of one class."""
-    photos = [first_of("cat", skip=4), first_of("cat", skip=1), first_of("motorcycle"), first_of("flower")]
-    found = concepts(loaded.model, torch.cat([tensor(loaded, photo) for photo in photos]), "stage4", count=3)
-    heatmaps = found.heatmaps((SIDE, SIDE)).numpy()
+    """What the last layer tells apart in four photographs, two of them of a cat."""
+    photos = [photograph(name) for name in ("cat-face", "cat-side", "motorcycle-front", "flower-close")]
+    inputs = torch.stack([loaded.preprocess(photo) for photo in photos])
+    heatmaps = concepts(loaded.model, inputs, "bn2", count=3).heatmaps((SIDE, SIDE)).numpy()
+    seen = [np.asarray(Image.fromarray(loaded.preprocess.display(photo)).resize((SIDE, SIDE))) for photo in photos]
     rows = []
     for number in range(heatmaps.shape[1]):
-        pictures = (np.asarray(enlarged(photo.image)) for photo in photos)
-        drawn = [overlay(one, maps[number], alpha=0.6) for one, maps in zip(pictures, heatmaps, strict=True)]
-        rows.append([(f"concept {number + 1}", Image.fromarray(one)) for one in drawn])
+        drawn = [overlay(picture, maps[number], alpha=0.6) for picture, maps in zip(seen, heatmaps, strict=True)]
+        rows.append([(f"concept {number + 1}", Image.fromarray(picture)) for picture in drawn])
     return sheet(rows)
 
 
 def main(folder: Path, names: Sequence[str] = ()) -> None:
-    clean, cheating = load_model("demo:photos"), load_model("demo:watermark")
+    imagenet, clean, cheating = (load_model(name) for name in ("demo:imagenet", "demo:photos", "demo:watermark"))
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {
-        "hero": hero,
-        "layers": lambda: layers(clean),
-        "contrast": lambda: contrast(clean),
-        "reading": reading,
+        "hero": lambda: hero(imagenet),
+        "layers": lambda: layers(imagenet),
+        "contrast": lambda: contrast(imagenet),
+        "reading": lambda: reading(imagenet),
         "patterns": lambda: patterns(clean, cheating),
         "cheat": lambda: cheat(clean, cheating),
-        "beyond-questions": lambda: questions(clean),
-        "beyond-segments": lambda: segments(clean),
-        "beyond-fineness": lambda: fineness(clean),
+        "beyond-questions": lambda: questions(imagenet),
+        "beyond-segments": lambda: segments(imagenet),
+        "beyond-fineness": lambda: fineness(imagenet),
         "beyond-agreement": lambda: agreement(cheating),
-        "beyond-concepts": lambda: shared_concepts(clean),
+        "beyond-concepts": lambda: shared_concepts(imagenet),
     }
     for name in names or pictures:
-        pictures[name]().save(folder / f"{name}.png", optimize=True)
-        print(folder / f"{name}.png")
+        pictures[name]().convert("RGB").save(folder / f"{name}.webp", quality=84, method=6)
+        print(folder / f"{name}.webp")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "docs" / "images", sys.argv[2:])

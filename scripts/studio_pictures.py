@@ -23,8 +23,8 @@ from camlens.studio.settings import StudioSettings
 
 VIEWS = {
     "explain": "/?image=s12&opacity=0.55",
-    "layers": "/layers?image=s26",
-    "classes": "/classes?image=s8",
+    "layers": "/layers?image=s8",
+    "classes": "/classes?image=s26&target=c698-c975",
     "methods": "/methods?image=s16",
     "lime": "/lime?image=s12&features=12",
     "correct-and-incorrect": "/correct-and-incorrect",
@@ -39,6 +39,7 @@ AUDIT_VIEWS = {
     "embeddings": "/embeddings?cloud=tsne&points=1000&lasso=0000zz00zz9i009i",
     "attention": "/attention",
 }
+PATIENCE = 300_000  # milliseconds: the script is run on loaded machines too
 DESK, TELEPHONE = (1280, 900), (390, 844)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
@@ -64,6 +65,10 @@ def settle(page: Page, path: str) -> None:
     page.goto(path)
     page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true])) > *")
     page.wait_for_timeout(1500)
+    page.wait_for_load_state("networkidle")
+    for button in page.get_by_role("button", name="Compute", exact=True).all():  # long work waits for a click
+        button.dispatch_event("click")  # without a pointer that scrolls and hovers
+        page.wait_for_selector("main .waiting")
     page.wait_for_selector("main:not(:has(.waiting))")
     page.wait_for_timeout(300)
 
@@ -89,6 +94,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
 def predicted(browser: Browser, base: str) -> str:
     """The address, once everything over the data is predicted."""
     first = browser.new_page(base_url=base)
+    first.set_default_timeout(PATIENCE)
     settle(first, "/")
     while (status := first.request.get("/api/status").json()["predictions"])["done"] < status["total"]:
         time.sleep(0.5)
@@ -99,6 +105,7 @@ def draw(browser: Browser, base: str, views: dict[str, str], folder: Path) -> No
     """Both sizes of every view."""
     for size, ending in ((DESK, ""), (TELEPHONE, "-small")):
         page = browser.new_page(base_url=base, viewport=sized(size))
+        page.set_default_timeout(PATIENCE)
         for name, view in views.items():
             settle(page, view)
             save(page, folder / f"studio-{name}{ending}.webp")
