@@ -4,7 +4,7 @@ import base64
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ FLAGS = [
     "--disable-sync",
 ]
 AXE = Path(__file__).parents[1] / "studio-ui" / "node_modules" / "axe-core" / "axe.min.js"
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
+POLL_MS = 30
 PIXELS = """canvas => {
   const {width, height} = canvas;
   const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
@@ -91,6 +92,16 @@ def pixels(canvas: Any) -> np.ndarray:
     """Red, green and blue (h, w, 3) of a canvas."""
     height, width, text = canvas.evaluate(PIXELS)
     return np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
+
+
+def painted_until(canvas: Any, fits: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """The pixels of a canvas once they are as wanted."""
+    for _ in range(PATIENCE_MS // POLL_MS):
+        now = pixels(canvas)
+        if fits(now):
+            return now
+        canvas.page.wait_for_timeout(POLL_MS)
+    raise AssertionError("the canvas was not painted as wanted")
 
 
 def violations(page: Any) -> list[tuple[str, list[str], str]]:

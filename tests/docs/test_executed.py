@@ -30,6 +30,7 @@ from tests.docs.readers import fiftyone, lay_out_photographs, own_names, plant_w
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1200),  # a page is a whole session at the keyboard
     pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning"),  # of weights drawn at random
 ]
 SHELL = ("shell", "sh", "console")

@@ -16,7 +16,7 @@ from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from camlens.targets import TopK
-from tests.browser import browser_marks, pixels, violations
+from tests.browser import browser_marks, painted_until, pixels, violations
 from tests.studio.conftest import chosen, listening, opened
 
 PAGES = [
@@ -45,12 +45,7 @@ def explained(page: Any, path: str = "/") -> Any:
 
 def repainted(page: Any, before: np.ndarray) -> np.ndarray:
     """The overlay's pixels once they differ."""
-    for _ in range(100):
-        now = pixels(page.locator(OVERLAY))
-        if now.shape != before.shape or (now != before).any():
-            return now
-        page.wait_for_timeout(30)
-    raise AssertionError("the overlay was not painted anew")
+    return painted_until(page.locator(OVERLAY), lambda now: now.shape != before.shape or (now != before).any())
 
 
 # the start page
@@ -163,7 +158,7 @@ def test_a_map_that_gets_better_as_it_goes_is_drawn_while_it_comes(page: Any) ->
     first = repainted(page, before)
     later = repainted(page, first)
     assert (later != first).any()
-    page.wait_for_selector("text=Take away", timeout=60_000)
+    page.wait_for_selector("text=Take away", timeout=240_000)
     assert page.get_by_text("so far").count() == 0
     assert (repainted(page, later) != later).any()
 
@@ -316,8 +311,7 @@ def test_layers_are_shown_early_to_late_and_share_a_scale_on_demand(page: Any) -
     canvas = page.locator('canvas[aria-label*="at layer stage1"]')
     before = pixels(canvas)
     page.get_by_role("button", name="One shared scale").click()
-    page.wait_for_timeout(200)
-    assert (pixels(canvas) != before).any()
+    painted_until(canvas, lambda now: (now != before).any())
     page.get_by_role("button", name=re.compile("All .* layers")).click()
     page.wait_for_selector("figure >> nth=20")
 

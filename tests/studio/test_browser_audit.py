@@ -13,7 +13,7 @@ import camlens.audit
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
-from tests.browser import browser_marks, pixels, violations, watched_page
+from tests.browser import browser_marks, painted_until, pixels, violations, watched_page
 from tests.studio.conftest import listening, opened
 
 pytestmark = browser_marks(PAGE / "index.html")
@@ -294,11 +294,9 @@ def test_zooming_and_dragging_move_the_points_and_zero_brings_them_back(page: An
     before = pixels(canvas)
     page.locator(CLOUD).focus()
     page.keyboard.press("+")
-    page.wait_for_timeout(150)
-    assert (pixels(canvas) != before).any()
+    painted_until(canvas, lambda now: (now != before).any())
     page.keyboard.press("0")
-    page.wait_for_timeout(150)
-    np.testing.assert_array_equal(pixels(canvas), before)
+    painted_until(canvas, lambda now: np.array_equal(now, before))
 
 
 # attention

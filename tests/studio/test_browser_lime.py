@@ -235,7 +235,7 @@ def test_grad_cam_and_lime_stand_side_by_side(page: Any) -> None:
     weighed(page)
     page.get_by_role("link", name="compare with Grad-CAM").click()
     page.get_by_role("button", name="Generate").click()
-    page.wait_for_selector('canvas[aria-label$="by lime"][data-painted]', timeout=60_000)
+    page.wait_for_selector('canvas[aria-label$="by lime"][data-painted]', timeout=240_000)
     cam, lime = (pixels(page.locator(f'canvas[aria-label$="by {name}"]')) for name in ("gradcam", "lime"))
     colourless = (np.ptp(lime.astype(int), axis=2) <= 1).mean()
     assert colourless > (np.ptp(cam.astype(int), axis=2) <= 1).mean(), "evidence lies over a grey photograph"
