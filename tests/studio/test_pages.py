@@ -47,6 +47,7 @@ def test_the_status_tells_model_data_and_progress(studio: TestClient) -> None:
         "done": 24,
         "total": 24,
         "correct": status["predictions"]["correct"],
+        "incorrect": 24 - status["predictions"]["correct"],
         "unreadable": 0,
     }
     assert 18 <= status["predictions"]["correct"] <= 23  # one is labelled wrongly on purpose
@@ -386,7 +387,8 @@ def test_the_imagenet_model_opens_the_gallery_and_any_accepted_class_is_correct(
         }
         assert len(client.get("/api/samples").json()["samples"]) == 20
         assert status["data"]["count"] == len(strips["all"])
-        assert status["predictions"]["correct"] == len(strips["correct"])
+        for show in ("correct", "incorrect"):
+            assert status["predictions"][show] == len(strips[show])  # unlabelled photographs are neither
         named = {sample["name"]: sample for sample in strips["all"]}
         assert (named["cat-face"]["label_name"], named["cat-face"]["prediction"]["name"]) == (
             "tiger cat",

@@ -184,6 +184,7 @@ class PredictionProgress(Words):
     done: int
     total: int
     correct: int
+    incorrect: int
     unreadable: int
 
 

@@ -113,7 +113,7 @@ def _python_image(bench: Workbench, image: str) -> tuple[str, str]:
     if path is not None:
         return "", repr(str(path))
     return (
-        "from camlens.data.sources import open_source",
+        "from camlens.data import open_source",
         f"open_source({bench.gallery.spec!r})[{number}].load()",
     )
 
