@@ -8,6 +8,7 @@ PAGE := src/camlens/studio/static/index.html
 PAGE_SOURCES := $(shell find studio-ui/src studio-ui/public studio-ui/index.html studio-ui/*.json studio-ui/*.ts studio-ui/*.js \
 	-type f -not -name schema.ts 2>/dev/null)
 ARGS ?=
+WORKERS ?= 2
 
 # Only the package index decides what is installed, whatever local wheels a machine offers.
 unexport PIP_FIND_LINKS
@@ -49,9 +50,9 @@ studio: setup ## open the interactive page on real photographs; its list of demo
 demo: setup ## explain 20 real photographs, and 4 with a model that cheats, into camlens-demo/
 	@$(BIN)/camlens demo --output camlens-demo
 
-test: setup browser ## run every test; make test ARGS="-k gradcam" runs some
+test: setup browser ## run every test in WORKERS processes; make test ARGS="-k gradcam" runs some
 	@cd studio-ui && npm run --silent test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 browser: ## Chromium for the tests of the page, from Debian's packages where we may install them
 	@if command -v chromium > /dev/null || command -v google-chrome > /dev/null || test -n "$$CAMLENS_CHROMIUM"; then :; \
@@ -102,4 +103,4 @@ pins: ## write constraints.txt from what .venv holds; CUDA packages follow from 
 	@mv constraints.new constraints.txt; wc -l constraints.txt
 
 clean: ## remove what the other words have built, except .venv
-	@rm -rf build dist site camlens-demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf build dist site camlens-demo .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
