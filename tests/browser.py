@@ -104,6 +104,16 @@ def painted_until(canvas: Any, fits: Callable[[np.ndarray], bool]) -> np.ndarray
     raise AssertionError("the canvas was not painted as wanted")
 
 
+def shown(locator: Any, count: int | None = None) -> bool:
+    """Whether, sooner or later, as many elements are there as wanted; without a `count`, any."""
+    for _ in range(PATIENCE_MS // POLL_MS):
+        now = locator.count()
+        if now == count or (count is None and now > 0):
+            return True
+        locator.page.wait_for_timeout(POLL_MS)
+    return False
+
+
 def violations(page: Any) -> list[tuple[str, list[str], str]]:
     """What axe finds wrong: the rule, the first elements, and what it says of the first."""
     if not AXE.is_file():

@@ -16,7 +16,7 @@ from camlens.render.overlay import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from camlens.targets import TopK
-from tests.browser import browser_marks, painted_until, pixels, violations
+from tests.browser import browser_marks, painted_until, pixels, shown, violations
 from tests.studio.conftest import chosen, listening, opened
 
 PAGES = [
@@ -53,8 +53,8 @@ def repainted(page: Any, before: np.ndarray) -> np.ndarray:
 
 def test_the_first_image_is_explained_without_a_click(page: Any) -> None:
     explained(page)
-    assert page.locator("[role=radio]").count() == 20
-    assert page.locator("[role=radio][aria-checked=true]").count() == 1
+    assert shown(page.locator("[role=radio]"), 20)
+    assert shown(page.locator("[role=radio][aria-checked=true]"), 1)
     assert page.get_by_role("button", name="Generate").is_enabled()
 
 
@@ -131,7 +131,7 @@ def test_the_browser_draws_evidence_for_and_against_as_python_does(page: Any) ->
     apart = np.abs(pixels(page.locator(OVERLAY)).astype(int) - expected.astype(int)).max(axis=2)
     assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
     bar = page.get_by_role("img", name=re.compile("Colour bar, from opposes.* to supports"))
-    assert bar.count() == 2, "under the pictures and beside the sliders"
+    assert shown(bar, 2), "under the pictures and beside the sliders"
 
 
 def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:
@@ -320,7 +320,7 @@ def test_classes_are_compared_in_pictures_a_number_and_a_sentence(page: Any) -> 
     opened(page, "/classes?image=s4")
     page.wait_for_selector('canvas[aria-label^="Signed difference"][data-painted]')
     page.get_by_text(re.compile(r"Correlation of the two maps: -?\d\.\d{3}")).wait_for()
-    assert page.locator("main").get_by_text("The two maps").count() >= 1
+    assert shown(page.locator("main").get_by_text("The two maps"))
     chosen(page, "Class B", "astronaut")
     page.locator(".title", has_text="B: astronaut").wait_for()
 
@@ -338,7 +338,7 @@ def test_methods_come_side_by_side_from_one_question(page: Any) -> None:
 def test_correct_and_incorrect_face_each_other_and_lead_to_explain(page: Any) -> None:
     opened(page, "/correct-and-incorrect")
     page.get_by_role("region", name="Incorrect predictions").locator("canvas").first.wait_for()
-    assert page.get_by_role("region", name="Correct predictions", exact=True).locator("canvas").count() == 8
+    assert shown(page.get_by_role("region", name="Correct predictions", exact=True).locator("canvas"), 8)
     page.get_by_role("region", name="Incorrect predictions").get_by_role(
         "link", name=re.compile("Explain")
     ).first.click()
@@ -349,7 +349,7 @@ def test_correct_and_incorrect_face_each_other_and_lead_to_explain(page: Any) ->
 def test_the_layer_table_is_searched_and_leads_on(page: Any) -> None:
     opened(page, "/model")
     page.get_by_label("Search layers").fill("Conv2d")
-    assert page.locator("tbody tr").count() == 12
+    assert shown(page.locator("tbody tr"), 12)
     page.get_by_label("Search layers").fill("nothing like it")
     page.get_by_text("No layer is called like this").wait_for()
     page.get_by_label("Search layers").fill("stage4.conv1")
@@ -371,7 +371,7 @@ def test_about_shows_examples_and_can_switch_shortcuts_off(page: Any) -> None:
     page.locator("h1").click()
     page.keyboard.press("2")
     page.wait_for_timeout(200)
-    assert page.get_by_role("heading", name="About", level=1).count() == 1
+    assert shown(page.get_by_role("heading", name="About", level=1), 1)
 
 
 def test_the_theme_follows_the_system_and_can_be_switched(page: Any, browser: Any, server: str) -> None:

@@ -13,7 +13,7 @@ import camlens.audit
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
-from tests.browser import browser_marks, painted_until, pixels, violations, watched_page
+from tests.browser import browser_marks, painted_until, pixels, shown, violations, watched_page
 from tests.studio.conftest import listening, opened
 
 pytestmark = browser_marks(PAGE / "index.html")
@@ -102,8 +102,8 @@ def test_a_cell_leads_to_its_images_and_an_error_to_its_two_maps_and_to_explain(
     assert np.abs(pixels(why).astype(int) - pixels(original)).mean() > 1
     assert np.abs(pixels(why).astype(int) - pixels(why_not)).mean() > 1
     assert len(dialog.get_by_role("region", name="Likely reasons").inner_text()) > 40
-    assert dialog.get_by_role("region", name="Nearest recognised images").locator(CARD).count() == 6
-    assert dialog.get_by_role("region", name="Most likely classes").locator("li").count() == 5
+    assert shown(dialog.get_by_role("region", name="Nearest recognised images").locator(CARD), 6)
+    assert shown(dialog.get_by_role("region", name="Most likely classes").locator("li"), 5)
     dialog.get_by_role("link", name="Open in Explain").click()
     page.get_by_role("heading", name="Explain", level=1).wait_for()
     page.wait_for_selector('canvas[aria-label^="The image under"][data-painted]')
@@ -148,13 +148,13 @@ def test_an_address_brings_cell_filter_and_opened_error_back(page: Any, audit: c
     page.get_by_role("button", name="Close").click()
     assert page.get_by_label("Confidence at least").input_value() == "0.05"
     assert page.get_by_role("button", name="Calibration").get_attribute("aria-pressed") == "true"
-    assert page.get_by_role("region", name="Images of the cell").locator(CARD).count() >= 1
+    assert shown(page.get_by_role("region", name="Images of the cell").locator(CARD))
 
 
 def test_confidence_filters_the_errors_and_an_empty_answer_is_said(page: Any) -> None:
     opened(page, "/misclassifications")
     gallery = page.get_by_role("region", name="Errors, pair by pair")
-    assert gallery.locator(CARD).count() >= 1
+    assert shown(gallery.locator(CARD))
     slider = page.get_by_label("Confidence at least")
     slider.focus()
     slider.press("End")
@@ -230,7 +230,7 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     gallery = page.get_by_role("region", name="The selected images")
     gallery.get_by_role("heading", name=f"Selected: {len(audit)} images").wait_for()
     gallery.locator(f"{CARD} canvas[data-painted=over]").first.wait_for()
-    assert gallery.locator(CARD).count() == len(audit)
+    assert shown(gallery.locator(CARD), len(audit))
     row, *_ = first_error(audit)
     assert int(gallery.locator(CARD).first.get_attribute("data-row")) == row  # wrong ones come first
     page.wait_for_url(re.compile("lasso="))
@@ -278,7 +278,7 @@ def test_pointing_shows_the_image_with_its_map_and_its_neighbours(page: Any) -> 
     beside.locator("canvas[data-painted=over]").wait_for()
     beside.get_by_role("button", name="Neighbours").click()
     beside.locator(CARD).nth(5).wait_for()
-    assert page.get_by_text(re.compile("perplexity 7")).count() == 1
+    assert shown(page.get_by_text(re.compile("perplexity 7")), 1)
 
 
 def test_figures_of_features_and_of_drawn_points_are_told_apart(page: Any) -> None:
@@ -307,7 +307,7 @@ def test_mean_maps_are_drawn_and_a_class_narrows_the_page(page: Any, audit: caml
     means = page.get_by_role("region", name="Mean map of every class")
     means.locator("canvas[data-painted]").first.wait_for()
     classes = len(set(audit.column("predicted").filled().tolist()))  # type: ignore[attr-defined]
-    assert means.locator("li").count() == classes
+    assert shown(means.locator("li"), classes)
     name = audit.class_names[2]
     means.get_by_role("button", name=re.compile(name)).click()
     page.wait_for_url(re.compile("pair=-2"))

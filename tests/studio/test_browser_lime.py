@@ -9,7 +9,7 @@ import pytest
 
 from camlens.render.colormaps import colour_table
 from camlens.studio.app import PAGE
-from tests.browser import browser_marks, pixels, violations
+from tests.browser import browser_marks, pixels, shown, violations
 from tests.studio.conftest import chosen, opened
 
 pytestmark = browser_marks(PAGE / "index.html")
@@ -210,7 +210,7 @@ def test_a_report_of_evidence_has_its_legend_and_no_colours_to_choose(page: Any,
 
 def test_a_method_about_the_input_asks_for_no_layer_and_says_its_cost(page: Any) -> None:
     opened(page, "/?image=s4")
-    assert page.get_by_role("combobox", name="Target layer").count() == 1
+    assert shown(page.get_by_role("combobox", name="Target layer"), 1)
     chosen(page, "Method", "integratedgradients")
     page.get_by_text("None is chosen: integratedgradients asks about the input itself.").wait_for()
     assert page.get_by_role("combobox", name="Target layer").count() == 0
@@ -218,7 +218,7 @@ def test_a_method_about_the_input_asks_for_no_layer_and_says_its_cost(page: Any)
     page.get_by_role("button", name="Generate").click()
     about = page.get_by_role("region", name="About this map")
     about.get_by_text("the input itself").wait_for()
-    assert page.get_by_role("img", name=re.compile("Colour bar, from opposes")).count() == 2
+    assert shown(page.get_by_role("img", name=re.compile("Colour bar, from opposes")), 2)
 
 
 def test_a_method_of_minutes_waits_for_generate_and_leads_to_its_page(page: Any) -> None:
@@ -239,4 +239,4 @@ def test_grad_cam_and_lime_stand_side_by_side(page: Any) -> None:
     cam, lime = (pixels(page.locator(f'canvas[aria-label$="by {name}"]')) for name in ("gradcam", "lime"))
     colourless = (np.ptp(lime.astype(int), axis=2) <= 1).mean()
     assert colourless > (np.ptp(cam.astype(int), axis=2) <= 1).mean(), "evidence lies over a grey photograph"
-    assert page.get_by_text("about the input itself").count() == 1
+    assert shown(page.get_by_text("about the input itself"), 1)

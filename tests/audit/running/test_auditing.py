@@ -363,6 +363,9 @@ class Deadly:
     def display_mask(self, mask: Any) -> Any:
         return self.inner.display_mask(mask)
 
+    def geometry(self, height: int, width: int) -> Any:
+        return self.inner.geometry(height, width)
+
 
 def test_a_loading_process_that_dies_is_said_in_words(run: Run) -> None:
     with pytest.raises(DataError, match=r"loads images has died, .* with fewer workers"):

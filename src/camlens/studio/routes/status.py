@@ -48,9 +48,9 @@ def status(bench: Bench) -> Status:
         session=bench.session,
         model=bench.anatomy.summary if ready else None,
         data=_data(bench) if ready else None,
-        predictions=_progress(bench) if ready else PredictionProgress(
-            done=0, total=0, correct=0, incorrect=0, unreadable=0
-        ),
+        predictions=_progress(bench)
+        if ready
+        else PredictionProgress(done=0, total=0, correct=0, incorrect=0, unreadable=0),
         jobs=sum(queue.load for queue in bench.queues),
         limits=Limits(
             bytes=settings.upload_bytes,
