@@ -16,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 # Tests, demo and benchmarks never download weights.
-test demo bench bench-attributions bench-studio bench-audit: export CAMLENS_OFFLINE := 1
+test fuzz demo bench bench-attributions bench-studio bench-audit: export CAMLENS_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui browser demo test lint format docs bench bench-attributions bench-studio bench-audit wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test fuzz lint format docs bench bench-attributions bench-studio bench-audit wheel pins clean
 
 help: ## list these words
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ demo: setup ## explain 20 real photographs, and 4 with a model that cheats, into
 test: setup browser ## run every test in WORKERS processes; make test ARGS="-k gradcam" runs some
 	@cd studio-ui && npm run --silent test
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+fuzz: setup ## explain random models until something breaks; make fuzz ARGS="--minutes 120"
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 browser: ## Chromium for the tests of the page, from Debian's packages where we may install them
 	@if command -v chromium > /dev/null || command -v google-chrome > /dev/null || test -n "$$CAMLENS_CHROMIUM"; then :; \

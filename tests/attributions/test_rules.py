@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from camlens import ModelError, explain
 from camlens.targets import ClassScore, Probability
 from tests.methods import reference
-from tests.nets import ResidualNet, images, plain_cnn, seeded
+from tests.nets import ResidualNet, TinyVit, images, plain_cnn, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -158,3 +158,33 @@ def test_deeplift_of_a_probability_says_to_explain_the_logits(target: object) ->
     with pytest.raises(ModelError) as refused:
         explain(probabilities, 4 * images(1), method="deeplift", target=target)
     assert refused.value.code == "model.explain-logits"
+
+
+def test_deeplift_refuses_nonlinearities_whose_images_lie_along_another_axis() -> None:
+    model = seeded(lambda: TinyVit(prefix=1, sequence=True))
+    with pytest.raises(ModelError) as caught:
+        explain(model, images(1), method="deeplift", target=1)
+    assert caught.value.code == "model.no-rule"
+
+
+class ScaledByCalls(nn.Module):
+    """Divides by the number of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu, self.head = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 5)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(self.relu(self.conv(inputs)).mean(dim=(2, 3)) / self.calls)
+
+
+@pytest.mark.parametrize("method", ["guidedbackprop", "guidedgradcam", "deeplift"])
+def test_each_image_meets_the_copied_model_as_it_began(method: str) -> None:
+    model, inputs = seeded(ScaledByCalls).double(), images(3).double()
+    maps = explain(model, inputs, method=method, target=1).maps
+    for row in range(3):
+        alone = explain(model, inputs[row : row + 1], method=method, target=1).maps
+        for name, both in maps.items():
+            assert_close(both[row], alone[name][0], rtol=1e-9, atol=1e-12)

@@ -6,6 +6,7 @@ import pickle
 import pickletools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from torch.nn.functional import batch_norm, dropout, relu
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from camlens import METHODS, CamlensError, Explainer, explain
+from camlens import METHODS, CamlensError, Explainer, InputError, explain
+from camlens.core.execution.harmless import Guard, harmless
 from tests.core.test_harmless import OPTIONS, assert_untouched, fingerprint
 from tests.nets import images, plain_cnn, seeded
 
@@ -493,3 +495,91 @@ def test_explanations_their_maps_and_explainers_can_be_pickled() -> None:
         maps["3"] = None
     again = pickle.loads(pickle.dumps(explainer))(images(1))
     assert torch.equal(again.maps["3"], result.maps["3"])
+
+
+def test_statistics_of_a_float64_batch_norm_are_put_back() -> None:
+    model = seeded(TrainsItsStatistics).double()
+    before = state(model)
+    for _ in range(2):
+        explain(model, images(2).double(), layers="second", target=1)
+        assert_untouched(before, state(model))
+
+
+def test_weights_that_a_model_writes_to_are_put_back_after_it_was_struck_before_it_wrote() -> None:
+    model = seeded(ClipsWeights)
+    before = state(model)
+    hook = model.norm.register_forward_hook(struck)
+    with pytest.raises(RuntimeError, match="struck"):
+        explain(model, images(2), layers="second", target=1)
+    hook.remove()
+    explain(model, images(2), layers="second", target=1)
+    assert_untouched(before, state(model))
+
+
+def struck(*_: object) -> None:
+    raise RuntimeError("struck")
+
+
+@pytest.mark.parametrize("method", ["deeplift", "guidedgradcam", "ablationcam"])
+def test_weights_are_put_back_by_methods_that_run_the_model_only_in_part(method: str) -> None:
+    class Renormalizes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu, self.head = nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Linear(6, 4)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            with torch.no_grad():
+                self.conv.weight.renorm_(2, 0, 0.1)
+            return self.head(self.relu(self.conv(inputs)).mean(dim=(2, 3)))
+
+    model = seeded(Renormalizes)
+    before = state(model)
+    for _ in range(2):
+        explain(model, images(3), method=method, target=1)
+        assert_untouched(before, state(model))
+
+
+def test_a_moving_average_with_a_graph_is_freed_in_inference_mode() -> None:
+    model = seeded(lambda: MovingAverage(False))
+    before = state(model)
+    with torch.inference_mode():
+        explain(model, images(2), layers="first", target=1)
+    assert_untouched(before, state(model))
+    copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "rise", "ablationcam", "dff"])
+def test_inputs_that_share_memory_are_not_written_to(method: str) -> None:
+    class Masks(Net):
+        def forward(self, inputs: Tensor) -> Tensor:
+            inputs[..., :2] = 0  # which torch allows although the images share their memory
+            return super().forward(inputs)
+
+    model, inputs = seeded(Masks), images(1).expand(3, 3, 16, 16)
+    layers = None if METHODS[method].scope == "input" else "first"
+    explain(model, inputs, method=method, layers=layers, target=1, options=OPTIONS.get(method))
+    assert torch.equal(inputs, images(1).expand(3, 3, 16, 16))
+
+
+@pytest.mark.parametrize("budget", [20_000, 30_000, 50_000, 80_000, 120_000, 2**30])
+def test_a_model_is_as_it_was_after_a_batch_that_exceeded_the_memory_budget(budget: int) -> None:
+    model = seeded(lambda: MovingAverage(True))
+    model.register_buffer("sparse", torch.eye(4).to_sparse())
+    before = state(model)
+    with suppress(InputError):
+        explain(model, images(3), layers="second", target=1, memory_budget=budget)
+    assert_untouched(before, state(model))
+
+
+def test_what_was_interrupted_between_a_block_and_its_end_is_put_back_at_once() -> None:
+    model = seeded(plain_cnn).train()
+    before = state(model)
+
+    @harmless
+    def interrupted() -> None:
+        Guard(model, torch.device("cpu")).__enter__()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert_untouched(before, state(model))

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from camlens import Explainer, TargetError, explain
 from camlens.targets import Box, Contrast, Finer, InMask, PerImage, Similarity, TopK
-from tests.nets import images, plain_cnn, seeded
+from tests.nets import Wrapped, images, plain_cnn, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -104,3 +104,10 @@ def test_refusals_have_codes_and_facts(target: Any, code: str, facts: dict[str, 
         assert caught.value.code == code
         given: dict[str, object] = caught.value.facts
         assert {name: given[name] for name in facts} == facts
+
+
+def test_a_box_needs_the_output_of_a_detector() -> None:
+    model = seeded(lambda: Wrapped(plain_cnn(), lambda logits: (logits, logits * 2)))
+    with pytest.raises(TargetError) as caught:
+        explain(model, images(1), target=Box((0.0, 0.0, 4.0, 4.0), 1))
+    assert caught.value.code == "target.output"

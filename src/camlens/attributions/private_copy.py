@@ -76,6 +76,13 @@ class PrivateCopy(nn.Module):
         self.row = 0
         with probe.still():  # outside inference mode, whose tensors no graph may hold
             self.twin = _bare_copy(probe.session.model)
+            self._buffers_before = [
+                (module._buffers, name, buffer.clone())
+                for module in self.twin.modules()
+                if not type(module).__module__.startswith("torch.nn.modules.")
+                for name, buffer in module._buffers.items()
+                if buffer is not None
+            ]
         counts: dict[nn.Module, int] = {}
 
         def count(module: nn.Module, _args: object) -> None:
@@ -94,6 +101,8 @@ class PrivateCopy(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Scores (m, t) of `inputs` (m, c, *spatial) in the place of image `row`."""
+        for buffers, name, buffer in self._buffers_before:  # which the passes for other images may have changed
+            buffers[name] = buffer.clone()
         with _Routed(self.rectifiers):
             return self._probe.live_scores(inputs, self.row, self.twin)
 

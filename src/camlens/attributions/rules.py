@@ -128,6 +128,14 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
             inputs = image[None].clone().requires_grad_()
             score = attribution._construct_forward_func(hooked, ((inputs,), (start,)), target)
             gradients = despite_writing(lambda: attribution.gradient_func(score, (inputs,)))
+    except RuntimeError as error:
+        if not any(text in str(error) for text in ("must match the size", "deterministic implementation")):
+            raise
+        raise ModelError(
+            f"captum's rule for a nonlinearity of {type(probe.session.model).__name__} fails: {error}. It needs the "
+            "images along the first axis, and no torch.use_deterministic_algorithms; take integratedgradients",
+            code="model.no-rule",
+        ) from error
     finally:
         attribution._remove_hooks(handles)
     multipliers: Tensor = gradients[0][0].detach()

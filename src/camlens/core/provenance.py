@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
-from threading import Lock
+from threading import RLock
 from typing import Any, NotRequired, TypedDict
 from weakref import WeakKeyDictionary
 
@@ -37,7 +37,7 @@ class Provenance(TypedDict):
     optimized: NotRequired[Mapping[str, object]]
 
 
-_lock = Lock()
+_lock = RLock()  # which an interrupted thread may take again
 _hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
 
 

@@ -163,4 +163,4 @@ class GradKeptOn(TorchFunctionMode):
 def _writes_to_a_weight(func: Any, args: Any) -> bool:
     """Whether this is an in-place operation on a leaf that requires grad, which autograd allows without grad only."""
     writes = getattr(func, "__name__", "").rstrip("_") + "_" == getattr(func, "__name__", "")
-    return writes and isinstance(args[0], Tensor) and args[0].is_leaf and args[0].requires_grad
+    return writes and bool(args) and isinstance(args[0], Tensor) and args[0].is_leaf and args[0].requires_grad

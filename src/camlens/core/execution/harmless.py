@@ -5,10 +5,13 @@ snapshot that captures which overlap in time share module by module: the first o
 everything back. Leaving may be interrupted and done again, and a guard that was never left is no longer an owner.
 """
 
+import contextlib
 import os
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import wraps
 from itertools import islice
@@ -30,12 +33,16 @@ _STANDARD = frozenset(vars(nn.Module()))  # the attributes that every module has
 _MANY_BYTES = 2**30
 _lock = threading.RLock()
 _held: dict[int, "_Snapshot"] = {}
-_unchanging: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()  # models whose weights outlived a capture as they were
+_writes_weights: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()  # as captures showed
+
+
+class _Guards(list["Guard"]):
+    """The guards that are open inside one call of a `harmless` function, and that it leaves if they were not left."""
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.open: list[weakref.ref[Guard]] = []
+        self.open: Callable[[], _Guards | None] = lambda: None
 
 
 _thread = _Thread()
@@ -52,12 +59,18 @@ def _locked(act: Callable[[], None]) -> None:
             _lock.release()
 
 
+def _without_dispatch_modes() -> AbstractContextManager[object]:
+    """A block in which no mode, such as that of a memory budget, can stop the work."""
+    watched = torch._C._len_torch_dispatch_stack() > 0
+    return torch.utils._python_dispatch._disable_current_modes() if watched else nullcontext()
+
+
 class _Snapshot:
     """Modules as they were before the first of the captures that share them.
 
     Buffers are copied, and weights when a model is explained for the first time. A tensor is written back if its
-    version has changed. Contents are compared as well for buffers of the model's own classes and in that first time,
-    because writing through `.data` counts no version up.
+    version has changed. Contents are compared as well for floating buffers and in that first time, because the kernels
+    of batch norms and writing through `.data` count no version up.
     """
 
     def __init__(self, modules: Sequence[nn.Module], device: torch.device, *, with_weights: bool) -> None:
@@ -79,13 +92,16 @@ class _Snapshot:
         # the statistics of batch norms are hundreds of short vectors: one copy of them all is faster than one of each
         vectors = [one for one in theirs if one.ndim == 1 and one.dtype == torch.float32 and one.device == device]
         others = [one for one in theirs if not (one.ndim == 1 and one.dtype == torch.float32 and one.device == device)]
-        self.tensors = [*weights, *vectors, *others, *own]
+        counters = [one for one in others if not one.is_floating_point()]
+        compared = [*(one for one in others if one.is_floating_point()), *own]
+        self.tensors = [*weights, *vectors, *counters, *compared]
         self.first_vector, self.sizes = len(weights), [len(one) for one in vectors]
         self.facts = _facts(self.tensors)
         budget = torch._C._len_torch_dispatch_stack() > 0  # which copies of the weights would exceed
         self.with_weights = with_weights and not budget and sum(map(_bytes, weights)) <= _MANY_BYTES
         self.wrote_weights = False
-        self.compared = range(0 if self.with_weights else len(weights) + len(theirs), len(self.tensors))
+        uncompared = 0 if self.with_weights else len(self.tensors) - len(compared)
+        self.compared = range(uncompared, len(self.tensors))
         with torch.inference_mode(False), torch.no_grad():
             kept = [one.detach().clone() for one in weights] if self.with_weights else [None] * len(weights)
             self.packed = torch.cat(vectors) if vectors else None
@@ -217,9 +233,10 @@ def _bytes(tensor: Tensor) -> int:
 
 def _unlink(tensor: Tensor, requires_grad: bool) -> None:
     """Free a buffer that has become part of a graph."""
-    if tensor.grad_fn is not None:
-        tensor.detach_()
-    tensor.requires_grad_(requires_grad)
+    with torch.inference_mode(False):  # in which tensors would stay linked
+        if tensor.grad_fn is not None:
+            tensor.detach_()
+        tensor.requires_grad_(requires_grad)
 
 
 def _same(tensor: Tensor, content: Tensor) -> bool:
@@ -251,10 +268,13 @@ class Guard:
         self.before = _Surroundings()
         self.random: list[Tensor] = []
         self.has_run = False
+        self.succeeded = False
         self.normal: Any = None
 
     def __enter__(self) -> "Guard":
-        _thread.open.append(weakref.ref(self))
+        guards = _thread.open()
+        if guards is not None:
+            guards.append(self)
         try:
             _locked(self._share)
             known = self.before.roles
@@ -277,7 +297,8 @@ class Guard:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.succeeded = self.has_run and error is None
         try:
             self.leave()
         finally:
@@ -289,13 +310,16 @@ class Guard:
             self.normal.__exit__(None, None, None)
             self.normal = None
         self.before.put_back()
-        if self.random:
-            now = self._random_state()
-            if not all(map(torch.equal, now, self.random)):
-                self._set_random_state(self.random)
-            self.random = []
-        _locked(self._part)
-        _thread.open = [guard for guard in _thread.open if guard() not in (self, None)]
+        with _without_dispatch_modes():
+            if self.random:
+                now = self._random_state()
+                if not all(map(torch.equal, now, self.random)):
+                    self._set_random_state(self.random)
+                self.random = []
+            _locked(self._part)
+        guards = _thread.open()
+        if guards is not None and self in guards:
+            guards.remove(self)
 
     def relay(self, modules: Iterable[nn.Module]) -> None:
         """Have every call of these modules of the model go through a relay until the last capture of them ends."""
@@ -321,7 +345,7 @@ class Guard:
         shared = dict.fromkeys(_held[id(module)] for module in self.modules if id(module) in _held)
         self.snapshots = list(shared)
         if new:
-            taken = _Snapshot(new, self.device, with_weights=self.model not in _unchanging)
+            taken = _Snapshot(new, self.device, with_weights=_writes_weights.get(self.model, True))
             self.snapshots.append(taken)
             _held.update(dict.fromkeys(map(id, new), taken))
         for snapshot in self.snapshots:
@@ -334,10 +358,12 @@ class Guard:
             snapshot.owners.pop(id(self), None)
             if not snapshot.is_owned():
                 _drop(snapshot)
-                if snapshot.with_weights and not snapshot.wrote_weights:
-                    _unchanging.add(self.model)
-                elif snapshot.wrote_weights:
-                    _unchanging.discard(self.model)
+                if snapshot.wrote_weights:
+                    _writes_weights[self.model] = True
+                elif (
+                    self.succeeded and snapshot.with_weights
+                ):  # what runs only in part does not show that a model writes
+                    _writes_weights.setdefault(self.model, False)
         self.snapshots = []
 
     def _rewind(self) -> None:
@@ -371,14 +397,18 @@ class _Surroundings:
     def __init__(self) -> None:
         self.roles = roles.get()
         self.grad = torch.is_grad_enabled()
-        self.functions = torch._C._len_torch_function_stack()
+        self.functions = torch.overrides._get_current_function_mode_stack()
         self.dispatches = torch._C._len_torch_dispatch_stack()
 
     def put_back(self) -> None:
         while torch._C._len_torch_dispatch_stack() > self.dispatches:
             torch.utils._python_dispatch._get_current_dispatch_mode().__exit__(None, None, None)  # type: ignore[union-attr]
-        while torch._C._len_torch_function_stack() > self.functions:
-            torch._C._pop_torch_function_stack()
+        now = torch.overrides._get_current_function_mode_stack()
+        if len(now) != len(self.functions) or not all(map(is_, now, self.functions)):
+            while torch._C._len_torch_function_stack():
+                torch._C._pop_torch_function_stack()
+            for mode in self.functions:
+                torch.overrides._push_mode(mode)
         torch._C._set_grad_enabled(self.grad)
         if roles.get() is not self.roles:
             roles.set(self.roles)
@@ -390,23 +420,42 @@ def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     @no_type_check  # warnings look for its caller
     @wraps(call)
     def door(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        before, guards = _Surroundings(), len(_thread.open)
+        before, outer = _Surroundings(), _thread.open
+        guards = _Guards()
         try:
+            _thread.open = weakref.ref(guards)
             return call(*args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             try:
+                _finish_context_managers(error)
                 _leave_all(before, guards)
             finally:
                 _leave_all(before, guards)
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from error  # torch's own clean-up has failed on the way
             raise
+        finally:
+            _thread.open = outer
 
     return cast(Callable[Arguments, Result], door)
 
 
-def _leave_all(before: _Surroundings, guards: int) -> None:
-    for guard in [guard() for guard in reversed(_thread.open[guards:])]:
-        if guard is not None:
-            guard.leave()
+def _finish_context_managers(error: BaseException) -> None:
+    """End the generators of context managers in which an interrupt came, before the garbage collector does."""
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            manager = frame.f_locals.get("self") if frame.f_code.co_filename == contextlib.__file__ else None
+            if not isinstance(manager, contextlib._GeneratorContextManager):
+                continue
+            with contextlib.suppress(RuntimeError, ValueError):  # it runs, or raises by itself
+                manager.gen.close()
+        link = link.__context__
+
+
+def _leave_all(before: _Surroundings, guards: _Guards) -> None:
+    for guard in reversed(guards.copy()):
+        guard.leave()
     forget_saving()
     before.put_back()
 
@@ -417,7 +466,7 @@ def _reset_in_child() -> None:
     _lock = threading.RLock()
     for snapshot in list(dict.fromkeys(_held.values())):
         _drop(snapshot)
-    _thread.open = []
+    _thread.open = lambda: None
 
 
 if hasattr(os, "register_at_fork"):

@@ -7,7 +7,7 @@ and pooling spread every change over all cells, but where a cell lies still deci
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from threading import Lock
+from threading import RLock
 from weakref import WeakKeyDictionary
 
 import torch
@@ -25,7 +25,7 @@ ELSEWHERE = "it does not change with the inputs: it depends on other arguments, 
 NOT_LOCAL = "no spatial grid: its cells do not react to the parts of the input that they would stand for"
 _LEAST_ORDER = 0.7  # 0.5 is chance, 1 a grid in which every cell prefers its own half of the input
 
-_lock = Lock()
+_lock = RLock()  # which an interrupted thread may take again
 _Verdicts = dict[tuple[str, Layout], tuple[str, str]]
 _known: "WeakKeyDictionary[nn.Module, dict[object, _Verdicts]]" = WeakKeyDictionary()
 

@@ -30,7 +30,7 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, list | tuple) else (result,):
-            if isinstance(tensor, Tensor):
+            if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
                 self._count(tensor.untyped_storage())
         if self._counted > self.limit and self.held > self.limit:
             raise OverBudgetError(f"{self._counted:,} bytes are held, {self.limit:,} are allowed")

@@ -1,6 +1,6 @@
 """Which way of running only the network after a layer was proven right, for each model and layer."""
 
-from threading import Lock
+from threading import RLock
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -9,7 +9,7 @@ from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
 
 _Case = tuple[object, ...]
-_lock = Lock()
+_lock = RLock()  # which an interrupted thread may take again
 _proven: "WeakKeyDictionary[nn.Module, dict[_Case, str]]" = WeakKeyDictionary()
 
 

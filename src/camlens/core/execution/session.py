@@ -29,8 +29,12 @@ class _Unfused(TorchFunctionMode):
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """A copy, but of tensors that repeat one image: torch itself refuses to write to them."""
-    return tensor if 0 in tensor.stride() and tensor.numel() > 1 else tensor.clone()
+    """A copy that repeats along the axes along which the tensor repeats one value."""
+    once = tensor
+    for axis, stride in enumerate(tensor.stride() if tensor.layout == torch.strided else ()):
+        if stride == 0:
+            once = once.narrow(axis, 0, min(1, once.shape[axis]))
+    return tensor.clone() if once is tensor else once.clone().expand(tensor.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,4 +167,5 @@ def checked_inputs(inputs: object) -> Tensor:
         raise InputError("inputs hold NaN or infinite values: check the preprocessing", code="input.not-finite")
     with torch.inference_mode(False), torch.no_grad():
         # clone of an inference tensor made out here is a normal one, which autograd may save
-        return inputs.clone() if inputs.is_inference() else inputs.detach()
+        inputs = inputs.clone() if inputs.is_inference() else inputs.detach()
+        return inputs.contiguous() if 0 in inputs.stride() else inputs  # images that share memory share what is written

@@ -1,5 +1,6 @@
 """Targets that are not one row of logits: an embedding, a region of a dense output, a detection."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,7 +160,9 @@ class Box(Target):
 
     def _scores(self, output: Output) -> Tensor:
         detections = output.value
-        if not isinstance(detections, list | tuple) or not all("boxes" in one for one in detections):
+        if not isinstance(detections, list | tuple) or not all(
+            isinstance(one, Mapping) and "boxes" in one for one in detections
+        ):
             raise TargetError(
                 "Box needs a detector's output: one mapping with boxes, labels and scores per image",
                 code="target.output",
