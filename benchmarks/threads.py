@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, network, pictures
+from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 
 PLAIN = "plain hook"
@@ -27,17 +28,18 @@ def run(plan: Plan) -> Iterator[Row]:
 def with_plain_hook(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
     """Forward and backward from the layer on, with a hook that every thread would run."""
     kept: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: _leaf(kept, output))
-    try:
-        return _gradient(model, inputs, kept)
-    finally:
-        handle.remove()
+    with undisturbed(model, inputs.device):
+        handle = layer.register_forward_hook(lambda _module, _inputs, output: _leaf(kept, output))
+        try:
+            return _gradient(model, inputs, kept)
+        finally:
+            handle.remove()
 
 
 def with_relay(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
     """The same work, and the hook that acts for its own thread only."""
     kept: list[Tensor] = []
-    with observed([layer], lambda _module, output: _leaf(kept, output)):
+    with undisturbed(model, inputs.device), observed([layer], lambda _module, output: _leaf(kept, output)):
         return _gradient(model, inputs, kept)
 
 

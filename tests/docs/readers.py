@@ -105,6 +105,7 @@ def own_names() -> dict[str, Any]:
         "two_heads": seeded(TwoHeads),
         "lengths": torch.tensor([1.0, 2.0]),
         "autoencoder": autoencoder,
+        "captions": torch.randn(2, 1000, generator=torch.Generator().manual_seed(0)),
     }
 
 
