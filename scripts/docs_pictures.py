@@ -17,7 +17,7 @@ from camlens import Explanation, LoadedModel, concepts, explain, load_model
 from camlens.data.demo import CLASS_NAMES, DemoPhotos, DemoSample
 from camlens.data.sources import open_source
 from camlens.render.colormaps import colorize
-from camlens.render.overlay import overlay
+from camlens.render.overlays import overlay
 from camlens.targets import ClassScore, Contrast
 
 Pixels = NDArray[np.uint8]

@@ -89,7 +89,7 @@ def test_finercam_is_gradcam_of_the_class_against_its_look_alikes() -> None:
     model, inputs = seeded(plain_cnn), images(2)
     finer = explain(model, inputs, method="finercam", layers="5", target=1)
     by_hand = explain(model, inputs, method="gradcam", layers="5", target=Finer(1))
-    assert_close(finer.maps["5"], by_hand.maps["5"], rtol=0, atol=0)
+    assert_close(finer.maps["5"], by_hand.maps["5"], rtol=1e-5, atol=1e-6)
     logits = model(inputs).detach()
     other = [index for index in range(5) if index != 1]
     nearest = (logits[:, other] - logits[:, 1:2]).abs().argsort(dim=1)[:, :3]
@@ -256,7 +256,7 @@ def test_an_explainer_chooses_its_layer_once() -> None:
     second = explainer(images(2), target=1)
     handle.remove()
     assert len(counted) == 1
-    assert_close(first.maps["5"], second.maps["5"], rtol=0, atol=0)
+    assert_close(first.maps["5"], second.maps["5"], rtol=1e-5, atol=1e-6)
 
 
 def named(name: str, factor: float) -> Any:
@@ -308,7 +308,7 @@ def test_a_single_image_without_a_batch_axis_is_pointed_out() -> None:
 def test_an_explanation_can_be_pickled_and_copied() -> None:
     result = explain(seeded(plain_cnn), images(), layers="5", target=1)
     for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
-        assert_close(again.maps["5"], result.maps["5"], rtol=0, atol=0)
+        assert_close(again.maps["5"], result.maps["5"], rtol=1e-5, atol=1e-6)
         assert again.to_dict() == result.to_dict()
         with pytest.raises(TypeError, match="does not support item assignment"):
             again.maps["5"] = result.maps["5"]

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camlens import Explanation, InputError, StoreError, explain
-from camlens.render.overlay import overlay
+from camlens.render.overlays import overlay
 from camlens.targets import ClassScore, Contrast, TopK
 from tests.nets import images, plain_cnn, seeded
 

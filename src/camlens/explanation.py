@@ -121,7 +121,7 @@ class Explanation:
 
         Raises InputError for `images` or a `size` with other proportions: the map would be stretched.
         """
-        from camlens.render.overlay import overlay
+        from camlens.render.overlays import overlay
         from camlens.render.placing import marked_unseen, placed, sized
 
         name, number = self._layer(layer), self._target(target)
@@ -158,7 +158,7 @@ class Explanation:
         """A labelled Pillow image: the panel of a single map, else all maps of all images in a grid.
 
         `images`, `crop`, `colormap` and `alpha` are as in `overlay`. `class_names` defaults to those of the
-        LoadedModel. `threshold`, `contour` and `mode` are as in `camlens.render.overlay.overlay`. `scale` is the
+        LoadedModel. `threshold`, `contour` and `mode` are as in `camlens.render.overlays.overlay`. `scale` is the
         number of pixels per unit: 1 for a small picture, 2 for print and dense screens.
         """
         from camlens.render.colormaps import DEFAULT
@@ -343,7 +343,7 @@ class Explanation:
     def _tile(self, layer: str, image: int, target: int) -> str:
         """One map as a figure of HTML."""
         from camlens.render.colormaps import colorize
-        from camlens.render.overlay import striped
+        from camlens.render.overlays import striped
         from camlens.render.pictures import encode_png
 
         text = f"image {image}, {self.label(image, target)} at {layer}, score {float(self.scores[image, target]):.3g}"
@@ -397,7 +397,7 @@ class Explanation:
 
     def _shown(self, images: Pictures | None, *, crop: bool = False) -> list[tuple[Picture, Region]]:
         """The picture of each image to draw on, and the region of it that its map covers."""
-        from camlens.render.overlay import as_picture
+        from camlens.render.overlays import as_picture
         from camlens.render.placing import check_proportions
 
         if len(self.input_size) != 2:

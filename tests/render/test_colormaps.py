@@ -147,7 +147,7 @@ def test_exported_tables_survive_json() -> None:
 def test_overlays_need_numpy_only_and_figures_without_matplotlib_name_the_extra() -> None:
     code = (
         "import sys; sys.modules['PIL'] = sys.modules['matplotlib'] = None\n"
-        "import numpy as np, camlens.render.overlay as o, camlens.render.colormaps as c\n"
+        "import numpy as np, camlens.render.overlays as o, camlens.render.colormaps as c\n"
         "print(o.overlay(np.zeros((2, 2, 3), 'uint8'), np.ones((2, 2))).sum())\n"
         "try: import camlens.render.figure\n"
         "except ImportError as error: print(type(error).__name__, error)"

@@ -9,7 +9,7 @@ from camlens.core.errors import InputError
 from camlens.render.colormaps import DIVERGING, colour_table
 from camlens.render.figure import class_difference, layer_row, map_row, method_row, panel
 from camlens.render.gallery import Case, contact_sheet, correct_against_incorrect
-from camlens.render.overlay import stripe_gaps
+from camlens.render.overlays import stripe_gaps
 from camlens.render.theme import THEMES, Look
 
 LONG = "a class whose name goes on and on, and then some more, as names of birds and dogs do " * 3
@@ -66,7 +66,7 @@ def test_a_picture_of_its_shown_size_keeps_its_pixels_in_the_panel() -> None:
 
 
 def test_an_overlay_of_the_shown_size_is_the_one_of_the_library() -> None:
-    from camlens.render.overlay import overlay
+    from camlens.render.overlays import overlay
 
     picture, heat = photograph(236, 236), blob(236, 236)
     look = Look(scale=1.0, colormap="inferno", alpha=0.3, threshold=0.2)

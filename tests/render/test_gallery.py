@@ -3,7 +3,7 @@ import pytest
 
 from camlens.render.canvas import Drawing
 from camlens.render.gallery import Case, contact_sheet, correct_against_incorrect
-from camlens.render.overlay import overlay
+from camlens.render.overlays import overlay
 from camlens.render.theme import THEMES, Look
 
 SMALL = Look(scale=1.0)

@@ -6,7 +6,7 @@ import torch
 
 from camlens.core.errors import InputError
 from camlens.render.colormaps import DIVERGING, colorize, colour_table
-from camlens.render.overlay import contour_mask, difference, overlay
+from camlens.render.overlays import contour_mask, difference, overlay
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.integers(0, 256, (20, 30, 3), dtype=np.uint8)

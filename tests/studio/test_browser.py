@@ -12,7 +12,7 @@ import torch
 from camlens import explain, load_model
 from camlens.core.heatmaps import balanced, normalised, rectified, resized
 from camlens.data.demo import DemoPhotos
-from camlens.render.overlay import overlay
+from camlens.render.overlays import overlay
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from camlens.targets import TopK

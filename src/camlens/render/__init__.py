@@ -8,6 +8,6 @@ __all__ = ["colorize", "overlay"]
 
 if TYPE_CHECKING:
     from camlens.render.colormaps import colorize
-    from camlens.render.overlay import overlay
+    from camlens.render.overlays import overlay
 
-__getattr__, __dir__ = lazily(__name__, {"colorize": "camlens.render.colormaps", "overlay": "camlens.render.overlay"})
+__getattr__, __dir__ = lazily(__name__, {"colorize": "camlens.render.colormaps", "overlay": "camlens.render.overlays"})

@@ -4,7 +4,7 @@ import numpy as np
 
 from camlens.render.canvas import Align, Box, Canvas, text_width
 from camlens.render.colormaps import DIVERGING, colour_table
-from camlens.render.overlay import stripe_gaps
+from camlens.render.overlays import stripe_gaps
 from camlens.render.theme import SMALL
 
 HEIGHT = 24.0

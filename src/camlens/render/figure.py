@@ -14,7 +14,7 @@ from camlens.render.canvas import Box, Canvas, Drawing
 from camlens.render.colorbar import HEIGHT as COLORBAR
 from camlens.render.colorbar import Marks, draw_colorbar
 from camlens.render.colormaps import DIVERGING
-from camlens.render.overlay import difference
+from camlens.render.overlays import difference
 from camlens.render.pictures import Heat, as_heatmap, as_map, as_picture
 from camlens.render.placing import Region
 from camlens.render.predictions import Class, Prediction, draw_predictions, is_class

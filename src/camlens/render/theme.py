@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from camlens.core.errors import InputError
 from camlens.render.colormaps import DEFAULT, DIVERGING, colour_table
-from camlens.render.overlay import Mode
+from camlens.render.overlays import Mode
 from camlens.render.pictures import Number
 
 ThemeName = Literal["light", "dark"]

@@ -8,7 +8,7 @@ import numpy as np
 from camlens.core.errors import InputError
 from camlens.render.canvas import Box, Canvas, Points, fitted_box, text_width
 from camlens.render.colormaps import colorize
-from camlens.render.overlay import contour_levels, overlay, striped
+from camlens.render.overlays import contour_levels, overlay, striped
 from camlens.render.pictures import Heat, Picture, resized_picture
 from camlens.render.placing import WHOLE, Region, coverage, marked_unseen, placed
 from camlens.render.theme import HEADING, LABEL, SMALL, TITLE
