@@ -8,7 +8,6 @@ PAGE := src/camlens/studio/static/index.html
 PAGE_SOURCES := $(shell find studio-ui/src studio-ui/public studio-ui/index.html studio-ui/*.json studio-ui/*.ts studio-ui/*.js \
 	-type f -not -name schema.ts 2>/dev/null)
 ARGS ?=
-WORKERS ?= 2
 
 # Only the package index decides what is installed, whatever local wheels a machine offers.
 unexport PIP_FIND_LINKS
@@ -50,9 +49,9 @@ studio: setup ## open the interactive page on real photographs; its list of demo
 demo: setup ## explain 20 real photographs, and 4 with a model that cheats, into camlens-demo/
 	@$(BIN)/camlens demo --output camlens-demo
 
-test: setup browser ## run every test in WORKERS processes; make test ARGS="-k gradcam" runs some
+test: setup browser ## run every test; make test ARGS="-k gradcam" runs some
 	@cd studio-ui && npm run --silent test
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 fuzz: setup ## explain random models until something breaks; make fuzz ARGS="--minutes 120"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

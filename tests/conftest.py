@@ -20,8 +20,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch.nn.modules import module as torch_module  # noqa: E402
 
-# one thread for each of several workers: more of them would wait for each other
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+torch.set_num_threads(2)
 
 pytest_plugins = ["tests.browser"]
 
