@@ -46,7 +46,7 @@ class TestInABrowser:
         with listening(StudioSettings(model="demo:photos")) as address, watched_page(browser, address) as page:
             page.goto("/layers?image=s3")
             page.get_by_label("Demo").wait_for(timeout=240_000)  # once the larger model is examined
-        page.get_by_label("Demo").select_option("demo:watermark")
+            page.get_by_label("Demo").select_option("demo:watermark")
             page.wait_for_url(f"{address}/")
             page.locator("figure canvas[data-painted]").first.wait_for()
             assert page.get_by_label("Demo").input_value() == "demo:watermark"
