@@ -446,8 +446,8 @@ def _finish_context_managers(error: BaseException) -> None:
     while link is not None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             manager = frame.f_locals.get("self") if frame.f_code.co_filename == contextlib.__file__ else None
-            if not isinstance(manager, contextlib._GeneratorContextManager):
-                continue
+            if not isinstance(manager, contextlib._GeneratorContextManager) or not hasattr(manager, "gen"):
+                continue  # the interrupt came before it had a generator
             with contextlib.suppress(RuntimeError, ValueError):  # it runs, or raises by itself
                 manager.gen.close()
         link = link.__context__
