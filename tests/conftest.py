@@ -1,6 +1,7 @@
 """What every test runs under: checked shapes, two threads, no network, no window, nothing left behind."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ import torch  # noqa: E402
 from torch.nn.modules import module as torch_module  # noqa: E402
 
 torch.set_num_threads(2)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 
 pytest_plugins = ["tests.browser"]
 

@@ -5,10 +5,13 @@ Each failure is printed with the number of its case and the command that runs th
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
 from collections import Counter
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 
 
 def main() -> int:
