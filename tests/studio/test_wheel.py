@@ -169,7 +169,7 @@ def test_the_installed_command_serves_the_page_with_its_script_and_style(address
 def test_the_installed_studio_explains_with_the_models_in_the_wheel(address: str) -> None:
     status = json.loads(fetched(f"{address}/api/status"))
     assert status["version"] == __version__
-    answer = json.loads(fetched(f"{address}/api/explanations?wait=60", {"image": "s7"}))
+    answer = json.loads(fetched(f"{address}/api/explanations?wait=60", {"image": "s12"}))
     assert answer["state"] == "done"
     assert answer["result"]["maps"][0]["state"] == "good"
     assert answer["result"]["predictions"][0]["index"] == answer["result"]["image"]["label"]
