@@ -178,6 +178,15 @@ def test_an_image_that_is_explained_again_replaces_its_earlier_result(camlens: A
     ]
 
 
+def test_no_file_of_an_image_that_is_explained_another_way_is_left_over(camlens: Any, folder: Path) -> None:
+    lime = ("--method", "lime", "--segments", "4", "--samples", "8")
+    assert camlens("explain", "one.png", *MODEL, *lime, "--output", "maps").exit_code == 0
+    assert "one-segments.npy" in names(folder / "maps")
+    assert camlens("explain", "one.png", *MODEL, "--output", "maps").exit_code == 0
+    assert names(folder / "maps") == {"one.png", "one.npy", "manifest.json"}
+    assert camlens("explain", "one.png", *MODEL, *lime, "--output", "maps").exit_code == 0
+
+
 def test_force_begins_with_an_empty_result(camlens: Any, folder: Path) -> None:
     camlens("explain", "one.png", *MODEL, "--output", "maps")
     (folder / "maps" / "thesis.txt").write_text("years of work")

@@ -44,12 +44,11 @@ def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def result_directory(directory: Path, *, fresh: bool = False) -> Iterator[Path]:
+def result_directory(directory: Path) -> Iterator[Path]:
     """A staging directory whose files move into `directory` when the block ends well; nothing moves if it fails.
 
-    Files of an earlier result (listed in its manifest) are replaced by files of the same name, and removed if
-    `fresh`. Any other file is left alone: StoreError if one has a name that is needed. A block that stages no
-    file writes nothing.
+    The staged manifest decides what stays: files that only the earlier manifest lists are removed. Any other file is
+    left alone: StoreError if one has a name that is needed. A block that stages no file writes nothing.
     """
     check_writable(directory)
     try:
@@ -59,7 +58,7 @@ def result_directory(directory: Path, *, fresh: bool = False) -> Iterator[Path]:
         raise _cannot_write(directory, error) from error
     try:
         yield staging
-        _move_into(directory, staging, fresh=fresh)
+        _move_into(directory, staging)
     except OSError as error:
         raise _cannot_write(directory, error) from error
     finally:
@@ -99,7 +98,7 @@ def own_files(manifest: Mapping[str, Any]) -> set[str]:
     return {MANIFEST, *(name for name in names if name == Path(name).name)}
 
 
-def _move_into(directory: Path, staging: Path, *, fresh: bool) -> None:
+def _move_into(directory: Path, staging: Path) -> None:
     names = sorted((path.name for path in staging.iterdir()), key=lambda name: name == MANIFEST)  # the manifest last
     if not names:
         return
@@ -115,7 +114,7 @@ def _move_into(directory: Path, staging: Path, *, fresh: bool) -> None:
         raise _foreign(directory, foreign)
     for name in names:
         os.replace(staging / name, directory / name)
-    for name in own - set(names) if fresh else ():
+    for name in own - own_files(earlier_manifest(directory)):
         with suppress(OSError):
             (directory / name).unlink(missing_ok=True)
 
@@ -148,7 +147,7 @@ def write_bundle(
     `force` replaces an earlier result, and nothing else.
     """
     check_writable(directory, force=force)
-    with result_directory(directory, fresh=True) as unfinished:
+    with result_directory(directory) as unfinished:
         for name, array in arrays.items():
             np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
         for name, content in pictures.items():

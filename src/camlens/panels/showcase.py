@@ -54,7 +54,7 @@ def write_showcase(
     entries: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
     taken = {"manifest", "index"}
-    with result_directory(directory, fresh=True) as unfinished:
+    with result_directory(directory) as unfinished:
         for section in sections:
             loaded, heading = section.place.loaded, section.caption
             for sample in each(section.samples):

@@ -52,7 +52,7 @@ def write_gallery(
     entries: list[dict[str, Any]] = []
     failed: list[FailedImage] = []
     facts: dict[str, Any] = {}
-    with result_directory(directory, fresh=force) as unfinished:
+    with result_directory(directory) as unfinished:
         names = _Names(directory, earlier)
         for image in images:
             if isinstance(image, FailedImage):
@@ -149,7 +149,10 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any], *, earlier: Map
     """Write the manifest, which names every file in the directory and what remains of `earlier` runs."""
     written = {path.name for path in directory.iterdir()} | {MANIFEST}
     kept = _kept_runs(earlier or {}, {entry["image"] for entry in manifest["images"]})
-    files = sorted(written | {name for run in kept for entry in run["images"] for name in _files_of(entry)})
+    named = {name for run in kept for entry in run["images"] for name in _files_of(entry)}
+    if earlier and "images" not in earlier:  # a result of another kind, such as that of Explanation.save
+        named |= own_files(earlier)
+    files = sorted(written | named)
     text = json.dumps({**manifest, "earlier": kept, "files": files}, indent=2, allow_nan=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
