@@ -117,7 +117,10 @@ def test_an_interrupt_at_every_instruction_of_the_guard() -> None:
     assert at > 500
 
 
-def test_a_capture_that_never_ended_is_no_owner() -> None:
+@pytest.mark.parametrize("threads", ["alone", "beside another thread"])
+def test_a_capture_that_never_ended_is_no_owner(threads: str, request: pytest.FixtureRequest) -> None:
+    if threads != "alone":
+        request.getfixturevalue("another_thread")
     model = used_model()
     before = state(model)
     harmless.undisturbed(model, torch.device("cpu")).__enter__()
@@ -125,6 +128,16 @@ def test_a_capture_that_never_ended_is_no_owner() -> None:
     gc.collect()
     explain(model, images(), layers="5")
     assert_untouched(before, state(model))
+
+
+@pytest.fixture
+def another_thread() -> Iterator[None]:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    yield
+    end.set()
+    thread.join()
 
 
 def test_a_real_signal() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 from huggingface_hub.utils import _detect_agent
 from transformers.utils import hub as transformers_hub
 
@@ -82,6 +82,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
     yield held
+    close_session()  # else a connection to this server stays open until it is garbage
     listening.shutdown()
     thread.join()
     listening.server_close()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
+from urllib.error import HTTPError
 
 import numpy as np
 import torch
@@ -324,6 +325,8 @@ def not_cached(request: ModelRequest, file: str, command: str) -> ModelError:
 def download_failed(request: ModelRequest, source: str, error: Exception) -> ModelError:
     """The error for weights that are not cached and could not be downloaded."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, HTTPError):
+        error.close()  # its connection is still open
     return ModelError(
         f"the weights of {request.spec} could not be downloaded from {source}: {reason}. Check the network, or pass"
         ' the file as weights=FILE; weights="random" needs no file',

@@ -4,6 +4,7 @@ captum draws from the random state of the whole process: a map would depend on w
 take numbers from each other, and the user's own draws would change.
 """
 
+import weakref
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -97,11 +98,12 @@ class PrivateDraws(SeededDraws):
     """While entered, the model's draws are those that it would make now, and the global state does not move.
 
     At the first draw the generator becomes a copy of the global one. Dropout and others that take no generator
-    draw from the global one all the same; it is put back at once.
+    draw from the global one all the same; it is put back at once. It ends with its guard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, guard: object) -> None:
         super().__init__(torch.Generator())
+        self.guard = weakref.ref(guard)
         self.begun = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

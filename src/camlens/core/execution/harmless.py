@@ -277,9 +277,8 @@ class Guard:
             guards.append(self)
         try:
             _locked(self._share)
-            known = self.before.roles
-            if known is None or (known.guard is not None and known.guard() is None):  # left by one that never ended
-                self.before.roles, known = None, Roles()
+            self.before.forget_the_unended()
+            known = self.before.roles or Roles()
             roles.set(replace(known, guard=weakref.ref(self)))
             for role in (known.observe, known.announce, known.answer):
                 if role is not None:
@@ -287,7 +286,7 @@ class Guard:
             if threading.active_count() == 1:
                 self.random = self._random_state()
             else:  # others may draw meanwhile: what this thread draws comes from elsewhere
-                PrivateDraws().__enter__()  # type: ignore[no-untyped-call]
+                PrivateDraws(self).__enter__()  # type: ignore[no-untyped-call]
             if torch.is_inference_mode_enabled():
                 self.normal = torch.inference_mode(False)
                 self.normal.__enter__()
@@ -399,6 +398,14 @@ class _Surroundings:
         self.grad = torch.is_grad_enabled()
         self.functions = torch.overrides._get_current_function_mode_stack()
         self.dispatches = torch._C._len_torch_dispatch_stack()
+
+    def forget_the_unended(self) -> None:
+        """Drop what belongs to a capture that was never left, which nobody will put back any more."""
+        if self.roles is not None and self.roles.guard is not None and self.roles.guard() is None:
+            self.roles = None
+        self.functions = [
+            mode for mode in self.functions if not isinstance(mode, PrivateDraws) or mode.guard() is not None
+        ]
 
     def put_back(self) -> None:
         while torch._C._len_torch_dispatch_stack() > self.dispatches:
