@@ -14,7 +14,7 @@ from camlens.core.errors import MissingExtraError
 from camlens.core.provenance import weights_hash
 from camlens.models import load_model
 from camlens.render.interactive.page import built_script
-from camlens.studio.runs.defaults import RunDefaults
+from camlens.studio.settings import RunDefaults
 
 MODEL = ("--model", "camlens_tiny:classifier")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from camlens.data.labels import translated
-from camlens.studio.images.labels import labels_of
+from camlens.studio.images import labels_of
 
 MODEL = ["great white shark", "Tabby_cat", "crane", "crane", "dog"]
 FASHION = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]

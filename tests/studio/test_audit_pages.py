@@ -18,14 +18,11 @@ from camlens.core.provenance import weights_hash
 from camlens.data.samples import Sample, Samples
 from camlens.models import load_model
 from camlens.studio.app import create_app
-from camlens.studio.images.gallery import Gallery
-from camlens.studio.images.labels import Labels
-from camlens.studio.images.predictions import PENDING, UNREADABLE, Predictions
-from camlens.studio.runs.defaults import RunDefaults
-from camlens.studio.runs.opened import OpenRun
+from camlens.studio.images import Gallery, Labels
+from camlens.studio.predictions import PENDING, UNREADABLE, Predictions
+from camlens.studio.runs.opened import OpenRun, compared_weights
 from camlens.studio.runs.rows import mapped_rows
-from camlens.studio.runs.weights import compared_weights
-from camlens.studio.settings import StudioSettings
+from camlens.studio.settings import RunDefaults, StudioSettings
 from tests.audit.synthetic import synthetic_run
 from tests.studio.conftest import BASE, PATIENCE, Held, ask_until, is_settled, until
 
@@ -123,7 +120,7 @@ def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(
     run = OpenRun(audit.path)
     gallery = Gallery("photos/", source, Labels(np.zeros(4, dtype=np.int32), None), None)
     predictions = Predictions(gallery.labels.indices, never)
-    monkeypatch.setattr("camlens.studio.runs.weights.weights_hash", lambda _: audit.manifest.weights)
+    monkeypatch.setattr("camlens.studio.runs.opened.weights_hash", lambda _: audit.manifest.weights)
     run.meet(load_model("demo:photos"), gallery, predictions)
     assert (run.samples[7], run.samples[96], run.samples[3], run.samples[8]) == (1, 2, 3, -1)
     predicted, confidence = filled(audit, "predicted"), filled(audit, "confidence")

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 
 from camlens.data.samples import Sample, Samples
 from camlens.models import load_model
+from camlens.studio import images as gallery
 from camlens.studio.app import create_app
-from camlens.studio.images import gallery
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, ask_until, is_settled
 from tests.studio.placed import photograph

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from camlens.studio import explaining
 from camlens.studio.app import create_app
-from camlens.studio.images.uploads import Uploads
+from camlens.studio.images import Uploads
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, PATIENCE, ask_until, is_settled, listening, until
 

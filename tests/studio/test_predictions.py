@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from camlens.core.errors import DataError
-from camlens.studio.images.gallery import confused, drawn, fitting
-from camlens.studio.images.predictions import UNREADABLE, Predictions
+from camlens.studio.images import confused, drawn, fitting
+from camlens.studio.predictions import UNREADABLE, Predictions
 
 
 def modulo_three(numbers: Sequence[int]) -> list[tuple[int, float]]:

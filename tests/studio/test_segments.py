@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from camlens.explainer import explain
 from camlens.models import load_model
 from camlens.render.colormaps import colour_table
-from camlens.studio.segments.answering import fidelity_sentence
+from camlens.studio.segments import fidelity_sentence
 from tests.studio.conftest import PATIENCE, Held, until
 from tests.studio.test_explain import inputs
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from camlens.models import LoadedModel, load_model
-from camlens.studio.anatomy import threads
-from camlens.studio.anatomy.threads import use_suitable_threads
+from camlens.studio import threads
+from camlens.studio.threads import use_suitable_threads
 
 
 def chosen(loaded: LoadedModel, example: torch.Tensor) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from camlens.core.errors import DataError
 from camlens.studio.app import create_app
-from camlens.studio.images.uploads import Uploads
+from camlens.studio.images import Uploads
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, ask_until, is_settled
 

@@ -102,8 +102,7 @@ def studio(
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error.name or "fastapi", "studio") from error
     from camlens.models.loading import check_spec, is_factory
-    from camlens.studio.runs.defaults import RunDefaults
-    from camlens.studio.settings import StudioSettings, fresh_token
+    from camlens.studio.settings import RunDefaults, StudioSettings, fresh_token
 
     if model is not None and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`

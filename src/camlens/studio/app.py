@@ -13,10 +13,8 @@ from fastapi.staticfiles import StaticFiles
 from camlens.studio import problems, routes
 from camlens.studio.bench import Workbench
 from camlens.studio.priming import opened_bench, primed_page
-from camlens.studio.safety.body_limit import BodyLimit
-from camlens.studio.safety.connected import WhileConnected
 from camlens.studio.safety.guard import Guard
-from camlens.studio.safety.headers import SafeHeaders
+from camlens.studio.safety.middleware import BodyLimit, SafeHeaders, WhileConnected
 from camlens.studio.settings import StudioSettings
 
 PAGE = Path(__file__).parent / "static"

@@ -15,17 +15,15 @@ from torch import Tensor
 from camlens.core.errors import CamlensError, DataError, InputError, ModelError
 from camlens.models import LoadedModel, load_model
 from camlens.models.geometry import WHOLE, Region, View
-from camlens.studio.anatomy.layers import Anatomy, examine
-from camlens.studio.anatomy.threads import use_suitable_threads
 from camlens.studio.cache import ByteCache
-from camlens.studio.images.gallery import STRIP, Gallery, drawn, open_gallery
-from camlens.studio.images.labels import Pixels
-from camlens.studio.images.predictions import UNREADABLE, Predictions
-from camlens.studio.images.uploads import Uploads
+from camlens.studio.images import STRIP, Gallery, Pixels, Uploads, drawn, open_gallery
 from camlens.studio.jobs import JobQueue, Report
+from camlens.studio.layers import Anatomy, examine
+from camlens.studio.predictions import UNREADABLE, Predictions
 from camlens.studio.runs.errors import OVERVIEW, overview
 from camlens.studio.runs.opened import OpenRun
 from camlens.studio.settings import StudioSettings
+from camlens.studio.threads import use_suitable_threads
 
 log = logging.getLogger("camlens.studio")
 _KEPT_PIXELS = 4 * 2**20

@@ -16,8 +16,9 @@ from camlens.explanation import Explanation
 from camlens.methods import METHODS as FILLED_METHODS
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import grid_values
-from camlens.studio.images.info import image_info, predictions_of
+from camlens.studio.image_info import image_info, predictions_of
 from camlens.studio.jobs import Report
+from camlens.studio.reproduction import request_lines
 from camlens.studio.schemas import (
     ExplanationRequest,
     ExplanationResult,
@@ -27,7 +28,6 @@ from camlens.studio.schemas import (
     MapState,
     TargetChoice,
 )
-from camlens.studio.takeaway.reproduction import request_lines
 
 assert FILLED_METHODS is METHODS
 TOP = 5

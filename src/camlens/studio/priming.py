@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explain_request, explanation_key
-from camlens.studio.images.gallery import Filter
+from camlens.studio.images import Filter
 from camlens.studio.jobs import Report
 from camlens.studio.routes.images import PICTURE, THUMBNAIL, prepare_pictures
 from camlens.studio.routes.status import start

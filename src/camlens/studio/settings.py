@@ -3,8 +3,11 @@
 import ipaddress
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
+from camlens.audit.store.manifest import Manifest
+from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.errors import InputError
 from camlens.core.probabilities import Activation, Task
 
@@ -100,3 +103,26 @@ class StudioSettings:
 def fresh_token() -> str:
     """A token nobody can guess."""
     return secrets.token_urlsafe(18)
+
+
+@dataclass(frozen=True)
+class RunDefaults:
+    """Model ("" where the run's has no name), data and weights, as a run was made with them."""
+
+    model: str = ""
+    data: str | None = None
+    weights: str | None = None
+    activation: Activation | None = None
+    output_key: str | None = None
+
+    @classmethod
+    def of(cls, run: Path) -> "RunDefaults":
+        """The defaults of the run in a directory. Raises StoreError where there is none."""
+        manifest = Manifest.read(RunDirectory(run.expanduser()).manifest_path)
+        return cls(
+            manifest.model or "",
+            manifest.data,
+            manifest.weights_file,
+            manifest.activation,
+            manifest.output_key,
+        )

@@ -7,10 +7,10 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Query, Request
 
 from camlens.core.errors import CamlensError
-from camlens.studio.apart import apart
 from camlens.studio.bench import Workbench
 from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
 from camlens.studio.schemas import JobView, Problem
+from camlens.studio.threads import apart
 
 Found = TypeVar("Found")
 Result = TypeVar("Result")

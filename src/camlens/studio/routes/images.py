@@ -6,26 +6,28 @@ from contextlib import suppress
 from functools import partial
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
+from numpy.typing import NDArray
 
 from camlens.core.errors import DataError
-from camlens.studio.apart import apart, heavy
 from camlens.studio.bench import Workbench
 from camlens.studio.encoding import bounded, png, webp
-from camlens.studio.images.gallery import STRIP, Filter, drawn, fitting
-from camlens.studio.images.info import image_info
+from camlens.studio.image_info import image_info
+from camlens.studio.images import STRIP, Filter, confused, drawn, fitting
 from camlens.studio.problems import ReadOnlyError
 from camlens.studio.routes._shared import Bench
-from camlens.studio.schemas import ClassInfo, ImageId, ImageInfo, SampleList
+from camlens.studio.schemas import ClassInfo, ConfusionPair, Facing, ImageId, ImageInfo, SampleList
+from camlens.studio.threads import apart, heavy
 
-router = APIRouter(tags=["images"])
+router = APIRouter()
 FRESH = {"cache-control": "private, max-age=86400, immutable"}
 PICTURE, THUMBNAIL = 640, 160  # pixels along the longer side
 ImagePath = Annotated[ImageId, Path()]
 
 
-@router.get("/samples")
+@router.get("/samples", tags=["images"])
 def samples(
     bench: Bench,
     seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
@@ -47,7 +49,7 @@ def samples(
     )
 
 
-@router.get("/classes")
+@router.get("/classes", tags=["images"])
 def classes(bench: Bench) -> list[ClassInfo]:
     """Every class of the model, with how many images carry it and how they were predicted so far."""
     predictions, names = bench.predictions, bench.model.class_names
@@ -62,7 +64,7 @@ def classes(bench: Bench) -> list[ClassInfo]:
     ]
 
 
-@router.post("/uploads", openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}})
+@router.post("/uploads", openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}}, tags=["images"])
 async def upload(bench: Bench, request: Request) -> ImageInfo:
     """Bring an image: its bytes are the body, as `curl --data-binary @cat.jpg ADDRESS` sends them."""
     if bench.settings.read_only:
@@ -71,7 +73,7 @@ async def upload(bench: Bench, request: Request) -> ImageInfo:
     return image_info(bench, await apart(bench.uploads.add, body))
 
 
-@router.get("/images/{image}")
+@router.get("/images/{image}", tags=["images"])
 def image(bench: Bench, image: ImagePath) -> ImageInfo:
     """Name, true class and prediction of one image."""
     if image.startswith("s"):
@@ -80,7 +82,7 @@ def image(bench: Bench, image: ImagePath) -> ImageInfo:
     return image_info(bench, image)
 
 
-@router.get("/images/{image}/picture.png", response_class=Response)
+@router.get("/images/{image}/picture.png", response_class=Response, tags=["images"])
 @heavy
 def picture(
     bench: Bench, image: ImagePath, longest: Annotated[int, Query(ge=THUMBNAIL + 1, le=4096)] = PICTURE
@@ -93,7 +95,7 @@ def picture(
     return _picture(bench, image, longest)
 
 
-@router.get("/images/{image}/thumbnail.webp", response_class=Response)
+@router.get("/images/{image}/thumbnail.webp", response_class=Response, tags=["images"])
 @heavy
 def small(bench: Bench, image: ImagePath) -> Response:
     """A small copy for lists, with the same header."""
@@ -122,3 +124,34 @@ def _picture(bench: Workbench, image: str, longest: int) -> Response:
     response = Response(body(bounded(pixels, longest)), media_type=kind, headers=headers)
     bench.cache.put(key, response, len(response.body))
     return response
+
+
+PAIRS = 24
+
+
+@router.get("/facing", tags=["correct and incorrect"])
+def facing(
+    bench: Bench,
+    label: Annotated[int | None, Query(ge=0, description="true class")] = None,
+    prediction: Annotated[int | None, Query(ge=0, description="predicted class of the incorrect ones")] = None,
+    count: Annotated[int, Query(ge=1, le=60)] = 8,
+) -> Facing:
+    """Images of a class that were recognised, and those that were not; the most confident first."""
+    predictions = bench.predictions
+    correct = fitting(predictions, "correct", label=label)
+    incorrect = fitting(predictions, "incorrect", label=label, prediction=prediction)
+    return Facing(
+        correct=_most_confident(bench, correct, count),
+        incorrect=_most_confident(bench, incorrect, count),
+        correct_count=len(correct),
+        incorrect_count=len(incorrect),
+        pairs=tuple(
+            ConfusionPair(label=true, prediction=said, count=times)
+            for true, said, times in confused(predictions, len(bench.model.class_names), PAIRS)
+        ),
+    )
+
+
+def _most_confident(bench: Workbench, numbers: NDArray[np.int64], count: int) -> tuple[ImageInfo, ...]:
+    order = np.argsort(-bench.predictions.confidences[numbers], kind="stable")[:count]
+    return tuple(image_info(bench, f"s{number}") for number in numbers[order])

@@ -1,29 +1,39 @@
-"""The model from inside: its numbers, what its layers see in an image, and what its filters look for."""
+"""The model: its summary, layers and methods, activations and filters."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from camlens.anatomy.activations import LayerActivations
-from camlens.studio.anatomy.activations import Sort, activation_maps, layer_activations
-from camlens.studio.anatomy.filters import learned_filters
-from camlens.studio.apart import heavy
+from camlens.core.registry import METHODS
+from camlens.studio.channels import Sort, activation_maps, layer_activations, learned_filters
+from camlens.studio.explaining import chooses_layers
 from camlens.studio.jobs import Report
 from camlens.studio.routes._shared import Bench, Wait, as_job
-from camlens.studio.schemas import ActivationMaps, ImageId, JobView, LayerName, LearnedFilters, ModelSummary
+from camlens.studio.schemas import (
+    ActivationMaps,
+    ImageId,
+    JobView,
+    LayerInfo,
+    LayerName,
+    LearnedFilters,
+    MethodInfo,
+    ModelSummary,
+)
+from camlens.studio.threads import heavy
 
-router = APIRouter(prefix="/model", tags=["model"])
+router = APIRouter()
 Offset = Annotated[int, Query(ge=0)]
 Limit = Annotated[int, Query(ge=1, le=128)]
 
 
-@router.get("")
+@router.get("/model", tags=["model"])
 def model(bench: Bench) -> ModelSummary:
     """Parameters, size, classes and the measured time of one forward pass."""
     return bench.anatomy.summary
 
 
-@router.get("/activations", response_model=JobView[ActivationMaps])
+@router.get("/model/activations", response_model=JobView[ActivationMaps], tags=["model"])
 async def activations(
     bench: Bench,
     image: ImageId,
@@ -50,10 +60,36 @@ async def activations(
     return await as_job(bench, key, work, present, wait, known=known)
 
 
-@router.get("/filters")
+@router.get("/model/filters", tags=["model"])
 @heavy
 def filters(
     bench: Bench, layer: Annotated[LayerName, Query()], offset: Offset = 0, limit: Limit = 64
 ) -> LearnedFilters:
     """A page of a convolution's filters with their statistics."""
     return learned_filters(bench.anatomy.layer(layer), layer, offset=offset, limit=limit)
+
+
+@router.get("/layers", tags=["layers"])
+def layers(bench: Bench) -> tuple[LayerInfo, ...]:
+    """Every layer with its output, its grid and stage, and whether it can carry a map or why not."""
+    return bench.anatomy.layers
+
+
+@router.get("/methods", tags=["methods"])
+def methods() -> list[MethodInfo]:
+    """Every method: where it comes from, what it is good for, and what it costs."""
+    return [
+        MethodInfo(
+            name=entry.name,
+            title=entry.paper.rpartition(", arXiv")[0].rpartition(", ")[2] or entry.name,
+            paper=entry.paper,
+            needs=entry.needs,
+            good_for=entry.good_for,
+            cost=entry.cost,
+            signed=entry.signed,
+            diverging=entry.diverging,
+            scope=entry.scope,
+            chooses_layers=chooses_layers(entry.name, ()),
+        )
+        for entry in METHODS.values()
+    ]

@@ -9,12 +9,11 @@ from camlens.core.errors import CamlensError
 from camlens.data.samples import printable
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explanation_result, known_explanations
-from camlens.studio.images.gallery import Filter
-from camlens.studio.images.predictions import PENDING, UNREADABLE
-from camlens.studio.images.uploads import FORMATS
+from camlens.studio.images import FORMATS, Filter
+from camlens.studio.predictions import PENDING, UNREADABLE
 from camlens.studio.routes._shared import Bench, problem_of
-from camlens.studio.routes.choices import layers, methods
 from camlens.studio.routes.images import classes, samples
+from camlens.studio.routes.model import layers, methods
 from camlens.studio.schemas import (
     DataSummary,
     ExplanationRequest,

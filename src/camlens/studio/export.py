@@ -1,6 +1,6 @@
 """Write what the front end is built from: the API's schema, and the colour tables.
 
-python -m camlens.studio.takeaway.export studio-ui
+python -m camlens.studio.export studio-ui
 """
 
 import json

@@ -1,6 +1,7 @@
-"""The images of the data by number, and which of them fit a question."""
+"""The images of the studio: those of the data with their labels, and uploads."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,11 +10,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlens.core.errors import DataError
+from camlens.data.decode import FORMATS, decode_image
 from camlens.data.labels import translated
 from camlens.data.sources import Samples, Source, open_source
 from camlens.models import LoadedModel
-from camlens.studio.images.labels import UNKNOWN, Labels, Pixels, labels_of
-from camlens.studio.images.predictions import Predictions
+from camlens.studio.cache import ByteCache
+from camlens.studio.encoding import bounded
+from camlens.studio.predictions import Predictions
+from camlens.studio.settings import StudioSettings
+
+Pixels = NDArray[np.uint8]
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The true class of every image as an index into the model's classes; `UNKNOWN` if there is none."""
+
+    indices: NDArray[np.int32]
+    problem: str | None
+
+    @property
+    def known(self) -> bool:
+        """Whether any image has a class that the model knows."""
+        return bool((self.indices != UNKNOWN).any())
+
+
+def labels_of(labels: Sequence[int | None], names: Sequence[str], model_names: Sequence[str]) -> Labels:
+    """Return the data's labels in the model's classes, and what the user should know about them."""
+    translation = translated(names, model_names)
+    classes = [translation(label) for label in labels]
+    indices = np.array([UNKNOWN if index is None else index for index in classes], dtype=np.int32)
+    return Labels(indices, _problem(names, translation.how, translation.problem, bool((indices != UNKNOWN).any())))
+
+
+def _problem(names: Sequence[str], how: str, error: Exception | None, known: bool) -> str | None:
+    if error is not None:
+        return str(error)
+    if how == "by place":
+        return "the folders' names are not the model's class names: they are taken to be in the same order"
+    if not known:
+        return "the images carry no labels, so predictions cannot be judged: put each class into its own folder"
+    if len(names) == 1:
+        return f"all images are of one class, {names[0]!r}: comparisons between classes stay empty"
+    return None
+
 
 Filter = Literal["all", "correct", "incorrect"]
 STRIP = 20  # images that a page draws
@@ -119,3 +160,31 @@ def confused(predictions: Predictions, classes: int, limit: int) -> list[tuple[i
     found, counts = np.unique(codes, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:limit]
     return [(int(found[at] // classes), int(found[at] % classes), int(counts[at])) for at in order]
+
+
+__all__ = ["FORMATS", "Uploads"]
+_LONGEST = 2048
+
+
+class Uploads:
+    """Uploaded images by id; the oldest go when there are too many."""
+
+    def __init__(self, settings: StudioSettings) -> None:
+        self.settings = settings
+        self._images: ByteCache[Pixels] = ByteCache(settings.kept_uploads_bytes)
+
+    def add(self, body: bytes) -> str:
+        """Decode the upload and return its id. Raises DataError for what is no allowed image."""
+        bounds = self.settings
+        image = decode_image(body, max_pixels=bounds.upload_pixels, max_bytes=bounds.upload_bytes, enough=_LONGEST)
+        smaller = bounded(image, _LONGEST)  # no model here sees more
+        name = "u" + hashlib.sha256(smaller.tobytes()).hexdigest()[:16]
+        self._images.put(name, smaller, smaller.nbytes)
+        return name
+
+    def find(self, name: str) -> Pixels:
+        """The pixels of an upload, or a DataError where it is no longer here."""
+        image = self._images.get(name)
+        if image is None:
+            raise DataError("this upload is no longer kept: bring the image again", code="image.dropped")
+        return image

@@ -16,10 +16,10 @@ from camlens.explainer import explain
 from camlens.explanation import Explanation
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import check_target, engine_target, finite, label_confidence, named_target
-from camlens.studio.images.info import image_info, predictions_of
+from camlens.studio.image_info import image_info, predictions_of
 from camlens.studio.jobs import Report
-from camlens.studio.segments.schemas import Labels, Segment, SegmentsRequest, SegmentsResult
-from camlens.studio.takeaway.reproduction import Lines
+from camlens.studio.reproduction import Lines
+from camlens.studio.schemas import Labels, Segment, SegmentsRequest, SegmentsResult
 
 BELIEVABLE = (
     (

@@ -5,8 +5,8 @@ from torch import Tensor
 from camlens.core.probabilities import best_outputs
 from camlens.panels.naming import class_name
 from camlens.studio.bench import Workbench
-from camlens.studio.images.labels import UNKNOWN
-from camlens.studio.images.predictions import UNREADABLE
+from camlens.studio.images import UNKNOWN
+from camlens.studio.predictions import UNREADABLE
 from camlens.studio.schemas import ImageInfo, Prediction
 
 TOP = 5

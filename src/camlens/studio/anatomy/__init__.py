@@ -1,1 +1,0 @@
-"""What the model is made of: its layers, their activations, their filters."""

@@ -1,1 +1,0 @@
-"""The images people look at: from the data, from uploads, with what the model says of them."""

@@ -1,0 +1,195 @@
+"""Everything under /api/audit: the pages of an audit run."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from camlens.studio.jobs import Report
+from camlens.studio.routes._shared import Bench, Wait, as_job
+from camlens.studio.runs.attention import attention, class_attention
+from camlens.studio.runs.clouds import cloud, layout_choice
+from camlens.studio.runs.errors import OVERVIEW, Wanted, gallery, overview, row_list
+from camlens.studio.runs.opened import OpenRun
+from camlens.studio.runs.rows import mapped_rows, neighbours, row_detail
+from camlens.studio.runs.schemas import (
+    AttentionView,
+    ClassAttentions,
+    CloudView,
+    ErrorGallery,
+    ErrorsOverview,
+    MappedRow,
+    Neighbours,
+    RowDetail,
+    RowList,
+    RunSummary,
+)
+from camlens.studio.schemas import JobView
+from camlens.studio.threads import heavy
+
+
+def open_run_of(bench: Bench) -> OpenRun:
+    """The run that the studio has open. Raises NoRunError where there is none."""
+    return bench.run
+
+
+Run = Annotated[OpenRun, Depends(open_run_of)]
+
+
+router = APIRouter(prefix="/audit")
+
+
+@router.get("/run", tags=["audit"])
+def summary(run: Run) -> RunSummary:
+    """The open run: model, data, method, layer, and how many images it judged."""
+    manifest, outcomes = run.audit.manifest, run.outcomes
+    return RunSummary(
+        path=str(run.audit.path),
+        model=manifest.model,
+        data=manifest.data,
+        method=manifest.method,
+        layer=manifest.layer,
+        grid=(manifest.grid[0], manifest.grid[1]),
+        created=manifest.created,
+        images=len(run),
+        judged=int(outcomes.judged.sum()),
+        failed=int(outcomes.failed.sum()),
+        missing=run.audit.missing,
+        class_names=tuple(outcomes.name(index) for index in range(outcomes.classes)),
+        weights=run.weights,
+        problems=tuple(run.problems),
+    )
+
+
+Class = Annotated[int | None, Query(ge=0)]
+Share = Annotated[float, Query(ge=0, le=1)]
+RowNumber = Annotated[int, Path(ge=0)]
+MOST_ROWS = 120
+
+
+@router.get("/errors", tags=["audit: misclassifications"])
+@heavy
+def errors(bench: Bench, run: Run) -> ErrorsOverview:
+    """Accuracy with its interval, precision and recall of every class, confusions, calibration."""
+    found = bench.cache.get(OVERVIEW)
+    return found if isinstance(found, ErrorsOverview) else overview(run)
+
+
+@router.get("/errors/gallery", tags=["audit: misclassifications"])
+@heavy
+def error_gallery(
+    run: Run,
+    label: Annotated[Class, Query(description="true class")] = None,
+    prediction: Annotated[Class, Query(description="predicted class")] = None,
+    least: Annotated[Share, Query(description="confidence from")] = 0.0,
+    most: Annotated[Share, Query(description="confidence up to")] = 1.0,
+    groups: Annotated[int, Query(ge=1, le=40)] = 8,
+    each: Annotated[int, Query(ge=1, le=24)] = 4,
+) -> ErrorGallery:
+    """Errors of the most frequent confused pairs, the most confident first."""
+    return gallery(run, Wanted(label, prediction, None, least, most), groups=groups, each=each)
+
+
+@router.get("/rows", tags=["audit: misclassifications"])
+@heavy
+def rows(
+    run: Run,
+    label: Annotated[Class, Query(description="true class")] = None,
+    prediction: Annotated[Class, Query(description="predicted class")] = None,
+    correct: bool | None = None,
+    least: Annotated[Share, Query(description="confidence from")] = 0.0,
+    most: Annotated[Share, Query(description="confidence up to")] = 1.0,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    count: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 24,
+) -> RowList:
+    """Images of the run that fit, the most confident first, with both maps."""
+    return row_list(run, Wanted(label, prediction, correct, least, most), offset=offset, count=count)
+
+
+@router.get("/rows/some", tags=["audit: misclassifications"])
+@heavy
+def some_rows(
+    run: Run, row: Annotated[list[int], Query(max_length=MOST_ROWS, description="row numbers, `row=3&row=5`")]
+) -> list[MappedRow]:
+    """These very images, with both maps."""
+    return list(mapped_rows(run, run.checked(row)))
+
+
+@router.get("/rows/{row}", response_model=JobView[RowDetail], tags=["audit: misclassifications"])
+async def row(bench: Bench, run: Run, row: RowNumber, wait: Wait = 30) -> JobView[Any]:
+    """One image in full: both maps, the best classes, its measures, likely reasons, nearest recognised images."""
+    number = run.checked([row])[0]
+    return await as_job(
+        bench,
+        ("audit row", row),
+        lambda report: row_detail(run, int(number), report),
+        lambda found: found,
+        wait,
+        queue=bench.studies,
+    )
+
+
+_KEY = ("audit classes",)
+
+
+@router.get("/attention", tags=["audit: attention"])
+@heavy
+def spreads(
+    run: Run, predicted: Annotated[int | None, Query(ge=0, description="of images predicted as this class")] = None
+) -> AttentionView:
+    """How entropy, border and corner energy and spread are distributed, and where maps peak."""
+    return attention(run, predicted)
+
+
+@router.get("/attention/classes", response_model=JobView[ClassAttentions], tags=["audit: attention"])
+async def classes(bench: Bench, run: Run, wait: Wait = 30) -> JobView[Any]:
+    """Every predicted class with its measures and its mean map."""
+    found = bench.cache.get(_KEY)
+    known = found if isinstance(found, ClassAttentions) else None
+
+    def work(report: Report) -> ClassAttentions:
+        made = ClassAttentions(classes=class_attention(run, report))
+        bench.cache.put(
+            _KEY, made, sum(2000 + len(one.mean_map.values if one.mean_map else "") for one in made.classes)
+        )
+        return made
+
+    return await as_job(bench, _KEY, work, lambda made: made, wait, known=known, queue=bench.studies)
+
+
+MOST_POINTS = 50_000
+
+
+@router.get("/layouts/{kind}", response_model=JobView[CloudView], tags=["audit: embeddings"])
+async def layout(
+    bench: Bench,
+    run: Run,
+    kind: Annotated[Literal["pca", "tsne", "umap"], Path()],
+    samples: Annotated[int, Query(ge=10, le=MOST_POINTS, description="how many images at most")] = 2000,
+    near: Annotated[float | None, Query(ge=1, le=1000, description="perplexity of t-SNE, neighbours of UMAP")] = None,
+    seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    wait: Wait = 30,
+) -> JobView[Any]:
+    """The layout with labels, predictions and confidences; computed once, then kept in the run."""
+    choice = layout_choice(kind, samples=samples, near=near, seed=seed)
+    return await as_job(
+        bench,
+        ("layout", choice),
+        lambda report: cloud(run, kind, choice, report, keep=not bench.settings.read_only),
+        lambda found: found,
+        wait,
+        queue=bench.studies,
+    )
+
+
+@router.get("/rows/{row}/neighbours", response_model=JobView[Neighbours], tags=["audit: embeddings"])
+async def near(bench: Bench, run: Run, row: Annotated[int, Path(ge=0)], wait: Wait = 30) -> JobView[Any]:
+    """The nearest images in feature space, right or wrong."""
+    number = int(run.checked([row])[0])
+    return await as_job(
+        bench,
+        ("neighbours", number),
+        lambda report: neighbours(run, number, report),
+        lambda found: found,
+        wait,
+        queue=bench.studies,
+    )

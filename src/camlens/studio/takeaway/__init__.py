@@ -1,1 +1,0 @@
-"""What one takes away from the page: pictures, numbers, reports, and the lines that repeat a view."""
