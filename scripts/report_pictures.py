@@ -25,7 +25,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 def report(folder: Path) -> Path:
     """The report of the cheating model over the images that made it cheat."""
     found = camlens.audit.run("demo:watermark", "demo:watermark", folder / "run")
-    return write_report(found, see=load_model("demo:watermark").preprocess.display)[0]
+    return write_report(found, preprocess=load_model("demo:watermark").preprocess)[0]
 
 
 def main(folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_the_summary_and_the_report_say_so_in_numbers(
     cheating: camlens.audit.Audit, overview: Overview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "built_script", lambda name: "const built = 1;")
-    path, summary = write_report(cheating, see=load_model("demo:watermark").preprocess.display)
+    path, summary = write_report(cheating, preprocess=load_model("demo:watermark").preprocess)
     mean, others = (round(100 * share) for share in (overview.leaning[0].mean, overview.leaning[0].others))
     share = round(100 * overview.favourite(WATERMARKED_CLASS)[1])
     assert summary.attention[0].startswith(

@@ -148,7 +148,7 @@ def _present(found: "Audit", loaded: "LoadedModel", *, report: bool, json: bool)
         if not report:
             raise MissingExtraError
         with throughput("Reporting", "pictures") as progress:
-            page, summary = write_report(found, see=loaded.preprocess.display, progress=progress)
+            page, summary = write_report(found, preprocess=loaded.preprocess, progress=progress)
     except MissingExtraError as error:
         summary = summarise(found)
         write_summary(summary, found.path / "summary.json")

@@ -1,4 +1,5 @@
-// One image of the gallery: its maps for both classes, the best classes, the likely reason, its neighbours.
+// One image of the gallery: its maps for both classes, the top classes, the likely reasons, its neighbors.
+import { WHOLE, type Region } from "../core/grid";
 import { element } from "./element";
 import { gridOf, type Card, type Evidence } from "./evidence";
 import type { Painter } from "./painting";
@@ -28,15 +29,37 @@ export function cardOf(evidence: Evidence, card: Card, painter: Painter): HTMLEl
 function figure(evidence: Evidence, card: Card, title: string, map: string | null, painter: Painter): HTMLElement {
   const stage = element("div", { class: "stage" });
   const picture = evidence.pictures[card.row];
-  if (picture) stage.append(element("img", { src: `data:image/webp;base64,${picture}`, alt: `${card.id}`, loading: "lazy" }));
-  else stage.classList.add("gone");
+  if (picture) {
+    stage.append(element("img", { src: `data:image/webp;base64,${picture.image}`, alt: card.id, loading: "lazy" }));
+    if (picture.region) {
+      const style = `clip-path:${frameAround(picture.region)}`;
+      stage.append(element("div", { class: "unseen colorless", style }), element("div", { class: "unseen faded", style }));
+      stage.append(element("div", { class: "seen", style: placed(picture.region) }));
+    }
+  } else stage.classList.add("gone");
   if (map) {
-    const canvas = element("canvas", { role: "img", "aria-label": `${title}, ${card.id}` });
+    const canvas = element("canvas", { role: "img", "aria-label": `${title}, ${card.id}`, style: placed(picture?.region ?? WHOLE) });
     painter.add(canvas, gridOf(map, evidence.grid));
     stage.append(canvas);
   } else if (title !== "Image") stage.append(element("p", {}, "no evidence for this class"));
   if (!picture && title === "Image") stage.append(element("p", {}, "the image is no longer there"));
-  return element("figure", {}, stage, element("figcaption", {}, title));
+  return element("figure", {}, stage, element("figcaption", {}, picture?.crop && title === "Image" ? "Image as cropped for the model" : title));
+}
+
+const percentages = (region: Region): string[] => region.map((share) => `${(100 * share).toFixed(3)}%`);
+
+/** The style that lays an element over a region of the picture; what reaches beyond the picture is cut off. */
+function placed(region: Region): string {
+  const [left, top, right, bottom] = region;
+  const [x, y, width, height] = percentages([left, top, right - left, bottom - top]);
+  return `left:${x};top:${y};width:${width};height:${height}`;
+}
+
+/** The shape of everything outside of the region. */
+function frameAround(region: Region): string {
+  const [left, top, right, bottom] = percentages(region);
+  const inner = `${left} ${top},${right} ${top},${right} ${bottom},${left} ${bottom},${left} ${top}`;
+  return `polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0,${inner})`;
 }
 
 function about(evidence: Evidence, card: Card): HTMLElement {
@@ -66,7 +89,7 @@ function about(evidence: Evidence, card: Card): HTMLElement {
         : element("span", { class: "gone" });
       row.append(element("li", {}, shown, element("span", {}, named(evidence, index)), element("small", {}, distance.toFixed(2))));
     }
-    words.append(element("h5", {}, "Nearest recognised images"), row);
+    words.append(element("h5", {}, "Nearest recognized images"), row);
   }
   return element("div", { class: "about" }, bars, words);
 }

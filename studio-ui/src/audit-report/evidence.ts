@@ -1,29 +1,38 @@
-// What the report's file holds beside its text: cards of images with their maps, and how they are chosen.
-import { decodeBytes, type Grid } from "../core/grid";
+// The data of the report: cards of images with their maps, and the filters that select them.
+import { decodeBytes, type Grid, type Region } from "../core/grid";
 
 export interface Card {
   readonly row: number;
   readonly id: string;
-  /** The true class, -1 where there is none. */
+  /** The true class, -1 if it is unknown. */
   readonly label: number;
   readonly predicted: number;
   readonly confidence: number;
   readonly top: readonly (readonly [number, number])[];
-  /** Kind and sentence, the likeliest first; empty where the answer is right. */
+  /** Kind and sentence, the strongest first; empty if the prediction is correct. */
   readonly reasons: readonly (readonly [string, string])[];
-  /** Row, class and distance of the nearest recognised images. */
+  /** Row, class and distance of the nearest recognized images. */
   readonly near: readonly (readonly [number, number, number])[];
   /** A byte for each cell: its share of the map's highest evidence. */
   readonly map: string | null;
   readonly truth: string | null;
 }
 
+export interface CardPicture {
+  /** Base64 WebP. */
+  readonly image: string;
+  /** The part of the image that the model saw and the maps cover; null if it is all of it. */
+  readonly region: Region | null;
+  /** Whether only what the model saw is known, so that the image is that. */
+  readonly crop: boolean;
+}
+
 export interface Evidence {
   readonly classes: readonly string[];
   readonly grid: readonly [number, number];
   readonly cards: readonly Card[];
-  /** Base64 WebP by row: as the model saw it, and small. */
-  readonly pictures: Readonly<Record<string, string>>;
+  readonly pictures: Readonly<Record<string, CardPicture>>;
+  /** Base64 WebP by row. */
   readonly thumbnails: Readonly<Record<string, string>>;
   /** Mean maps by class, as bytes. */
   readonly means: Readonly<Record<string, string>>;

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from camlens.audit.report import write_report
+from camlens.models.preprocess import Preprocess
 from camlens.render import interactive
 from camlens.render.colormaps import colorize
 from tests.audit.fake import FakeRun, fake_run
@@ -74,6 +75,24 @@ def test_a_cell_opens_its_images_with_both_maps_and_the_likely_reason(page: Any)
     assert first.locator(".near li").count() == 3
     assert cell(page, 0, 2).get_attribute("aria-pressed") == "true"
     assert page.evaluate("document.activeElement.id") == "gallery"
+
+
+def test_maps_lie_on_the_region_that_the_model_saw(browser: Any, tmp_path: Path) -> None:
+    cropped = fake_run(tmp_path, [0, 0, 0, 1], [0, 0, 1, 1])
+    write_report(cropped, preprocess=Preprocess(resize=6, crop=(6, 4)))  # of 12 x 16, the middle half of the width
+    shares = """stage => ['canvas', '.seen'].map(inside => {
+        const whole = stage.getBoundingClientRect(), part = stage.querySelector(inside).getBoundingClientRect();
+        return [(part.left - whole.left) / whole.width, (part.top - whole.top) / whole.height,
+                (part.right - whole.left) / whole.width, (part.bottom - whole.top) / whole.height];
+    })"""
+    with report_page(browser, cropped) as opened:
+        stage = opened.locator(".stage").nth(1)
+        stage.scroll_into_view_if_needed()
+        stage.locator("canvas[data-painted]").wait_for()
+        places = stage.evaluate(shares)
+        height, width = stage.evaluate("stage => [stage.clientHeight, stage.clientWidth]")
+    np.testing.assert_allclose(places, [[0.25, 0, 0.75, 1]] * 2, atol=0.01)
+    assert height / width == pytest.approx(12 / 16, abs=0.01)
 
 
 def test_a_cell_of_the_diagonal_shows_recognised_images(page: Any) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from camlens.audit.findings.overview import Overview
 from camlens.audit.findings.reasons import Reasoner
 from camlens.audit.report.evidence import Limits, as_bytes, gather
+from camlens.models.preprocess import Preprocess, adopt
 from tests.audit.fake import FakeRun, fake_run
 
 LABEL = [0] * 10 + [1] * 10 + [2] * 10
@@ -17,8 +19,7 @@ PREDICTED = [0] * 6 + [1] * 4 + [1] * 9 + [2] + [2] * 10
 
 
 def gathered(run: FakeRun, limits: Limits | None = None, **options: Any) -> dict[str, Any]:
-    see = options.pop("see", lambda image: image)
-    return gather(run, Overview.of(run), Reasoner.of(run), see=see, limits=limits or Limits(), **options)
+    return gather(run, Overview.of(run), Reasoner.of(run), limits=limits or Limits(), **options)
 
 
 @pytest.fixture
@@ -56,19 +57,38 @@ def test_the_number_of_cards_is_bounded_and_every_pair_has_its_turn(run: FakeRun
     assert found["pairs"] == [[0, 1, 4], [1, 2, 1], [2, 2, 10], [1, 1, 9], [0, 0, 6]]
 
 
-def test_pictures_are_what_the_model_saw_and_never_large(run: FakeRun) -> None:
-    shown: list[tuple[int, int]] = []
+def decoded(picture: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(picture)))
 
-    def see(image: np.ndarray) -> np.ndarray:
-        shown.append(image.shape[:2])
-        return np.tile(image[:10, :10], (30, 40, 1))
 
-    found = gathered(run, see=see)
-    image = Image.open(io.BytesIO(base64.b64decode(found["pictures"]["6"])))
-    assert (image.format, image.size) == ("WEBP", (224, 168))
-    small = Image.open(io.BytesIO(base64.b64decode(next(iter(found["thumbnails"].values())))))
-    assert max(small.size) == 72
-    assert set(shown) == {(12, 16)}
+def test_pictures_are_whole_images_with_the_region_that_the_model_saw(run: FakeRun) -> None:
+    # 12 x 16 becomes 6 x 8, of which the middle 6 x 4 are seen
+    found = gathered(run, preprocess=Preprocess(resize=6, crop=(6, 4)))
+    picture = found["pictures"]["6"]
+    assert (decoded(picture["image"]).format, decoded(picture["image"]).size) == ("WEBP", (16, 12))
+    assert picture["region"] == [0.25, 0.0, 0.75, 1.0]
+    assert picture["crop"] is False
+    assert decoded(next(iter(found["thumbnails"].values()))).size == (16, 12)
+
+
+@pytest.mark.parametrize("preprocess", [None, Preprocess(resize=(8, 8), crop=None)])
+def test_a_model_that_sees_everything_has_no_region(run: FakeRun, preprocess: Preprocess | None) -> None:
+    picture = gathered(run, preprocess=preprocess)["pictures"]["6"]
+    assert (picture["region"], picture["crop"]) == (None, False)
+
+
+def test_a_preprocessing_of_unknown_geometry_shows_its_crop(run: FakeRun) -> None:
+    mirrored = adopt(lambda image: torch.from_numpy(np.array(image)[:10, 9::-1].copy()).permute(2, 0, 1) / 255)
+    picture = gathered(run, preprocess=mirrored)["pictures"]["6"]
+    assert decoded(picture["image"]).size == (10, 10)
+    assert (picture["region"], picture["crop"]) == (None, True)
+
+
+def test_pictures_are_never_large(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeRun, "image", lambda run, row: np.zeros((300, 600, 3), np.uint8))
+    found = gathered(run)
+    assert decoded(found["pictures"]["6"]["image"]).size == (256, 128)
+    assert max(decoded(next(iter(found["thumbnails"].values()))).size) == 72
 
 
 def test_an_image_that_is_gone_costs_its_picture_only(tmp_path: Path) -> None:

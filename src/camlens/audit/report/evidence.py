@@ -1,8 +1,8 @@
-"""Which images a report shows, and all that it says of each: picture, maps, best classes, reasons, neighbours."""
+"""The images that a report shows, with the picture, maps, best classes, reasons and neighbors of each."""
 
 import base64
 import io
-from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +17,24 @@ from camlens.audit.findings.reading import Run
 from camlens.audit.findings.reasons import Reasoner
 from camlens.core.errors import CamlensError, MissingExtraError
 from camlens.core.probe import Progress, silent
+from camlens.models.geometry import WHOLE
+from camlens.models.loading import Preprocessing
 
 Picture = np.ndarray
-See = Callable[[Picture], Picture]
-"""From an image (H, W, 3) to what the model saw of it, on which its maps lie."""
 
-_SIDE, _SMALL_SIDE = 224, 72
+_SIDE, _SMALL_SIDE = 256, 72
 _QUALITY = 80
 _BEST = 5
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a report holds, whatever the size of the run.
+    """The most images that a report shows.
 
-    `errors` wrong answers altogether and at most `per_pair` of a confusion pair; `correct` right ones
-    altogether and at most `per_class` of a class; `neighbours` of each error.
+    Attributes:
+        errors, per_pair: wrong predictions in total, and for each pair of true and predicted class.
+        correct, per_class: correct predictions in total, and for each class.
+        neighbours: nearest recognized images of each error.
     """
 
     errors: int = 240
@@ -43,21 +45,39 @@ class Limits:
 
 
 def gather(
-    run: Run, overview: Overview, reasoner: Reasoner, *, see: See, limits: Limits, progress: Progress = silent
+    run: Run,
+    overview: Overview,
+    reasoner: Reasoner,
+    *,
+    preprocess: Preprocessing | None = None,
+    limits: Limits,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The evidence of a report as plain values for JSON. An image that is gone costs its picture only."""
+    """Return the evidence of a report as plain values for JSON.
+
+    `preprocess` tells which region of each image the model saw; without it, the model is taken to see everything.
+    An image that can no longer be read is listed without its picture.
+    """
     outcomes = overview.outcomes
-    wrong = np.sort(np.concatenate([np.zeros(0, np.int64), *_wrong(outcomes, limits).values()]))
-    rows = np.sort(np.concatenate([wrong, _right(outcomes, limits)]))
+    pairs = stratified(outcomes, most=limits.errors, per_pair=limits.per_pair)
+    wrong = np.sort(np.concatenate([np.zeros(0, np.int64), *pairs.values()]))
+    rows = np.sort(np.concatenate([wrong, _recognized(outcomes, limits)]))
     near, distances = nearest(reasoner.directions, wrong, limits.neighbours, candidates=outcomes.correct)
     neighbours = {
-        int(row): [(int(one), float(far)) for one, far in zip(names, fars, strict=True) if one >= 0]
-        for row, names, fars in zip(wrong, near, distances, strict=True)
+        int(row): [(int(other), float(far)) for other, far in zip(others, fars, strict=True) if other >= 0]
+        for row, others, fars in zip(wrong, near, distances, strict=True)
     }
-    small = sorted({one for found in neighbours.values() for one, _ in found})
+    small = sorted({other for others in neighbours.values() for other, _ in others})
     steps = len(rows) + len(small)
-    pictures = _pictures(run, rows.tolist(), _SIDE, see, lambda done: progress(done, steps))
-    thumbnails = _pictures(run, small, _SMALL_SIDE, see, lambda done: progress(len(rows) + done, steps))
+    pictures, thumbnails = {}, {}
+    for done, row in enumerate(rows.tolist()):
+        progress(done, steps)
+        with suppress(CamlensError, OSError):  # moved or deleted since the run: the card says so
+            pictures[str(row)] = _picture(run.image(row), preprocess)
+    for done, row in enumerate(small, start=len(rows)):
+        progress(done, steps)
+        with suppress(CamlensError, OSError):
+            thumbnails[str(row)] = _webp(run.image(row), _SMALL_SIDE)
     return {
         "classes": [outcomes.name(index) for index in range(outcomes.classes)],
         "grid": list(run.grid),
@@ -68,21 +88,17 @@ def gather(
     }
 
 
-def as_bytes(share_of_highest: Float[np.ndarray, "h w"]) -> str | None:
-    """The positive part of a map as base64, a byte for each cell, 255 its highest; None where there is none."""
-    positive = np.maximum(np.nan_to_num(share_of_highest, nan=0.0, posinf=0.0), 0)
+def as_bytes(signed: Float[np.ndarray, "h w"]) -> str | None:
+    """Return the positive part of a map as base64, one byte per cell, 255 for its maximum; None if there is none."""
+    positive = np.maximum(np.nan_to_num(signed, nan=0.0, posinf=0.0), 0)
     highest = float(positive.max(initial=0))
     if not highest > 0:
         return None
     return base64.b64encode(np.floor(positive / highest * 255 + 0.5).astype(np.uint8).tobytes()).decode()
 
 
-def _wrong(outcomes: Outcomes, limits: Limits) -> dict[tuple[int, int], Rows]:
-    return stratified(outcomes, most=limits.errors, per_pair=limits.per_pair)
-
-
-def _right(outcomes: Outcomes, limits: Limits) -> Rows:
-    """The most confident right answers of each class, the classes taking turns."""
+def _recognized(outcomes: Outcomes, limits: Limits) -> Rows:
+    """Return the most confident correct predictions of each class, one class after the other in turn."""
     rows = most_confident_first(outcomes, np.nonzero(outcomes.correct)[0])
     classes = outcomes.label[rows]
     order = np.argsort(classes, kind="stable")
@@ -94,8 +110,8 @@ def _right(outcomes: Outcomes, limits: Limits) -> Rows:
 
 
 def _pairs(overview: Overview) -> list[list[int]]:
-    """Every pair that occurs with its number of images: confusions first, then what is recognised."""
-    confused = [[one.true, one.predicted, one.count] for one in overview.pairs]
+    """Return each pair (true, predicted) that occurs and its number of images, confusions first."""
+    confused = [[pair.true, pair.predicted, pair.count] for pair in overview.pairs]
     recognised = overview.matrix.diagonal()
     return confused + [[int(index)] * 2 + [int(recognised[index])] for index in np.argsort(-recognised, kind="stable")]
 
@@ -122,7 +138,9 @@ def _cards(
             "reasons": (
                 [[reason.kind, reason.sentence] for reason in reasoner.reasons(row)] if outcomes.wrong[row] else []
             ),
-            "near": [[one, int(outcomes.label[one]), round(distance, 3)] for one, distance in neighbours.get(row, [])],
+            "near": [
+                [other, int(outcomes.label[other]), round(distance, 3)] for other, distance in neighbours.get(row, [])
+            ],
             "map": as_bytes(maps[place]),
             "truth": as_bytes(truths[place]),
         }
@@ -130,16 +148,19 @@ def _cards(
     ]
 
 
-def _pictures(run: Run, rows: Iterable[int], side: int, see: See, progress: Callable[[int], None]) -> dict[str, str]:
-    """The rows' images as base64 WebP, none larger than `side`; those that cannot be read are left out."""
-    found = {}
-    for done, row in enumerate(rows):
-        progress(done)
-        try:
-            found[str(row)] = _webp(see(run.image(row)), side)
-        except (CamlensError, OSError):
-            continue  # moved or deleted since the run: the card says so
-    return found
+def _picture(image: Picture, preprocess: Preprocessing | None) -> dict[str, Any]:
+    """Return the image, and the region of it that the model saw: (left, top, right, bottom) in fractions, or None.
+
+    If the geometry of the preprocessing is unknown, the picture is what the model saw, and `crop` is true.
+    """
+    if preprocess is None:
+        return {"image": _webp(image, _SIDE), "region": None, "crop": False}
+    geometry = preprocess.geometry(*image.shape[:2])
+    if geometry is None:
+        return {"image": _webp(preprocess.display(image), _SIDE), "region": None, "crop": True}
+    whole = np.allclose(geometry.fractions, WHOLE)
+    region = None if whole else [round(share, 5) for share in geometry.fractions]
+    return {"image": _webp(image, _SIDE), "region": region, "crop": False}
 
 
 def _webp(picture: Picture, side: int) -> str:

@@ -12,36 +12,43 @@ from camlens.audit.findings.overview import Overview, percent
 from camlens.audit.findings.reading import Run
 from camlens.audit.findings.reasons import Reasoner
 from camlens.audit.report.attention import attention_section, mean_classes
-from camlens.audit.report.evidence import Limits, Picture, See, as_bytes, gather
+from camlens.audit.report.evidence import Limits, as_bytes, gather
 from camlens.audit.report.figures import calibration_figure
 from camlens.audit.report.tables import class_table, confusion_table, fact_list, failure_table, pair_list
 from camlens.audit.store.commit import committed
 from camlens.audit.summary import Summary, summarise, write_summary
 from camlens.core.probe import Progress, silent
+from camlens.models.loading import Preprocessing
 from camlens.render.interactive.page import built_script
 
 _SCRIPT = "audit.js"
 
 
-def as_it_is(image: Picture) -> Picture:
-    """The whole image: what a model sees that neither crops nor pads."""
-    return image
-
-
 def write_report(
-    run: Run, *, see: See = as_it_is, limits: Limits | None = None, progress: Progress = silent
+    run: Run,
+    *,
+    preprocess: Preprocessing | None = None,
+    limits: Limits | None = None,
+    progress: Progress = silent,
 ) -> tuple[Path, Summary]:
-    """Write `report.html` and `summary.json` into the run; both whole or not at all, and over older ones.
+    """Write `report.html` and `summary.json` into the run's directory, replacing older ones atomically.
 
-    `see` makes of an image what the model saw of it (`loaded.preprocess.display`), so that maps lie where they
-    belong. `progress` counts the pictures. Raises MissingExtraError where the report's script is not built.
+    Args:
+        run: the run, complete or not.
+        preprocess: the preprocessing of the model (`loaded.preprocess`), which places the maps on the images; by
+            default they cover the whole images.
+        limits: how many images the report shows.
+        progress: called as `progress(pictures done, pictures in total)`.
+
+    Raises:
+        MissingExtraError: the report's script is not built, or Pillow is not installed.
     """
     script = built_script(_SCRIPT)
     overview = Overview.of(run)
     summary = summarise(run, overview)
     write_summary(summary, run.path / "summary.json")
     reasoner = Reasoner.of(run)
-    evidence = gather(run, overview, reasoner, see=see, limits=limits or Limits(), progress=progress)
+    evidence = gather(run, overview, reasoner, preprocess=preprocess, limits=limits or Limits(), progress=progress)
     shown = mean_classes(overview)
     evidence["means"] = {str(index): as_bytes(overview.means.maps[index]) for index in shown}
     page = report_page(run, overview, summary, evidence, script)
