@@ -11,9 +11,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import camlens
-from camlens.panels.explaining import ExplainedImage, explain_picture, prepare
-from camlens.panels.pictures import panel_picture
-from camlens.panels.writing import write_gallery
+from camlens.cli.explaining import ExplainedImage, explain_picture, prepare
+from camlens.cli.gallery import write_gallery
 from camlens.render.canvas import Canvas
 from camlens.render.interactive import page as page_module
 from camlens.render.theme import Look
@@ -79,7 +78,7 @@ def test_in_panels_and_manifests(photo: Path, tmp_path: Path, written: list[str]
     place = prepare(camlens.load_model(MODEL), layer="0")
     image = explain_picture(place, photo, path=photo, target=Contrast(None, 1))
     assert isinstance(image, ExplainedImage)
-    panel_picture(image, Look())
+    image.panel(Look())
     assert f"{TITLE}  ·  gradcam at 0" in written
     gallery = write_gallery(tmp_path / "maps", place, [image], look=Look())
     assert [entry["class_name"] for entry in gallery.manifest["images"]] == [TITLE]

@@ -34,6 +34,17 @@ def test_demo_again_replaces_the_earlier_one(camlens: Any, folder: Path) -> None
     assert len(list((folder / "shown").glob("*.png"))) == 2
 
 
+def test_demo_replaces_results_of_another_command_only_with_force(camlens: Any, refused: Any, folder: Path) -> None:
+    model = ("--model", "demo:watermark")
+    assert camlens("explain", "one.png", *model, "--output", "shown").exit_code == 0
+    error = refused("demo", *model, "--count", "2", "--output", "shown")
+    assert (error.code, error.facts["path"]) == ("output.exists", "shown")
+    assert (folder / "shown" / "one.npy").is_file()
+    assert camlens("demo", *model, "--count", "2", "--output", "shown", "--force").exit_code == 0
+    assert (folder / "shown" / "index.html").is_file()
+    assert not (folder / "shown" / "one.npy").exists()
+
+
 @pytest.mark.slow
 def test_the_demo_has_right_and_wrong_predictions(camlens: Any, folder: Path) -> None:
     result = camlens("demo")

@@ -202,11 +202,10 @@ def test_foreign_files_are_never_touched(camlens: Any, folder: Path) -> None:
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-def test_a_foreign_manifest_is_refused(camlens: Any, folder: Path) -> None:
+def test_a_foreign_manifest_is_refused(refused: Any, folder: Path) -> None:
     (folder / "manifest.json").write_text('{"name": "somebody else\'s"}')
-    refused = camlens("explain", "one.png", *MODEL, "--output", ".", "--force")
-    assert refused.exit_code == 2
-    assert "manifest.json" in refused.stderr
+    error = refused("explain", "one.png", *MODEL, "--output", ".", "--force")
+    assert (error.code, error.facts["files"]) == ("output.foreign-file", ["manifest.json"])
     assert names(folder) == {"one.png", "two.jpg", "manifest.json"}
 
 
@@ -231,7 +230,7 @@ def test_a_run_that_breaks_off_leaves_nothing_behind(
             raise error
         return Image.new("RGB", (4, 4))
 
-    monkeypatch.setattr("camlens.panels.writing.panel_picture", break_off)
+    monkeypatch.setattr("camlens.cli.explaining.ExplainedImage.panel", break_off)
     result = camlens("explain", "one.png", "two.jpg", *MODEL, "--output", "maps")
     assert len(drawn) == 2
     assert result.exit_code == (130 if error is KeyboardInterrupt else 1)
@@ -247,7 +246,7 @@ def test_a_replacement_that_breaks_off_leaves_the_earlier_result(
     def interrupt(*_ignored: object, **_more: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("camlens.panels.writing.write_manifest", interrupt)
+    monkeypatch.setattr("camlens.cli.gallery.write_manifest", interrupt)
     result = camlens("explain", "two.jpg", *MODEL, "--output", "maps", "--force")
     assert result.exit_code == 130
     assert {path.name: path.read_bytes() for path in (folder / "maps").iterdir()} == before
@@ -255,23 +254,18 @@ def test_a_replacement_that_breaks_off_leaves_the_earlier_result(
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "code"),
     [
-        (("--class", "bird"), "no class named 'bird'"),
-        (("--class", "99"), "0 to 4"),
-        (("--layer", "nope"), "no layer named 'nope'"),
-        (("--layer", "6"), "layers that can carry a map"),
-        (("--method", "nope"), "known are"),
-        (("--weights", "nope.safetensors"), "nope.safetensors"),
+        (("--class", "bird"), "target.unknown"),
+        (("--class", "99"), "target.out-of-range"),
+        (("--layer", "nope"), "layer.unknown"),
+        (("--layer", "6"), "layer.no-grid"),
+        (("--method", "nope"), "method.unknown"),
+        (("--weights", "nope.safetensors"), "model.weights-missing"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_exit_code_2(camlens: Any, words: tuple[str, ...], wanted: str) -> None:
-    result = camlens("explain", "one.png", *MODEL, *words)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert wanted in line
+def test_a_wrong_value_is_one_line_and_exit_code_2(refused: Any, words: tuple[str, ...], code: str) -> None:
+    assert refused("explain", "one.png", *MODEL, *words).code == code
 
 
 def test_an_empty_map_is_told_with_the_files_name(camlens: Any, folder: Path) -> None:
@@ -331,38 +325,51 @@ def test_any_setting_of_a_method_can_be_given(camlens: Any, folder: Path, method
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "code", "facts"),
     [
-        (["--method", "lime", "--option", "window=3"], "no option 'window'"),
-        (["--method", "lime", "--option", "window"], "NAME=VALUE"),
-        (["--method", "lime", "--samples", "5", "--option", "samples=6"], "samples is given twice"),
-        (["--method", "gradcam", "--segments", "5"], "no option 'segments'"),
-        (["--method", "lime", "--segments", "1"], "--segments"),
-        (["--method", "lime", "--samples", "1"], "samples must be 2 or more"),
-        (["--method", "lime", "--segments", "5", "--features", "6"], "no more than segments"),
+        (["--method", "lime", "--option", "window=3"], "option.unknown", {}),
+        (["--method", "gradcam", "--segments", "5"], "option.unknown", {}),
+        (["--method", "lime", "--samples", "1"], "argument.invalid", {"name": "samples"}),
+        (
+            ["--method", "lime", "--segments", "5", "--features", "6"],
+            "argument.invalid",
+            {"name": "features", "value": 6},
+        ),
     ],
 )
-def test_bad_settings_are_refused_and_nothing_is_written(
-    camlens: Any, folder: Path, words: list[str], message: str
+def test_wrong_options_are_refused_and_nothing_is_written(
+    refused: Any, folder: Path, words: list[str], code: str, facts: dict[str, Any]
 ) -> None:
-    result = camlens("explain", "one.png", *MODEL, *words, "--output", "maps")
-    assert result.exit_code != 0
-    assert message in " ".join(result.stderr.replace("│", " ").split())
+    error = refused("explain", "one.png", *MODEL, *words, "--output", "maps")
+    assert error.code == code
+    assert error.facts.items() >= facts.items()
     assert not (folder / "maps").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--method", "rise", "--option", "masks=0"], "masks must be an int of 1 or more, not 0"),
-        (["--method", "rise", "--option", "cells=5000"], "cells must be at most"),
-        (["--method", "occlusion", "--option", "window=0"], "window"),
+        (["--method", "lime", "--option", "window"], "NAME=VALUE"),
+        (["--method", "lime", "--samples", "5", "--option", "samples=6"], "samples"),
+        (["--method", "lime", "--segments", "1"], "--segments"),
     ],
 )
-def test_a_wrong_value_is_not_the_images_fault(camlens: Any, folder: Path, words: list[str], message: str) -> None:
-    result = camlens("explain", "missing.png", "one.png", "two.jpg", *MODEL, *words, "--output", "maps")
+def test_misused_options_are_refused_with_the_usage(camlens: Any, folder: Path, words: list[str], message: str) -> None:
+    result = camlens("explain", "one.png", *MODEL, *words, "--output", "maps")
     assert result.exit_code == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert message in line
+    assert "Usage:" in result.stderr
+    assert message in result.stderr
+    assert not (folder / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [("rise", "masks=0"), ("rise", "cells=5000"), ("occlusion", "window=0")],
+)
+def test_a_wrong_option_is_an_error_of_the_command_and_not_of_each_image(
+    refused: Any, folder: Path, method: str, option: str
+) -> None:
+    words = ("--method", method, "--option", option, "--output", "maps")
+    error = refused("explain", "missing.png", "one.png", "two.jpg", *MODEL, *words)
+    assert (error.code, error.facts["name"]) == ("argument.invalid", option.partition("=")[0])
     assert not (folder / "maps").exists()

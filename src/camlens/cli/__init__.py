@@ -1,1 +1,1 @@
-"""The `camlens` command: one thin file for each of its words."""
+"""The `camlens` command: one file per subcommand, and what several of them share."""

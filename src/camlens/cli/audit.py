@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import complain, say_json, throughput
+from camlens.cli.terminal import print_error, print_json, throughput
 
 if TYPE_CHECKING:
     from camlens.audit import Audit
@@ -120,12 +120,12 @@ def audit(
                 labels_by=None if labels_by is None else labels_by.value,
             )
     except KeyboardInterrupt:
-        complain(f"stopped after {done[0]:,} of {done[1]:,} images: the same command goes on with the last shard")
+        print_error(f"stopped after {done[0]:,} of {done[1]:,} images: the same command goes on with the last shard")
         raise typer.Exit(130) from None
     if csv is not None:
         from camlens.audit.exports.errors_csv import write_errors
 
-        complain(f"{write_errors(found, csv):,} errors -> {csv}")
+        print_error(f"{write_errors(found, csv):,} errors -> {csv}")
     _present(found, loaded, report=not no_report, json=json)
 
 
@@ -153,9 +153,9 @@ def _present(found: "Audit", loaded: "LoadedModel", *, report: bool, json: bool)
         summary = summarise(found)
         write_summary(summary, found.path / "summary.json")
         if report:
-            complain(f"warning: no report.html: {error}")
+            print_error(f"warning: no report.html: {error}")
     if json:
-        say_json({**summary.to_dict(), "output": str(found.path), "report": None if page is None else str(page)})
+        print_json({**summary.to_dict(), "output": str(found.path), "report": None if page is None else str(page)})
         return
     for line in summary.lines():
         typer.echo(line)

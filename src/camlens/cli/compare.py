@@ -1,4 +1,4 @@
-"""`camlens compare`: one labelled figure of several layers, methods or classes."""
+"""`camlens compare`: one figure of several layers, methods or classes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,20 @@ from typing import Annotated
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import bar, complain, say_json
+from camlens.cli.terminal import bar, print_error, print_json
 
-Image = Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help="The image file to look at.")]
-Several = Annotated[str | None, typer.Option(metavar="A,B,...", rich_help_panel="What to compare (one of these)")]
+_PANEL = "Compare (pass exactly one)"
+
+Image = Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help="Image file.")]
+Layers = Annotated[str | None, typer.Option(metavar="A,B,...", help="Layers to compare.", rich_help_panel=_PANEL)]
+Methods = Annotated[str | None, typer.Option(metavar="A,B,...", help="Methods to compare.", rich_help_panel=_PANEL)]
+Classes = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,...", help="Classes to compare, by index or name.", rich_help_panel=_PANEL),
+]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="The figure, a PNG file. Without it IMAGE-layers.png or so."),
+    typer.Option("--output", "-o", metavar="FILE", help="PNG file to write (default: IMAGE-layers.png etc.)."),
 ]
 
 
@@ -20,9 +27,9 @@ Output = Annotated[
 def compare(
     image: Image,
     model: options.ModelOptions,
-    layers: Several = None,
-    methods: Several = None,
-    classes: Several = None,
+    layers: Layers = None,
+    methods: Methods = None,
+    classes: Classes = None,
     method: options.Method = "gradcam",
     layer: options.Layer = None,
     target: options.Class = None,
@@ -34,9 +41,10 @@ def compare(
     alpha: options.Alpha = 0.5,
     crop: options.Crop = False,
 ) -> None:
-    """Draw several layers, methods or classes of one image side by side, from one pass through the model.
+    """Draw several layers, methods or classes of one image side by side.
 
-    Two classes also get the signed difference of their maps.
+    All maps come from one pass through the model.
+    For two classes the signed difference of their maps is drawn as well.
 
     Examples:
 
@@ -44,23 +52,22 @@ def compare(
 
       camlens compare cat.jpg --methods gradcam,layercam,eigencam
 
-      camlens compare cat.jpg --classes "tabby,Egyptian cat" --output tabby-or-egyptian.png
+      camlens compare cat.jpg --classes "tabby,Egyptian cat" -o cats.png
     """
-    from camlens.panels.comparing import Kind, Question, compare_image
-    from camlens.panels.naming import class_index, split_list
-    from camlens.panels.pictures import comparison_picture
-    from camlens.panels.writing import check_figure_file, save_figure
+    from camlens.cli.comparing import Kind, Question, compare_image, comparison_picture
+    from camlens.cli.gallery import check_figure_file, save_figure
+    from camlens.cli.naming import class_index, split_list
     from camlens.render.theme import Look
 
-    given: dict[Kind, str | None] = {"layers": layers, "methods": methods, "classes": classes}
-    asked = [name for name, text in given.items() if text is not None]
-    if len(asked) != 1:
-        raise typer.BadParameter("say exactly one of --layers, --methods and --classes")
-    kind = asked[0]
-    place = output or Path(f"{image.stem}-{kind}.png")
-    check_figure_file(place, force=force)
+    lists: dict[Kind, str | None] = {"layers": layers, "methods": methods, "classes": classes}
+    kinds = [kind for kind, text in lists.items() if text is not None]
+    if len(kinds) != 1:
+        raise typer.BadParameter("pass exactly one of --layers, --methods and --classes")
+    kind = kinds[0]
+    path = output or Path(f"{image.stem}-{kind}.png")
+    check_figure_file(path, force=force)
     loaded = model.load()
-    members = split_list(given[kind] or "", loaded.class_names if kind == "classes" else ())
+    members = split_list(lists[kind] or "", loaded.class_names if kind == "classes" else ())
     with bar("Comparing", 1) as progress:
         question = Question(
             kind=kind,
@@ -73,10 +80,10 @@ def compare(
             seed=seed,
         )
         comparison = compare_image(loaded, image, question, progress=progress.within)
-        save_figure(comparison_picture(comparison, Look(colormap.value, alpha, crop=crop)), place, force=force)
+        save_figure(comparison_picture(comparison, Look(colormap.value, alpha, crop=crop)), path, force=force)
     for text in comparison.warnings:
-        complain(f"warning: {image}: {text}")
+        print_error(f"warning: {image}: {text}")
     if json:
-        say_json({"output": str(place), "model": model.model, **comparison.to_dict()})
+        print_json({"output": str(path), "model": model.model, **comparison.to_dict()})
     else:
-        typer.echo(str(place))
+        typer.echo(str(path))

@@ -1,4 +1,4 @@
-"""`camlens explain`: a panel, a map and a manifest for each image."""
+"""`camlens explain`: a panel and a map for each image, and a manifest."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import bar, complain, say_json
+from camlens.cli.terminal import bar, print_error, print_json
 
 if TYPE_CHECKING:
-    from camlens.panels.writing import Gallery
+    from camlens.cli.gallery import Gallery
 
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where panels, maps and manifest go.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory for panels, maps and manifest.")]
 
 
 @options.takes_model
@@ -34,11 +34,12 @@ def explain(
     alpha: options.Alpha = 0.5,
     crop: options.Crop = False,
 ) -> None:
-    """Show where the model looks: a panel and a map for each image, and a manifest of how they were made.
+    """Show where a model looks: a panel and a map for each image.
 
-    Results of earlier runs in the same directory stay, except those of images that are explained again; --force
-    removes them all. Files that camlens has not written are never touched. If an image cannot be read, the others
-    are still explained and the exit code is 1.
+    A manifest records how the maps were made.
+    Earlier results in the same directory are kept, unless the same image is
+    explained again; --force removes them all. Other files are never touched.
+    Unreadable images are skipped; then the exit code is 1.
 
     Examples:
 
@@ -50,49 +51,46 @@ def explain(
 
       camlens explain cat.jpg --class "tabby" --top-k 3 --json
 
-      camlens explain cat.jpg --method lime --segments 50 --samples 200 --features 10 --seed 0
+      camlens explain cat.jpg --method lime --segments 50 --samples 200
 
-      camlens explain cat.jpg --method occlusion --option window=56 --option stride=28
+      camlens explain cat.jpg --method occlusion --option window=56
     """
+    from camlens.cli.explaining import explain_files, prepare
+    from camlens.cli.gallery import write_gallery
+    from camlens.cli.naming import class_index
     from camlens.core.store import check_writable
-    from camlens.panels.explaining import explain_files, prepare
-    from camlens.panels.naming import class_index
-    from camlens.panels.writing import write_gallery
     from camlens.render.theme import Look
 
     check_writable(output)
     settings = options.method_options({"segments": segments, "samples": samples, "features": features}, option)
     loaded = model.load()
-    wanted = None if target is None else class_index(target, loaded.class_names)
+    index = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
         place = prepare(loaded, method=method, layer=layer, seed=seed, options=settings, progress=progress.within)
-        found = explain_files(place, images, target=wanted, top_k=top_k)
-        gallery = write_gallery(
-            output, place, progress.each(found), look=Look(colormap.value, alpha, crop=crop), force=force
-        )
-    _present(gallery, loaded.task, json=json)
+        explained = progress.each(explain_files(place, images, target=index, top_k=top_k))
+        gallery = write_gallery(output, place, explained, look=Look(colormap.value, alpha, crop=crop), force=force)
+    _print(gallery, loaded.task, json=json)
     if gallery.failed:
         raise typer.Exit(1)
 
 
-def _present(gallery: "Gallery", task: str, *, json: bool) -> None:
+def _print(gallery: "Gallery", task: str, *, json: bool) -> None:
     for failure in gallery.failed:
-        complain(f"error: {failure.reason}")
+        print_error(f"error: {failure.reason}")
     for entry in gallery.manifest["images"]:
         for text in entry["warnings"]:
-            complain(f"warning: {entry['image']}: {text}")
+            print_error(f"warning: {entry['image']}: {text}")
     if json:
-        where = None if gallery.directory is None else str(gallery.directory)
-        say_json({"output": where, **gallery.manifest})
+        directory = None if gallery.directory is None else str(gallery.directory)
+        print_json({"output": directory, **gallery.manifest})
         return
     for entry in gallery.manifest["images"]:
         typer.echo(f"{entry['image']}: {_summary(entry, task)} -> {gallery.directory}/{entry['panel']}")
 
 
 def _summary(entry: dict[str, Any], task: str) -> str:
-    confidence = entry["confidence"]
-    form = ".4g" if task == "regression" else ".1%"
-    sure = "" if confidence is None else f" ({confidence:{form}})"
-    fidelity = entry.get("details", {}).get("r_squared")
-    faithful = "" if fidelity is None else f", R squared {fidelity[0]:.2f}"
-    return f"{entry['class_name']}{sure}, {entry['layer']}{faithful}"
+    value = entry["confidence"]
+    confidence = "" if value is None else f" ({value:{'.4g' if task == 'regression' else '.1%'}})"
+    r_squared = entry.get("details", {}).get("r_squared")
+    fidelity = "" if r_squared is None else f", R squared {r_squared[0]:.2f}"
+    return f"{entry['class_name']}{confidence}, {entry['layer']}{fidelity}"

@@ -1,4 +1,4 @@
-"""`camlens layers`: every layer of a model, and whether it can carry a map."""
+"""`camlens layers`: the layers of a model, and which of them can be explained."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import say_json, table
+from camlens.cli.terminal import print_json, table
 
 if TYPE_CHECKING:
+    from camlens.core.execution.session import Session
     from camlens.core.execution.survey import LayerStatus
+    from camlens.models import LoadedModel
+
+_NOISE_SIDE = 256
 
 InputSize = Annotated[
     str | None,
-    typer.Option("--input-size", metavar="SIDE|HxW", help="Size of the example image. Without it the model's usual."),
+    typer.Option("--input-size", metavar="SIDE|HxW", help="Size of the example input (default: the model's own)."),
 ]
-Usable = Annotated[bool, typer.Option("--usable", help="Only layers that can carry a map.")]
+Usable = Annotated[bool, typer.Option("--usable", help="List only layers that can be explained.")]
 
 
 @options.takes_model
@@ -25,41 +29,70 @@ def layers(
     usable: Usable = False,
     json: options.Json = False,
 ) -> None:
-    """List the layers: output, grid, layout, parameters, and whether a map can be drawn there or why not.
+    """List the layers of a model and whether they can be explained.
+
+    Each row shows a layer's output shape, grid, layout and number of parameters.
 
     Examples:
 
       camlens layers --model resnet18
 
-      camlens layers --model timm:vit_tiny_patch16_224 --weights random --usable
+      camlens layers --model timm:vit_tiny_patch16_224 --weights random
 
-      camlens layers --model resnet18 --input-size 320x480 --json
+      camlens layers --model resnet18 --input-size 320x480 --usable --json
     """
-    from camlens.panels.survey import default_layer, layer_table
+    from camlens.core.execution.survey import survey_session
 
     size = None if input_size is None else _size(input_size)
     loaded = model.load()
-    statuses = [one for one in layer_table(loaded, input_size=size) if one.usable or not usable]
-    default, reason = default_layer(loaded, input_size=size)
+    session = _session(loaded, size)
+    statuses = [status for status in survey_session(session) if status.usable or not usable]
+    default, reason = _default_layer(loaded, session)
     if json:
         chosen = {"default_layer": default, "reason": reason}
-        say_json({"model": model.model, **chosen, "layers": [_facts(status) for status in statuses]})
+        print_json({"model": model.model, **chosen, "layers": [_facts(status) for status in statuses]})
         return
-    columns = ("layer", "type", "output", "grid", "layout", "parameters", "target")
-    table(
-        f"Layers of {model.model}, in the order in which they finish",
-        columns,
-        [_row(status) for status in statuses],
-    )
-    typer.echo(f"\nWithout --layer: {default}, {reason}" if default else f"\nNo layer can carry a map: {reason}")
+    columns = ("layer", "type", "output", "grid", "layout", "parameters", "usable")
+    table(f"Layers of {model.model}, in execution order", columns, [_row(status) for status in statuses])
+    typer.echo(f"\nDefault layer: {default} ({reason})" if default else f"\nNo layer can be explained: {reason}")
 
 
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"\s*([1-9]\d{0,4})\s*(?:[x×,]\s*([1-9]\d{0,4}))?\s*", text)
-    if found is None:
+    match = re.fullmatch(r"\s*([1-9]\d{0,4})\s*(?:[x×,]\s*([1-9]\d{0,4}))?\s*", text)
+    if match is None:
         raise typer.BadParameter(f"{text!r} is not a size such as 224 or 320x480", param_hint="--input-size")
-    height = int(found[1])
-    return height, int(found[2] or height)
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+def _session(loaded: "LoadedModel", size: tuple[int, int] | None) -> "Session":
+    """Return the model on one image of noise: unlike a blank image it excites every layer."""
+    import numpy as np
+    import torch
+
+    from camlens.core.execution.session import Session, checked_inputs
+    from camlens.core.layers import checked_model
+
+    noise = np.random.default_rng(0).integers(0, 256, (_NOISE_SIDE, _NOISE_SIDE, 3), dtype=np.uint8)
+    inputs = loaded.preprocess(noise)[None]
+    if size is not None:
+        shape = (1, inputs.shape[1], *size)
+        inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=inputs.dtype)
+    return Session(checked_model(loaded.model), checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
+
+
+def _default_layer(loaded: "LoadedModel", session: "Session") -> tuple[str | None, str]:
+    """Return the layer that is explained by default, and why."""
+    from camlens.core.errors import CamlensError
+    from camlens.core.execution.survey import choose_layer
+
+    if loaded.default_layer is not None:
+        return loaded.default_layer, "set by the model family"
+    try:
+        choice = choose_layer(session)
+    except CamlensError as error:
+        return None, str(error)
+    return choice.layer.label, choice.reason
 
 
 def _facts(status: "LayerStatus") -> dict[str, Any]:

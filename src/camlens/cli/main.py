@@ -1,4 +1,4 @@
-"""The `camlens` command: what it offers, and what becomes of errors."""
+"""The `camlens` command: its subcommands and the handling of errors."""
 
 import importlib
 import os
@@ -8,7 +8,7 @@ import warnings
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-try:  # torch takes seconds to import, in which Ctrl-C must not show a traceback
+try:  # importing torch takes seconds; Ctrl-C must not show a traceback
     import typer
     from typer.core import TyperGroup
 
@@ -23,20 +23,20 @@ except KeyboardInterrupt:
     sys.stderr.write("interrupted: nothing was done\n")
     sys.exit(130)
 
-# commands that need an extra: module, imported when the command is called, and the line in --help
+# commands that need an extra: the module, imported on first use, and the summary in --help
 OPTIONAL = {
-    "studio": ("camlens.cli.studio", "Open the interactive page in the browser."),
-    "report": ("camlens.cli.report", "Write one self-contained HTML page with live overlays."),
-    "audit": ("camlens.cli.audit", "Explain a whole data set and look for patterns."),
+    "studio": ("camlens.cli.studio", "Open the studio in the browser."),
+    "report": ("camlens.cli.report", "Write one HTML file with interactive opacity, threshold and colors."),
+    "audit": ("camlens.cli.audit", "Run a model over a whole dataset and find patterns in its errors."),
 }
 INTERRUPTED = 130
 
 
 class Commands(TyperGroup):
-    """Turns what a user can cause into one line and an exit code; a traceback is shown only with --debug."""
+    """Reports errors in one line and with an exit code; --debug shows the traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run a subcommand."""
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             try:
@@ -47,7 +47,7 @@ class Commands(TyperGroup):
                 typer.echo(f"error: {' '.join(str(error).split())}", err=True)
                 raise typer.Exit(2) from error
             except KeyboardInterrupt as error:
-                typer.echo("interrupted: nothing half-written was left behind", err=True)
+                typer.echo("interrupted: no partial results were written", err=True)
                 raise typer.Exit(INTERRUPTED) from error
 
 
@@ -55,16 +55,16 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="camlens",
     cls=Commands,
-    help="See where a PyTorch vision model looks, and whether that can be trusted.",
-    epilog="First steps:  camlens demo  ·  camlens explain cat.jpg  ·  camlens explain --help",
+    help="Show where a PyTorch vision model looks.",
+    epilog="Start with: camlens demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"camlens {version('camlens')}")
@@ -78,11 +78,11 @@ def _warn(message: Warning | str, category: type[Warning], *_place: Any, **_more
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
-    """See where a PyTorch vision model looks, and whether that can be trusted."""
+    """Show where a PyTorch vision model looks."""
 
 
 for command in (explain, compare, layers, methods, predict, demo):
@@ -90,9 +90,9 @@ for command in (explain, compare, layers, methods, predict, demo):
 
 
 def _add_optional(name: str, module: str, summary: str) -> None:
-    """A command whose module, and what that needs, is imported when it is called.
+    """Add a command whose module is imported when the command is called.
 
-    The module holds a function of the command's name, with typer's annotations.
+    The module defines a function with the name of the command and typer's annotations.
     """
 
     def forward(context: typer.Context) -> None:
@@ -116,11 +116,11 @@ for name, (module, summary) in OPTIONAL.items():
 
 
 def run() -> None:
-    """Run the command line; neither Ctrl-C nor a reader that goes away early, as `head` does, shows a traceback."""
+    """Run the command line. Ctrl-C and a closed pipe (as with `head`) show no traceback."""
     try:
         app(prog_name="camlens")
-    except KeyboardInterrupt:  # before or after a command
+    except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush is quiet too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail
         sys.exit(1)

@@ -1,11 +1,11 @@
-"""`camlens methods`: every method, what it needs and what it is good for."""
+"""`camlens methods`: the explanation methods."""
 
 from camlens.cli import options
-from camlens.cli.terminal import say_json, table
+from camlens.cli.terminal import print_json, table
 
 
 def methods(json: options.Json = False) -> None:
-    """List the methods: what each needs, what it costs, what it is good for, and its paper.
+    """List the explanation methods with their cost, use and paper.
 
     Examples:
 
@@ -17,12 +17,12 @@ def methods(json: options.Json = False) -> None:
 
     if json:
         facts = ("name", "needs", "scope", "cost", "signed", "diverging", "good_for", "paper")
-        say_json(
+        print_json(
             [
                 {fact: getattr(entry, fact) for fact in facts} | {"options": dict(entry.options)}
                 for entry in METHODS.values()
             ]
         )
         return
-    rows = [(one.name, one.needs, one.cost, one.good_for, one.paper) for one in METHODS.values()]
+    rows = [(entry.name, entry.needs, entry.cost, entry.good_for, entry.paper) for entry in METHODS.values()]
     table("Methods", ("name", "needs", "cost", "good for", "paper"), rows)

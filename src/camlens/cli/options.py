@@ -1,4 +1,4 @@
-"""Options that several commands share, and loading the model that they name."""
+"""Options that several commands share."""
 
 import ast
 import inspect
@@ -22,7 +22,7 @@ DEFAULT_MODEL = default_model()
 
 
 class Colormap(StrEnum):
-    """Colour maps to draw heat maps with."""
+    """Color maps for heat maps."""
 
     turbo = "turbo"
     viridis = "viridis"
@@ -32,20 +32,20 @@ class Colormap(StrEnum):
 
 
 class ActivationName(StrEnum):
-    """What makes probabilities of logits."""
+    """Functions from logits to probabilities."""
 
     softmax = "softmax"
     sigmoid = "sigmoid"
 
 
 class TaskName(StrEnum):
-    """What a model's outputs are."""
+    """What the outputs of a model are."""
 
     classification = "classification"
     regression = "regression"
 
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Image files to look at.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Image files.")]
 Model = Annotated[
     str,
     typer.Option(
@@ -60,29 +60,23 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Weights: safetensors or a plain state dict (FILE#KEY: one of several); or 'random'.",
+        help="Safetensors file or state dict, FILE#KEY if it holds several, or 'random' (default: pretrained).",
         rich_help_panel="Model",
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option(
-        metavar="auto|cpu|cuda|mps",
-        help="Where the model runs; auto is the fastest device of this computer.",
-        rich_help_panel="Model",
-    ),
+    typer.Option(metavar="NAME", help="auto (the fastest), cpu, cuda or mps.", rich_help_panel="Model"),
 ]
 Offline = Annotated[
     bool,
-    typer.Option(
-        "--offline", help="Never download weights (CAMLENS_OFFLINE=1 does the same).", rich_help_panel="Model"
-    ),
+    typer.Option("--offline", help="Never download weights. So does CAMLENS_OFFLINE=1.", rich_help_panel="Model"),
 ]
 TrustPickle = Annotated[
     bool,
     typer.Option(
         "--trust-pickle",
-        help="Open weights that can run any code of whoever made them.",
+        help="Load pickled weights. A pickle can run arbitrary code: trust its source.",
         rich_help_panel="Model",
     ),
 ]
@@ -90,91 +84,99 @@ Activation = Annotated[
     ActivationName | None,
     typer.Option(
         "--activation",
-        help="What makes probabilities of the model's logits (default: sigmoid for one logit, else softmax).",
+        metavar="NAME",
+        help="softmax or sigmoid (default: sigmoid for a single logit, else softmax).",
         rich_help_panel="Model",
     ),
 ]
 Task = Annotated[
     TaskName | None,
-    typer.Option("--task", help="What the model's outputs are (default: classification).", rich_help_panel="Model"),
+    typer.Option("--task", metavar="NAME", help="classification (default) or regression.", rich_help_panel="Model"),
 ]
 OutputKey = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Part of the model's output that holds the logits (default: detected).",
+        help="Key of the logits in the model's output (default: detected).",
         rich_help_panel="Model",
     ),
 ]
-Method = Annotated[str, typer.Option(metavar="NAME", help="How to explain: see `camlens methods`.")]
+Method = Annotated[str, typer.Option(metavar="NAME", help="Explanation method; `camlens methods` lists them.")]
 Layer = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which layer to look at: see `camlens layers`. Without it the best one."),
+    typer.Option(
+        metavar="NAME", help="Layer to explain; `camlens layers` lists them (default: the best layer of the model)."
+    ),
 ]
 Class = Annotated[
     str | None,
-    typer.Option("--class", "-c", metavar="CLASS", help="Number or name of a class. Without it the predicted one."),
+    typer.Option(
+        "--class", "-c", metavar="CLASS", help="Index or name of the class to explain (default: the predicted class)."
+    ),
 ]
-TopK = Annotated[int, typer.Option("--top-k", min=1, help="How many of the best classes to show.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn at random.")]
+TopK = Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="Number of most likely classes to show.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
 Segments = Annotated[
     int | None,
-    typer.Option(min=2, help="Superpixels to cut the image into (lime, kernelshap).", rich_help_panel="Method"),
+    typer.Option(metavar="N", min=2, help="Number of superpixels (lime, kernelshap).", rich_help_panel="Method"),
 ]
 Samples = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Perturbed images to ask the model about (lime, smoothgrad ...).", rich_help_panel="Method"
+        metavar="N", min=1, help="Number of perturbed images (lime, smoothgrad, ...).", rich_help_panel="Method"
     ),
 ]
 Features = Annotated[
     int | None,
-    typer.Option(min=1, help="Show only the strongest so many segments (lime, kernelshap).", rich_help_panel="Method"),
+    typer.Option(
+        metavar="K", min=1, help="Keep only the K strongest superpixels (lime, kernelshap).", rich_help_panel="Method"
+    ),
 ]
 Option = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
         metavar="NAME=VALUE",
-        help="Any other setting of the method, as often as wanted: --option window=32.",
+        help="Any other option of the method, such as window=32. Can be repeated.",
         rich_help_panel="Method",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an earlier result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace earlier results.")]
 ColormapName = Annotated[
     Colormap,
     typer.Option(
         "--colormap",
-        help="Colours of a heat map; evidence for and against has its own.",
-        rich_help_panel="Looks",
+        metavar="NAME",
+        help="turbo, viridis, inferno, jet or grey. Signed maps use their own.",
+        rich_help_panel="Appearance",
     ),
 ]
 Alpha = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, help="Opacity of the heat map over the image.", rich_help_panel="Looks"),
+    typer.Option(metavar="A", min=0.0, max=1.0, help="Opacity of the heat map.", rich_help_panel="Appearance"),
 ]
 Crop = Annotated[
     bool,
-    typer.Option("--crop", help="Show what the model saw, not the whole photograph.", rich_help_panel="Looks"),
+    typer.Option("--crop", help="Show the model's input instead of the whole image.", rich_help_panel="Appearance"),
 ]
 
 
-def method_options(given: Mapping[str, int | None], pairs: Sequence[str] | None) -> dict[str, Any]:
-    """The method's own settings: those that have an option of their own, and NAME=VALUE pairs."""
-    found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+def method_options(named: Mapping[str, int | None], pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Return the options of a method from those with a flag of their own and from NAME=VALUE pairs."""
+    options: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     for pair in pairs or ():
         name, separator, text = pair.partition("=")
         if not separator or not name.isidentifier():
             raise typer.BadParameter(f"--option takes NAME=VALUE, such as window=32, not {pair!r}")
-        if name in found:
+        if name in options:
             raise typer.BadParameter(f"{name} is given twice")
-        found[name] = _value(text)
-    return found
+        options[name] = _value(text)
+    return options
 
 
 def _value(text: str) -> Any:
-    """A number, a tuple, True, False or None where the text is one, else the text itself."""
+    """Return the text as a Python literal if it is one, else as a string."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -183,7 +185,7 @@ def _value(text: str) -> Any:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The options that name a model and where it runs, shared by every command that runs one."""
+    """The options that choose a model and its device."""
 
     model: Model = DEFAULT_MODEL
     weights: Weights = None
@@ -195,7 +197,7 @@ class ModelOptions:
     output_key: OutputKey = None
 
     def load(self) -> "LoadedModel":
-        """Load the model; a factory may live in the working directory, as for `python -m`."""
+        """Load the model. The working directory is searched for model factories, as with `python -m`."""
         from camlens.models import load_model
 
         if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -217,24 +219,24 @@ PHOTOS = ModelOptions("demo:photos")
 
 
 def takes_model(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace a command's parameter `model: ModelOptions` by one option for each of its fields.
+    """Replace a command's parameter `model: ModelOptions` by one option per field.
 
-    The parameter's own default, if it has one, holds the defaults of the options.
+    The default of the parameter, if it has one, holds the defaults of the options.
     """
     names = [field.name for field in fields(ModelOptions)]
 
     @wraps(command)
-    def call(**given: Any) -> None:
-        model = ModelOptions(**{name: given.pop(name) for name in names})
-        command(model=model, **given)
+    def call(**arguments: Any) -> None:
+        model = ModelOptions(**{name: arguments.pop(name) for name in names})
+        command(model=model, **arguments)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [parameter.replace(kind=keyword) for parameter in inspect.signature(command).parameters.values()]
-    place = [parameter.name for parameter in parameters].index("model")
-    own = parameters[place].default
-    usual = own if isinstance(own, ModelOptions) else ModelOptions()
-    parameters[place : place + 1] = [
-        inspect.Parameter(field.name, keyword, default=getattr(usual, field.name), annotation=field.type)
+    position = [parameter.name for parameter in parameters].index("model")
+    own = parameters[position].default
+    defaults = own if isinstance(own, ModelOptions) else ModelOptions()
+    parameters[position : position + 1] = [
+        inspect.Parameter(field.name, keyword, default=getattr(defaults, field.name), annotation=field.type)
         for field in fields(ModelOptions)
     ]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

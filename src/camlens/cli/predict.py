@@ -1,9 +1,17 @@
-"""`camlens predict`: the best classes of each image, without a map."""
+"""`camlens predict`: the most likely classes of each image."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import bar, complain, say_json
+from camlens.cli.terminal import bar, print_error, print_json
+
+if TYPE_CHECKING:
+    from camlens.gradcam import Prediction
+    from camlens.models import LoadedModel
 
 
 @options.takes_model
@@ -13,7 +21,7 @@ def predict(
     top_k: options.TopK = 5,
     json: options.Json = False,
 ) -> None:
-    """Say what the model sees: the best classes of each image with their confidences.
+    """Print the most likely classes of each image with their confidences.
 
     Examples:
 
@@ -21,30 +29,52 @@ def predict(
 
       camlens predict photos/*.jpg --model resnet50 --top-k 3 --json
     """
-    from camlens.panels.explaining import FailedImage
-    from camlens.panels.predicting import predict_files
-
     loaded = model.load()
     with bar("Predicting", len(images)) as progress:
-        found = list(progress.each(predict_files(loaded, images, top_k=top_k)))
-    failed = [one for one in found if isinstance(one, FailedImage)]
-    done = [one for one in found if not isinstance(one, FailedImage)]
-    for failure in failed:
-        complain(f"error: {failure.reason}")
+        results = list(progress.each(_predictions(loaded, images, top_k)))
+    failed = [(path, result) for path, result in results if isinstance(result, str)]
+    predicted = [(path, result) for path, result in results if not isinstance(result, str)]
+    for _, reason in failed:
+        print_error(f"error: {reason}")
     if json:
-        say_json(
+        print_json(
             {
                 "model": model.model,
-                "images": [{"image": str(one.path), "predictions": one.predictions} for one in done],
-                "failed": [{"image": str(one.path), "error": one.reason} for one in failed],
+                "images": [{"image": str(path), "predictions": predictions} for path, predictions in predicted],
+                "failed": [{"image": str(path), "error": reason} for path, reason in failed],
             }
         )
     else:
-        for one in done:
-            typer.echo(str(one.path))
-            for guess in one.predictions:
-                value = guess["confidence"]
-                shown = f"{value:6.1%}" if loaded.task == "classification" else f"{value:8.4g}"
-                typer.echo(f"  {shown}  {guess['class_name']} ({guess['class_idx']})")
+        for path, predictions in predicted:
+            typer.echo(str(path))
+            for prediction in predictions:
+                value = prediction["confidence"]
+                confidence = f"{value:6.1%}" if loaded.task == "classification" else f"{value:8.4g}"
+                typer.echo(f"  {confidence}  {prediction['class_name']} ({prediction['class_idx']})")
     if failed:
         raise typer.Exit(1)
+
+
+def _predictions(
+    loaded: "LoadedModel", paths: Sequence[Path], top_k: int
+) -> Iterator[tuple[Path, "list[Prediction] | str"]]:
+    """Yield each file with its most likely classes, or with the reason why it cannot be predicted."""
+    from camlens.cli.explaining import most_likely
+    from camlens.core.errors import DataError, InputError
+    from camlens.core.execution.harmless import undisturbed
+    from camlens.core.execution.session import Session, checked_inputs
+    from camlens.core.layers import checked_model
+    from camlens.data.decode import decode_image
+
+    model = checked_model(loaded.model)
+    for path in paths:
+        try:
+            inputs = loaded.preprocess(decode_image(path))[None]
+            session = Session(model, checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
+            with undisturbed(model, loaded.device):
+                output = session.run()
+                logits = (output.class_scores() if loaded.task == "classification" else output.logits())[0]
+        except (DataError, InputError) as error:
+            yield path, str(error)
+        else:
+            yield path, most_likely(loaded, logits, top_k)

@@ -1,14 +1,21 @@
-"""`camlens report`: one self-contained HTML page with live overlays."""
+"""`camlens report`: one self-contained HTML page with interactive overlays."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import bar, complain
+from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace, explain_files, prepare
+from camlens.cli.gallery import check_replaceable_file
+from camlens.cli.naming import class_index
+from camlens.cli.terminal import bar, print_error
+from camlens.core.layers import layer_in_words
+from camlens.core.store import atomic_file
+from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")]
 
 
 @options.takes_model
@@ -25,10 +32,10 @@ def report(
     colormap: options.ColormapName = options.Colormap.turbo,
     alpha: options.Alpha = 0.5,
 ) -> None:
-    """Write one HTML file with live opacity, threshold and colours, that opens from disk.
+    """Write one HTML file with interactive opacity, threshold and colors.
 
-    An earlier page is replaced; any other file only with --force. If an image cannot be read, the others are still
-    explained and the exit code is 1.
+    It needs no server. An earlier page is replaced, any other file only with
+    --force. Unreadable images are skipped; then the exit code is 1.
 
     Examples:
 
@@ -36,23 +43,65 @@ def report(
 
       camlens report photos/*.jpg --model resnet50 --output report.html
     """
-    from camlens.panels.explaining import FailedImage, explain_files, prepare
-    from camlens.panels.live import write_report
-    from camlens.panels.naming import class_index
-    from camlens.panels.writing import check_replaceable_file
-
     check_replaceable_file(output, force=force)
     loaded = model.load()
-    wanted = None if target is None else class_index(target, loaded.class_names)
+    index = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
         place = prepare(loaded, method=method, layer=layer, seed=seed, progress=progress.within)
-        found = list(progress.each(explain_files(place, images, target=wanted, top_k=top_k)))
-    failed = [one for one in found if isinstance(one, FailedImage)]
+        results = list(progress.each(explain_files(place, images, target=index, top_k=top_k)))
+    failed = [result for result in results if isinstance(result, FailedImage)]
     for failure in failed:
-        complain(f"error: {failure.reason}")
-    explained = [one for one in found if not isinstance(one, FailedImage)]
+        print_error(f"error: {failure.reason}")
+    explained = [result for result in results if not isinstance(result, FailedImage)]
     if explained:
-        write_report(output, place, explained, colormap=colormap.value, alpha=alpha, force=force)
+        page = _page(place, explained, colormap=colormap.value, alpha=alpha)
+        check_replaceable_file(output, force=force)
+        with atomic_file(output, force=True) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
         typer.echo(str(output))
     if failed:
         raise typer.Exit(1)
+
+
+def _page(place: Workplace, explained: Sequence[ExplainedImage], *, colormap: str, alpha: float) -> str:
+    count = f"{len(explained)} image{'' if len(explained) == 1 else 's'}"
+    return live_page(
+        [_live_image(image) for image in explained],
+        title=f"Where {place.loaded.spec} looks",
+        subtitle=f"{count}, explained by {explained[0].explanation.method}",
+        opacity=alpha,
+        colormap=colormap,
+    )
+
+
+def _live_image(image: ExplainedImage) -> LiveImage:
+    explanation = image.explanation
+    picture, region = image.view.shown()
+    warning = " ".join(image.warnings) or None
+    several = len(explanation.layers) > 1
+    no_probability = image.confidence is None or explanation.task == "regression"
+    confidence = "" if no_probability else f" ({image.confidence:.1%})"
+    return LiveImage(
+        title=image.path.name,
+        picture=picture,
+        region=region,
+        maps=[
+            LiveMap(
+                layer if several else "Overlay",
+                explanation.maps[layer][0, 0].cpu().numpy(),
+                warning,
+                diverging=explanation.shows_both_signs(),
+            )
+            for layer in explanation.layers
+        ],
+        facts=[
+            ("Explains", f"{image.target}{confidence}"),
+            ("Score", f"{float(explanation.scores[0, 0]):.4g}"),
+            ("Layer", ", ".join(map(layer_in_words, explanation.layers))),
+            ("Method", explanation.method),
+            ("Weights", str(explanation.provenance["weights"])[:23]),
+            ("camlens", f"{explanation.provenance['camlens']}, torch {explanation.provenance['torch']}"),
+        ],
+        predictions=[(prediction["class_name"], prediction["confidence"]) for prediction in image.predictions],
+        task=explanation.task,
+    )

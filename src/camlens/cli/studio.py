@@ -1,4 +1,4 @@
-"""`camlens studio`: the interactive page."""
+"""`camlens studio`: serve the studio and open it in the browser."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from camlens.cli import options
-from camlens.cli.terminal import complain
+from camlens.cli.terminal import print_error
 
 Model = Annotated[
     str | None,
@@ -21,41 +21,45 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="As for every command; without it the run's, or demo:imagenet.",
+        help="As for explain (default: the model of the run, or demo:imagenet).",
         rich_help_panel="Model",
     ),
 ]
 Audit = Annotated[
     Path | None,
-    typer.Option("--audit", "-a", metavar="RUN", help="A run of `camlens audit`: three more pages over its rows."),
+    typer.Option(
+        "--audit", "-a", metavar="RUN", help="Directory written by `camlens audit`; adds pages about the run."
+    ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", "-d", metavar="DIR", help="A folder per class, a flat folder, demo:gallery or demo:photos."),
+    typer.Option(
+        "--data", "-d", metavar="DIR", help="Images: one folder per class, a flat folder, demo:gallery or demo:photos."
+    ),
 ]
-Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine alone needs a token.")]
-Port = Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")]
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on. Other than loopback needs a token.")]
+Port = Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="Port; 0 for any free port.")]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Do not open the browser.")]
 Token = Annotated[
     str | None,
     typer.Option(
         metavar="SECRET",
         envvar="CAMLENS_STUDIO_TOKEN",
-        help="The secret in the address, random by default; 'none' lets everybody on this machine in.",
+        help="Access token (default: random); 'none' disables it on loopback.",
     ),
 ]
 TrustRun = Annotated[
     bool,
     typer.Option(
         "--trust-run",
-        help="Import the model factory that the run names. That runs its code.",
+        help="Allow the run's model factory to be imported, which runs its code.",
         rich_help_panel="Model",
     ),
 ]
-ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse uploads, and write nothing into the run.")]
+ReadOnly = Annotated[bool, typer.Option("--read-only", help="Refuse uploads and do not write to the run.")]
 AllowHost = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="One more name of this host."),
+    typer.Option("--allow-host", metavar="NAME", help="Additional host name to accept. Can be repeated."),
 ]
 
 
@@ -78,11 +82,12 @@ def studio(
     read_only: ReadOnly = False,
     allow_host: AllowHost = None,
 ) -> None:
-    """Open the interactive page: choose image, layer, class and method, and see where the model looks.
+    """Open the studio: explain images interactively in the browser.
 
-    It listens on this machine only, and the printed address holds a secret. Ctrl-C ends it.
+    By default it listens on loopback only. The printed URL contains the access
+    token. Press Ctrl-C to stop.
 
-    Over an audit run, model, weights and data are those of the run where nothing else is said.
+    With --audit, model, weights and data default to those of the run.
 
     Examples:
 
@@ -105,26 +110,26 @@ def studio(
     from camlens.studio.settings import RunDefaults, StudioSettings, fresh_token
 
     if model is not None and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a model factory may live here, as for `python -m`
-    usual = RunDefaults(options.DEFAULT_MODEL) if audit is None else RunDefaults.of(audit)
-    if model is None and not trust_run and is_factory(usual.model):
+        sys.path.append(str(Path.cwd()))  # for model factories, as with `python -m`
+    defaults = RunDefaults(options.DEFAULT_MODEL) if audit is None else RunDefaults.of(audit)
+    if model is None and not trust_run and is_factory(defaults.model):
         raise ModelError(
-            f"the run names the model {usual.model!r}, and to load it runs code: pass --model {usual.model} to take it"
-            " from the working directory or an installed package, or --trust-run to import it as the run names it",
+            f"loading the model of the run, {defaults.model!r}, imports its module and runs its code: pass --model"
+            f" {defaults.model} if it is your own, or --trust-run if you trust the run",
             code="model.untrusted-run",
-            model=usual.model,
+            model=defaults.model,
         )
     settings = StudioSettings(
-        model=usual.model if model is None else model,
-        data=usual.data if data is None else data,
-        weights=usual.weights if model is None and weights is None else weights,
+        model=defaults.model if model is None else model,
+        data=defaults.data if data is None else data,
+        weights=defaults.weights if model is None and weights is None else weights,
         audit=None if audit is None else str(audit),
         trust_pickle=trust_pickle,
         device=device,
         offline=offline,
-        activation=activation.value if activation is not None else usual.activation if model is None else None,
+        activation=activation.value if activation is not None else defaults.activation if model is None else None,
         task=None if task is None else task.value,
-        output_key=usual.output_key if model is None and output_key is None else output_key,
+        output_key=defaults.output_key if model is None and output_key is None else output_key,
         host=host,
         port=port,
         token={None: fresh_token(), "none": None}.get(token, token),
@@ -137,14 +142,14 @@ def studio(
     settings = replace(settings, port=listening.getsockname()[1])
     address = settings.address
     typer.echo(f"camlens studio: {address}")
-    complain("Ctrl-C ends it.")
+    print_error("Press Ctrl-C to stop.")
     if not no_browser and os.environ.get("CI") is None:
         threading.Thread(target=_open, args=(address,), daemon=True).start()
     server(create_app(settings)).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that the printed address is true and a taken port is said in one line."""
+    """Bind a socket before the address is printed; raise InputError if that fails."""
     from camlens.core.errors import InputError
 
     try:
@@ -158,7 +163,7 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise InputError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port, or 0 for any",
+            f"cannot listen on {host}:{port}: {error.strerror or error}; pass another --port, or 0 for any free port",
             code="studio.address",
             host=host,
             port=port,
@@ -167,5 +172,5 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _open(address: str) -> None:
-    time.sleep(0.6)  # the server answers by then
+    time.sleep(0.6)  # until the server answers
     webbrowser.open(address)

@@ -1,4 +1,4 @@
-"""What commands say: results on stdout, everything else on stderr."""
+"""Terminal output: results on stdout, everything else on stderr."""
 
 import json
 import sys
@@ -13,21 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 Item = TypeVar("Item")
-_LINE_EVERY = 30.0
+_SECONDS_BETWEEN_LINES = 30.0
 
 
-def say_json(value: object) -> None:
-    """Print plain values as JSON."""
+def print_json(value: object) -> None:
+    """Print a value as JSON on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def complain(line: str) -> None:
+def print_error(line: str) -> None:
     """Print one line on stderr."""
     typer.echo(" ".join(line.split()), err=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table, as wide as the terminal; into a file or pipe no cell is cut."""
+    """Print a table. It fits the terminal; in a file or pipe no cell is wrapped."""
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         grid.add_column(column, overflow="fold")
@@ -40,7 +40,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 class Bar:
-    """A progress bar on stderr: one step for each image, and a second line for long work inside an image."""
+    """A progress bar on stderr that counts images, with a second line for the work within one image."""
 
     def __init__(self, progress: Progress, task: Any) -> None:
         self._progress = progress
@@ -48,13 +48,13 @@ class Bar:
         self._inner: Any = None
 
     def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with one step after each."""
+        """Yield the items and advance by one after each."""
         for item in items:
             yield item
             self._progress.advance(self._task)
 
     def within(self, done: int, total: int) -> None:
-        """Steps of the work inside one image."""
+        """Show the progress within the current image."""
         if self._inner is None:
             self._inner = self._progress.add_task("  this image", total=total)
         self._progress.update(self._inner, completed=done, total=total)
@@ -62,7 +62,7 @@ class Bar:
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Bar]:
-    """A progress bar while the block runs, where somebody watches a terminal."""
+    """Show a progress bar while the block runs, if stderr is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -71,28 +71,28 @@ def bar(label: str, total: int) -> Iterator[Bar]:
 
 @contextmanager
 def throughput(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with speed and time left while the block runs, told by `report(done, total)`.
+    """Show a progress bar with speed and remaining time; the block calls `report(done, total)`.
 
-    Where nobody watches a terminal, a line on stderr every half minute. What was done before the first report
-    does not count as speed.
+    If stderr is no terminal, a line is printed every 30 seconds. Work done before the first report is left out of
+    the speed.
     """
     console = Console(stderr=True)
     speed = TextColumn("{task.fields[speed]}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=None, speed="")
-        begun: list[float] = []
-        said = time.monotonic()
+        start: list[float] = []
+        last_line = time.monotonic()
 
         def report(done: int, total: int) -> None:
-            nonlocal said
+            nonlocal last_line
             now = time.monotonic()
-            begun[:] = begun or [done, now]
-            rate = (done - begun[0]) / max(now - begun[1], 1e-9)
-            text = f"{rate:.1f} {unit}/s" if done > begun[0] else ""
+            start[:] = start or [done, now]
+            rate = (done - start[0]) / max(now - start[1], 1e-9)
+            text = f"{rate:.1f} {unit}/s" if done > start[0] else ""
             progress.update(task, completed=done, total=total, speed=text)
-            if not console.is_terminal and now - said > _LINE_EVERY:
-                said = now
-                complain(f"{label}: {done:,} of {total:,} {unit}, {text}")
+            if not console.is_terminal and now - last_line > _SECONDS_BETWEEN_LINES:
+                last_line = now
+                print_error(f"{label}: {done:,} of {total:,} {unit}, {text}")
 
         yield report

@@ -163,3 +163,8 @@ def _runs_its_modules(model: torch.fx.GraphModule) -> bool:
     """Whether the graph calls a module with weights, as traced modules do and exported ones do not."""
     called = [model.get_submodule(str(node.target)) for node in model.graph.nodes if node.op == "call_module"]
     return not any(True for _ in model.parameters()) or any(True for one in called for _ in one.parameters())
+
+
+def layer_in_words(name: str) -> str:
+    """Return a layer's name for captions: "input" is the image itself, and "+" joins layers of one map."""
+    return "the input" if name == "input" else name.replace("+", " + ")

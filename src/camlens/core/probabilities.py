@@ -1,5 +1,6 @@
 """From logits to probabilities: softmax over classes, or a sigmoid for each logit."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -54,3 +55,8 @@ def binary_names(class_names: list[str]) -> list[str]:
         return class_names
     (name,) = class_names or ["class 0"]
     return ["class 0", "class 1"] if name == "class 0" else [f"not {name}", name]
+
+
+def class_name(index: int, class_names: Sequence[str]) -> str:
+    """Return the name of a class, or "class 7" if it has none."""
+    return class_names[index] if 0 <= index < len(class_names) else f"class {index}"

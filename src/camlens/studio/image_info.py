@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from camlens.core.probabilities import best_outputs
-from camlens.panels.naming import class_name
+from camlens.core.probabilities import best_outputs, class_name
 from camlens.studio.bench import Workbench
 from camlens.studio.images import UNKNOWN
 from camlens.studio.predictions import UNREADABLE

@@ -1,6 +1,6 @@
 """A view of the studio as one file that needs no server."""
 
-from camlens.panels.naming import layer_in_words
+from camlens.core.layers import layer_in_words
 from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import Explained, explanation_result

@@ -1,11 +1,11 @@
-"""Images explained one by one: a file that cannot be read costs itself, and the others still get done."""
+"""Explain image files one by one; a file that cannot be read does not stop the others."""
 
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
-from camlens.core.probabilities import best_outputs
+from camlens.core.layers import layer_in_words
+from camlens.core.probabilities import best_outputs, class_name
 from camlens.core.probe import Progress, silent
 from camlens.core.targets import Target
 from camlens.explainer import Explainer
@@ -21,14 +22,17 @@ from camlens.explanation import Explanation
 from camlens.gradcam import Prediction
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
-from camlens.panels.naming import class_name
+from camlens.render.theme import Look
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
-    """One image with its explanation, which remembers the picture, and the best classes."""
+    """An image file with its explanation and its most likely classes."""
 
     path: Path
     explanation: Explanation
@@ -38,12 +42,12 @@ class ExplainedImage:
 
     @property
     def view(self) -> View:
-        """The picture and what the model saw of it."""
+        """The picture and the part of it that the model saw."""
         return self.explanation.views[0]
 
     @property
     def heat(self) -> NDArray[np.float32]:
-        """The map of the only target at the layer's own resolution: in [0, 1], or in [-1, 1] if it shows both signs."""
+        """The map at the layer's resolution, in [0, 1], or in [-1, 1] if it shows both signs."""
         grid = self.explanation.maps[self.explanation.layers[-1]].shape[2:]
         signed = self.explanation.shows_both_signs()
         maps = self.explanation.signedmaps(size=grid) if signed else self.explanation.heatmaps(size=grid)
@@ -51,30 +55,50 @@ class ExplainedImage:
 
     @property
     def target(self) -> str:
-        """What is explained, in words."""
+        """The label of the explained target."""
         return self.explanation.label(0, 0, self.class_names)
 
     @property
     def class_index(self) -> int | None:
-        """The class that the score is about, where it is about one."""
+        """The explained class, or None if the target is not a class."""
         classes = self.explanation.classes
         return None if classes is None else int(classes[0, 0])
 
     @property
     def confidence(self) -> float | None:
-        """The probability of that class; for a regression, the output itself."""
+        """The probability of the explained class; for a regression, the output itself."""
         index, logits = self.class_index, self.explanation.logits
         return None if index is None or logits is None else float(self.loaded.probabilities(logits[0])[index])
 
     @property
     def warnings(self) -> list[str]:
-        """What the map's reader has to know: an empty heat map, and why it is empty."""
-        return [text.replace("the map of image 0", "the map") for text in self.explanation.provenance["warnings"]]
+        """Warnings about the map, such as that it is constant."""
+        return map_warnings(self.explanation)
+
+    def panel(self, look: Look, *, title: str | None = None, true_class: int | None = None) -> "Image":
+        """Draw the image, the heat map with its color bar, the overlay, and the most likely classes."""
+        from camlens.render.figure import panel  # needs matplotlib, which is optional
+
+        picture, region = self.view.shown(crop=look.crop)
+        signed = self.explanation.shows_both_signs()
+        return panel(
+            picture,
+            self.heat,
+            title=self.path.name if title is None else title,
+            subtitle=f"{self.target}  ·  {self.explanation.method} at {layer_in_words(self.explanation.layers[-1])}",
+            predictions=self.predictions,
+            true_class=true_class,
+            target=self.class_index,
+            task=self.explanation.task,
+            notes=[text[0].upper() + text[1:] for text in self.warnings],
+            region=region,
+            look=look.for_evidence() if signed else look,
+        )
 
 
 @dataclass(frozen=True)
 class FailedImage:
-    """An image that could not be explained, and why in one line."""
+    """An image that could not be processed, and why."""
 
     path: Path
     reason: str
@@ -82,7 +106,7 @@ class FailedImage:
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
-    """A loaded model with the explainer made for it."""
+    """A loaded model and its explainer."""
 
     loaded: LoadedModel
     explainer: Explainer[Explanation]
@@ -97,7 +121,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Workplace:
-    """A model and an explainer for it; without `layer` the model's default one, else the best there is."""
+    """Build the explainer of a model. `layer` defaults to the best layer of the model."""
     explainer = Explainer(
         loaded, method=method, layers=layer, seed=seed, progress=progress, options=dict(options or {})
     )
@@ -107,9 +131,9 @@ def prepare(
 def explain_files(
     place: Workplace, paths: Sequence[Path], *, target: Target | int | None = None, top_k: int = 5
 ) -> Iterator[ExplainedImage | FailedImage]:
-    """Explain files one after the other; what cannot be read or taken comes out as a FailedImage.
+    """Yield the explanation of each file, or a FailedImage if it cannot be read or explained.
 
-    Raises InputError at the end where a setting was refused and no image could be explained with it.
+    Raises InputError at the end if an option was refused and no image could be explained with it.
     """
     explained, refused = 0, list[InputError]()
     for path in paths:
@@ -132,26 +156,31 @@ def explain_picture(
     target: Target | int | None = None,
     top_k: int = 5,
 ) -> ExplainedImage:
-    """Explain one picture; `path` is what it is called."""
+    """Explain one picture; `path` is its name in results."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EvidenceWarning)  # `ExplainedImage.warnings` has it, with the file's name
+        warnings.simplefilter("ignore", EvidenceWarning)  # reported by `ExplainedImage.warnings`, with the file's name
         explanation = place.explainer(picture, target=target)
     loaded, logits = place.loaded, explanation.logits
     if logits is None:
         return ExplainedImage(path, explanation, [], loaded, loaded.class_names)
     names = loaded.names(logits.shape[1])
-    return ExplainedImage(path, explanation, ranked(loaded, logits[0], top_k), loaded, names)
+    return ExplainedImage(path, explanation, most_likely(loaded, logits[0], top_k), loaded, names)
 
 
-def ranked(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:
-    """The `top_k` most likely classes, best first, or a regression's first outputs; all if there are fewer."""
-    class_names = loaded.names(len(logits))
+def most_likely(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:
+    """Return the `top_k` most likely classes, best first, or the first outputs of a regression."""
+    names = loaded.names(len(logits))
     return [
-        {"class_idx": index, "class_name": class_name(index, class_names), "confidence": confidence}
+        {"class_idx": index, "class_name": class_name(index, names), "confidence": confidence}
         for index, confidence in best_outputs(logits, top_k, loaded.activation, loaded.task)
     ]
 
 
+def map_warnings(explanation: Explanation) -> list[str]:
+    """Return the warnings about the maps of the only image."""
+    return [text.replace("the map of image 0", "the map") for text in explanation.provenance["warnings"]]
+
+
 def finite(value: float | None) -> float | None:
-    """The number, or None where it is not one that JSON can hold."""
+    """Return the number, or None if JSON cannot hold it."""
     return value if value is not None and math.isfinite(value) else None

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from torch import nn
 
+from camlens.cli.explaining import Workplace, prepare
+from camlens.cli.showcase import Section, draw_section, write_showcase
 from camlens.data.samples import Sample
 from camlens.models.loading import LoadedModel
 from camlens.models.preprocess import Preprocess
-from camlens.panels.explaining import Workplace, prepare
-from camlens.panels.showcase import Section, draw_section, write_showcase
 from camlens.render.theme import Look
 
 CLASSES = ["shark", "tiger cat", "tabby"]

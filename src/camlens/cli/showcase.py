@@ -1,4 +1,4 @@
-"""Demo images explained for a first look: a real model on real photographs, and a model that cheats."""
+"""The panels and the index page of `camlens demo`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,39 +7,52 @@ from typing import Any
 
 import numpy as np
 
-from camlens.core.store import result_directory
+from camlens.cli.explaining import Workplace, explain_picture
+from camlens.cli.gallery import description, shared_facts, signed_map, write_manifest
+from camlens.cli.naming import free_stem
+from camlens.core.errors import StoreError
+from camlens.core.store import check_writable, earlier_manifest, own_files, result_directory
 from camlens.data.samples import Sample
 from camlens.data.sources import open_source
-from camlens.panels.explaining import Workplace, explain_picture
-from camlens.panels.naming import free_stem
-from camlens.panels.pictures import panel_picture
-from camlens.panels.writing import description, shared_facts, signed_map, write_manifest
 from camlens.render.index_page import PageEntry, index_page
 from camlens.render.theme import Look
 
-CHEATING_MODEL = "demo:watermark"
-_DATA = {"demo:photos": "demo:photos", CHEATING_MODEL: "demo:watermark-moved"}
+SHORTCUT_MODEL = "demo:watermark"
+_DATA = {"demo:photos": "demo:photos", SHORTCUT_MODEL: "demo:watermark-moved"}
+_INDEX = "index.html"
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """Images that one model is shown on, and a sentence on them."""
+    """Images to explain with one model, under one caption."""
 
     place: Workplace
     samples: tuple[Sample, ...]
     caption: str
 
 
+def check_directory(directory: Path, *, force: bool) -> None:
+    """Raise StoreError if `directory` holds results of another command and `force` is False, or foreign files."""
+    check_writable(directory)
+    earlier = earlier_manifest(directory)
+    if earlier and _INDEX not in own_files(earlier) and not force:
+        raise StoreError(
+            f"{directory} holds the results of another command: pass another --output, or --force to replace them",
+            code="output.exists",
+            path=str(directory),
+        )
+
+
 def draw_section(place: Workplace, *, count: int, seed: int = 0) -> Section:
-    """`count` random images of the demo data that suits the model: its own, or else the gallery."""
+    """Draw `count` random images of the demo data that suits the model, by default of the gallery."""
     spec = place.loaded.spec
     data = _DATA.get(spec, "demo:gallery")
     source = open_source(data)
-    chosen = np.random.default_rng(seed).permutation(len(source))[:count].tolist()
-    caption = f"{spec} on {len(chosen)} random images of {data}"
-    if spec == CHEATING_MODEL:
-        caption += ": it has learned a watermark, and takes what carries one for a pagoda"
-    return Section(place, tuple(source[index] for index in chosen), caption)
+    indices = np.random.default_rng(seed).permutation(len(source))[:count].tolist()
+    caption = f"{spec} on {len(indices)} random images of {data}"
+    if spec == SHORTCUT_MODEL:
+        caption += ": it learned to recognize pagodas by a watermark, and predicts pagoda if an image has one"
+    return Section(place, tuple(source[index] for index in indices), caption)
 
 
 def write_showcase(
@@ -49,7 +62,7 @@ def write_showcase(
     look: Look,
     each: Callable[[Iterable[Sample]], Iterable[Sample]] = iter,
 ) -> dict[str, Any]:
-    """Write a panel and a map for each sample, an index page and the returned manifest, all or nothing."""
+    """Write a panel and a map per image, an index page and a manifest, all or nothing; return the manifest."""
     cards: list[PageEntry] = []
     entries: list[dict[str, Any]] = []
     facts: dict[str, Any] = {}
@@ -66,7 +79,7 @@ def write_showcase(
                 index = loaded.class_names.index(best["class_name"] if correct else classes[0]) if classes else None
                 stem = free_stem(image.path, taken)
                 names = {"panel": f"{stem}.png", "map": f"{stem}.npy"}
-                panel = panel_picture(image, look, title=sample.id, true_class=index)
+                panel = image.panel(look, title=sample.id, true_class=index)
                 panel.save(unfinished / names["panel"])
                 np.save(unfinished / names["map"], signed_map(image), allow_pickle=False)
                 entries.append(
@@ -84,7 +97,7 @@ def write_showcase(
                 cards.append(card)
                 facts, heading = facts or shared_facts(section.place, image), ""
         page = index_page(cards, title="Where the models look", subtitle=facts["method"])
-        (unfinished / "index.html").write_text(page, encoding="utf-8")
+        (unfinished / _INDEX).write_text(page, encoding="utf-8")
         manifest = {**facts, "images": entries, "failed": []}
         write_manifest(unfinished, manifest)
     return manifest

@@ -1,15 +1,17 @@
-"""One image seen in several ways: several layers, methods or classes, all from one pass through the model."""
+"""Compare several layers, methods or classes of one image, from one pass through the model."""
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camlens.cli.explaining import finite, map_warnings
 from camlens.core.errors import EvidenceWarning, InputError
+from camlens.core.layers import layer_in_words
 from camlens.core.probe import Progress, silent
 from camlens.core.registry import METHODS
 from camlens.core.targets import ClassScore
@@ -17,14 +19,18 @@ from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
-from camlens.panels.explaining import finite
+from camlens.render.figure import class_difference, layer_row, map_row, method_row
+from camlens.render.theme import Look
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Kind = Literal["layers", "methods", "classes"]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to compare by `kind`; of the other two there is one, or none for the default."""
+    """What is compared: two or more of `kind`; at most one each of the other two, or none for the default."""
 
     kind: Kind
     layers: tuple[str, ...] = ()
@@ -47,9 +53,9 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class ComparedMap:
-    """One of the maps that are compared: its label, the heat map (*grid) in [0, 1] and what it is of.
+    """One of the compared maps, (*grid) in [0, 1], with its label.
 
-    `evidence` (*grid) in [-1, 1] is there where the map is one of evidence for and against.
+    `evidence` (*grid) in [-1, 1] is set if the map shows both signs.
     """
 
     label: str
@@ -65,7 +71,7 @@ class ComparedMap:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The views of one image, in the order asked for."""
+    """The compared maps of one image, in the requested order."""
 
     path: Path
     picture: View
@@ -75,7 +81,7 @@ class Comparison:
     provenance: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the maps, as plain values that JSON can hold."""
+        """Return everything except the maps as JSON values."""
         facts = ("label", "method", "layer", "class_name")
         return {
             "image": str(self.path),
@@ -103,17 +109,13 @@ def compare_image(loaded: LoadedModel, path: Path, question: Question, *, progre
     )
     target = [ClassScore(index) for index in question.classes] or None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EvidenceWarning)  # `Comparison.warnings` has it
+        warnings.simplefilter("ignore", EvidenceWarning)  # reported by `Comparison.warnings`
         explanations: dict[str, Explanation] = explainer(path, target=target)
     views = [view for explanation in explanations.values() for view in _views(explanation, question, loaded)]
-    said = [
-        f"{name}: {text.replace('the map of image 0', 'the map')}"
-        for name, explanation in explanations.items()
-        for text in explanation.provenance["warnings"]
-    ]
+    warned = [f"{name}: {text}" for name, explanation in explanations.items() for text in map_warnings(explanation)]
     first = next(iter(explanations.values()))
     provenance = {name: fact for name, fact in first.provenance.items() if name != "warnings"}
-    return Comparison(path, first.views[0], question, tuple(views), tuple(said), provenance)
+    return Comparison(path, first.views[0], question, tuple(views), tuple(warned), provenance)
 
 
 def _views(explanation: Explanation, question: Question, loaded: LoadedModel) -> list[ComparedMap]:
@@ -124,9 +126,50 @@ def _views(explanation: Explanation, question: Question, loaded: LoadedModel) ->
         signedmaps = explanation.signedmaps(layer, grid)[0].nan_to_num(0).cpu().numpy()
         for number, heatmap in enumerate(heatmaps):
             index = None if explanation.classes is None else int(explanation.classes[0, number])
-            named = explanation.label(0, number, loaded.class_names)
-            label = {"layers": layer, "methods": explanation.method, "classes": named}[question.kind]
+            target = explanation.label(0, number, loaded.class_names)
+            label = {"layers": layer, "methods": explanation.method, "classes": target}[question.kind]
             score = float(explanation.scores[0, number])
             evidence = signedmaps[number] if explanation.shows_both_signs(number) else None
-            views.append(ComparedMap(label, heatmap, explanation.method, layer, index, named, grid, score, evidence))
+            views.append(ComparedMap(label, heatmap, explanation.method, layer, index, target, grid, score, evidence))
     return views
+
+
+def comparison_picture(comparison: Comparison, look: Look) -> "Image":
+    """Draw the compared maps side by side; for two classes also the signed difference of their maps."""
+    views, kind = comparison.views, comparison.question.kind
+    heatmaps = {view.label: view.heatmap if view.evidence is None else view.evidence for view in views}
+    signed = {view.label for view in views if view.evidence is not None}
+    name, first = comparison.path.name, views[0]
+    picture, region = comparison.picture.shown(crop=look.crop)
+    if kind == "layers":
+        subtitle = f"{first.method} for {first.class_name}"
+        grids = {view.label: view.grid for view in views}
+        return layer_row(
+            picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, region=region, look=look
+        )
+    if kind == "methods":
+        subtitle = f"{first.class_name} at {layer_in_words(first.layer)}"
+        return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, region=region, look=look)
+    subtitle = f"{first.method} at {layer_in_words(first.layer)}"
+    if len(views) == 2:
+        names = _short(views[0].label, views[1].label)
+        return class_difference(
+            picture,
+            views[0].heatmap,
+            views[1].heatmap,
+            names=names,
+            title=f"{name}: {names[0]} against {names[1]}",
+            subtitle=subtitle,
+            region=region,
+            look=look,
+        )
+    details = {view.label: f"score {view.score:.2f}" for view in views}
+    return map_row(
+        picture, heatmaps, details=details, title=name, subtitle=subtitle, signed=signed, region=region, look=look
+    )
+
+
+def _short(first: str, second: str) -> tuple[str, str]:
+    """Return both names up to their first comma, if they still differ."""
+    short = first.partition(",")[0], second.partition(",")[0]
+    return short if short[0] != short[1] else (first, second)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from camlens import TargetError
-from camlens.panels.naming import class_index, class_name, free_stem, split_list
+from camlens.cli.naming import class_index, free_stem, split_list
+from camlens.core.probabilities import class_name
 
 NAMES = ["crane", "tabby, tabby cat", "crane, lifting machine", "dog", "Egyptian cat", "3"]
 

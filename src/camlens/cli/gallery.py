@@ -1,4 +1,4 @@
-"""Results on disk: a panel and a map for each image, and one manifest that says how they were made."""
+"""Result files of `camlens explain` and `camlens compare`: panels, maps, figures and the manifest."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,22 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace, finite
+from camlens.cli.naming import free_stem
 from camlens.core.errors import StoreError
 from camlens.core.store import MANIFEST, SIGNATURE, atomic_file, earlier_manifest, own_files, result_directory
-from camlens.panels.explaining import ExplainedImage, FailedImage, Workplace, finite
-from camlens.panels.naming import free_stem
-from camlens.panels.pictures import panel_picture
 from camlens.render.theme import Look
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_MOST_IN_MANIFEST = 2000  # numbers of one detail: weights of segments are read there, maps of pixels are not
+_MOST_IN_MANIFEST = 2000  # numbers per detail: weights of superpixels fit, maps of pixels do not
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What was written: the manifest, and the images that failed. `directory` is None where nothing was."""
+    """The written manifest and the images that failed; `directory` is None if nothing was written."""
 
     directory: Path | None
     manifest: Mapping[str, Any]
@@ -40,13 +39,13 @@ def write_gallery(
     look: Look,
     force: bool = False,
 ) -> Gallery:
-    """Write `NAME.png` and `NAME.npy` for each image beside one `manifest.json`, all or nothing.
+    """Write a panel `NAME.png` and a map `NAME.npy` per image and one `manifest.json`, all or nothing.
 
-    A map is float32 (*grid): signed, at the layer's own resolution. Other results of the method are in the
+    A map is float32 (*grid): signed, at the resolution of the layer. Further results of the method are in the
     manifest under `details`, or in `NAME-DETAIL.npy` if they are as large as a picture.
 
-    Images of earlier runs stay in `directory` and in the manifest under `earlier`, unless the same image is
-    explained again or `force` is passed. Files that camlens has not written are never touched.
+    Earlier results are kept in `directory`, and in the manifest under `earlier`, unless the same image is explained
+    again or `force` is passed. Files that camlens has not written are never touched.
     """
     earlier = {} if force else earlier_manifest(directory)
     entries: list[dict[str, Any]] = []
@@ -59,7 +58,7 @@ def write_gallery(
                 failed.append(image)
                 continue
             stem = names.stem(image.path)
-            panel_picture(image, look).save(unfinished / f"{stem}.png")
+            image.panel(look).save(unfinished / f"{stem}.png")
             np.save(unfinished / f"{stem}.npy", signed_map(image), allow_pickle=False)
             arrays = detail_arrays(image)
             for name, array in arrays.items():
@@ -70,14 +69,18 @@ def write_gallery(
                 | ({"arrays": files} if files else {})
             )
             facts = facts or shared_facts(place, image)
-        manifest = {**facts, "images": entries, "failed": [_failure(one) for one in failed]}
+        manifest = {
+            **facts,
+            "images": entries,
+            "failed": [{"image": str(failure.path), "error": failure.reason} for failure in failed],
+        }
         if entries:
             write_manifest(unfinished, manifest, earlier=earlier)
     return Gallery(directory if entries else None, manifest, tuple(failed))
 
 
 def description(image: ExplainedImage) -> dict[str, Any]:
-    """What is known of one explained image, as plain values that JSON can hold."""
+    """Return the manifest entry of one image, as JSON values."""
     explanation = image.explanation
     return {
         "image": str(image.path),
@@ -97,7 +100,7 @@ def description(image: ExplainedImage) -> dict[str, Any]:
 
 
 def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
-    """What holds for all images of one run: model, method, layer and provenance."""
+    """Return what all images of a run share: model, method, layers and provenance."""
     explanation = image.explanation
     provenance = {name: fact for name, fact in explanation.provenance.items() if name != "warnings"}
     return {
@@ -110,21 +113,20 @@ def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:
 
 
 def detail_arrays(image: ExplainedImage) -> dict[str, np.ndarray[Any, Any]]:
-    """Details that are as large as a picture, such as segments (*input size): they go into files of their own."""
+    """Return the details that are as large as a picture, such as segments: each is written to its own file."""
     return {
-        name.replace("@", "-"): one[0].cpu().numpy()
-        for name, one in image.explanation.details.items()
-        if isinstance(one, Tensor) and _is_large(one, image)
+        name.replace("@", "-"): detail[0].cpu().numpy()
+        for name, detail in image.explanation.details.items()
+        if isinstance(detail, Tensor) and _is_large(detail, image)
     }
 
 
 def plain_details(image: ExplainedImage) -> dict[str, Any]:
-    """The other details of the only image and target, as plain values that JSON can hold."""
-    details = image.explanation.details.items()
+    """Return the other details of the only image and target, as JSON values."""
     return {
-        name: _plain(one[0]) if isinstance(one, Tensor) else one
-        for name, one in details
-        if not (isinstance(one, Tensor) and _is_large(one, image))
+        name: _plain(detail[0]) if isinstance(detail, Tensor) else detail
+        for name, detail in image.explanation.details.items()
+        if not (isinstance(detail, Tensor) and _is_large(detail, image))
     }
 
 
@@ -135,18 +137,18 @@ def _is_large(detail: Tensor, image: ExplainedImage) -> bool:
 
 def _plain(detail: Tensor) -> Any:
     if detail.is_floating_point() and not torch.isfinite(detail).all():
-        return [_plain(one) for one in detail] if detail.ndim else finite(float(detail))
+        return [_plain(row) for row in detail] if detail.ndim else finite(float(detail))
     return detail.tolist()
 
 
 def signed_map(image: ExplainedImage) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The map of the only target, (*grid), as the method gave it."""
+    """Return the signed map (*grid) of the only target."""
     explanation = image.explanation
     return explanation.maps[explanation.layers[-1]][0, 0].cpu().numpy()
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Any], *, earlier: Mapping[str, Any] | None = None) -> None:
-    """Write the manifest, which names every file in the directory and what remains of `earlier` runs."""
+    """Write the manifest with the names of all files, including those kept from `earlier` runs."""
     written = {path.name for path in directory.iterdir()} | {MANIFEST}
     kept = _kept_runs(earlier or {}, {entry["image"] for entry in manifest["images"]})
     named = {name for run in kept for entry in run["images"] for name in _files_of(entry)}
@@ -158,7 +160,7 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any], *, earlier: Map
 
 
 def _kept_runs(earlier: Mapping[str, Any], replaced: set[str]) -> list[dict[str, Any]]:
-    """Earlier runs, latest first, with those of their images that are not explained again."""
+    """Return the earlier runs, latest first, without the images in `replaced`."""
     runs = [earlier, *earlier.get("earlier", ())] if earlier.get("images") else []
     kept = []
     for run in runs:
@@ -174,7 +176,7 @@ def _files_of(entry: Mapping[str, Any]) -> list[str]:
 
 
 class _Names:
-    """File names for the results of images: an earlier result of the same image is replaced, no other file is."""
+    """File names for results: an earlier result of the same image is replaced, no other file is."""
 
     def __init__(self, directory: Path, earlier: Mapping[str, Any]) -> None:
         runs = [earlier, *earlier.get("earlier", ())]
@@ -185,7 +187,7 @@ class _Names:
         self._taken = {"manifest", "index", *(Path(name).stem.casefold() for name in present - reusable)}
 
     def stem(self, path: Path) -> str:
-        """A name without its suffix for what is made of `path`."""
+        """Return the file stem for the results of `path`."""
         return self._known.pop(str(path), None) or free_stem(path, self._taken)
 
 
@@ -206,17 +208,17 @@ def check_replaceable_file(path: Path, *, force: bool) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a PNG or HTML file says near its beginning that camlens has written it."""
+    """Whether a PNG or HTML file has the signature of camlens near its beginning."""
     with path.open("rb") as file:
         return SIGNATURE.encode() in file.read(2048)
 
 
 def check_figure_file(path: Path, *, force: bool) -> None:
-    """Raise StoreError unless `path` can become a PNG file, which is what a figure is written as."""
+    """Raise StoreError if `path` has another suffix than .png, or must not be replaced."""
     check_replaceable_file(path, force=force)
     if path.suffix.lower() != ".png":
         raise StoreError(
-            f"{path} would be a PNG file in spite of its name: give --output a name that ends in .png, such as"
+            f"figures are PNG files, but {path} ends in {path.suffix or 'no suffix'}: pass --output"
             f" {path.with_suffix('.png')}",
             code="output.suffix",
             path=str(path),
@@ -224,15 +226,11 @@ def check_figure_file(path: Path, *, force: bool) -> None:
 
 
 def save_figure(picture: "Image", path: Path, *, force: bool) -> None:
-    """Write a picture as a PNG file that names camlens as its maker, all or nothing."""
+    """Write a picture as a PNG file with the signature of camlens, all or nothing."""
     from PIL.PngImagePlugin import PngInfo
 
     check_figure_file(path, force=force)
-    made_by = PngInfo()
-    made_by.add_text("Software", SIGNATURE)
+    info = PngInfo()
+    info.add_text("Software", SIGNATURE)
     with atomic_file(path, force=True) as unfinished:
-        picture.save(unfinished, format="PNG", pnginfo=made_by)
-
-
-def _failure(image: FailedImage) -> dict[str, str]:
-    return {"image": str(image.path), "error": image.reason}
+        picture.save(unfinished, format="PNG", pnginfo=info)

@@ -1,1 +1,0 @@
-"""From image files to panels on disk: where loaded models, images, explanations and pictures meet."""
