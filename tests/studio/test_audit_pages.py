@@ -1,7 +1,6 @@
 """The routes over an audit run, each with values that can be counted in the run itself."""
 
 import base64
-import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,7 +72,7 @@ def test_the_run_tells_what_it_is_and_what_is_gone(client: TestClient, audit: Au
     assert summary["judged"] == int(((label >= 0) & (predicted >= 0)).sum())
     assert summary["failed"] == int((predicted < 0).sum()) > 0
     assert summary["class_names"] == list(audit.class_names)
-    assert "none of the run's images" in summary["problems"][0]
+    assert len(summary["problems"]) == 1  # its images are not in the data of this studio
     assert got(client, "/api/status")["run"] == "made-up"
 
 
@@ -82,24 +81,24 @@ def test_without_a_run_the_pages_say_how_to_make_one(studio: TestClient) -> None
     for path in ("run", "errors", "rows", "attention", "layouts/pca", "attention/classes", "rows/1"):
         answer = studio.get(f"/api/audit/{path}")
         assert answer.status_code == 404
-        assert "camlens studio --audit RUN" in answer.json()["message"]
+        assert answer.json()["code"] == "studio.no-run"
 
 
 def test_a_run_stays_readable_where_its_model_is_gone(audit: Audit) -> None:
     settings = StudioSettings(model="demo:nothing", audit=str(audit.path))
     with TestClient(create_app(settings), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
-        assert "demo:nothing" in status["problem"]["message"]
+        assert status["problem"]["code"] == "model.unknown"
         assert got(client, "/api/audit/errors")["accuracy"]["total"] > 0
     with TestClient(create_app(StudioSettings(model="", audit=str(audit.path))), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
-        assert "--model SPEC" in status["problem"]["message"]
+        assert status["problem"]["code"] == "model.no-name"
 
 
 def test_a_directory_that_is_no_run_is_a_state_and_not_a_crash(tmp_path: Path) -> None:
     with TestClient(create_app(StudioSettings(audit=str(tmp_path))), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
-        assert "holds no audit" in status["problem"]["message"]
+        assert status["problem"]["code"] == "store.no-run"
         assert status["run"] is None
 
 
@@ -128,7 +127,7 @@ def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(
     assert predictions.confidences[3] == confidence[3]
     assert mapped_rows(run, np.array([3, 8]))[0].sample == "s3"
     assert mapped_rows(run, np.array([3, 8]))[1].sample is None
-    assert "897 of the run's images are no longer in photos/" in run.problems[0]
+    assert "897" in run.problems[0]  # images that are no longer in the data
 
 
 def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: Path, photos: Path) -> None:
@@ -149,7 +148,6 @@ def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: P
         weights = got(client, "/api/audit/run")["weights"]
         assert weights["loaded"] == weights_hash(load_model("demo:watermark").model) != weights["run"]
         assert not weights["same"]
-        assert "made with other weights than the model loaded here" in weights["notice"]
         assert f"`camlens studio --audit {made.path}`" in weights["notice"]
         bench: Any = client.app.state.bench  # type: ignore[attr-defined]
         run, predictions = bench.run, bench.predictions
@@ -159,18 +157,18 @@ def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("facts", "mend"),
+    ("facts", "named"),
     [
-        ({"model": None, "model_type": "Ours"}, r"\(a Ours handed over in Python\).*--model and --weights"),
-        ({"model": "resnet50"}, "`camlens studio --audit 'my run'` and neither --model nor --weights"),
-        ({"model": "demo:photos", "weights_file": "w.pt"}, "`camlens studio --audit 'my run'` and neither"),
-        ({"model": "demo:photos"}, "demo:photos gives other weights today .* audit the model anew"),
+        ({"model": None, "model_type": "Ours"}, ("Ours", "--model", "--weights")),
+        ({"model": "resnet50"}, ("`camlens studio --audit 'my run'`",)),
+        ({"model": "demo:photos", "weights_file": "w.pt"}, ("`camlens studio --audit 'my run'`",)),
+        ({"model": "demo:photos"}, ("demo:photos", "--weights FILE")),
     ],
 )
-def test_a_run_of_other_weights_says_what_to_do(audit: Audit, facts: dict[str, Any], mend: str) -> None:
-    found = compared_weights(replace(audit.manifest, **facts), "my run", load_model("demo:photos"))
-    assert found.notice is not None
-    assert re.search(mend, found.notice)
+def test_a_run_of_other_weights_names_the_fix(audit: Audit, facts: dict[str, Any], named: tuple[str, ...]) -> None:
+    notice = compared_weights(replace(audit.manifest, **facts), "my run", load_model("demo:photos")).notice
+    assert notice is not None
+    assert [text for text in named if text not in notice] == []
 
 
 # misclassifications
@@ -262,15 +260,15 @@ def test_a_recognised_and_a_failed_image_have_no_reasons(client: TestClient, aud
 
 
 def test_what_does_not_exist_is_said(client: TestClient) -> None:
-    for path, word in (
-        (f"rows/{ROWS}", f"no row {ROWS}"),
-        ("rows?label=77", "no class 77"),
-        (f"rows/some?row=3&row={ROWS}", f"no row {ROWS}"),
-        ("attention?predicted=10", "no class 10"),
+    for path, code in (
+        (f"rows/{ROWS}", "row.out-of-range"),
+        ("rows?label=77", "target.out-of-range"),
+        (f"rows/some?row=3&row={ROWS}", "row.out-of-range"),
+        ("attention?predicted=10", "target.out-of-range"),
     ):
         answer = client.get(f"/api/audit/{path}")
         assert answer.status_code == 404, path
-        assert word in answer.json()["message"]
+        assert answer.json()["code"] == code
     assert client.get("/api/audit/rows?least=2").status_code == 422
     assert client.get("/api/audit/layouts/pie").status_code == 422
 
@@ -310,7 +308,7 @@ def test_a_read_only_studio_answers_with_a_layout_and_writes_none(audit: Audit, 
 def test_a_layout_that_does_not_fit_says_what_does(client: TestClient) -> None:
     answer = client.get("/api/audit/layouts/tsne", params={"samples": 50, "near": 40, "wait": 60})
     assert answer.status_code == 422
-    assert "perplexity 40 does not fit" in answer.json()["message"]
+    assert answer.json()["code"] == "argument.invalid"
 
 
 def test_a_layout_can_be_given_up_and_leaves_nothing(

@@ -115,7 +115,7 @@ def test_layers_have_stages_grids_and_reasons(studio: TestClient) -> None:
     assert layers["stem"]["stage"] == "early"
     assert layers["stage4"]["stage"] == "late"
     assert not layers["head"]["usable"]
-    assert "spatial grid" in layers["head"]["reason"]
+    assert layers["head"]["reason"]
     principal = [name for name, one in layers.items() if one["principal"]]
     assert principal == ["stem", "stage1", "stage2", "stage3", "stage4"]
 
@@ -133,18 +133,16 @@ def test_two_maps_are_compared_in_a_number_and_a_sentence(studio: TestClient) ->
 
     same = result(studio.post("/api/comparisons", json={"first": request(2), "second": request(2)}))
     assert same["correlation"] == pytest.approx(1)
-    assert "nearly the same" in same["sentence"]
     other = result(studio.post("/api/comparisons", json={"first": request(2), "second": request(5)}))
     assert -1 <= other["correlation"] < 0.99
+    assert other["sentence"] != same["sentence"]
 
 
 def test_the_sentence_follows_the_correlation() -> None:
     ramp = torch.arange(4.0).view(2, 2)
-    assert "nearly the same" in compared(ramp, 3 * ramp).sentence
-    assert "exclude each other" in compared(ramp, 3 - ramp).sentence
-    empty = compared(ramp, torch.zeros(2, 2))
-    assert empty.correlation is None
-    assert "empty" in empty.sentence
+    same, opposed, empty = (compared(ramp, other) for other in (3 * ramp, 3 - ramp, torch.zeros(2, 2)))
+    assert (same.correlation, opposed.correlation, empty.correlation) == (pytest.approx(1), pytest.approx(-1), None)
+    assert len({same.sentence, opposed.sentence, empty.sentence}) == 3
 
 
 # correct and incorrect
@@ -310,13 +308,12 @@ def test_the_page_carries_its_first_answers_and_no_name_ends_them(tmp_path: Path
 def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash(caplog: pytest.LogCaptureFixture) -> None:
     with TestClient(create_app(StudioSettings(model="demo:nothing")), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
-        assert status["problem"]["kind"] == "model"
-        assert "demo:nothing" in status["problem"]["message"]
+        assert (status["problem"]["kind"], status["problem"]["code"]) == ("model", "model.unknown")
         answer = client.post("/api/explanations", json={"image": "s0"})
         assert answer.status_code == 422
-        assert "demo:nothing" in answer.json()["message"]
+        assert answer.json() == status["problem"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "camlens.studio"]
-    assert line.startswith("loading the model failed: unknown model 'demo:nothing'")
+    assert "'demo:nothing'" in line
 
 
 def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:
@@ -325,7 +322,7 @@ def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
         status = ask_until(client, is_settled)
         assert status["data"]["count"] == 0
-        assert "no images" in status["data"]["problem"]
+        assert status["data"]["problem"]
         assert client.get("/api/samples").json() == {"samples": [], "matching": 0, "settled": True}
         image = client.post("/api/uploads", content=photograph()).json()["id"]
         assert result(client.post("/api/explanations", json={"image": image}))["maps"]
@@ -339,10 +336,10 @@ def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: P
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
         status = ask_until(client, is_settled)
         assert status["predictions"]["unreadable"] == 1
-        assert "one class" in status["data"]["problem"]
+        assert status["data"]["problem"]
         answer = client.post("/api/explanations", json={"image": "s0"})
         assert answer.status_code in (404, 422)
-        assert "broken.png" in answer.json()["message"]
+        assert answer.json()["code"] == "image.format"
         assert_close(
             torch.tensor(client.get("/api/images/s1").json()["prediction"]["confidence"] > 0), torch.tensor(True)
         )

@@ -89,22 +89,22 @@ def test_the_lines_give_the_same_weights_and_name_everything(studio: TestClient)
 
 
 @pytest.mark.parametrize(
-    ("request_", "words"),
+    ("request_", "code"),
     [
-        ({"samples": 0}, "samples"),
-        ({"segments": 1}, "segments"),
-        ({"segments": 100_000}, "segments"),
-        ({"method": "gradcam"}, "lime"),
-        ({"method": "kernelshap", "segments": 100, "samples": 50}, "at least as many samples as segments"),
-        ({"target": {"kind": "top"}}, "one target at a time"),
-        ({"target": {"kind": "class", "index": 99}}, "classes 0 to 9"),
-        ({"image": "s9999"}, "no sample s9999"),
+        ({"samples": 0}, "request.invalid"),
+        ({"segments": 1}, "request.invalid"),
+        ({"segments": 100_000}, "request.invalid"),
+        ({"method": "gradcam"}, "request.invalid"),
+        ({"method": "kernelshap", "segments": 100, "samples": 50}, "argument.invalid"),
+        ({"target": {"kind": "top"}}, "target.several"),
+        ({"target": {"kind": "class", "index": 99}}, "target.out-of-range"),
+        ({"image": "s9999"}, "image.unknown"),
     ],
 )
-def test_what_cannot_be_weighed_is_refused_in_words(studio: TestClient, request_: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_weighed_is_refused(studio: TestClient, request_: dict[str, Any], code: str) -> None:
     answer = studio.post("/api/segments", json={"image": "s4", **QUICK, **request_})
-    assert words in answer.text
     assert answer.status_code == 422
+    assert answer.json()["code"] == code
 
 
 def test_progress_is_reported_and_a_long_one_can_be_cancelled(
@@ -124,7 +124,6 @@ def test_every_fidelity_has_a_sentence_and_a_low_one_is_a_warning() -> None:
     sentences = [fidelity_sentence(value) for value in (None, -3.0, 0.2, 0.5, 0.8, 1.0)]
     assert len(set(sentences)) == 5
     assert sentences[1] == sentences[2]
-    assert "Do not rely" in sentences[1]
 
 
 # the same methods where methods are chosen

@@ -34,5 +34,5 @@ def test_a_large_model_keeps_all_threads(monkeypatch: pytest.MonkeyPatch) -> Non
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten())
     small = load_model("demo:photos")
     large = LoadedModel(net, small.preprocess, ["one"], None, "large")
-    monkeypatch.setattr(threads, "SMALL", 0.0)
+    monkeypatch.setattr(threads, "SMALL_MODEL", 0.0)
     assert chosen(large, torch.zeros(1, 3, 8, 8)) == (2, 2)

@@ -1,1 +1,1 @@
-"""The web application: one model, one set of images, every view in a browser."""
+"""The web application: one model, one dataset, every view in a browser."""

@@ -1,4 +1,4 @@
-"""The studio's web application: routes, safety, and the built page."""
+"""The web application of the studio: API routes, middleware and the built page."""
 
 import importlib
 import pkgutil
@@ -20,13 +20,12 @@ from camlens.studio.settings import StudioSettings
 PAGE = Path(__file__).parent / "static"
 LARGE_BODIES = frozenset({"/api/uploads"})
 _UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
-<h1>The page is not built</h1><p>This is a source checkout without the built front end. Build it once with
-<code>make studio-ui</code> (needs Node), or install the wheel. The API works: see <a href="/api/docs">its
-documentation</a>.</p></html>"""
+<h1>The page is not built</h1><p>This source checkout has no built front end. Run <code>make studio-ui</code>
+once (needs Node), or install the wheel. The API works: see <a href="/api/docs">its documentation</a>.</p></html>"""
 
 
 def create_app(settings: StudioSettings | None = None) -> FastAPI:
-    """The application, which begins to load its model when it is started."""
+    """Create the application; it loads its model in the background once it is started."""
     settings = settings or StudioSettings()
 
     @asynccontextmanager
@@ -47,7 +46,7 @@ def create_app(settings: StudioSettings | None = None) -> FastAPI:
     for router in routers():
         app.include_router(router, prefix="/api")
     _serve_page(app)
-    # the last one added is the first one asked
+    # the last middleware added is the first to run
     app.add_middleware(BodyLimit, large=settings.upload_bytes, large_paths=LARGE_BODIES)
     app.add_middleware(WhileConnected)
     app.add_middleware(Guard, settings=settings)
@@ -56,7 +55,7 @@ def create_app(settings: StudioSettings | None = None) -> FastAPI:
 
 
 def routers() -> list[APIRouter]:
-    """The router of every module in `routes`."""
+    """Return the router of each module in `routes`."""
     names = sorted(module.name for module in pkgutil.iter_modules(routes.__path__) if module.name[0] != "_")
     return [importlib.import_module(f"{routes.__name__}.{name}").router for name in names]
 
@@ -67,15 +66,11 @@ def _serve_page(app: FastAPI) -> None:
 
     @app.get("/api/{path:path}", include_in_schema=False)
     def no_such_route(path: str) -> Response:
-        return Response(
-            '{"kind": "route", "message": "there is no such route under /api: see /api/docs"}',
-            status_code=404,
-            media_type="application/json",
-        )
+        return problems.refusal(404, "route", "request.route", f"unknown route /api/{path[:100]}: see /api/docs")
 
     @app.get("/{path:path}", include_in_schema=False)
     def page(request: Request, path: str) -> Response:
-        """The one page; which view it shows is its own business."""
+        """Return the page, which picks its view by the address."""
         built = PAGE / "index.html"
         if not built.is_file():
             return HTMLResponse(_UNBUILT, status_code=503)

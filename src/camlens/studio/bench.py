@@ -1,4 +1,4 @@
-"""The workbench: one model, one set of images, one queue, and what has been found out so far."""
+"""The state of a running studio: model, images, predictions, cache and job queues."""
 
 import logging
 import math
@@ -27,34 +27,40 @@ from camlens.studio.threads import use_suitable_threads
 
 log = logging.getLogger("camlens.studio")
 _KEPT_PIXELS = 4 * 2**20
-_REST = 1.0  # seconds in which the first page has the computer to itself, before everything else is predicted
+_REST = 1.0  # seconds after loading without background work, so that the first page appears sooner
 State = Literal["loading", "ready", "failed"]
 Part = TypeVar("Part")
 
 
 class NotReadyError(CamlensError):
-    """The model is still being loaded, or could not be."""
+    """The model is still being loaded."""
+
+    default_code = "studio.not-ready"
 
 
 class NoRunError(DataError):
-    """The studio was started without --audit."""
+    """No audit run is open."""
+
+    default_code = "studio.no-run"
 
 
 class Workbench:
-    """Everything the routes share. The model is touched by the queue's worker only."""
+    """Everything the routes share. Only the worker of `jobs` runs the model."""
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
         self.session = secrets.token_hex(4)
         self.state: State = "loading"
         self.step = "loading the model"
-        self._rested = math.inf
+        self._resting_until = math.inf
         self._spare: deque[Callable[[], None]] = deque()
         self.problem: CamlensError | None = None
         self.uploads = Uploads(settings)
         self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
         self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
-        self.studies = JobQueue(capacity=settings.waiting_jobs, idle=self._hold)  # over a run, apart from the model
+        self.studies = JobQueue(
+            capacity=settings.waiting_jobs, idle=self._read_maps_ahead
+        )  # work on the audit run, which needs no model
         self._run: OpenRun | None = None
         self._model: LoadedModel | None = None
         self._gallery: Gallery | None = None
@@ -62,11 +68,11 @@ class Workbench:
         self._predictions: Predictions | None = None
 
     def start(self) -> None:
-        """Load model and data in the worker; the page shows how far it is."""
+        """Start loading the model and the data in the worker."""
         self.jobs.submit("start", self._load)
 
     def in_spare_time(self, work: Callable[[], None]) -> None:
-        """Have a small piece of work done by the model's worker, once nobody waits for it."""
+        """Run a small piece of work in the worker as soon as no job is waiting."""
         self._spare.append(work)
 
     def close(self) -> None:
@@ -76,18 +82,18 @@ class Workbench:
 
     @property
     def queues(self) -> tuple[JobQueue, JobQueue]:
-        """The model's queue, and that of the studies over a run."""
+        """The queue of the model and the queue of the audit run."""
         return self.jobs, self.studies
 
     @property
     def run(self) -> OpenRun:
-        """The audit run, which is there before the model is. Raises NoRunError where none is open."""
+        """The audit run, which is opened before the model; raises NoRunError if there is none."""
         if self._run is None:
             raise NoRunError(
-                "no audit run is open: make one with `camlens audit DATA --model SPEC --output RUN`, and start"
-                " with `camlens studio --audit RUN`"
+                "no audit run is open: create one with `camlens audit DATA --model SPEC --output RUN`, then run"
+                " `camlens studio --audit RUN`"
                 if self.settings.audit is None
-                else f"the run {self.settings.audit} is still being opened, or cannot be"
+                else f"the run {self.settings.audit} is not open: it is still loading or could not be read"
             )
         return self._run
 
@@ -103,43 +109,42 @@ class Workbench:
 
     @property
     def gallery(self) -> Gallery:
-        """The images of the data, once they are opened."""
+        """The images of the dataset, once they are opened."""
         return _ready(self._gallery, self)
 
     @property
     def anatomy(self) -> Anatomy:
-        """What the model is made of, once it was examined."""
+        """Layers and summary of the model, once they are known."""
         return _ready(self._anatomy, self)
 
     @property
     def predictions(self) -> Predictions:
-        """What the model says about the data so far."""
+        """Predictions for the dataset so far."""
         return _ready(self._predictions, self)
 
     def pixels(self, image: str, *, keep: bool = True) -> Pixels:
-        """An image's pixels by its id, as it was read; kept for a while, unless it is one of very many."""
+        """Return the pixels of an image by its id; with `keep`, cache them."""
         if image.startswith("u"):
             return self.uploads.find(image)
         key = ("pixels", image)
-        found = self.cache.get(key)
-        if isinstance(found, np.ndarray):
-            return found
+        cached = self.cache.get(key)
+        if isinstance(cached, np.ndarray):
+            return cached
         pixels = self.gallery.pixels(int(image[1:]))
-        if keep and pixels.nbytes <= _KEPT_PIXELS:  # the strip, the picture, the prediction and the map all ask for it
+        if keep and pixels.nbytes <= _KEPT_PIXELS:  # thumbnail, picture, prediction and map all need them
             self.cache.put(key, pixels, pixels.nbytes)
         return pixels
 
     def view(self, image: str) -> View:
-        """The whole photograph, and what the model sees of it."""
+        """Return the photograph with the part of it that the model sees."""
         pixels, preprocess = self.pixels(image), self.model.preprocess
         return View("", pixels, preprocess.display(pixels), preprocess.geometry(*pixels.shape[:2]))
 
     def picture(self, image: str) -> tuple[Pixels, Region | None]:
-        """The whole photograph, and the region of it that the model sees; None is all of it.
+        """Return the photograph and the region that the model sees, None for all of it.
 
         The region is (left, top, right, bottom) in fractions of the photograph. If the geometry of the
-        preprocessing is unknown, the picture is what the model sees. A photograph that the preprocessing refuses
-        is all that can be shown of it.
+        preprocessing is unknown, the preprocessed picture is returned instead of the photograph.
         """
         try:
             picture, region = self.view(image).shown()
@@ -148,11 +153,11 @@ class Workbench:
         return picture, None if np.allclose(region, WHOLE) else region
 
     def inputs(self, image: str) -> Tensor:
-        """An image as the model takes it, (1, c, height, width)."""
+        """Return the preprocessed image as a batch (1, c, height, width)."""
         return self.model.preprocess(self.pixels(image))[None].to(self.model.device)
 
     def predict(self, numbers: Sequence[int]) -> list[tuple[int, float]]:
-        """Predicted class and confidence of some samples."""
+        """Return the predicted class and confidence of each sample."""
         batch = torch.stack([self.model.preprocess(self.pixels(f"s{number}", keep=False)) for number in numbers])
         with torch.inference_mode():
             confidences = self.model.probabilities(self.anatomy.logits(batch.to(self.model.device)))
@@ -187,7 +192,7 @@ class Workbench:
             self._model = self._anatomy.loaded
             if self._run is not None:
                 self._run.meet(self._model, self._gallery, self._predictions)
-            self.state, self.step, self._rested = "ready", "ready", time.monotonic() + _REST
+            self.state, self.step, self._resting_until = "ready", "ready", time.monotonic() + _REST
         except CamlensError as error:
             log.error("%s failed: %s", self.step, error)
             self._fail(error)
@@ -206,12 +211,12 @@ class Workbench:
             return
         self.step = "opening the audit run"
         run = OpenRun(path)
-        self.cache.put(OVERVIEW, overview(run), 2**20)  # the first thing that everybody asks
+        self.cache.put(OVERVIEW, overview(run), 2**20)  # the first request of every audit page
         self._run = run
         if not self.settings.model:
             raise ModelError(
-                f"the run in {path} was made with a model that has no name (a {self._run.audit.manifest.model_type}"
-                " handed over in Python): start with --model SPEC to explain its images",
+                f"the run in {path} was made from Python with a {run.audit.manifest.model_type} that has no spec:"
+                " pass --model SPEC to explain its images",
                 code="model.no-name",
             )
 
@@ -219,7 +224,7 @@ class Workbench:
         self.state, self.problem = "failed", error
 
     def _idle(self) -> bool:
-        if self.state != "ready" or time.monotonic() < self._rested or self._predictions is None:
+        if self.state != "ready" or time.monotonic() < self._resting_until or self._predictions is None:
             return False
         if self._spare:
             self._spare.popleft()()
@@ -227,9 +232,9 @@ class Workbench:
         return self.model.task == "classification" and self._predictions.step()
 
     def _example(self, model: LoadedModel, gallery: Gallery, predictions: Predictions) -> Tensor:
-        """Something to examine the model with: the image that the start page shows first, else plain grey.
+        """Return an input to examine the model with: the first readable image of the start page, or plain gray.
 
-        Those before it in the strip that cannot be read are noted, so that no page begins with one of them.
+        Unreadable images before it are recorded, so that no page opens with one of them.
         """
         for number in drawn(np.arange(len(gallery)), STRIP, seed=0):
             try:
@@ -242,8 +247,7 @@ class Workbench:
             return inputs
         return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
 
-    def _hold(self) -> bool:
-        """Read maps of the run ahead, once the page has had its start."""
+    def _read_maps_ahead(self) -> bool:
         return self.state != "loading" and self._run is not None and self._run.maps.hold()
 
 
@@ -251,5 +255,5 @@ def _ready(part: Part | None, bench: Workbench) -> Part:
     if part is None or bench.state != "ready":
         if bench.problem is not None:
             raise bench.problem
-        raise NotReadyError(f"the studio is still {bench.step}: ask again in a moment")
+        raise NotReadyError(f"the studio is still {bench.step}: try again in a moment", step=bench.step)
     return part

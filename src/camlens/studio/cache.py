@@ -1,4 +1,4 @@
-"""A cache bounded in bytes: what was used longest ago goes first."""
+"""A least-recently-used cache with a limit in bytes."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class ByteCache(Generic[V]):
-    """Values by key, together at most `capacity` bytes. Safe to share between threads."""
+    """Map keys to values of at most `capacity` bytes in total; thread-safe."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -18,16 +18,15 @@ class ByteCache(Generic[V]):
         self._lock = Lock()
 
     def get(self, key: Hashable) -> V | None:
-        """The value of `key`, now the most recently used one; None where there is none."""
+        """Return the value of `key` and mark it as used, or return None."""
         with self._lock:
-            found = self._values.get(key)
-            if found is None:
+            if key not in self._values:
                 return None
             self._values.move_to_end(key)
-            return found[0]
+            return self._values[key][0]
 
     def put(self, key: Hashable, value: V, size: int) -> None:
-        """Keep a value of `size` bytes; one larger than the whole cache is not kept."""
+        """Store a value of `size` bytes; a value larger than the cache is dropped."""
         with self._lock:
             self._forget(key)
             if size > self.capacity:
@@ -43,7 +42,7 @@ class ByteCache(Generic[V]):
 
     @property
     def held(self) -> int:
-        """Bytes held now."""
+        """Bytes in use."""
         return self._held
 
     def __len__(self) -> int:

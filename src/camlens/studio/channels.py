@@ -16,17 +16,17 @@ Sort = Literal["mean", "max", "index"]
 
 
 def layer_activations(anatomy: Anatomy, inputs: Tensor, layer: str) -> LayerActivations:
-    """What one layer sees in one image. Raises LayerError without a spatial grid."""
-    (found,) = activations(anatomy.model, inputs, layer).values()
-    return found
+    """Return a layer's activations for one image; raise LayerError if it has no spatial grid."""
+    (layer_of_image,) = activations(anatomy.model, inputs, layer).values()
+    return layer_of_image
 
 
-def activation_maps(found: LayerActivations, layer: str, *, sort: Sort, offset: int, limit: int) -> ActivationMaps:
-    """A page of channels: the most active first, or in their own order. Dead channels are zero everywhere."""
-    features = found.features[0].cpu()
+def activation_maps(seen: LayerActivations, layer: str, *, sort: Sort, offset: int, limit: int) -> ActivationMaps:
+    """Return a page of channels, sorted by their activation or in the model's order."""
+    features = seen.features[0].cpu()
     features = features if features.ndim == 3 else features.reshape(len(features), 1, -1)
-    order = found.ranked(by="maximum" if sort == "max" else sort)
-    means, dead = found.mean[0].tolist(), found.dead[0].tolist()
+    order = seen.ranked(by="maximum" if sort == "max" else sort)
+    means, dead = seen.mean[0].tolist(), seen.dead[0].tolist()
     maps = [_channel(index, features[index], means[index], dead[index]) for index in order[offset : offset + limit]]
     return ActivationMaps(
         layer=layer,
@@ -40,7 +40,7 @@ def activation_maps(found: LayerActivations, layer: str, *, sort: Sort, offset: 
 
 
 def _channel(index: int, channel: Tensor, mean: float, dead: bool) -> ChannelMap:
-    values = channel.cpu().numpy()
+    values = channel.numpy()
     low, high = float(values.min()), float(values.max())
     span = high - low or 1.0
     pixels = np.round((values - low) / span * 255).astype(np.uint8)
@@ -48,27 +48,24 @@ def _channel(index: int, channel: Tensor, mean: float, dead: bool) -> ChannelMap
 
 
 def learned_filters(module: nn.Module, layer: str, *, offset: int, limit: int) -> LearnedFilters:
-    """A page of filters of a 2-D convolution. Raises LayerError for any other layer."""
+    """Return a page of the filters of a 2-D convolution; raise LayerError for any other layer."""
     if not isinstance(module, nn.Conv2d):
-        raise LayerError(
-            f"layer {layer!r} is a {type(module).__name__}: only 2-D convolutions have filters to look at",
-            code="layer.no-filters",
-            type=type(module).__name__,
-            layer=layer,
-        )
-    found = filters(module)
-    page = range(offset, min(offset + limit, len(found)))
-    pictures = [found.picture(index) for index in page]
-    columns = (found.mean, found.deviation, found.minimum, found.maximum, found.norm)
+        kind = type(module).__name__
+        message = f"layer {layer!r} is a {kind}: only 2-D convolutions have filters; /api/layers marks them"
+        raise LayerError(message, code="layer.no-filters", type=kind, layer=layer)
+    learned = filters(module)
+    page = range(offset, min(offset + limit, len(learned)))
+    pictures = [learned.picture(index) for index in page]
+    columns = (learned.mean, learned.deviation, learned.minimum, learned.maximum, learned.norm)
     numbers = zip(*(column[offset : offset + limit].tolist() for column in columns), strict=True)
     height, width = pictures[0].pixels.shape[:2] if pictures else (0, 0)
     return LearnedFilters(
         layer=layer,
         shape=(height, width),
-        colours=found.colours,
-        weights=tuple(found.weights.shape),
+        colours=learned.colours,
+        weights=tuple(learned.weights.shape),
         offset=offset,
-        count=len(found),
+        count=len(learned),
         filters=tuple(
             LearnedFilter(
                 index=index,

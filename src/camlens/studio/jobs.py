@@ -1,10 +1,10 @@
-"""One bounded queue and one worker: nothing heavy runs on the event loop, and everybody sees their place.
+"""A bounded job queue with one worker thread and background work.
 
-Interactive jobs go first, in the order they came. Whenever none waits, the worker does one small step of the
-background work, so that a click never waits for more than such a step.
+Jobs run in the order of their submission. If none is waiting, the worker runs one small step of background work, so
+a new job waits for at most one such step.
 
-Everybody who asks for a job holds it by a ticket of their own: while their connection is open, and for a while
-after each sign of them. A job that nobody holds is removed from the queue, or stops at its next report.
+Each client holds a job by its own ticket: while its connection is open, and for `LEASE` seconds after its last
+request. A job without holders is removed from the queue, or stops at its next progress report.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ log = logging.getLogger("camlens.studio")
 WORKER = "camlens-studio-worker"
 KEPT_FINISHED = 256
 KEPT_RESULTS = 8
-LEASE = 30.0  # seconds for which a job goes on without a sign of those who asked
-STUDIO = "studio"  # the ticket for what the studio wants for itself, which nobody gives up
-Report = Callable[..., None]  # of done and total, and of what the result looks like so far, where that is known
+LEASE = 30.0  # seconds a job stays held after the last request of its client
+STUDIO = "studio"  # ticket of the studio's own jobs, which is never released
+Report = Callable[..., None]  # takes done, total and optionally an estimate of the result
 Work = Callable[[Report], Any]
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -43,16 +43,20 @@ class JobState(StrEnum):
 
 
 class QueueFullError(CamlensError):
-    """Too many jobs wait already; ask again a little later."""
+    """Too many jobs are waiting, or a result is gone: the client should retry later."""
+
+    default_code = "job.queue-full"
 
 
 class JobCancelledError(CamlensError):
-    """The job was cancelled by those who asked for it."""
+    """Nobody holds the job any more."""
+
+    default_code = "job.cancelled"
 
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work, and everything that those who wait for it may see."""
+    """One piece of work with its state, progress and result."""
 
     key: Hashable
     work: Work
@@ -63,29 +67,29 @@ class Job:
     result: Any = None
     estimate: Any = None
     error: CamlensError | None = None
-    holders: dict[str, float] = field(default_factory=dict)  # until when, by ticket; inf while a connection is open
+    holders: dict[str, float] = field(default_factory=dict)  # expiry time by ticket; inf while a connection is open
     version: int = 0
     _listeners: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the job has ended."""
         return self.state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody still holds it."""
+        """Whether any ticket is still valid."""
         now = monotonic()
         return any(until > now for until in tuple(self.holders.values()))
 
     def touch(self) -> None:
-        """Tell those who wait that something changed."""
+        """Count a change and wake the listeners."""
         self.version += 1
         for listener in tuple(self._listeners):
             listener()
 
     async def changed(self, seen: int, timeout: float | None = None) -> int:
-        """Wait until the version is another than `seen`, or the time is over; return the version."""
+        """Wait until the version differs from `seen` or the timeout expires; return the version."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -102,7 +106,7 @@ class Job:
         return self.version
 
     async def settled(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds for the end, and say whether it came."""
+        """Wait at most `timeout` seconds for the job to end; return whether it has."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
         while not self.finished and (left := end - loop.time()) > 0:
@@ -111,7 +115,10 @@ class Job:
 
 
 class JobQueue:
-    """At most `capacity` waiting jobs and one running; the same question asked twice is one job."""
+    """Run one job at a time, with at most `capacity` waiting; jobs with equal keys are shared.
+
+    `idle` does one step of background work and returns whether it did anything.
+    """
 
     def __init__(self, *, capacity: int, idle: Callable[[], bool] = lambda: False) -> None:
         self.capacity = capacity
@@ -126,17 +133,15 @@ class JobQueue:
         self._worker.start()
 
     def submit(self, key: Hashable, work: Work, *, ticket: str = STUDIO) -> Job:
-        """The job that answers `key`: one that lives already, else a new one at the end of the queue.
-
-        It is held by `ticket` until that is released.
-        """
+        """Return the waiting or running job with this key, or append a new one; `ticket` holds it until released."""
         with self._changed:
             for job in (self._running, *self._waiting):
                 if job is not None and job.key == key and not job.finished and job.wanted:
                     job.holders[ticket] = math.inf
                     return job
             if len(self._waiting) >= self.capacity or not self._open:
-                raise QueueFullError(f"{len(self._waiting)} jobs are waiting already: try again in a moment")
+                waiting = len(self._waiting)
+                raise QueueFullError(f"{waiting} jobs are already waiting: try again in a moment", waiting=waiting)
             job = Job(key, work, holders={ticket: math.inf})
             self._waiting.append(job)
             self._jobs[job.id] = job
@@ -145,16 +150,16 @@ class JobQueue:
             return job
 
     def recall(self, key: Hashable) -> Job | None:
-        """The job that answered `key` a moment ago, if its result is still held."""
+        """Return a recently finished job with this key if its result is still kept."""
         with self._changed:
             return next((job for job in self._results if job.key == key), None)
 
     def find(self, job_id: str) -> Job | None:
-        """The job with this id, if it is not long forgotten."""
+        """Return the job with this id, or None if it is unknown or was forgotten."""
         return self._jobs.get(job_id)
 
     def position(self, job: Job) -> int:
-        """How many jobs come before this one: 0 when it runs or is over."""
+        """Return the number of jobs before this one; 0 if it is running or has ended."""
         with self._changed:
             if job not in self._waiting:
                 return 0
@@ -162,26 +167,26 @@ class JobQueue:
 
     @property
     def load(self) -> int:
-        """Jobs that wait or run."""
+        """Number of waiting and running jobs."""
         return len(self._waiting) + (self._running is not None)
 
     @contextmanager
     def held(self, job: Job, ticket: str) -> Iterator[None]:
-        """Hold the job by a ticket that it knows; let go in the end, at once if the block is left by an error."""
+        """Hold the job during the block; afterwards renew the ticket, or release it if the block raises."""
         self._extend(job, ticket, math.inf)
         try:
             yield
-        except BaseException:  # also a connection that has gone
+        except BaseException:  # includes the cancellation on disconnect
             self.release(job, ticket)
             raise
         self.renew(job, ticket)
 
     def renew(self, job: Job, ticket: str) -> None:
-        """Note a sign of life of the one who holds this ticket."""
+        """Extend the ticket by `LEASE` seconds."""
         self._extend(job, ticket, monotonic() + LEASE)
 
     def release(self, job: Job, ticket: str) -> None:
-        """Give up a ticket; once only. The last one stops the job."""
+        """Drop a ticket; without any ticket the job is cancelled."""
         with self._changed:
             job.holders.pop(ticket, None)
             if job.wanted or job not in self._waiting:
@@ -198,12 +203,12 @@ class JobQueue:
                 job.holders[ticket] = until
 
     def wake(self) -> None:
-        """Tell an idle worker that there is background work again."""
+        """Wake the worker because there is new background work."""
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take no more jobs, cancel the waiting ones and let the running one stop at its next report."""
+        """Refuse new jobs, cancel the waiting ones and stop the running one at its next progress report."""
         with self._changed:
             self._open = False
             waiting, running = list(self._waiting), self._running
@@ -226,7 +231,7 @@ class JobQueue:
             return
         self._results.append(job)
         if len(self._results) > KEPT_RESULTS:
-            self._results.popleft().result = None  # who still wants it asks again
+            self._results.popleft().result = None  # clients that still need it submit the job again
 
     def _run(self) -> None:
         while True:
@@ -242,19 +247,19 @@ class JobQueue:
                         if self._open and not self._waiting:
                             self._changed.wait(timeout=1.0)
                 continue
-            for one in (job, *tuple(self._waiting)):
-                one.touch()
-            self._do(job)
+            for moved in (job, *tuple(self._waiting)):
+                moved.touch()
+            self._execute(job)
             job.estimate = None
             with self._changed:
                 self._running = None
                 self._keep_result(job)
             job.touch()
 
-    def _do(self, job: Job) -> None:
+    def _execute(self, job: Job) -> None:
         def report(done: int, total: int, estimate: Any = None) -> None:
             if not job.wanted:
-                raise JobCancelledError("the job was cancelled")
+                raise JobCancelledError("the job was cancelled: no client holds it")
             job.done, job.total, job.estimate = done, total, estimate
             job.touch()
 
@@ -266,10 +271,10 @@ class JobQueue:
             job.state = JobState.CANCELLED
         except CamlensError as error:
             job.error, job.state = error, JobState.FAILED
-        except Exception as error:  # a fault in a user's model must end the job, not the worker
+        except Exception as error:  # an error in a user's model must not end the worker
             log.exception("a job failed")
             job.error = CamlensError(
-                f"the model or its data failed with {type(error).__name__}: {error}",
+                f"the job failed with {type(error).__name__}: {error}",
                 code="job.failed",
                 type=type(error).__name__,
             )
@@ -278,6 +283,6 @@ class JobQueue:
     def _background_step(self) -> bool:
         try:
             return self._idle()
-        except Exception:  # the background work reports its own faults; the worker must live
+        except Exception:  # must not end the worker
             log.exception("a background step failed")
             return False

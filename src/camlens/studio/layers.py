@@ -1,10 +1,8 @@
-"""The model's layers as a table: what each gives, whether it can carry a map, and how costly the whole is."""
+"""The layers of the model as a table, its default layer, and its summary."""
 
 import statistics
-import time
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import CamlensError, LayerError, TargetError
@@ -16,16 +14,17 @@ from camlens.core.types import SelectOutput
 from camlens.models import LoadedModel
 from camlens.models.loading import declared
 from camlens.studio.schemas import LayerInfo, ModelSummary, Stage
+from camlens.studio.threads import forward_seconds
 
-TIMED_RUNS = 7
+MOST_PRINCIPAL = 7
 _STAGES: tuple[Stage, ...] = ("early", "middle", "late")
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The layers in the order they finish, the default one with the reason, and the model in numbers.
+    """The layers in the order in which they finish, the default layer and why it was chosen, and the summary.
 
-    `loaded` is the model with a name for each output; one that returns features is shown as a regression.
+    `loaded` is the model with a name for each output; a model that returns features is treated as a regression.
     """
 
     model: nn.Module
@@ -37,31 +36,28 @@ class Anatomy:
     loaded: LoadedModel
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Class logits (n, classes) of a batch, in evaluation mode."""
+        """Return the class logits (n, classes) of a batch, in evaluation mode."""
         with undisturbed(self.model, batch.device):
             return Session(self.model, checked_inputs(batch), output=self.output).run().logits()
 
     def layer(self, name: str) -> nn.Module:
-        """The module of that name, or a LayerError."""
+        """Return the module of that name; raise LayerError if there is none."""
         modules = dict(self.model.named_modules(remove_duplicate=False))
         if name not in modules or not name:
-            raise LayerError(
-                f"the model has no layer named {name!r}: the layers are listed at /api/layers",
-                code="layer.unknown",
-                layer=name,
-            )
+            message = f"unknown layer {name!r}: /api/layers lists the layers of the model"
+            raise LayerError(message, code="layer.unknown", layer=name)
         module: nn.Module = modules[name]
         return module
 
 
 def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
-    """Look at a loaded model through one example (1, c, height, width)."""
+    """Examine a model on one example (1, c, height, width)."""
     model = checked_model(loaded.model)
     session = Session(model, checked_inputs(example), output=loaded.reader)
     loaded = _with_outputs(loaded, session)
-    statuses = survey_session(session)
+    # like `explain`, trust layers that return (n, k, *grid): testing hundreds of them takes seconds
+    layers = _table(model, survey_session(session, trusting=True))
     default, reason = _default(loaded, session)
-    layers = _table(model, statuses)
     parameters = list(model.parameters())
     summary = ModelSummary(
         spec=loaded.spec,
@@ -70,18 +66,18 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
         task=loaded.task,
         default_layer=default,
         layer_choice=reason,
-        parameters=sum(one.numel() for one in parameters),
-        trainable=sum(one.numel() for one in parameters if one.requires_grad),
-        bytes=sum(one.numel() * one.element_size() for one in [*parameters, *model.buffers()]),
-        device=str(next((one.device for one in parameters), "cpu")),
-        forward_ms=_forward_ms(session),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        trainable=_trainable(model),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*parameters, *model.buffers()]),
+        device=str(next((parameter.device for parameter in parameters), "cpu")),
+        forward_ms=statistics.median(forward_seconds(session)) * 1000,
         input_size=(example.shape[-2], example.shape[-1]),
     )
     return Anatomy(model, loaded.reader, layers, default, reason, summary, loaded)
 
 
 def _with_outputs(loaded: LoadedModel, session: Session) -> LoadedModel:
-    """The model with a name for each output, and as a regression if these predict no class."""
+    """Return the model with a name for each output, as a regression if the outputs are not class scores."""
     with undisturbed(session.model, session.inputs.device):
         output = session.run()
     logits = output.logits_or_none()
@@ -96,7 +92,7 @@ def _with_outputs(loaded: LoadedModel, session: Session) -> LoadedModel:
 
 def _default(loaded: LoadedModel, session: Session) -> tuple[str | None, str]:
     if loaded.default_layer is not None:
-        return loaded.default_layer, "the model family's own choice"
+        return loaded.default_layer, "default of the model family"
     try:
         choice = choose_layer(session)
     except CamlensError as error:
@@ -106,12 +102,12 @@ def _default(loaded: LoadedModel, session: Session) -> tuple[str | None, str]:
 
 def _table(model: nn.Module, statuses: list[LayerStatus]) -> tuple[LayerInfo, ...]:
     modules = dict(model.named_modules(remove_duplicate=False))
-    spatial = [status.name for status in statuses if status.usable]
+    usable = sum(status.usable for status in statuses)
     principal = set(_principal(model, statuses))
     rows, passed = [], 0
     for status in statuses:
         module = modules[status.name]
-        stage = _STAGES[min(2, 3 * passed // max(1, len(spatial)))]
+        stage = _STAGES[min(2, 3 * passed // max(1, usable))]
         passed += status.usable
         rows.append(
             LayerInfo(
@@ -123,7 +119,7 @@ def _table(model: nn.Module, statuses: list[LayerStatus]) -> tuple[LayerInfo, ..
                 usable=status.usable,
                 reason=status.reason,
                 parameters=status.parameters,
-                trainable=sum(one.numel() for one in module.parameters() if one.requires_grad),
+                trainable=_trainable(module),
                 principal=status.name in principal,
                 convolution=isinstance(module, nn.Conv2d),
             )
@@ -131,37 +127,31 @@ def _table(model: nn.Module, statuses: list[LayerStatus]) -> tuple[LayerInfo, ..
     return tuple(rows)
 
 
-def _principal(model: nn.Module, statuses: list[LayerStatus]) -> list[str]:
-    """Up to seven layers from early to late.
+def _trainable(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
-    These are the top-level blocks if their grids have three sizes; else the last block, or the last layer, of
-    each size; else layers evenly apart.
+
+def _principal(model: nn.Module, statuses: list[LayerStatus]) -> list[str]:
+    """Return up to seven layers from early to late.
+
+    These are the top-level blocks if they have at least three grid sizes; otherwise the last block of each grid size,
+    the last layer of each grid size, or evenly spaced layers, whichever first gives three.
     """
     usable = [status for status in statuses if status.usable and status.type != "Linear"]
-    blocks = [status for status in usable if status.name.count(".") <= 1 and _has_parts(model, status.name)]
+    blocks = [status for status in usable if status.name.count(".") <= 1 and _has_children(model, status.name)]
     tops = [status for status in blocks if "." not in status.name]
-    if len({top.grid for top in tops}) >= 3 and len(tops) <= 7:
+    if len({top.grid for top in tops}) >= 3 and len(tops) <= MOST_PRINCIPAL:
         return [top.name for top in tops]
     last_blocks = {block.grid: block.name for block in blocks}
-    names = list((last_blocks if len(last_blocks) >= 3 else {status.grid: status.name for status in usable}).values())
+    last_layers = {status.grid: status.name for status in usable}
+    names = list((last_blocks if len(last_blocks) >= 3 else last_layers).values())
     if len(names) < 3:
         outer = [status.name for status in usable if status.name.count(".") <= 1]
         pool = outer if len(outer) >= 3 else [status.name for status in usable]
         count = min(4, len(pool))
-        names = [pool[round((place + 1) * len(pool) / count) - 1] for place in range(count)] if pool else []
-    return names[-7:]
+        names = [pool[round((place + 1) * len(pool) / count) - 1] for place in range(count)]
+    return names[-MOST_PRINCIPAL:]
 
 
-def _has_parts(model: nn.Module, name: str) -> bool:
+def _has_children(model: nn.Module, name: str) -> bool:
     return next(model.get_submodule(name).children(), None) is not None
-
-
-def _forward_ms(session: Session) -> float | None:
-    """The median time of a plain forward pass of one image."""
-    times = []
-    with undisturbed(session.model, session.inputs.device), torch.no_grad():
-        for _ in range(TIMED_RUNS):
-            start = time.perf_counter()
-            session.run()
-            times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000

@@ -1,4 +1,4 @@
-"""What people see first is there before they ask: in the page itself, and in the cache."""
+"""Prepare the first page: its data is embedded in the HTML, and its first map is computed in advance."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -16,7 +16,7 @@ from camlens.studio.settings import StudioSettings
 
 
 class _Address(BaseModel):
-    """What of a page's address decides about its first answers."""
+    """The query parameters that decide what the page shows first."""
 
     seed: int = Field(default=0, ge=0, le=2**31)
     show: Filter = "all"
@@ -25,7 +25,7 @@ class _Address(BaseModel):
 
 
 def opened_bench(settings: StudioSettings) -> Workbench:
-    """A workbench that begins to load its model, and then explains the first image."""
+    """Create a workbench that loads its model and then explains the first image."""
     bench = Workbench(settings)
     bench.start()
     explain_first_image(bench)
@@ -33,16 +33,16 @@ def opened_bench(settings: StudioSettings) -> Workbench:
 
 
 def explain_first_image(bench: Workbench) -> None:
-    """Let the worker explain the image that the start page shows first, as soon as the model is there."""
+    """Submit the explanation of the first image of the start page, to run once the model is loaded."""
 
     def choose(_report: Report) -> None:
         first = start(bench)
         if first.samples is None or first.question is None:
             return
         question = checked_request(bench, first.question)
-        # under the page's own key: one that has asked already is answered by this
+        # the key is that of the page's own request, which then shares this job
         bench.jobs.submit(explanation_key(question), partial(explain_request, bench, question))
-        # a page that is open asks for the pictures by itself, and at the same time
+        # an open page requests these pictures at the same time
         prepare_pictures(bench, [question.image], PICTURE)
         prepare_pictures(bench, [sample.id for sample in first.samples.samples], THUMBNAIL)
 
@@ -50,13 +50,13 @@ def explain_first_image(bench: Workbench) -> None:
 
 
 def primed_page(text: str, bench: Workbench, query: Mapping[str, str]) -> str:
-    """The page with the answers to its first questions inside, so that it need not ask for them."""
+    """Return the page with the data of its first requests embedded."""
     try:
         address = _Address.model_validate({name: query[name] for name in _Address.model_fields if name in query})
     except ValidationError:
         address = _Address()
     answers = start(bench, **address.model_dump())
-    # '<' is written as an escape, so that no text in the data can end the element that holds it
+    # escape '<', so that no text in the data can close the script element
     data = answers.model_dump_json().replace("<", "\\u003c")
     return text.replace(
         "</head>", f'{_preload(answers)}<script type="application/json" id="start">{data}</script></head>'
@@ -64,7 +64,7 @@ def primed_page(text: str, bench: Workbench, query: Mapping[str, str]) -> str:
 
 
 def _preload(answers: Start) -> str:
-    """Have the browser fetch the first picture while it still reads the script."""
+    """Return a link that makes the browser fetch the first picture while it loads the script."""
     if answers.question is None:
         return ""
     address = f"/api/images/{answers.question.image}/picture.png?v={answers.status.session}"

@@ -23,9 +23,10 @@ class Words(BaseModel):
 
 
 class Problem(Words):
-    """Why something was refused: `kind` for programs, `message` for people."""
+    """Why a request was refused: `kind` and the finer, stable `code` are for programs, `message` is for people."""
 
     kind: str
+    code: str
     message: str
 
 

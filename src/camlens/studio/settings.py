@@ -1,4 +1,4 @@
-"""What a studio is started with: model, data, address, and the bounds it keeps."""
+"""Settings of the studio: model, data, address and limits."""
 
 import ipaddress
 import secrets
@@ -19,22 +19,22 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class StudioSettings:
-    """One studio: which model explains which images, who may ask, and how much it may hold.
+    """Settings of one studio.
 
     Attributes:
-        model: a spec that `load_model` understands.
-        data: a folder or any spec that `open_source` understands; None is the model's own demo data.
+        model: a spec for `load_model`.
+        data: a folder or another spec for `open_source`; None opens the demo data of a demo model.
         weights: a weights file for the model.
-        trust_pickle: allow the weights file to run code when it is opened.
-        device: where the model runs; "auto" is the fastest device of this computer.
+        trust_pickle: load a pickled weights file, which can run code.
+        device: the device of the model; "auto" picks the fastest one.
         offline: never download weights.
-        activation, task, output_key: about the model's output, as `load_model` takes them.
-        audit: directory of an audit run, which gets pages of its own; None opens none.
-        host, port: where to listen. A host that is not this machine alone needs a token.
-        token: the secret in the start address; None lets everybody on this machine in.
+        activation, task, output_key: how to read the model's output, as in `load_model`.
+        audit: directory of an audit run to open; None for none.
+        host, port: the address to listen on. A host that other machines can reach requires a token.
+        token: the secret that grants access; None admits everybody on this machine.
         read_only: refuse uploads, and write nothing into the run.
-        hosts: further host names under which the studio may be reached.
-        cache_bytes, upload_bytes, upload_pixels, kept_uploads_bytes, waiting_jobs: bounds.
+        hosts: additional host names to accept.
+        cache_bytes, upload_bytes, upload_pixels, kept_uploads_bytes, waiting_jobs: limits.
     """
 
     model: str = DEMO
@@ -61,18 +61,22 @@ class StudioSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise InputError(
-                f"port must be from 0 to 65535, not {self.port}", code="argument.invalid", name="port", value=self.port
+                f"port {self.port} is out of range: pass 0 to 65535",
+                code="argument.invalid",
+                name="port",
+                value=self.port,
             )
         if not self.loopback and not self.token:
             raise InputError(
-                f"host {self.host!r} can be reached from other machines, so a token is needed: "
-                "add --token SECRET, or listen on 127.0.0.1",
+                f"host {self.host!r} can be reached from other machines and requires a token: "
+                "pass --token SECRET, or listen on 127.0.0.1",
                 code="studio.token-needed",
                 host=self.host,
             )
         if self.token is not None and (not self.token.isascii() or not self.token.isprintable() or ";" in self.token):
             raise InputError(
-                "a token is printable ASCII without ';', for example from secrets.token_urlsafe()", code="studio.token"
+                "the token must be printable ASCII without ';', such as secrets.token_urlsafe() returns",
+                code="studio.token",
             )
 
     @property
@@ -87,13 +91,13 @@ class StudioSettings:
 
     @property
     def demos(self) -> tuple[str, ...]:
-        """The demo models that may be opened, each on its own photographs: none if anything else was asked for."""
-        own = self.model in DEMOS and self.data is None and self.weights is None and self.audit is None
-        return DEMOS if own and not self.read_only else ()
+        """Demo models that the page can switch to; none unless the studio runs a demo model on its own photographs."""
+        plain_demo = self.model in DEMOS and self.data is None and self.weights is None and self.audit is None
+        return DEMOS if plain_demo and not self.read_only else ()
 
     @property
     def address(self) -> str:
-        """Where to open the page, with the token."""
+        """URL of the page, with the token."""
         name = "localhost" if self.host in ANY_ADDRESS else self.host
         name = f"[{name}]" if ":" in name else name
         query = f"?token={quote(self.token)}" if self.token else ""
@@ -101,13 +105,13 @@ class StudioSettings:
 
 
 def fresh_token() -> str:
-    """A token nobody can guess."""
+    """Return a random token."""
     return secrets.token_urlsafe(18)
 
 
 @dataclass(frozen=True)
 class RunDefaults:
-    """Model ("" where the run's has no name), data and weights, as a run was made with them."""
+    """Model ("" if it has no spec), data, weights and output settings of an audit run."""
 
     model: str = ""
     data: str | None = None
@@ -117,7 +121,7 @@ class RunDefaults:
 
     @classmethod
     def of(cls, run: Path) -> "RunDefaults":
-        """The defaults of the run in a directory. Raises StoreError where there is none."""
+        """Read the settings of the run in a directory; raise StoreError if there is none."""
         manifest = Manifest.read(RunDirectory(run.expanduser()).manifest_path)
         return cls(
             manifest.model or "",

@@ -1,4 +1,4 @@
-"""Which threads run what: long requests apart from short ones, small models on one core."""
+"""Which threads run what: slow requests apart from quick ones, small models on a single core."""
 
 import time
 from collections.abc import Callable
@@ -15,50 +15,52 @@ from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.layers import checked_model
 from camlens.models import LoadedModel
 
-THREADS = 2
+SLOW_REQUESTS = 2  # run at the same time, so that quick requests always find a free thread
+SMALL_MODEL = 0.03  # seconds of a forward pass on one thread
+TIMED_RUNS = 3
 Answer = TypeVar("Answer")
-Asked = ParamSpec("Asked")
-_limiter: RunVar[CapacityLimiter] = RunVar("camlens.studio.threads")
+Parameters = ParamSpec("Parameters")
+_limiter: RunVar[CapacityLimiter] = RunVar("camlens.studio.slow_requests")
 
 
-async def apart(work: Callable[..., Answer], *arguments: Any) -> Answer:
-    """The result of `work(*arguments)`, run in one of the few threads that are kept for long work."""
+async def run_apart(work: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Return `work(*arguments)`, run in one of the few threads for slow requests."""
     limiter = _limiter.get(None)
     if limiter is None:
-        limiter = CapacityLimiter(THREADS)
+        limiter = CapacityLimiter(SLOW_REQUESTS)
         _limiter.set(limiter)
     return await to_thread.run_sync(work, *arguments, limiter=limiter)
 
 
-def heavy(route: Callable[Asked, Answer]) -> Callable[Asked, Any]:
-    """The route, run `apart`."""
+def slow(route: Callable[Parameters, Answer]) -> Callable[Parameters, Any]:
+    """Run a route in one of the few threads for slow requests."""
 
     @wraps(route)
-    async def run(*args: Asked.args, **kwargs: Asked.kwargs) -> Answer:
-        return await apart(partial(route, *args, **kwargs))
+    async def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
+        return await run_apart(partial(route, *args, **kwargs))
 
     return run
 
 
-SMALL = 0.03  # seconds of a forward pass on one thread
-_RUNS = 3
-
-
 def use_suitable_threads(loaded: LoadedModel, example: Tensor) -> int:
-    """Let the calling thread compute small models on one core, and others as torch does; return how many.
+    """Make the calling thread run a small model on one core and other models on torch's default; return the number.
 
-    Several threads wait for one another after every operation. For a small model that gains little, and where
-    other programs use the cores too it makes an explanation ten times slower.
+    Several threads synchronize after every operation. A small model gains little from them, and on a busy machine
+    they slow an explanation down by up to ten times.
     """
-    usual = torch.get_num_threads()
-    session = Session(checked_model(loaded.model), checked_inputs(example))
+    default = torch.get_num_threads()
     torch.set_num_threads(1)
-    times = []
-    with undisturbed(session.model, example.device):
-        for _ in range(_RUNS):
+    if min(forward_seconds(Session(checked_model(loaded.model), checked_inputs(example)))) > SMALL_MODEL:
+        torch.set_num_threads(default)
+    return torch.get_num_threads()
+
+
+def forward_seconds(session: Session) -> list[float]:
+    """Measure a few plain forward passes."""
+    seconds = []
+    with undisturbed(session.model, session.inputs.device), torch.no_grad():
+        for _ in range(TIMED_RUNS):
             start = time.perf_counter()
             session.run()
-            times.append(time.perf_counter() - start)
-    if min(times) > SMALL:
-        torch.set_num_threads(usual)
-    return torch.get_num_threads()
+            seconds.append(time.perf_counter() - start)
+    return seconds

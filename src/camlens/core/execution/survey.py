@@ -74,8 +74,13 @@ def survey_session(
     *,
     kind: Kind | None = None,
     of_type: type[nn.Module] = nn.Module,
+    trusting: bool = False,
 ) -> list[LayerStatus]:
-    """The status of every layer of a type, in the order in which they finish, judged on the first image."""
+    """The status of every layer of a type, in the order in which they finish, judged on the first image.
+
+    If `trusting`, the grids of layers that `refuse_misread` trusts are not tested for locality: that test takes most of
+    the time on a model with hundreds of layers.
+    """
     first = session.part(0, 1)
     modules = named_layers(first.model)
     layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
@@ -102,7 +107,7 @@ def survey_session(
     layers.sort(key=lambda layer: finished.get(layer.label, len(finished)))
     statuses = {layer: _status(first, layer, frontier, gradients, kind) for layer in layers}
     usable = {layer: status.layout for layer, status in statuses.items() if status.layout and status.usable}
-    objected = objections(first, usable, kind=kind)
+    objected = objections(first, _doubtful(first, usable) if trusting else usable, kind=kind)
     local = {layout for layer, layout in usable.items() if layer.label not in objected}
     for layer, layout in usable.items():
         reason = objected.get(layer.label, "")
@@ -135,13 +140,7 @@ def refuse_misread(session: Session, layouts: dict[LayerCall, Layout], target: o
     A layer that returns (n, k, *grid) is trusted, unless attention matrices, queries or keys come out of its kind,
     or the model is called with more than the inputs.
     """
-    alone = not (session.args or session.kwargs)
-    doubtful = {
-        layer: layout
-        for layer, layout in layouts.items()
-        if not (alone and layout.kind == "channels_first")
-        or isinstance(layer.module, (*_OF_ATTENTION, nn.LayerNorm, nn.Linear))
-    }
+    doubtful = _doubtful(session, layouts)
     for label, reason in objections(session, doubtful, kind=kind).items():
         layer = next(layer for layer in doubtful if layer.label == label)
         if reason == NOT_LOCAL:
@@ -155,6 +154,17 @@ def refuse_misread(session: Session, layouts: dict[LayerCall, Layout], target: o
             code="layer.not-of-inputs" if reason == ELSEWHERE else "layer.not-local",
             layer=label,
         )
+
+
+def _doubtful(session: Session, layouts: Mapping[LayerCall, Layout]) -> dict[LayerCall, Layout]:
+    """The layers whose grid has to be tested before it is believed to lie over the inputs."""
+    alone = not (session.args or session.kwargs)
+    return {
+        layer: layout
+        for layer, layout in layouts.items()
+        if not (alone and layout.kind == "channels_first")
+        or isinstance(layer.module, (*_OF_ATTENTION, nn.LayerNorm, nn.Linear))
+    }
 
 
 def _halves(dense: Tensor) -> list[Tensor]:

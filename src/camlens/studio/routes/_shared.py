@@ -1,4 +1,4 @@
-"""What every route module needs: the workbench of the request, and jobs as the page sees them."""
+"""Dependencies of the routes, and answers computed by jobs."""
 
 import secrets
 from collections.abc import Callable, Hashable
@@ -6,34 +6,30 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Query, Request
 
-from camlens.core.errors import CamlensError
 from camlens.studio.bench import Workbench
 from camlens.studio.jobs import Job, JobQueue, JobState, QueueFullError, Report
-from camlens.studio.schemas import JobView, Problem
-from camlens.studio.threads import apart
+from camlens.studio.problems import problem_of
+from camlens.studio.schemas import JobView
+from camlens.studio.threads import run_apart
 
-Found = TypeVar("Found")
+Computed = TypeVar("Computed")
 Result = TypeVar("Result")
 
 
 def workbench(request: Request) -> Workbench:
-    """The workbench of the app that answers."""
+    """Return the workbench of the running app."""
     bench: Workbench = request.app.state.bench
     return bench
 
 
 Bench = Annotated[Workbench, Depends(workbench)]
-Wait = Annotated[float, Query(ge=0, le=120, description="seconds to wait for the result before answering without it")]
-
-
-def problem_of(error: CamlensError) -> Problem:
-    """The error in the API's words."""
-    kind = type(error).__name__.removesuffix("Error").lower()
-    return Problem(kind=kind, message=str(error))
+Wait = Annotated[
+    float, Query(ge=0, le=120, description="seconds to wait for the result before answering with the progress")
+]
 
 
 def job_view(bench: Workbench, job: Job, ticket: str, result: Any = None) -> JobView[Any]:
-    """A job as the one who holds this ticket sees it."""
+    """Return the state of a job for the holder of this ticket."""
     return JobView[Any](
         id=f"{job.id}.{ticket}",
         state=job.state,
@@ -49,21 +45,21 @@ def job_view(bench: Workbench, job: Job, ticket: str, result: Any = None) -> Job
 async def as_job(
     bench: Workbench,
     key: Hashable,
-    work: Callable[[Report], Found],
-    present: Callable[[Found], Result],
+    work: Callable[[Report], Computed],
+    present: Callable[[Computed], Result],
     wait: float,
     *,
-    known: Found | None = None,
+    known: Computed | None = None,
     queue: JobQueue | None = None,
 ) -> JobView[Any]:
-    """Answer with what is `known`; else ask the worker, wait a while, and answer with that or the place in the queue.
+    """Answer with `known`, or submit `work`, wait up to `wait` seconds, and answer with the result or the progress.
 
-    Asked again with the same question while the job lives, it joins that job. Without a `queue` it is the model's.
-    If the client goes while it waits, the job is given up.
+    Requests with the same key share one job. `present` turns the result of `work` into the answer. The default queue
+    is that of the model. If the client disconnects while it waits, its ticket is released.
     """
     if known is not None:
-        shown = await apart(present, known)
-        return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=shown)
+        answer = await run_apart(present, known)
+        return JobView[Any](id="", state=JobState.DONE, position=0, done=1, total=1, problem=None, result=answer)
     queue = queue or bench.jobs
     ticket = _ticket()
     job = queue.recall(key) or queue.submit(key, work, ticket=ticket)
@@ -71,13 +67,12 @@ async def as_job(
         await job.settled(wait)
     if job.error is not None:
         raise job.error
-    found = job.result
-    result = await apart(present, found) if found is not None else None
+    result = await run_apart(present, job.result) if job.result is not None else None
     return job_view(bench, job, ticket, result)
 
 
-async def finished(bench: Workbench, key: Hashable, work: Callable[[Report], Found]) -> Found:
-    """The result of a job, however long it takes, as long as its client waits."""
+async def finished(bench: Workbench, key: Hashable, work: Callable[[Report], Computed]) -> Computed:
+    """Wait for a job until it ends or the client disconnects, and return its result."""
     ticket = _ticket()
     job = bench.jobs.recall(key) or bench.jobs.submit(key, work, ticket=ticket)
     with bench.jobs.held(job, ticket):
@@ -85,9 +80,11 @@ async def finished(bench: Workbench, key: Hashable, work: Callable[[Report], Fou
             continue
     if job.error is not None:
         raise job.error
-    result: Found | None = job.result
+    result: Computed | None = job.result
     if result is None:
-        raise QueueFullError("the job was cancelled, or its result is no longer held: ask again")
+        raise QueueFullError(
+            "the job was cancelled or its result has been dropped: send the request again", code="job.dropped"
+        )
     return result
 
 

@@ -24,7 +24,7 @@ from camlens.studio.runs.schemas import (
     RunSummary,
 )
 from camlens.studio.schemas import JobView
-from camlens.studio.threads import heavy
+from camlens.studio.threads import slow
 
 
 def open_run_of(bench: Bench) -> OpenRun:
@@ -67,7 +67,7 @@ MOST_ROWS = 120
 
 
 @router.get("/errors", tags=["audit: misclassifications"])
-@heavy
+@slow
 def errors(bench: Bench, run: Run) -> ErrorsOverview:
     """Accuracy with its interval, precision and recall of every class, confusions, calibration."""
     found = bench.cache.get(OVERVIEW)
@@ -75,7 +75,7 @@ def errors(bench: Bench, run: Run) -> ErrorsOverview:
 
 
 @router.get("/errors/gallery", tags=["audit: misclassifications"])
-@heavy
+@slow
 def error_gallery(
     run: Run,
     label: Annotated[Class, Query(description="true class")] = None,
@@ -90,7 +90,7 @@ def error_gallery(
 
 
 @router.get("/rows", tags=["audit: misclassifications"])
-@heavy
+@slow
 def rows(
     run: Run,
     label: Annotated[Class, Query(description="true class")] = None,
@@ -106,7 +106,7 @@ def rows(
 
 
 @router.get("/rows/some", tags=["audit: misclassifications"])
-@heavy
+@slow
 def some_rows(
     run: Run, row: Annotated[list[int], Query(max_length=MOST_ROWS, description="row numbers, `row=3&row=5`")]
 ) -> list[MappedRow]:
@@ -132,7 +132,7 @@ _KEY = ("audit classes",)
 
 
 @router.get("/attention", tags=["audit: attention"])
-@heavy
+@slow
 def spreads(
     run: Run, predicted: Annotated[int | None, Query(ge=0, description="of images predicted as this class")] = None
 ) -> AttentionView:

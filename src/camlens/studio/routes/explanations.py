@@ -45,7 +45,7 @@ from camlens.studio.segments import (
     segments_result,
     weigh_segments,
 )
-from camlens.studio.threads import apart
+from camlens.studio.threads import run_apart
 
 router = APIRouter()
 
@@ -199,7 +199,7 @@ async def _file(
 ) -> Response:
     checked = checked_request(bench, wanted)
     explained = await finished(bench, ("explain", checked), lambda report: explain_request(bench, checked, report))
-    body = await apart(write, checked, explained)
+    body = await run_apart(write, checked, explained)
     name = "-".join([wanted.image, *wanted.methods, *checked.layers[:1]]).replace("/", "_")
     disposition = f'attachment; filename="{name}.{suffix}"'
     return Response(body, media_type=kind, headers={"content-disposition": disposition})

@@ -19,7 +19,7 @@ from camlens.studio.images import STRIP, Filter, confused, drawn, fitting
 from camlens.studio.problems import ReadOnlyError
 from camlens.studio.routes._shared import Bench
 from camlens.studio.schemas import ClassInfo, ConfusionPair, Facing, ImageId, ImageInfo, SampleList
-from camlens.studio.threads import apart, heavy
+from camlens.studio.threads import run_apart, slow
 
 router = APIRouter()
 FRESH = {"cache-control": "private, max-age=86400, immutable"}
@@ -70,7 +70,7 @@ async def upload(bench: Bench, request: Request) -> ImageInfo:
     if bench.settings.read_only:
         raise ReadOnlyError("this studio is read-only: uploads are switched off")
     body = await request.body()
-    return image_info(bench, await apart(bench.uploads.add, body))
+    return image_info(bench, await run_apart(bench.uploads.add, body))
 
 
 @router.get("/images/{image}", tags=["images"])
@@ -83,7 +83,7 @@ def image(bench: Bench, image: ImagePath) -> ImageInfo:
 
 
 @router.get("/images/{image}/picture.png", response_class=Response, tags=["images"])
-@heavy
+@slow
 def picture(
     bench: Bench, image: ImagePath, longest: Annotated[int, Query(ge=THUMBNAIL + 1, le=4096)] = PICTURE
 ) -> Response:
@@ -96,7 +96,7 @@ def picture(
 
 
 @router.get("/images/{image}/thumbnail.webp", response_class=Response, tags=["images"])
-@heavy
+@slow
 def small(bench: Bench, image: ImagePath) -> Response:
     """A small copy for lists, with the same header."""
     return _picture(bench, image, THUMBNAIL)

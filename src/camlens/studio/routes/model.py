@@ -20,7 +20,7 @@ from camlens.studio.schemas import (
     MethodInfo,
     ModelSummary,
 )
-from camlens.studio.threads import heavy
+from camlens.studio.threads import slow
 
 router = APIRouter()
 Offset = Annotated[int, Query(ge=0)]
@@ -61,7 +61,7 @@ async def activations(
 
 
 @router.get("/model/filters", tags=["model"])
-@heavy
+@slow
 def filters(
     bench: Bench, layer: Annotated[LayerName, Query()], offset: Offset = 0, limit: Limit = 64
 ) -> LearnedFilters:

@@ -11,7 +11,8 @@ from camlens.studio.bench import Workbench
 from camlens.studio.explaining import checked_request, explanation_result, known_explanations
 from camlens.studio.images import FORMATS, Filter
 from camlens.studio.predictions import PENDING, UNREADABLE
-from camlens.studio.routes._shared import Bench, problem_of
+from camlens.studio.problems import problem_of
+from camlens.studio.routes._shared import Bench
 from camlens.studio.routes.images import classes, samples
 from camlens.studio.routes.model import layers, methods
 from camlens.studio.schemas import (

@@ -1,4 +1,4 @@
-"""Who may ask: host, origin and token are checked before anything of a request is looked at."""
+"""Access control: host, origin and token are checked before anything else of a request is read."""
 
 import ipaddress
 import socket
@@ -8,25 +8,25 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from camlens.studio.problems import refusal
 from camlens.studio.settings import StudioSettings
 
 OPEN_PATHS = frozenset({"/api/health"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSED_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
-<h1>This studio needs its token</h1>
-<p>Open the whole address that <code>camlens studio</code> printed when it started: it ends in
-<code>?token=</code> and a secret. Your browser then remembers it.</p></html>"""
+<h1>A token is required</h1>
+<p>Open the full address that <code>camlens studio</code> printed when it started. It ends in
+<code>?token=</code> and a secret, which your browser then remembers.</p></html>"""
 
-
-_ONWARD_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
-<meta http-equiv="refresh" content="0; url={address}"><a href="{address}">Go on to the studio</a></html>"""
+_FORWARDING_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>camlens studio</title>
+<meta http-equiv="refresh" content="0; url={address}"><a href="{address}">Continue to the studio</a></html>"""
 
 
 class Guard:
-    """ASGI middleware that refuses foreign hosts, foreign origins and those without the token."""
+    """ASGI middleware that refuses unknown hosts, other origins, and requests without the token."""
 
     def __init__(self, app: ASGIApp, settings: StudioSettings) -> None:
         self.app = app
@@ -37,7 +37,7 @@ class Guard:
             self.hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with the reason why not."""
+        """Pass the request on, or answer it with a refusal."""
         http = scope["type"] == "http"
         if not http and scope["type"] != "websocket":
             await self.app(scope, receive, send)
@@ -48,19 +48,16 @@ class Guard:
     def _objection(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not self._known_host(host):
-            return _refusal(
-                421,
-                "host",
-                f"this studio does not answer for host {host[:100]!r}: start it with --allow-host",
-            )
+            message = f"unknown host {host[:100]!r}: to allow it, start the studio with --allow-host"
+            return refusal(421, "host", "request.host", message)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return _refusal(403, "origin", f"requests from pages of {origin[:100]!r} are refused")
+            return refusal(403, "origin", "request.origin", f"requests from pages of {origin[:100]!r} are refused")
         if scope["method"] not in SAFE_METHODS and headers.get("sec-fetch-site", "same-origin") not in (
             "same-origin",
             "none",
         ):
-            return _refusal(403, "origin", "requests from other sites' pages are refused")
+            return refusal(403, "origin", "request.origin", "requests from pages of other sites are refused")
         return self._token_objection(scope, headers)
 
     def _known_host(self, host: str) -> bool:
@@ -84,18 +81,19 @@ class Guard:
             return None
         if page:
             return HTMLResponse(_REFUSED_PAGE, status_code=401)
-        return _refusal(401, "token", "the token is missing or wrong: send it as 'Authorization: Bearer TOKEN'")
+        message = "the token is missing or wrong: send it as 'Authorization: Bearer TOKEN'"
+        return refusal(401, "token", "request.token", message)
 
     def _remembered(self, scope: Scope, query: list[tuple[str, str]], token: str) -> Response:
-        """A page that goes on to the same address without the token, which a cookie now carries.
+        """Set the token's cookie, on a page that forwards to the same address without the token.
 
-        Not a redirect: after a click on another site's page, a terminal's or a chat's, the browser would not
-        send a strict cookie along with the redirected request.
+        This is not a redirect: after a click on a link in another site or application, the browser would not send
+        a strict cookie with the redirected request.
         """
         rest = urlencode([(name, value) for name, value in query if name != "token"])
-        path = "/" + scope["path"].lstrip("/\\")  # never '//host', which a browser would follow elsewhere
+        path = "/" + scope["path"].lstrip("/\\")  # never '//host', which a browser would follow to another host
         address = escape(quote(path) + (f"?{rest}" if rest else ""))
-        answer = HTMLResponse(_ONWARD_PAGE.format(address=address))
+        answer = HTMLResponse(_FORWARDING_PAGE.format(address=address))
         answer.set_cookie(self.cookie, quote(token), httponly=True, samesite="strict", path="/")
         return answer
 
@@ -117,11 +115,7 @@ def _is_address(name: str) -> bool:
 
 def _cookie(headers: Headers, name: str) -> str:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
+        cookie = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
-    return found.value if found else ""
-
-
-def _refusal(status: int, kind: str, message: str) -> Response:
-    return JSONResponse({"kind": kind, "message": message}, status_code=status)
+    return cookie.value if cookie else ""

@@ -8,11 +8,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from camlens.studio.problems import refusal
+
 SMALL_BODY = 64 * 1024
 
 
 class _TooLargeError(Exception):
-    """The body passed its cap."""
+    """The request body is larger than its limit."""
 
 
 class BodyLimit:
@@ -24,14 +26,14 @@ class BodyLimit:
         self.large_paths = large_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a body that ends in an error where it grows too large."""
+        """Pass the request on; stop reading its body if it grows too large."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         limit = self.large if scope["path"] in self.large_paths else SMALL_BODY
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > limit:
-            await _refusal(limit)(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
             return
         await self._counted(scope, receive, send, limit)
 
@@ -46,37 +48,37 @@ class BodyLimit:
                 raise _TooLargeError
             return message
 
-        async def noticed(message: Message) -> None:
+        async def forwarded(message: Message) -> None:
             nonlocal started
             if seen > limit and not started:
-                return  # what the app makes of a body that broke off is not what happened
+                return  # the app's answer to the truncated body would hide the real reason
             started = True
             await send(message)
 
         with suppress(_TooLargeError):
-            await self.app(scope, counted, noticed)
+            await self.app(scope, counted, forwarded)
         if seen > limit and not started:
-            await _refusal(limit)(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
 
 
-def _refusal(limit: int) -> JSONResponse:
+def _too_large(limit: int) -> JSONResponse:
     size = f"{limit / 2**20:.0f} MiB" if limit >= 2**20 else f"{limit // 1024} KiB"
-    message = f"the request is larger than the allowed {size}: send a smaller image"
-    return JSONResponse({"kind": "too_large", "message": message}, status_code=413, headers={"connection": "close"})
+    message = f"the request body is larger than {size}: send a smaller image"
+    return refusal(413, "too_large", "request.too-large", message, {"connection": "close"})
 
 
 class WhileConnected:
-    """ASGI middleware that cancels a request when its client disconnects before the answer is complete."""
+    """ASGI middleware that cancels a request if its client disconnects before the response is complete."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on for as long as somebody listens."""
+        """Pass the request on until its client disconnects."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        messages: asyncio.Queue[Message] = asyncio.Queue(1)  # read ahead by one: a large body must not pile up
+        messages: asyncio.Queue[Message] = asyncio.Queue(1)  # do not buffer a large body
         complete = False
 
         async def watched(message: Message) -> None:
@@ -115,13 +117,13 @@ HEADERS = {
 
 
 class SafeHeaders:
-    """ASGI middleware that adds the security headers, and forbids storing what sets no caching of its own."""
+    """ASGI middleware that adds the security headers, and forbids caching if the response sets no cache-control."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and complete the answer's headers."""
+        """Pass the request on and add the missing headers to its response."""
 
         async def completed(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""The server under the studio: what a connection may cost, however slow or many its clients are."""
+"""The HTTP server of the studio, with limits on connections, waiting times and log lines."""
 
 import asyncio
 import logging
@@ -8,18 +8,18 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 10.0  # from opening a connection, or from the last answer, to the end of the request's head
-BODY_SECONDS = 120.0  # from there to the end of its body
-READ_SECONDS = 60.0  # for which a client may leave unread what was sent to it
+HEAD_SECONDS = 10.0  # from the connection, or the previous response, to the end of the request head
+BODY_SECONDS = 120.0  # from the end of the head to the end of the body
+READ_SECONDS = 60.0  # without the client reading what was sent
 MOST_CONNECTIONS = 256
 BACKLOG = 64
 LOGGED, LOGGED_SECONDS = 5, 60.0
 
 
 def server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
-    """A server whose connections, waiting times and log are bounded.
+    """Return a server with limits on connections, waiting times and log lines.
 
-    Connections are limited to 256, or to half of the file descriptors if that is less.
+    It accepts 256 connections, or half the number of file descriptors if that is less.
     """
     config = uvicorn.Config(
         app,
@@ -41,9 +41,9 @@ def server(app: FastAPI, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.S
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 for clients that send their requests and read the answers in time.
+    """HTTP/1.1 that closes connections whose client is too slow to send or to read.
 
-    If there are too many connections, the one that has waited longest for its request makes room.
+    If there are too many connections, the one that has been waiting longest for a request is closed.
     """
 
     _awaited: object = None
@@ -52,7 +52,7 @@ class BoundedProtocol(H11Protocol):
     _reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
         self._await_request()
         others = [line for line in self.connections if isinstance(line, BoundedProtocol) and line is not self]
@@ -63,39 +63,39 @@ class BoundedProtocol(H11Protocol):
 
     @property
     def waits(self) -> bool:
-        """Whether the client has not yet sent a whole request."""
+        """Whether the client has not sent a complete request yet."""
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, and wait for what is still missing."""
+        """Process the data, and update the deadline."""
         super().data_received(data)
         self._await_request()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start the deadline of the next request."""
         super().on_response_complete()
         self._await_request()
 
     def pause_writing(self) -> None:
-        """Wait for the client to read."""
+        """Start the deadline for the client to read."""
         super().pause_writing()
         self._reading = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on, since the client reads."""
+        """Cancel the deadline for the client to read."""
         super().resume_writing()
         if self._reading is not None:
             self._reading.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Cancel all deadlines."""
         super().connection_lost(exc)
         for timer in (self._deadline, self._reading):
             if timer is not None:
                 timer.cancel()
 
     def _await_request(self) -> None:
-        """Set the deadline for what the client has to send next; what trickles in does not move it."""
+        """Set the deadline for the next part of the request; data that trickles in does not extend it."""
         awaited = self.conn.their_state
         if awaited is self._awaited:
             return
@@ -107,21 +107,21 @@ class BoundedProtocol(H11Protocol):
 
 
 class Throttle(logging.Filter):
-    """Lets what one line of code logs pass five times a minute."""
+    """Limit each line of code to five log records a minute."""
 
     def __init__(self) -> None:
         super().__init__()
         self._passed: dict[tuple[str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is logged; the last one says that more are left out."""
+        """Return whether to log the record; the last one announces that more are suppressed."""
         place = record.pathname, record.lineno
         start, passed = self._passed.get(place, (record.created, 0))
         if record.created - start >= LOGGED_SECONDS:
             start, passed = record.created, 0
         self._passed[place] = start, passed + 1
         if passed + 1 == LOGGED:
-            record.msg = f"{record.msg} (further messages like this are left out for a minute)"
+            record.msg = f"{record.msg} (similar messages are suppressed for a minute)"
         return passed < LOGGED
 
 
