@@ -1,5 +1,6 @@
 """The demo model that cheats, audited on the data that made it cheat: the run must say so in numbers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,13 @@ def test_the_summary_and_the_report_say_so_in_numbers(
     path, summary = write_report(cheating, preprocess=load_model("demo:watermark").preprocess)
     mean, others = (round(100 * share) for share in (overview.leaning[0].mean, overview.leaning[0].others))
     share = round(100 * overview.favourite(WATERMARKED_CLASS)[1])
-    assert summary.attention[0].startswith(
-        f"class {MARKED}: {mean} % of its evidence lies in the corners, others {others} %;"
-        f" {share} % lies in the lower right ninth of the image, others "
-    )
+    assert MARKED in summary.attention[0]
+    assert re.findall(r"\d+|lower right", summary.attention[0])[:4] == [
+        str(mean),
+        str(others),
+        str(share),
+        "lower right",
+    ]
     text = path.read_text(encoding="utf-8").replace("&nbsp;", " ")
     assert summary.attention[0][1:] in text
     assert f'<b>{MARKED}</b><span class="chip warn">lower right {share} %</span>' in text
@@ -76,4 +80,4 @@ def test_the_summary_and_the_report_say_so_in_numbers(
 
 def test_the_honest_model_is_not_accused(tmp_path: Path) -> None:
     summary: Any = summarise(audited(tmp_path / "run", "demo:photos", "demo:photos"))
-    assert [sentence for sentence in summary.attention if sentence.startswith("class ")] == []
+    assert [sentence for sentence in summary.attention if any(name in sentence for name in CLASS_NAMES)] == []

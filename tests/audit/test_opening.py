@@ -55,12 +55,14 @@ def test_embeddings_and_maps_of_any_rows_are_those_of_all_rows(audit: camlens.au
 
 
 def test_one_row_is_asked_for_as_a_list(audit: camlens.audit.Audit) -> None:
-    with pytest.raises(InputError, match=r"rows are whole numbers, a slice or a mask, .*: for one row say \[3\]"):
+    with pytest.raises(InputError) as caught:
         audit.maps(np.array(3))
+    assert (caught.value.code, caught.value.facts["name"]) == ("argument.invalid", "rows")
     np.testing.assert_array_equal(audit.maps([3]), audit.maps(None)[3:4])
     for rows, worst in (([0, -231], -231), ([5, 230], 230)):
-        with pytest.raises(InputError, match=f"row {worst} does not exist"):
+        with pytest.raises(InputError) as caught:
             audit.maps(rows)
+        assert (caught.value.code, caught.value.facts["row"]) == ("row.out-of-range", worst)
 
 
 def test_maps_are_given_in_the_method_s_own_unit(audit: camlens.audit.Audit) -> None:
@@ -120,10 +122,12 @@ def test_wrong_questions_are_answered_with_what_is_allowed(audit: camlens.audit.
     with pytest.raises(InputError) as caught:
         audit.maps([0], "true")
     assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "which", "value": "true"})
-    with pytest.raises(DataError, match="does not say where its images are"):
+    with pytest.raises(DataError) as unplaced:
         audit.image(0)
-    with pytest.raises(StoreError, match=r"holds no audit: manifest\.json is missing"):
+    assert unplaced.value.code == "data.unknown-place"
+    with pytest.raises(StoreError) as absent:
         camlens.audit.open(tmp_path)
+    assert (absent.value.code, absent.value.facts) == ("store.no-run", {"path": str(tmp_path)})
 
 
 def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audit.Audit) -> None:
@@ -138,8 +142,9 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audi
         camlens.audit.open(audit.path)
     assert (caught.value.code, caught.value.facts) == ("store.manifest-damaged", {"fields": ["weights"]})
     path.write_text(text[:50])
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path)
+    assert caught.value.code == "store.manifest-damaged"
 
 
 def test_what_is_handed_out_may_be_changed(audit: camlens.audit.Audit) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,60 +24,54 @@ def cheating(path: Path) -> FakeRun:
 
 def test_the_summary_says_in_numbers_that_a_class_looks_into_a_corner(tmp_path: Path) -> None:
     (sentence, *rest) = summarise(cheating(tmp_path)).attention
-    assert sentence == (
-        "class fish: 79 % of its evidence lies in the corners, others 1 %;"
-        " 79 % lies in the lower right ninth of the image, others 1 % (22 images)"
-    )
-    assert not [other for other in rest if other.startswith("class ")]
+    assert re.findall(r"\d+|fish|lower right", sentence) == ["fish", "79", "1", "79", "lower right", "1", "22"]
+    assert not [other for other in rest if "cat" in other or "dog" in other]
 
 
 def test_the_lines_say_what_there_is_to_know(tmp_path: Path) -> None:
     lines = summarise(cheating(tmp_path)).lines()
-    assert lines[0] == "60 images, 58 right, 2 wrong"
-    assert lines[1] == "Accuracy    96.7 % (88.6 to 99.1 with 95 % confidence, 58 of 60)"
-    text = "\n".join(lines)
-    assert (
-        "\nWorst classes\n  cat  recall 95.0 % (76.4 to 99.1 with 95 % confidence, 19 of 20), precision 100 %" in text
-    )
-    assert "\nMost confused\n  cat taken for fish  1 times, 5 % of cat\n  dog taken for fish" in text
-    assert "Calibration  expected error 0.067 (0 is best), underconfident by 6.7 points" in text
+    numbers = [re.findall(r"[\d.]+", line) for line in lines]
+    assert numbers[0] == ["60", "58", "2"]
+    assert sorted(numbers[1]) == sorted(["96.7", "88.6", "99.1", "95", "58", "60"])
+    (worst,) = [line for line in lines if line.startswith("  cat  ")]
+    assert sorted(re.findall(r"[\d.]+", worst)) == sorted(["95.0", "76.4", "99.1", "95", "19", "20", "100"])
+    (confused,) = [line for line in lines if re.search(r"^  cat .*fish", line)]
+    assert re.findall(r"[\d.]+", confused) == ["1", "5"]
+    (calibrated,) = [found for found in numbers if "0.067" in found]
+    assert "6.7" in calibrated
 
 
 def test_right_and_wrong_answers_are_compared_where_they_differ(tmp_path: Path) -> None:
     maps = np.zeros((60, *GRID))
     maps[:, 2, 2], maps[30:, 1:4, 1:4] = 1, 1
-    found = summarise(fake_run(tmp_path, [0] * 60, [0] * 30 + [1] * 30, maps=maps)).attention
-    assert (
-        "wrong answers have their evidence more evenly spread: entropy 0.68, right ones 0.00 (higher in 100 % of pairs)"
-        in found
-    )
+    sentences = summarise(fake_run(tmp_path, [0] * 60, [0] * 30 + [1] * 30, maps=maps)).attention
+    (entropy,) = [sentence for sentence in sentences if "entropy" in sentence]
+    assert re.findall(r"[\d.]+", entropy) == ["0.68", "0.00", "100"]
 
 
 def test_evidence_that_lies_in_the_corners_everywhere_is_said_beside_an_even_map(tmp_path: Path) -> None:
     maps = np.full((12, *GRID), 0.01)
     maps[:, 0, 0] = 1
     (sentence,) = summarise(fake_run(tmp_path, [0] * 12, [0] * 12, maps=maps)).attention
-    assert sentence == (
-        "over all images 83 % of the evidence lies in the corners, 81 % in the upper left; an even map has 16 % there"
-    )
+    assert re.findall(r"\d+|upper left", sentence) == ["83", "81", "upper left", "16"]
 
 
 @pytest.mark.parametrize(
-    ("label", "predicted", "first", "accuracy"),
+    ("label", "predicted", "counts", "accuracy"),
     [
-        ([], [], "0 images", None),
-        ([-1, -1, -1], [0, 1, 1], "3 images, 3 without a label", None),
-        ([0, 0], [0, 0], "2 images, 2 right, 0 wrong", 1.0),
-        ([0, 1], [1, 0], "2 images, 0 right, 2 wrong", 0.0),
-        ([0, 1, 1], [0, -1, -1], "3 images, 1 right, 0 wrong, 2 could not be read", 1.0),
-        ([0, 1], [-1, -1], "2 images, 2 could not be read", None),
+        ([], [], ["0"], None),
+        ([-1, -1, -1], [0, 1, 1], ["3", "3"], None),
+        ([0, 0], [0, 0], ["2", "2", "0"], 1.0),
+        ([0, 1], [1, 0], ["2", "0", "2"], 0.0),
+        ([0, 1, 1], [0, -1, -1], ["3", "1", "0", "2"], 1.0),
+        ([0, 1], [-1, -1], ["2", "2"], None),
     ],
 )
 def test_runs_at_the_edge_have_a_summary(
-    label: list[int], predicted: list[int], first: str, accuracy: float | None, tmp_path: Path
+    label: list[int], predicted: list[int], counts: list[str], accuracy: float | None, tmp_path: Path
 ) -> None:
     summary = summarise(fake_run(tmp_path, label, predicted))
-    assert summary.lines()[0] == first
+    assert re.findall(r"\d+", summary.lines()[0]) == counts
     written = json.loads(write_summary(summary, tmp_path / "summary.json").read_text())
     assert written["accuracy"]["value"] == accuracy
     assert written["images"] == len(label)
@@ -84,7 +79,8 @@ def test_runs_at_the_edge_have_a_summary(
 
 def test_images_that_could_not_be_read_are_named(tmp_path: Path) -> None:
     lines = summarise(fake_run(tmp_path, [0] * 9, [0] + [-1] * 8)).lines()
-    assert lines[-6:] == [f"  {row:03d}.png: cannot be decoded" for row in range(1, 6)] + ["  and 3 more"]
+    assert lines[-6:-1] == [f"  {row:03d}.png: cannot be decoded" for row in range(1, 6)]
+    assert re.findall(r"\d+", lines[-1]) == ["3"]
 
 
 def test_maps_that_are_empty_say_nothing(tmp_path: Path) -> None:
@@ -101,8 +97,7 @@ def test_a_stored_run_has_the_same_summary_as_its_columns_say(tmp_path: Path) ->
     judged = (label >= 0) & (predicted >= 0)
     assert summary.accuracy.total == judged.sum()
     assert summary.accuracy.hits == (label == predicted)[judged].sum()
-    assert summary.attention[0].startswith("class jay: ")
-    assert "in the lower right ninth" in summary.attention[0]
+    assert re.findall("jay|lower right", summary.attention[0]) == ["jay", "lower right"]
 
 
 @pytest.mark.parametrize(

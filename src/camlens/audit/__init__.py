@@ -1,11 +1,11 @@
-"""A whole data set, run through a model once: what was right, what was wrong, and where the model looked.
+"""Audit of a dataset: predictions, errors, embeddings and maps of every image, from one pass over the data.
 
     import camlens.audit
 
     audit = camlens.audit.open("runs/photos")
     wrong = audit.column("label") != audit.column("predicted")
 
-`run` makes such a directory and can be stopped and resumed; `open` reads it, finished or not.
+`run` writes the directory of a run and can be stopped and resumed; `open` reads it, complete or not.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A run, opened: its rows as arrays, read column by column when they are asked for."""
+"""Reading a run: its rows as arrays, column by column and on demand."""
 
 import os
 import warnings
@@ -24,22 +24,28 @@ from camlens.data.samples import Sample, Source
 
 
 class IncompleteRunWarning(UserWarning):
-    """A run was opened that does not have all of its planned rows."""
+    """The opened run lacks some of its planned rows."""
 
 
 Rows = Sequence[int] | NDArray[Any] | range | slice | None
 
 
 def open_run(path: str | Path, *, source: str | Path | Source | None = None) -> "Audit":
-    """Open the run in a directory, finished or not: what is committed now is what can be read.
+    """Open the run in a directory, complete or not. Shards that are committed later are not seen.
 
-    `source` says where the images are, if they are no longer where the run found them. Raises StoreError
-    if the directory holds no run, MissingExtraError without the extra `audit`. Warns (IncompleteRunWarning) if
-    shards are missing, have a damaged footer or belong to another run.
+    No rows are read, so that damage inside a shard is detected later: each page of a column has a checksum that is
+    verified whenever it is read. Resuming a run verifies whole shards.
 
-    Rows are not read here, so damage in them is noticed later: every page of a column has a checksum, which is
-    verified whenever it is read (StoreError store.shard-damaged). The checksum of a whole shard is verified when a
-    run is resumed; to verify it here would read the whole run to answer a question about one column.
+    Args:
+        path: the directory of the run.
+        source: the images, if they have moved since the run.
+
+    Raises:
+        StoreError: the directory holds no run.
+        MissingExtraError: pyarrow is not installed.
+
+    Warns:
+        IncompleteRunWarning: shards are missing, have a damaged footer, or belong to another run.
     """
     directory = RunDirectory(Path(path).expanduser())
     manifest = Manifest.read(directory.manifest_path)
@@ -57,10 +63,9 @@ def open_run(path: str | Path, *, source: str | Path | Source | None = None) -> 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """One run. Rows are numbered from 0 in the order of the plan; where shards are missing, so are their rows.
+    """An opened run. Rows are numbered from 0 in the order of the plan; rows of missing shards are left out.
 
-    Nothing is read until it is asked for, and then only the columns asked for; columns of one number per row
-    are kept once read. It may be shared between threads.
+    Columns are read on demand, and cached unless they hold embeddings or maps. Safe to share between threads.
     """
 
     path: Path
@@ -74,40 +79,40 @@ class Audit:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The model's classes; labels and predictions are indices into them."""
+        """The names of the model's classes. Labels and predictions are indices into them."""
         return self.manifest.class_names
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of a map in cells."""
+        """The (height, width) of a map in cells."""
         return self.manifest.grid
 
     @property
     def complete(self) -> bool:
-        """Whether every planned image has its row."""
+        """Whether every planned image has a row."""
         return self.missing == 0
 
     @property
     def missing(self) -> int:
-        """How many planned images have no row yet."""
+        """The number of planned images without a row."""
         return self.manifest.rows - len(self)
 
     def parts(self) -> Iterator[range]:
-        """The rows of each shard: pieces in which maps and embeddings can be read with little memory."""
+        """Yield the rows of each shard, to read embeddings or maps with bounded memory."""
         for start, stop in zip(self._starts[:-1], self._starts[1:], strict=True):
             yield range(int(start), int(stop))
 
     def column(self, name: str) -> NDArray[Any]:
-        """One column for all rows.
+        """Return one column of all rows.
 
-        Numbers are float32 with NaN for null. Whole numbers and `correct` are numpy masked arrays, masked where
-        null; `.filled()` gives -1 there, and False for `correct`. `index` is plain int64. Texts are objects with
-        None for null. `top_classes` and `top_confidences` are (n, k), -1 and NaN where null. `embedding` and the
-        maps are what `embeddings` and `maps` give.
+        Floats are float32, with NaN for null. Integers and `correct` are masked arrays, whose `.filled()` has -1 and
+        False for null; `index` is plain int64. Strings are objects, with None for null. `top_classes` and
+        `top_confidences` are (n, k), with -1 and NaN for null. `embedding` and the maps are as `embeddings` and `maps`
+        return them.
         """
         if name not in self._schema.names:
             raise InputError(
-                f"there is no column {name!r}; columns are {', '.join(self._schema.names)}",
+                f"unknown column {name!r}: choose one of {', '.join(self._schema.names)}",
                 code="column.unknown",
                 column=name,
             )
@@ -121,12 +126,12 @@ class Audit:
         return kept.copy()
 
     def table(self, columns: Sequence[str] | None = None) -> Any:
-        """The rows as a pyarrow.Table; maps in it are in units of their scale, as stored."""
+        """Return the rows as a pyarrow.Table. Its maps are divided by their scale, as they are stored."""
         names = list(self._schema.names if columns is None else columns)
         unknown = [name for name in names if name not in self._schema.names]
         if unknown:
             raise InputError(
-                f"there is no column {unknown[0]!r}; columns are {', '.join(self._schema.names)}",
+                f"unknown column {unknown[0]!r}: choose from {', '.join(self._schema.names)}",
                 code="column.unknown",
                 column=unknown[0],
             )
@@ -135,17 +140,21 @@ class Audit:
         return arrow().concat_tables(tables) if tables else schema.empty_table()
 
     def embeddings(self, rows: Rows = None) -> Float[np.ndarray, "n d"]:
-        """Penultimate features, float32; NaN for rows with an error. `rows`: places, a slice or a mask."""
+        """Return embeddings, float32; NaN for rows with an error. `rows` is indices, a slice or a mask."""
         return self._lists("embedding", self._places(rows), self.manifest.embedding_width)
 
     def maps(self, rows: Rows = None, which: str = "predicted") -> Float[np.ndarray, "n h w"]:
-        """Signed maps at layer resolution, float32, as the method gave them; NaN where there is none.
+        """Return signed maps at the layer's resolution, float32; NaN if there is no map.
 
-        `which` is "predicted", or "label" for the map of the true class where another one was predicted.
+        `which` is "predicted", or "label" for the true class of images whose prediction is wrong. `rows` is indices, a
+        slice or a mask.
         """
         if which not in ("predicted", "label"):
             raise InputError(
-                f'which is "predicted" or "label", not {which!r}', code="argument.invalid", name="which", value=which
+                f'which must be "predicted" or "label", not {which!r}',
+                code="argument.invalid",
+                name="which",
+                value=which,
             )
         places = self._places(rows)
         height, width = self.grid
@@ -155,23 +164,23 @@ class Audit:
         return maps.reshape(-1, height, width)
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """The image (H, W, 3) of a row, read again: its own file if that is there, else from the source.
+        """Read the image (H, W, 3) of a row, from its file if that exists, or else from the source.
 
-        Raises DataError where it is gone.
+        Raises DataError if the image no longer exists.
         """
         path = self.column("path")[self._places([row])[0]]
         if self.source is None and path is not None and not is_url(path) and os.path.isfile(path):
-            return decode_image(path)  # the source would first have to list all its images
+            return decode_image(path)  # faster: the source would first list all images
         return self.sample(row).load()
 
     def sample(self, row: int) -> Sample:
-        """The source's own sample of a row, with its mask or box."""
+        """Return the sample of a row from the source, with its mask or box."""
         (place,) = self._places([row])
         source, name = self._source, str(self.column("id")[place])
         index = self._index_of_id.get(name)
         if index is None:
             raise DataError(
-                f"image {name} is no longer in {self.source or self.manifest.data}: give source=",
+                f"image {name} is no longer in {self.source or self.manifest.data}: pass source=",
                 code="data.gone",
                 image=name,
             )
@@ -183,7 +192,7 @@ class Audit:
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """Where each shard's rows begin, and where the last one's end."""
+        """The first row of each shard, and the number of rows."""
         manifest = self.manifest
         lengths = [len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in self.shards]
         return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
@@ -192,14 +201,14 @@ class Audit:
     def _source(self) -> Source:
         from camlens.data.sources import open_source
 
-        given = self.source if self.source is not None else self.manifest.data
-        if given is None:
+        data = self.source if self.source is not None else self.manifest.data
+        if data is None:
             raise DataError(
-                f"{self.path} does not say where its images are: open it with source=",
+                f"the location of the images of {self.path} is unknown: open the run with source=",
                 code="data.unknown-place",
                 path=str(self.path),
             )
-        return open_source(given) if isinstance(given, str | Path) else given
+        return open_source(data) if isinstance(data, str | Path) else data
 
     @cached_property
     def _index_of_id(self) -> Mapping[str, int]:
@@ -212,13 +221,13 @@ class Audit:
                 return file.read(columns=list(names))
         except (OSError, arrow().ArrowException) as error:
             raise StoreError(
-                f"{path} cannot be read: {error}; run the same `camlens audit` command again to compute it anew",
+                f"cannot read {path}: {error}. Run the same `camlens audit` command again to repair it",
                 code="store.shard-damaged",
                 shard=shard,
             ) from error
 
     def _lists(self, name: str, places: NDArray[np.int64], length: int) -> NDArray[np.float32]:
-        """Rows of a column of lists, shard by shard, so that no more than one shard is held beside the result."""
+        """Read rows of a column of lists, one shard at a time."""
         values = np.empty((len(places), length), np.float32)
         owners = np.searchsorted(self._starts, places, side="right") - 1
         for owner in np.unique(owners):
@@ -236,7 +245,7 @@ class Audit:
         if places.dtype == np.bool_:
             if places.shape != (count,):
                 raise InputError(
-                    f"a mask of rows has {places.shape} entries, the run has {count} rows",
+                    f"a mask of rows must have shape ({count},), not {places.shape}",
                     code="rows.mask",
                     shape=places.shape,
                     rows=count,
@@ -244,7 +253,7 @@ class Audit:
             return np.flatnonzero(places)
         if places.ndim == 0 and np.issubdtype(places.dtype, np.integer):
             raise InputError(
-                f"rows are whole numbers, a slice or a mask, not {rows!r}: for one row say [{rows}]",
+                f"rows must be indices, a slice or a mask, not {rows!r}: pass [{rows}] for one row",
                 code="argument.invalid",
                 name="rows",
                 value=rows,
@@ -253,14 +262,14 @@ class Audit:
             return np.zeros(0, np.int64)
         if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
             raise InputError(
-                f"rows are whole numbers, a slice or a mask, not {places.dtype} {places.shape}",
+                f"rows must be indices, a slice or a mask, not an array of {places.dtype} {places.shape}",
                 code="argument.invalid",
                 name="rows",
             )
         if places.min() < -count or places.max() >= count:
             worst = places.min() if places.min() < -count else places.max()
             raise InputError(
-                f"row {int(worst)} does not exist: the run has rows 0 to {count - 1}",
+                f"row {int(worst)} is out of range: the run has {count} rows (0 to {count - 1})",
                 code="row.out-of-range",
                 row=int(worst),
                 rows=count,
@@ -268,12 +277,11 @@ class Audit:
         return (places.astype(np.int64) + count) % count
 
 
-# Columns are read as they lie in memory: to convert or fill them pyarrow first loads pandas, which takes longer than
-# to read them all.
+# Columns are read from pyarrow's buffers: its own conversions import pandas, which takes longer than reading all rows.
 
 
 def _lists_at(column: Any, places: NDArray[np.int64], length: int) -> NDArray[np.float16]:
-    """Some of a column's lists of one length as (places, length), NaN where a list is null."""
+    """Return some lists of a fixed-size column as (places, length); NaN if a list is null."""
     values = column.values.slice(column.offset * length, len(column) * length)
     lists: NDArray[np.float16] = _filled(values, np.nan).reshape(-1, length)[places]
     if column.null_count:
@@ -296,7 +304,7 @@ def _as_numpy(name: str, column: Any) -> NDArray[Any]:
 
 
 def _filled(values: Any, blank: float | int | bool) -> NDArray[Any]:
-    """Numbers or truths of one array, `blank` where there is none."""
+    """Return an array of numbers or booleans with `blank` for null."""
     numbers = _in_memory(values)
     return np.where(_is_null(values), numbers.dtype.type(blank), numbers) if values.null_count else numbers
 
@@ -306,7 +314,7 @@ def _is_null(values: Any) -> NDArray[np.bool_]:
 
 
 def _in_memory(values: Any) -> NDArray[Any]:
-    """Numbers as they lie in memory, truths as 0 and 1; anything may stand where there is none."""
+    """Return the buffer of an array, booleans as 0 and 1; values of nulls are arbitrary."""
     if arrow().types.is_boolean(values.type):
         values = values.cast(arrow().uint8())
     kind = np.dtype(values.type.to_pandas_dtype())
@@ -316,7 +324,7 @@ def _in_memory(values: Any) -> NDArray[Any]:
 
 
 def _padded(column: Any, blank: float | int) -> NDArray[Any]:
-    """A column of short lists as (n, longest), blank where a list is null or shorter."""
+    """Return a column of lists as (n, longest), padded with `blank`."""
     column = column.combine_chunks()
     lengths = _filled(column.value_lengths(), 0)
     padded = np.full((len(lengths), int(lengths.max(initial=0))), blank, np.int64 if blank == -1 else np.float32)

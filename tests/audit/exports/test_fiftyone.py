@@ -77,8 +77,9 @@ def test_what_a_row_does_not_have_its_sample_does_not_have(stand_in: ModuleType,
 
 def test_a_data_set_is_not_replaced_unasked(stand_in: ModuleType, tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=10, width=8)
-    with pytest.raises(InputError, match="has a data set 'taken' already"):
+    with pytest.raises(InputError) as caught:
         to_fiftyone(audit, "taken")
+    assert (caught.value.code, caught.value.facts) == ("export.exists", {"name": "taken"})
     assert to_fiftyone(audit, "taken", overwrite=True).overwrite
 
 
@@ -87,8 +88,9 @@ def test_images_that_are_no_files_cannot_be_shown(
 ) -> None:
     audit = synthetic_run(tmp_path / "run", rows=10, width=8)
     audit._kept["path"] = np.array([None, "memory://a.png"] * 5, object)
-    with pytest.raises(DataError, match="is a file of its own"):
+    with pytest.raises(DataError) as caught:
         to_fiftyone(audit)
+    assert caught.value.code == "export.no-files"
 
 
 def test_without_fiftyone_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,8 +49,9 @@ def test_a_wider_level_gives_a_wider_interval_that_holds_the_share() -> None:
 
 @pytest.mark.parametrize(("hits", "total"), [(-1, 3), (4, 3)])
 def test_impossible_counts_are_refused(hits: int, total: int) -> None:
-    with pytest.raises(InputError, match=f"{hits} hits of {total}"):
+    with pytest.raises(InputError) as caught:
         wilson(hits, total)
+    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "hits", "value": hits})
 
 
 def test_accuracy_counts_only_images_with_a_label_and_a_prediction() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ def the(kind: str, reasons: list[Reason]) -> Reason:
     return found
 
 
+def numbers_in(sentence: str) -> list[str]:
+    return re.findall(r"\d+", sentence)
+
+
 def test_a_small_margin_is_said_with_how_often_such_answers_are_right() -> None:
     confidence = [0.9] * 37 + [0.47, 0.46, 0.45] + [0.45]
     margin = [0.8] * 40 + [0.05]
@@ -53,17 +58,16 @@ def test_a_small_margin_is_said_with_how_often_such_answers_are_right() -> None:
     assert found[0] is reason
     assert reason.numbers == pytest.approx({"confidence": 0.45, "margin": 0.05, "right": 0.75})
     assert reason.strength == pytest.approx(0.95)
-    assert "Low confidence: 45 % for dog, 40 % for the next class" in reason.sentence
-    assert "right in 75 % of 4 cases" in reason.sentence
+    assert numbers_in(reason.sentence) == ["45", "40", "75", "4"]
 
 
 def test_a_frequent_pair_is_said_with_its_count() -> None:
     label, predicted = [*CLASSES, 0, 0, 0, 0], [*CLASSES, 1, 1, 1, 2]
     made = reasoner(crowd(EAST, EAST, EAST, EAST), label, predicted, [0.7] * 44)
     reason = the("usual_confusion", made.reasons(40))
-    assert reason.sentence == ("A usual confusion: 3 of 24 images of cat are taken for dog, 75 % of all its errors.")
+    assert numbers_in(reason.sentence) == ["3", "24", "75"]
     assert reason.numbers == pytest.approx({"count": 3, "share": 3 / 24, "part": 0.75})
-    assert [one.kind for one in made.reasons(43)] == ["nothing_unusual"]
+    assert [reason.kind for reason in made.reasons(43)] == ["nothing_unusual"]
 
 
 def test_an_image_far_from_its_class_is_said_with_both_distances() -> None:
@@ -74,14 +78,13 @@ def test_an_image_far_from_its_class_is_said_with_both_distances() -> None:
     assert reason.numbers["distance"] == pytest.approx(np.linalg.norm(directions[40] - centres[0]), rel=1e-5)
     assert reason.numbers["other"] == pytest.approx(np.linalg.norm(directions[40] - centres[1]), rel=1e-5)
     assert (reason.numbers["farther"], reason.strength) == (1.0, pytest.approx(0.6))
-    assert "centre of cat than all its recognised images" in reason.sentence
 
 
 def test_a_sure_answer_among_its_own_kind_puts_the_label_in_doubt() -> None:
     made = reasoner(crowd(NORTH), [*CLASSES, 0], [*CLASSES, 1], [0.98] * 41)
     reason = the("label_in_doubt", made.reasons(40))
     assert reason.numbers["agreeing"] == 5
-    assert "5 of the 5 nearest recognised images are dog, and the model is 98 % sure" in reason.sentence
+    assert numbers_in(reason.sentence) == ["5", "5", "98"]
 
 
 def test_evidence_in_the_corners_is_said_beside_what_is_usual() -> None:
@@ -89,18 +92,19 @@ def test_evidence_in_the_corners_is_said_beside_what_is_usual() -> None:
     made = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41, corner=corner)
     reason = the("looks_elsewhere", made.reasons(40))
     assert reason.numbers == pytest.approx({"corner_energy": 0.7, "usual": 0.19})
-    assert "70 % of the evidence lies there; of the right answers 95 % have less than 19 %" in reason.sentence
+    assert numbers_in(reason.sentence) == ["70", "95", "19"]
 
 
 def test_an_ordinary_error_is_said_to_be_one() -> None:
     (reason,) = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41).reasons(40)
     assert reason.kind == "nothing_unusual"
-    assert "70 % sure, 1 of 21 images of cat are taken for dog" in reason.sentence
+    assert numbers_in(reason.sentence) == ["70", "1", "21"]
 
 
 def test_reasons_are_for_errors_only() -> None:
-    with pytest.raises(InputError, match="row 0 is no error"):
+    with pytest.raises(InputError) as caught:
         reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41).reasons(0)
+    assert (caught.value.code, caught.value.facts) == ("row.no-error", {"row": 0})
 
 
 def test_neighbours_are_the_nearest_recognised_images() -> None:

@@ -157,8 +157,9 @@ def test_a_shard_of_nothing_but_broken_images_is_a_shard(run: Run, data: Path) -
 def test_where_no_image_can_be_read_there_is_no_run(run: Run, data: Path, tmp_path: Path) -> None:
     for path in data.rglob("*.png"):
         path.write_text("no")
-    with pytest.raises(DataError, match=r"not one of the 24 images can be read; the first: .*000\.png is a text file"):
+    with pytest.raises(DataError) as caught:
         run()
+    assert (caught.value.code, caught.value.facts) == ("data.all-unreadable", {"images": 24})
     assert not (tmp_path / "run").exists()
 
 
@@ -231,52 +232,66 @@ def test_an_interrupted_run_keeps_its_shards_and_goes_on(run: Run) -> None:
 
 def test_another_model_is_refused_with_what_changed(run: Run) -> None:
     run()
-    with pytest.raises(StoreError, match=r"holds another run: weights was sha256:\w+\.\.\.\w+ and is sha256:"):
+    with pytest.raises(StoreError) as caught:
         run(classifier(seed=4))
+    assert caught.value.code == "store.other-run"
+    assert list(caught.value.facts["changes"]) == ["weights"]
     assert run(classifier(seed=4), force=True).complete
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "change"),
     [
-        ({"layer": "0"}, "layer was 2 and is 0"),
-        ({"embedding": "3"}, "embedding was input of 6 and is output of 3"),
-        ({"method": "gradcam++"}, r"method was gradcam and is gradcam\+\+"),
-        ({"shard_size": 5}, "shard_size was 10 and is 5"),
-        ({"limit": 7}, "limit was None and is 7"),
+        ({"layer": "0"}, ("2", "0")),
+        ({"embedding": "3"}, ("input of 6", "output of 3")),
+        ({"method": "gradcam++"}, ("gradcam", "gradcam++")),
+        ({"shard_size": 5}, (10, 5)),
+        ({"limit": 7}, (None, 7)),
     ],
 )
-def test_other_settings_are_refused_with_what_changed(run: Run, settings: dict[str, Any], said: str) -> None:
+def test_other_settings_are_refused_with_what_changed(
+    run: Run, settings: dict[str, Any], change: tuple[object, object]
+) -> None:
     run(layer="2")
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError) as caught:
         run(**{"layer": "2", **settings})
+    assert caught.value.code == "store.other-run"
+    (name,) = settings
+    assert caught.value.facts["changes"][name] == change
 
 
 def test_changed_data_is_refused_with_what_changed(run: Run, data: Path) -> None:
     run()
     (data / "red" / "007.png").unlink()
-    with pytest.raises(StoreError, match=r"rows was 24 and is 23; the data: 1 image gone \(red/007\.png\)"):
+    with pytest.raises(StoreError) as caught:
         run()
+    assert caught.value.facts["changes"] == {"rows": (24, 23)}
+    assert caught.value.facts["images"] == {"removed": ["red/007.png"]}
     folder(data, each=8)
     (data / "blue" / "zzz.png").write_bytes((data / "blue" / "000.png").read_bytes())
-    with pytest.raises(StoreError, match=r"1 image new \(blue/zzz\.png\); the data: 24 images changed on disk"):
+    with pytest.raises(StoreError) as caught:
         run()
+    assert caught.value.facts["images"]["added"] == ["blue/zzz.png"]
+    assert len(caught.value.facts["images"]["changed"]) == 24
 
 
 def test_an_edited_image_is_noticed(run: Run, data: Path) -> None:
     run()
     with (data / "green" / "002.png").open("ab") as stream:
         stream.write(b"more")
-    with pytest.raises(StoreError, match=r"the data: 1 image changed on disk \(green/002\.png\)"):
+    with pytest.raises(StoreError) as caught:
         run()
+    assert (caught.value.code, caught.value.facts["changes"]) == ("store.other-run", {})
+    assert caught.value.facts["images"] == {"changed": ["green/002.png"]}
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(StoreError, match=r"holds what no audit has written \(thesis\.tex\)"):
+        with pytest.raises(StoreError) as caught:
             run(force=force)
+        assert (caught.value.code, caught.value.facts["foreign"]) == ("output.foreign-file", ["thesis.tex"])
     assert (tmp_path / "run" / "thesis.tex").exists()
 
 
@@ -310,8 +325,9 @@ def test_images_can_be_seen_again_from_the_opened_run(run: Run, data: Path, tmp_
         camlens.audit.open(audit.path).image(9)
     assert camlens.audit.open(audit.path, source=moved).image(9).shape == (21, 24, 3)
     (moved / "green" / "001.png").unlink()
-    with pytest.raises(DataError, match=r"image green/001\.png is no longer in"):
+    with pytest.raises(DataError) as caught:
         camlens.audit.open(audit.path, source=moved).image(9)
+    assert (caught.value.code, caught.value.facts) == ("data.gone", {"image": "green/001.png"})
 
 
 def test_wrong_settings_are_refused_with_what_is_allowed(run: Run) -> None:
@@ -319,13 +335,14 @@ def test_wrong_settings_are_refused_with_what_is_allowed(run: Run) -> None:
         run(layers="0")
     assert caught.value.code == "argument.unknown"
     assert caught.value.facts == {"name": "layers", "suggestion": "layer"}
-    with pytest.raises(InputError, match="shard_size must be an int of at least 1 or None, not 0"):
-        run(shard_size=0)
-    with pytest.raises(InputError, match="batch_size must be an int of at least 1 or 'auto', not 0"):
-        run(batch_size=0)
+    for name in ("shard_size", "batch_size"):
+        with pytest.raises(InputError) as caught:
+            run(**{name: 0})
+        assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": name, "value": 0})
     probing = next(name for name, entry in METHODS.items() if entry.needs == "probe")
-    with pytest.raises(InputError, match=f"method '{probing}' does not come from one pass"):
+    with pytest.raises(InputError) as caught:
         run(method=probing)
+    assert (caught.value.code, caught.value.facts) == ("method.not-one-layer", {"method": probing})
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_says_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,15 +385,17 @@ class Deadly:
 
 
 def test_a_loading_process_that_dies_is_said_in_words(run: Run) -> None:
-    with pytest.raises(DataError, match=r"loads images has died, .* with fewer workers"):
+    with pytest.raises(DataError) as caught:
         run(replace(classifier(), preprocess=Deadly(os.getpid())), workers=1)
+    assert caught.value.code == "workers.died"
 
 
 def test_workers_that_cannot_be_told_what_to_load_are_refused(run: Run) -> None:
     inner = classifier().preprocess
     local = adopt(lambda image: inner(image))
-    with pytest.raises(InputError, match="workers=1 need a source and a preprocessing that can be sent"):
+    with pytest.raises(InputError) as caught:
         run(replace(classifier(), preprocess=local), workers=1)
+    assert (caught.value.code, caught.value.facts) == ("workers.not-sendable", {"workers": 1})
     assert run(replace(classifier(), preprocess=local), workers=None).complete
 
 
@@ -389,11 +408,13 @@ def test_an_image_that_the_preprocessing_spoils_is_a_row_with_its_reason(run: Ru
 
     errors = run(replace(classifier(), preprocess=adopt(spoiled))).column("error").tolist()
     assert [error is not None for error in errors[:5]] == [False, False, True, True, False]
-    assert "holds NaN or infinite values" in errors[2]
-    assert "makes this image (3, 15, 16), and the run's are (3, 16, 16)" in errors[3]
+    assert "NaN" in errors[2]
+    assert "(3, 15, 16)" in errors[3]
+    assert "(3, 16, 16)" in errors[3]
 
 
 def test_a_place_below_a_file_is_refused_in_words(tmp_path: Path, data: Path) -> None:
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(StoreError, match="cannot write"):
+    with pytest.raises(StoreError) as caught:
         camlens.audit.run(data, classifier(), tmp_path / "file" / "run")
+    assert caught.value.code == "output.not-writable"

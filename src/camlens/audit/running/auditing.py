@@ -1,4 +1,4 @@
-"""A whole run: begin it, or find it begun, and have every missing shard computed."""
+"""Start or resume a run."""
 
 from pathlib import Path
 from typing import Literal
@@ -38,42 +38,46 @@ def run(
     top_k: int = 5,
     labels_by: LabelsBy | None = None,
 ) -> Audit:
-    """Run a model over a whole data set once, keep everything worth keeping in `output`, and open it.
+    """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
-    The same call resumes a run that was interrupted. It refuses, with a StoreError that says what changed, where
-    model, data or settings are not those that the run began with; `force` begins anew.
+    Call it again with the same arguments to resume an interrupted run. Images that cannot be read do not raise: they
+    are stored as rows with an `error`.
 
     Args:
-        data: what `open_source` takes (a directory, a manifest, a URL, "demo:photos"), or a source.
-        model: a spec, or what `load_model` returned.
+        data: a directory, manifest, URL or demo dataset, as `open_source` takes it, or a source.
+        model: a model spec, or the result of `load_model`.
         output: the directory of the run.
-        progress: called as `progress(rows done, rows planned)`.
-        engine: who works on the shards; this process by default.
+        force: remove an earlier run in `output` and start a new one.
+        progress: called as `progress(rows done, rows in total)`.
+        engine: schedules the shards; by default, this process computes all of them.
         method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by: see `RunSettings`.
 
+    Returns:
+        The opened run.
+
     Raises:
-        DataError, ModelError, LayerError, StoreError, InputError: each names the value and the mend. An image that
-        cannot be read is none of these: it is a row with `error`.
+        StoreError: `output` holds a run of another model, dataset or other settings; or it cannot be written.
+        DataError, ModelError, LayerError, InputError: an argument cannot be used.
     """
     if not isinstance(model, str | LoadedModel):
         raise ModelError(
-            "an audit needs a model with its preprocessing and class names: a spec, or what load_model returned, "
-            f"not {type(model).__name__}",
+            f'an audit needs the model\'s preprocessing and class names: pass a spec such as "resnet50" or the result'
+            f" of load_model, not {type(model).__name__}",
             code="model.not-loaded",
         )
-    chosen = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
+    settings = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
     source = data if isinstance(data, Source) else open_source(data)
     loaded = load_model(model) if isinstance(model, str) else model
     if force:
         directory.clear()
-    work = prepared(chosen, directory, loaded, source, data)
-    facts = work.manifest
-    missing = directory.missing(facts)
-    done = facts.rows - sum(len(shard_rows(shard, facts.shard_size, facts.rows)) for shard in missing)
-    progress(done, facts.rows)
+    work = prepared(settings, directory, loaded, source, data)
+    manifest = work.manifest
+    missing = directory.missing(manifest)
+    done = manifest.rows - sum(len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in missing)
+    progress(done, manifest.rows)
     for step in (engine or LocalEngine()).process(missing, work):
         done += step.rows
-        progress(done, facts.rows)
+        progress(done, manifest.rows)
     return open_run(directory.path, source=source)

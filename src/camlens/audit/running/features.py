@@ -1,4 +1,4 @@
-"""Where the embedding is read: what goes into the module that makes the logits, or what a named layer gives."""
+"""The embedding of an image: the input of the classifier, or the output of a named layer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,21 +22,21 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True, eq=False)
 class FeatureTap:
-    """One side of one layer, which gives the embedding."""
+    """The input or output of a layer that is used as the embedding."""
 
     layer: LayerCall
     takes_input: bool
 
     @property
     def label(self) -> str:
-        """The place in words, such as "input of fc"."""
+        """The name of the tap, such as "input of fc"."""
         return f"{'input' if self.takes_input else 'output'} of {self.layer.label}"
 
     @contextmanager
     def open(self) -> Iterator["Tapped"]:
-        """While the block runs, keep what passes here in this thread; the model's answers stay as they are.
+        """Record the features that pass here in this thread while the block runs.
 
-        It stands in for the layer's `forward`, and so leaves the one observation of a capture to the maps.
+        Wraps the layer's `forward` instead of adding a hook, because a capture allows one hook per layer.
         """
         tapped = Tapped(self)
         with answered([self.layer.module], tapped.answer):
@@ -45,7 +45,7 @@ class FeatureTap:
 
 @dataclass(eq=False)
 class Tapped:
-    """What passed through a tap in the last forward pass."""
+    """The tensor that passed through a tap in the last forward pass."""
 
     tap: FeatureTap
     calls: int = 0
@@ -54,28 +54,28 @@ class Tapped:
     def answer(
         self, module: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run the layer as always, and keep a copy of its first input or output."""
+        """Run the layer, and keep a copy of its first input or output tensor."""
         self.calls += 1
         if self.tap.takes_input and self._wanted():
-            self._keep((args, kwargs))  # before the layer runs: it may write in place
+            self._keep((args, kwargs))  # before the layer runs, because it may modify its input in place
         output = forward(*args, **kwargs)
         if not self.tap.takes_input and self._wanted():
             self._keep(output)
         return output
 
     def features(self, session: Session) -> Float[Tensor, "n d"]:
-        """The embedding of every image, float32, averaged over the grid or the tokens where there are such."""
+        """Return the embeddings, float32, averaged over the grid or the tokens. Resets the record."""
         value, layer = self.value, self.tap.layer
         self.calls, self.value = 0, None
         if value is None:
             raise LayerError(
-                f"layer {layer.label!r} cannot give the embedding: it did not run, or carried no tensor",
+                f"layer {layer.label!r} cannot be the embedding: it did not run, or has no tensor",
                 code="layer.no-embedding",
                 layer=layer.label,
             )
         if len(value) != session.images or value.ndim < 2:
             raise LayerError(
-                f"layer {layer.label!r} cannot give the embedding: {tuple(value.shape)} is not one row per image",
+                f"layer {layer.label!r} cannot be the embedding: shape {tuple(value.shape)} is not one row per image",
                 code="layer.no-embedding",
                 layer=layer.label,
             )
@@ -107,36 +107,36 @@ class Tapped:
 
 
 def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
-    """The tap at the layer that is named (its output), or at the input of the module that makes the logits.
+    """Return the tap at the output of `layer`, or by default at the input of the classifier.
 
-    That module is the last to run of the innermost ones that hold a matrix or kernels and answer with one number
-    per class. Raises LayerError where there is none: then a layer has to be named.
+    The classifier is the last leaf module with a weight matrix or kernel whose output has one number per class.
+    Raises LayerError if there is none.
     """
     if layer is not None:
         return FeatureTap(resolve_layer(session.model, layer), takes_input=False)
     finished: list[tuple[nn.Module, Any]] = []
-    heads = [module for module in session.model.modules() if _is_matrix(module)]
+    weighted = [module for module in session.model.modules() if _is_matrix(module)]
 
     def note(module: nn.Module, output: Any) -> None:
         finished.append((module, _shape(output)))
 
-    with undisturbed(session.model, session.inputs.device), observed(heads, note):
+    with undisturbed(session.model, session.inputs.device), observed(weighted, note):
         classes = session.run().logits().shape[1]
-    counts = {classes, 1} if classes == 2 else {classes}  # both classes of a binary classifier may be one logit
+    counts = {classes, 1} if classes == 2 else {classes}  # a binary classifier may have one logit
     for module, shape in reversed(finished):
         if len(shape) > 1 and counts & {shape[1], shape[-1]}:
             return FeatureTap(resolve_layer(session.model, module), takes_input=True)
     tried = ", ".join(f"{type(module).__name__} {describe(shape)}" for module, shape in finished[-2:]) or "none"
     raise LayerError(
-        f"no module of this model answers with {classes} classes (the last that hold weights: {tried}): name the"
-        " layer whose output is to be the embedding",
+        f"no module of this model outputs {classes} classes (the last modules with weights: {tried}): pass"
+        " embedding=, the name of the layer whose output is the embedding",
         code="layer.no-classifier",
         classes=classes,
     )
 
 
 def _is_matrix(module: nn.Module) -> bool:
-    """Whether this is an innermost module with weights of its own (tokens and positions belong to outer ones)."""
+    """Return whether this is a leaf module with a weight matrix or kernel."""
     own = module._parameters.values()
     return not module._modules and any(parameter is not None and parameter.ndim > 1 for parameter in own)
 

@@ -1,4 +1,4 @@
-"""Batches of prepared images, in the order of the plan; what cannot be read is a row with its reason."""
+"""Batches of preprocessed images in the order of the plan; unreadable images are rows with an error."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ from camlens.models.loading import Preprocessing
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One planned image: what its source knows, and the prepared image or why there is none."""
+    """One planned image: its metadata, and the preprocessed image or the error."""
 
     index: int
     id: str
@@ -36,20 +36,20 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows in order, and the images of those that have one, stacked; `inside` is NaN where nobody knows."""
+    """Rows in order, and the stacked images of those without an error; `inside` is NaN if unknown."""
 
     rows: tuple[Row, ...]
     images: Tensor | None
     inside: Tensor | None
 
     def pin_memory(self) -> "Batch":
-        """The same batch where an accelerator can fetch it without waiting (called by the loader)."""
+        """Return the batch in pinned memory (called by the DataLoader)."""
         return Batch(self.rows, None if self.images is None else self.images.pin_memory(), self.inside)
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedImages(Dataset[Row]):
-    """The images of a plan, prepared for a model whose input is `shape` (c, h, w) and whose maps are `grid`."""
+    """The images of a plan, preprocessed to `shape` (c, h, w), with object masks at the size of the maps."""
 
     source: Source
     places: Sequence[int]
@@ -62,34 +62,35 @@ class PlannedImages(Dataset[Row]):
 
     def __getitem__(self, index: int) -> Row:
         sample = self.source[self.places[index]]
-        known: dict[str, Any] = {"index": index, "id": sample.id, "path": _location(sample)}
+        metadata: dict[str, Any] = {"index": index, "id": sample.id, "path": _location(sample)}
         try:
             pixels = sample.load()
             image = self._prepared(pixels)
             height, width = pixels.shape[:2]
-            return Row(**known, width=width, height=height, image=image, inside=self._inside(sample, pixels))
-        except Exception as error:  # noqa: BLE001  # a transform that is not ours may raise anything
-            return Row(**known, error=one_line(error))
+            return Row(**metadata, width=width, height=height, image=image, inside=self._inside(sample, pixels))
+        except Exception as error:  # noqa: BLE001  # a user's transform may raise anything
+            return Row(**metadata, error=one_line(error))
 
     def _prepared(self, pixels: NDArray[np.uint8]) -> Float[Tensor, "c h w"]:
         image = self.preprocess(pixels)
         if tuple(image.shape) != self.shape:
             raise InputError(
-                f"the preprocessing makes this image {tuple(image.shape)}, and the run's are {self.shape}: end it"
-                " with a crop or a resize to one size",
+                f"the preprocessed image has shape {tuple(image.shape)}, but the first one has {self.shape}: end the"
+                " preprocessing with a crop or a resize to a fixed size",
                 code="preprocess.shape",
                 shape=tuple(image.shape),
                 expected=self.shape,
             )
-        # a sum is finite only where its parts are; numpy's wakes no threads, which would cost more than it does
+        # a finite sum has finite terms; numpy's sum is single-threaded, which is faster here
         if not np.isfinite(image.detach().float().numpy().sum()) and not image.isfinite().all():
             raise InputError(
-                "the prepared image holds NaN or infinite values: check the preprocessing", code="input.not-finite"
+                "the preprocessed image contains NaN or infinite values: check the preprocessing",
+                code="input.not-finite",
             )
         return image
 
     def _inside(self, sample: Sample, pixels: NDArray[np.uint8]) -> Float[Tensor, "gh gw"] | None:
-        """The share of every cell of the map that lies on the object, as far as the model sees it."""
+        """Return the share of each cell of the map that lies on the object, or None without a mask or box."""
         mask = sample.load_mask()
         if mask is None and sample.box is not None:
             left, top, right, bottom = sample.box
@@ -99,7 +100,7 @@ class PlannedImages(Dataset[Row]):
             return None
         if mask.shape != pixels.shape[:2]:
             raise DataError(
-                f"the mask of {sample.id} is {mask.shape}, and the image {pixels.shape[:2]}",
+                f"the mask of {sample.id} has size {mask.shape}, but the image has {pixels.shape[:2]}",
                 code="mask.shape",
                 image=sample.id,
                 shape=mask.shape,
@@ -109,20 +110,20 @@ class PlannedImages(Dataset[Row]):
 
 
 def one_line(error: Exception) -> str:
-    """What went wrong in one line of valid Unicode."""
+    """Return the error's message in one line of valid Unicode."""
     text = str(error) if isinstance(error, CamlensError) else f"{type(error).__name__}: {error}"
     return printable(" ".join(text.split()))
 
 
 def _location(sample: Sample) -> str | None:
-    """The image's URL or absolute path, which holds wherever the run is read; None where it has neither."""
+    """Return the image's URL or absolute path, or None if it has neither."""
     return sample.url if sample.path is None else printable(os.path.abspath(sample.path))
 
 
 def loading_workers(images: PlannedImages, wanted: int | None) -> int:
-    """How many processes load images: as many as wanted, or for None as many as pay on this computer.
+    """Return the number of loader processes: `wanted`, or a default for this machine if it is None.
 
-    Raises InputError where some are wanted and the images cannot be described to another process.
+    Raises InputError if processes are wanted but the source or the preprocessing cannot be pickled.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = (0 if cores <= 2 else min(8, cores // 2)) if wanted is None else wanted
@@ -133,8 +134,7 @@ def loading_workers(images: PlannedImages, wanted: int | None) -> int:
             if wanted is None:
                 return 0
             raise InputError(
-                f"workers={wanted} need a source and a preprocessing that can be sent to another process, and these"
-                f" cannot ({error}): say workers=0",
+                f"workers={wanted} requires a source and a preprocessing that can be pickled ({error}): set workers=0",
                 code="workers.not-sendable",
                 workers=wanted,
             ) from error
@@ -144,10 +144,10 @@ def loading_workers(images: PlannedImages, wanted: int | None) -> int:
 def batches(
     images: PlannedImages, places: Sequence[Sequence[int]], *, workers: int, pinned: bool = False
 ) -> Generator[Batch]:
-    """The batches whose rows are listed in `places`, in order, loaded by so many processes beside this one.
+    """Yield the batches whose rows are listed in `places`, in order, loaded by `workers` processes.
 
-    Worker processes are started afresh rather than forked, so that no lock of a running thread is copied; the
-    program's own main module is imported by them once more.
+    Processes come from a fork server, so that no lock of a running thread is copied; they import the program's main
+    module again.
     """
     loader: DataLoader[Any] = DataLoader(
         images,
@@ -157,7 +157,7 @@ def batches(
         pin_memory=pinned,
         worker_init_fn=_prepare_worker if workers else None,
         multiprocessing_context="forkserver" if workers else None,
-        generator=torch.Generator(),  # the loader draws from it, and would draw from the global state
+        generator=torch.Generator(),  # otherwise the loader draws from the global random state
     )
     try:
         yield from loader
@@ -165,14 +165,14 @@ def batches(
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            f"a process that loads images has died, perhaps for want of memory ({' '.join(str(error).split())}): run"
-            " the same command again with fewer workers; what is committed stays",
+            f"a process that loads images died, possibly because it ran out of memory ({' '.join(str(error).split())}):"
+            " run the same command again with fewer workers to resume",
             code="workers.died",
         ) from error
 
 
 def collated(rows: Sequence[Row]) -> Batch:
-    """Rows as one batch; the images are in the batch alone."""
+    """Collate rows into a batch, and move their images into it."""
     good = [row for row in rows if row.image is not None]
     if not good:
         return Batch(tuple(rows), None, None)
@@ -187,4 +187,4 @@ def collated(rows: Sequence[Row]) -> Batch:
 
 
 def _prepare_worker(_number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the main process, which ends its workers

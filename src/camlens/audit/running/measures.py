@@ -1,4 +1,4 @@
-"""How a map is measured: where its heat is and how it is spread, for a whole batch at once."""
+"""Measures of a batch of maps: concentration, centre and peak."""
 
 import torch
 from jaxtyping import Float
@@ -10,12 +10,12 @@ PerImage = Float[Tensor, " n"]
 
 
 def map_measures(maps: Float[Tensor, "n h w"], inside: Float[Tensor, "n h w"] | None = None) -> dict[str, PerImage]:
-    """The measures of signed maps by column name, NaN where a map has no positive evidence or is not finite.
+    """Return measures of signed maps by column name; NaN if a map has no positive evidence or is not finite.
 
-    `entropy`, `border_energy`, `corner_energy` and `spread` are those of `camlens.metrics`. The centre is the
-    centre of mass of the positive evidence, the peak the middle of the hottest cell (of several, the first);
-    both are (y, x) in [0, 1] of what the model sees. `inside` is the share of each cell that lies on the object,
-    NaN where nobody knows; then so is `inside_energy`, the share of positive evidence that lies on it.
+    `entropy`, `border_energy`, `corner_energy` and `spread` are those of `camlens.metrics`. The centre is the center
+    of mass of the positive evidence, the peak is the center of its first maximal cell; both are (y, x) in [0, 1] of
+    the model's input. `inside` is the share of each cell that lies on the object, NaN if unknown; `inside_energy` is
+    the share of the positive evidence on the object.
     """
     maps = maps.double()
     energy = maps.clamp_min(0).flatten(1)
@@ -23,7 +23,7 @@ def map_measures(maps: Float[Tensor, "n h w"], inside: Float[Tensor, "n h w"] | 
     defined = maps.flatten(1).isfinite().all(dim=1) & (energy.sum(dim=1) > 0)
     y, x = (centre.flatten() for centre in _centres(maps.shape[1], maps.shape[2]))
     best = energy.nan_to_num(0).argmax(dim=1)
-    found = {
+    measures = {
         "entropy": entropy(maps),
         "border_energy": border_energy(maps),
         "corner_energy": corner_energy(maps),
@@ -34,10 +34,10 @@ def map_measures(maps: Float[Tensor, "n h w"], inside: Float[Tensor, "n h w"] | 
         "peak_x": x[best],
         "inside_energy": (share * (torch.nan if inside is None else inside.double().flatten(1))).sum(dim=1),
     }
-    return {name: values.float().where(defined, torch.nan) for name, values in found.items()}
+    return {name: values.float().where(defined, torch.nan) for name, values in measures.items()}
 
 
 def _centres(height: int, width: int) -> tuple[Tensor, ...]:
-    """The middle (y, x) of every cell."""
+    """Return the center (y, x) of every cell."""
     sides = [(torch.arange(side, dtype=torch.float64) + 0.5) / side for side in (height, width)]
     return torch.meshgrid(*sides, indexing="ij")

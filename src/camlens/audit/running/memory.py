@@ -1,4 +1,4 @@
-"""How many images at once: as many as surely fit, and not more than pays."""
+"""The batch size that fits into memory."""
 
 import os
 from pathlib import Path
@@ -17,9 +17,9 @@ _SHARE = 0.25
 
 
 def fitting_batch(session: Session) -> int:
-    """A power of two: the most that pays on this device, or fewer where memory is short.
+    """Return the largest power of two that fits into a quarter of the free memory, up to 32 (CPU) or 128.
 
-    An image is taken to need what all modules together return for it, which is more than is ever held at once.
+    The estimate per image is the size of all module outputs together, more than is ever held at the same time.
     """
     device = session.inputs.device
     most = _MOST_ON_CPU if device.type == "cpu" else _MOST_ON_ACCELERATOR
@@ -31,32 +31,32 @@ def fitting_batch(session: Session) -> int:
 
 
 def bytes_per_image(session: Session) -> int:
-    """What the innermost modules return for one image, all together, in bytes."""
-    one = session.part(0, 1)
+    """Return the size of one image and of the outputs of all leaf modules for it."""
+    single = session.part(0, 1)
     counted = 0
 
     def count(_module: nn.Module, output: object) -> None:
         nonlocal counted
         counted += sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(output))
 
-    innermost = [module for module in one.model.modules() if not module._modules]
-    with undisturbed(one.model, one.inputs.device), observed(innermost, count):
-        one.run()
-    return counted + _size(one.inputs)
+    leaves = [module for module in single.model.modules() if not module._modules]
+    with undisturbed(single.model, single.inputs.device), observed(leaves, count):
+        single.run()
+    return counted + _size(single.inputs)
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on the device; on the CPU within what this process's group may use."""
+    """Return the free memory of the device; on the CPU, within the limit of the control group."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return min(_free_in_machine(), _free_in_group())
+    return min(_free_on_machine(), _free_in_group())
 
 
 def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _free_in_machine() -> int:
+def _free_on_machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
@@ -70,5 +70,5 @@ def _free_in_group() -> int:
         allowed = (group / "memory.max").read_text(encoding="ascii").strip()
         used = int((group / "memory.current").read_text(encoding="ascii"))
         return max(0, int(allowed) - used)
-    except (OSError, ValueError):  # no limit, or none that we can see
+    except (OSError, ValueError):  # no limit, or not Linux
         return 2**63 - 1

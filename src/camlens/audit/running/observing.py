@@ -1,4 +1,4 @@
-"""Everything that is kept of a batch of images, from one forward pass and its short way back."""
+"""Predictions, embeddings and maps of a batch, from one forward and one partial backward pass."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +29,12 @@ Values = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class PredictedAndTrue(Target):
-    """The logit of the predicted class and, where any image has another true class (-1: unknown), of that one."""
+    """The logit of the predicted class and, if any prediction is wrong, of the true class; -1 is an unknown label."""
 
     labels: Int[Tensor, " n"]
 
     def settle(self, output: Output) -> Scorer:
-        """The scorer with one column, or with two."""
+        """Return a scorer with one or two columns."""
         logits = output.logits()
         predicted = logits.detach().argmax(dim=1)
         truth = torch.where(self.labels < 0, predicted, self.labels)
@@ -48,7 +48,7 @@ class PredictedAndTrue(Target):
 
 @dataclass(eq=False)
 class Observer:
-    """A model with the places where it is looked into. `largest` falls when a batch did not fit into memory."""
+    """Computes the columns of a batch. `largest` is reduced when a batch does not fit into memory."""
 
     model: nn.Module
     layer: LayerCall
@@ -66,9 +66,9 @@ class Observer:
         labels: Int[Tensor, " n"],
         inside: Float[Tensor, "n gh gw"] | None = None,
     ) -> Values:
-        """The columns of a batch, but for what the source knows; labels are -1 where unknown.
+        """Return the columns that come from the model, and `finite`, which is False if the logits are not finite.
 
-        Also a column `finite`: rows where it is False have no answer.
+        Labels are -1 if unknown.
         """
         device = next(self.model.parameters(), torch.empty(0)).device
         moved, truth = images.to(device, non_blocking=True), labels.to(device)
@@ -80,7 +80,7 @@ class Observer:
         parts = in_parts(len(images), None, part, self.largest)
         if len(parts) > 1:
             self.largest = min(self.largest or len(images), parts[-2][0])
-        values = {name: torch.cat([found[name].cpu() for _, found in parts]) for name in parts[0][1]}
+        values = {name: torch.cat([columns[name].cpu() for _, columns in parts]) for name in parts[0][1]}
         values |= map_measures(values["map_predicted"], inside)
         for name in ("map_predicted", "map_label"):
             values[name], values[f"{name}_scale"] = _in_units(values[name])
@@ -92,7 +92,7 @@ class Observer:
             try:
                 captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
                 logits, maps = captured.logits, self._maps(captured)
-            except NoGradientError:  # a batch in which the layer says nothing: its maps are empty
+            except NoGradientError:  # the gradient is zero for the whole batch: the maps are zero
                 tapped.calls = 0
                 with undisturbed(self.model, images.device):
                     logits = session.run().logits().float()
@@ -100,7 +100,7 @@ class Observer:
             embedding = tapped.features(session)
         if logits is None:
             raise ModelError(
-                "an audit needs a classifier: the model's output has no row of logits per image", code="model.output"
+                "an audit needs a classifier, whose output has one row of logits per image", code="model.output"
             )
         predicted = logits.argmax(dim=1)
         wrong = (labels >= 0) & (labels != predicted)
@@ -112,16 +112,17 @@ class Observer:
         }
 
     def _maps(self, captured: Capture) -> list[Tensor]:
-        """The map of every target (n, h, w), float32."""
+        """Return the map of every target (n, h, w), float32."""
         (record,) = captured.records.values()
         maps = [self.method.function(record.activations, gradients) for gradients in record.gradients.unbind(1)]
         if maps[0].shape[1:] != torch.Size(self.grid):
             raise LayerError(
-                f"layer {self.layer.label!r} gave maps {tuple(maps[0].shape[1:])} instead of {self.grid}",
+                f"maps of layer {self.layer.label!r} have {tuple(maps[0].shape[1:])} cells, but that of the first image"
+                f" has {self.grid}",
                 code="layer.grid-changed",
                 layer=self.layer.label,
             )
-        return [one.float() for one in maps]
+        return [target_maps.float() for target_maps in maps]
 
     def _answers(self, logits: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Tensor]:
         chances = probabilities(logits, self.activation)
@@ -144,9 +145,9 @@ class Observer:
 
 
 def _in_units(maps: Float[Tensor, "n h w"]) -> tuple[Tensor, Tensor]:
-    """Maps (n, h*w) divided by their largest absolute value, and that value; NaN where a map is not finite.
+    """Return maps (n, h*w) divided by their largest absolute value, and that value; NaN if a map is not finite.
 
-    So they keep their precision in float16 whatever the size of the model's gradients.
+    Scaled maps keep their precision in float16, whatever the magnitude of the gradients.
     """
     cells = maps.flatten(1)
     cells = cells.where(cells.isfinite().all(dim=1, keepdim=True), torch.nan)
@@ -156,7 +157,7 @@ def _in_units(maps: Float[Tensor, "n h w"]) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _allocations_refused() -> Iterator[None]:
-    """What the CPU's allocator raises, as what makes a batch be halved."""
+    """Convert an allocation failure on the CPU into the error for which a batch is split."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What a run is about, settled once: plan, layer, embedding and grid, all from the data and one of its images."""
+"""Preparing a run: its plan and its manifest, from the settings, the data and one image."""
 
 import os
 import re
@@ -17,11 +17,10 @@ from camlens.audit.running.features import FeatureTap, find_tap
 from camlens.audit.running.loading import PlannedImages, loading_workers, one_line
 from camlens.audit.running.memory import fitting_batch
 from camlens.audit.running.observing import Observer
-from camlens.audit.running.planning import Planned, planned
 from camlens.audit.running.settings import DEFAULT_SHARD_SIZE, RunSettings
 from camlens.audit.running.shard_work import ShardWork
 from camlens.audit.store.manifest import Manifest
-from camlens.audit.store.plan import Plan
+from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.capture import capture_session
 from camlens.core.errors import DataError, LayerError, ModelError, StoreError
@@ -29,20 +28,20 @@ from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import choose_layer
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.provenance import weights_hash
-from camlens.data.labels import translated
+from camlens.data.labels import Translation, translated
 from camlens.data.places import is_url
-from camlens.data.samples import Source
+from camlens.data.samples import Sample, Source
 from camlens.methods import METHODS
 from camlens.models import LoadedModel
 from camlens.models.loading import declared
 
 Data = str | Path | Sequence[str | Path] | Source
-_FAMILY_CHOICE = "the model family's own choice"
+_FAMILY_CHOICE = "the default of the model family"
 
 
 @dataclass(frozen=True, eq=False)
-class _Look:
-    """What one image showed of the model."""
+class _Survey:
+    """Facts about the model, from a pass with one image."""
 
     session: Session
     layer: LayerCall
@@ -56,45 +55,46 @@ class _Look:
 def prepared(
     settings: RunSettings, directory: RunDirectory, loaded: LoadedModel, source: Source, data: Data
 ) -> ShardWork:
-    """The work on a run that is begun here, or was begun before and is the same. Raises StoreError if it is not."""
+    """Return the work of a new or resumed run. Raises StoreError if `directory` holds another run."""
     before = Manifest.read(directory.manifest_path) if directory.manifest_path.exists() else None
     loaded = declared(loaded)
     if loaded.task == "regression":
-        raise ModelError("an audit needs a classifier, and this model is a regression", code="model.regression")
+        raise ModelError("an audit needs a classifier, but this model is a regression", code="model.regression")
     translation = translated(source.class_names, loaded.class_names, by=settings.labels_by)
     if translation.problem is not None:
         raise translation.problem
-    plan = planned(source, translation, limit=settings.limit, seed=settings.seed)
-    example = _first_readable(loaded, source, plan)
-    look = _look(settings, loaded, example)
-    too_high = [image for image in plan.plan.images if image.label is not None and image.label >= look.classes]
+    plan, places = _planned(source, translation, limit=settings.limit, seed=settings.seed)
+    example = _first_readable(loaded, source, places)
+    survey = _survey(settings, loaded, example)
+    too_high = [image for image in plan.images if image.label is not None and image.label >= survey.classes]
     if too_high:
         raise DataError(
-            f"image {too_high[0].id} has label {too_high[0].label}, and the model has classes 0 to {look.classes - 1}",
+            f"label {too_high[0].label} of image {too_high[0].id} is out of range: the model has {survey.classes}"
+            f" classes (0 to {survey.classes - 1})",
             code="labels.out-of-range",
             label=too_high[0].label,
-            classes=look.classes,
+            classes=survey.classes,
         )
-    now = _manifest(settings, loaded, plan, look, before, where(data), translation.how)
+    now = _manifest(settings, loaded, plan, survey, before, _location(data), translation.how)
     if before is None:
-        directory.begin(plan.plan, now)
+        directory.begin(plan, now)
     else:
         now = _same_run(before, now, directory, plan)
     directory.sweep(now)
-    shape = tuple(look.session.inputs.shape[1:])
-    images = PlannedImages(source, plan.places, loaded.preprocess, shape, look.grid)
+    shape = tuple(survey.session.inputs.shape[1:])
+    images = PlannedImages(source, places, loaded.preprocess, shape, survey.grid)
     return ShardWork(
         directory=directory,
         manifest=now,
         images=images,
-        labels=np.array([-1 if image.label is None else image.label for image in plan.plan.images], np.int64),
+        labels=np.array([-1 if image.label is None else image.label for image in plan.images], np.int64),
         observer=Observer(
-            look.session.model,
-            look.layer,
-            look.tap,
+            survey.session.model,
+            survey.layer,
+            survey.tap,
             METHODS[settings.method],
             settings.top_k,
-            look.grid,
+            survey.grid,
             loaded.reader,
             loaded.activation,
         ),
@@ -103,29 +103,54 @@ def prepared(
     )
 
 
-def where(data: Data) -> str | None:
-    """How the data can be found again: a URL, a demo's name or an absolute path; None for objects and lists."""
+def _planned(source: Source, translation: Translation, *, limit: int | None, seed: int) -> tuple[Plan, tuple[int, ...]]:
+    """Return the plan of all images or of a random sample of `limit`, and the position of each in the source."""
+    if len(source) == 0:
+        raise DataError("the source has no images: there is nothing to audit", code="data.no-images")
+    places = np.arange(len(source))
+    if limit is not None and limit < len(source):
+        places = np.sort(np.random.default_rng(seed).choice(len(source), limit, replace=False))
+    images = []
+    for place in places.tolist():
+        sample = source[place]
+        images.append(PlannedImage(sample.id, translation(sample.label), _stamp(sample)))
+    return Plan(images), tuple(places.tolist())
+
+
+def _stamp(sample: Sample) -> str | None:
+    """Return the size and modification time of the sample's file, or the stamp that its source provides."""
+    if sample.path is None:
+        return sample.stamp
+    try:
+        facts = sample.path.stat()
+    except OSError:
+        return "absent"
+    return f"{facts.st_size} bytes, {facts.st_mtime_ns}"
+
+
+def _location(data: Data) -> str | None:
+    """Return the URL, demo name or absolute path of the data; None for objects and lists."""
     if isinstance(data, str) and (is_url(data) or data.startswith("demo:")):
         return data
     return os.path.abspath(Path(data).expanduser()) if isinstance(data, str | Path) else None
 
 
-def _first_readable(loaded: LoadedModel, source: Source, plan: Planned) -> Float[Tensor, "1 c h w"]:
-    """The first image of the plan that can be read and prepared."""
+def _first_readable(loaded: LoadedModel, source: Source, places: Sequence[int]) -> Float[Tensor, "1 c h w"]:
+    """Return the first planned image that can be read, preprocessed."""
     reason = ""
-    for place in plan.places:
+    for place in places:
         try:
             return loaded.preprocess(source[place].load())[None]
-        except Exception as error:  # noqa: BLE001  # a transform that is not ours may raise anything
+        except Exception as error:  # noqa: BLE001  # a user's transform may raise anything
             reason = reason or one_line(error)
     raise DataError(
-        f"not one of the {len(plan.places):,} images can be read; the first: {reason}",
+        f"none of the {len(places):,} images can be read; error of the first: {reason}",
         code="data.all-unreadable",
-        images=len(plan.places),
+        images=len(places),
     )
 
 
-def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Look:
+def _survey(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Survey:
     model = checked_model(loaded.model)
     session = Session(model, checked_inputs(image.to(loaded.device)), output=loaded.reader)
     layer, reason = _layer(settings, loaded, session)
@@ -136,21 +161,21 @@ def _look(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c 
     grid = captured.records[layer.label].layout.grid
     if captured.logits is None:
         raise ModelError(
-            "an audit needs a classifier: the model's output has no row of logits per image", code="model.output"
+            "an audit needs a classifier, whose output has one row of logits per image", code="model.output"
         )
     if len(grid) != 2:
         raise LayerError(
-            f"layer {layer.label!r} has a grid of {len(grid)} axes: an audit is about images, with two",
+            f"layer {layer.label!r} has a grid of {len(grid)} axes: an audit needs a layer with two spatial axes",
             code="layer.axes",
             layer=layer.label,
             axes=len(grid),
         )
-    return _Look(session, layer, reason, tap, (grid[0], grid[1]), width, captured.logits.shape[1])
+    return _Survey(session, layer, reason, tap, (grid[0], grid[1]), width, captured.logits.shape[1])
 
 
 def _layer(settings: RunSettings, loaded: LoadedModel, session: Session) -> tuple[LayerCall, str]:
     if settings.layer is not None:
-        return resolve_layer(session.model, settings.layer), "asked for"
+        return resolve_layer(session.model, settings.layer), "set by the user"
     if loaded.default_layer is not None:
         return resolve_layer(session.model, loaded.default_layer), _FAMILY_CHOICE
     choice = choose_layer(session)
@@ -160,8 +185,8 @@ def _layer(settings: RunSettings, loaded: LoadedModel, session: Session) -> tupl
 def _manifest(
     settings: RunSettings,
     loaded: LoadedModel,
-    plan: Planned,
-    look: _Look,
+    plan: Plan,
+    survey: _Survey,
     before: Manifest | None,
     data: str | None,
     how: str,
@@ -169,31 +194,33 @@ def _manifest(
     shard_size = settings.shard_size or (before.shard_size if before else DEFAULT_SHARD_SIZE)
     batch_size = settings.batch_size
     if batch_size == "auto":
-        batch_size = before.batch_size if before else fitting_batch(look.session)
-    height, width = look.session.spatial
+        batch_size = before.batch_size if before else fitting_batch(survey.session)
+    height, width = survey.session.spatial
     return Manifest(
         model=loaded.spec or None,
-        model_type=type(look.session.model).__name__,
-        weights=weights_hash(look.session.model),
+        model_type=type(survey.session.model).__name__,
+        weights=weights_hash(survey.session.model),
         weights_file=loaded.weights_file,
-        transform=re.sub(r" at 0x[0-9a-f]+", "", repr(loaded.preprocess)),  # where an object lies says nothing
+        transform=re.sub(
+            r" at 0x[0-9a-f]+", "", repr(loaded.preprocess)
+        ),  # addresses of objects differ from run to run
         method=settings.method,
-        layer=look.layer.label,
-        layer_reason=look.reason,
-        embedding=look.tap.label,
-        embedding_width=look.width,
-        grid=look.grid,
+        layer=survey.layer.label,
+        layer_reason=survey.reason,
+        embedding=survey.tap.label,
+        embedding_width=survey.width,
+        grid=survey.grid,
         input_size=(height, width),
-        class_names=tuple(loaded.names(look.classes)),
+        class_names=tuple(loaded.names(survey.classes)),
         labels=how,
         data=data,
         fingerprint=plan.fingerprint,
-        rows=len(plan.plan),
+        rows=len(plan),
         shard_size=shard_size,
         batch_size=batch_size,
         limit=settings.limit,
         seed=settings.seed,
-        top_k=min(settings.top_k, look.classes),
+        top_k=min(settings.top_k, survey.classes),
         activation=loaded.activation,
         output_key=loaded.output_key,
         camlens=version("camlens"),
@@ -202,17 +229,30 @@ def _manifest(
     )
 
 
-def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Planned) -> Manifest:
-    """The manifest of the run that is resumed, or a StoreError that says what is not as it was."""
+def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Plan) -> Manifest:
+    """Return the manifest of the run to resume. Raises StoreError if model, data or settings have changed."""
     changes = before.changes(replace(now, fingerprint=before.fingerprint))
+    images: dict[str, list[str]] = {}
     if before.fingerprint != now.fingerprint:
-        changes += [f"the data: {change}" for change in Plan.read(directory.plan_path).changes(plan.plan)]
-    if changes:
+        images = Plan.read(directory.plan_path).changes(plan)
+    if changes or images:
+        listed = [f"{name} was {_short(old)} and is now {_short(new)}" for name, (old, new) in changes.items()]
+        listed += [
+            f"{len(names):,} {'image' if len(names) == 1 else 'images'} {kind} ({', '.join(names[:3])}"
+            f"{', ...' if len(names) > 3 else ''})"
+            for kind, names in images.items()
+        ]
         raise StoreError(
-            f"{directory.path} holds another run: {'; '.join(changes)}. Choose another output, or begin anew with"
-            " force, which removes that run",
+            f"{directory.path} holds another run: {'; '.join(listed)}. Choose another output directory, or set force"
+            " to remove that run",
             code="store.other-run",
             path=str(directory.path),
             changes=changes,
+            images=images,
         )
     return replace(before, batch_size=now.batch_size)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-6:]}"

@@ -1,4 +1,4 @@
-"""How a run is made, whatever it is about."""
+"""The settings of a run."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,22 +15,22 @@ DEFAULT_SHARD_SIZE = 512
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a run is made.
+    """The settings of a run.
 
     Attributes:
-        method: a method that reads activations and gradients of one layer; see `camlens methods`.
-        layer: where the maps are from; None takes the model family's own, or the best one.
-        embedding: the layer whose output is the embedding; None takes what goes into the classifier.
-        batch_size: how many images go through the model at once; "auto" looks at the memory.
-        workers: how many processes load images beside this one; None takes as many as pay on this computer. They
-            import the program's main module, which has to keep what it does behind `if __name__ == "__main__"`.
-        shard_size: how many rows one file holds, and so how many may have to be done again after a crash; None
-            takes that of the run that is resumed, or 512.
-        limit: how many images are drawn at random; None takes all.
-        seed: of that draw.
-        top_k: how many of the best classes each row keeps.
-        labels_by: how the data's classes become the model's: by "name", or by "place" in their order. None is by
-            name if any name matches.
+        method: a method that needs the activations and gradients of one layer; see `camlens methods`.
+        layer: the layer of the maps; None is the default of the model family, or else the best layer.
+        embedding: the layer whose output is the embedding; None is the input of the classifier.
+        batch_size: images per forward pass; "auto" depends on the free memory.
+        workers: processes that load images, 0 to load in this process; None is the default for this machine. They
+            import the program's main module, which must be guarded by `if __name__ == "__main__"`.
+        shard_size: rows per file, at most as many as are computed again after a crash; None is 512, or the value of
+            the run that is resumed.
+        limit: number of images in a random sample; None is all images.
+        seed: seed of that sample.
+        top_k: number of classes to store with each row.
+        labels_by: how labels of the data are mapped to classes of the model: by "name", or by "place" in the list of
+            classes. None is by name if any name matches.
     """
 
     method: str = "gradcam"
@@ -52,8 +52,8 @@ class RunSettings:
             if isinstance(value, np.integer):
                 value = int(value)
                 object.__setattr__(self, name, value)
-            free = name in optional and value == optional[name]
-            if not free and (isinstance(value, bool) or not isinstance(value, int) or value < low):
+            is_default = name in optional and value == optional[name]
+            if not is_default and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 other = f" or {optional[name]!r}" if name in optional else ""
                 raise InputError(
                     f"{name} must be an int of at least {low}{other}, not {value!r}",
@@ -70,7 +70,7 @@ class RunSettings:
         if not _fits(METHODS[self.method]):
             names = ", ".join(name for name, entry in METHODS.items() if _fits(entry))
             raise InputError(
-                f"method {self.method!r} does not come from one pass over one layer: choose one of {names}",
+                f"method {self.method!r} needs more than the gradients of one layer: choose one of {names}",
                 code="method.not-one-layer",
                 method=self.method,
             )

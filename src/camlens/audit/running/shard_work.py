@@ -1,4 +1,4 @@
-"""The work on shards: load, look, collect, commit. One shard is held in memory at a time."""
+"""Computing shards, one at a time: load images, run the model, collect columns, write the file."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -19,13 +19,16 @@ from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, LISTS, row_schema, rows_table
 
-_NOT_FINITE = "the model's answer is not finite"
+_NOT_FINITE = "the model's output is not finite"
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class ShardWork:
-    """All that is needed to compute any shard of a run; `labels` are -1 if unknown; the model runs on `example`."""
+    """Computes shards of a run.
+
+    `labels` are -1 if unknown. `example` is an image on which the model is known to run.
+    """
 
     directory: RunDirectory
     manifest: Manifest
@@ -36,7 +39,7 @@ class ShardWork:
     example: Float[Tensor, "1 c h w"]
 
     def __call__(self, shards: Sequence[int]) -> Iterator[Step]:
-        """Compute and commit these shards, in batches that do not reach across their borders."""
+        """Compute and commit these shards, and yield a step for each batch."""
         wanted = [(shard, places) for shard in shards for places in self._batches_of(shard)]
         pinned = next(self.observer.model.parameters(), torch.empty(0)).is_cuda
         parts: list[dict[str, Any]] = []
@@ -70,13 +73,14 @@ class ShardWork:
     def _observed(
         self, images: Tensor, labels: Tensor, inside: Tensor | None
     ) -> tuple[dict[str, NDArray[Any]], dict[int, str]]:
-        """What the observer says of the images, and why the model failed on others, by their place.
+        """Return the columns of the images on which the model runs, and the error of each other image by its index.
 
-        A batch on which the model raises is halved. What it raises even on the example is not about an image.
+        A batch on which the model raises is split in halves. An exception that the model also raises on the example
+        is not caused by the image, and is not caught.
         """
         try:
             return self.observer(images, labels, inside), {}
-        except Exception as error:  # noqa: BLE001  # the model's own code
+        except Exception as error:  # noqa: BLE001  # the model is the user's code and may raise anything
             if len(images) == 1:
                 self.observer(self.example, torch.tensor([-1]))
                 return {}, {0: f"the model failed on this image: {one_line(error)}"}
@@ -88,7 +92,7 @@ class ShardWork:
         return values, failed | {half + place: reason for place, reason in later.items()}
 
     def _columns(self, batch: Batch) -> dict[str, Any]:
-        """The rows of a batch as columns; where there is no answer, all that would come of it is null."""
+        """Return the columns of a batch. Columns that come from the model are null in rows with an error."""
         rows, count = batch.rows, len(batch.rows)
         labels = self.labels[[row.index for row in rows]]
         errors = [row.error for row in rows]
@@ -103,7 +107,7 @@ class ShardWork:
             finite = values.pop("finite")
             for place in answered[~finite]:
                 errors[place] = _NOT_FINITE
-            answered, values = answered[finite], {name: found[finite] for name, found in values.items()}
+            answered, values = answered[finite], {name: column[finite] for name, column in values.items()}
         wide = {
             "embedding": self.manifest.embedding_width,
             **dict.fromkeys(ARRAYS[1:], int(np.prod(self.manifest.grid))),

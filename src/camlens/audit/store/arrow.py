@@ -1,4 +1,4 @@
-"""pyarrow, imported when a run is written or read and not before."""
+"""pyarrow, imported when it is first needed."""
 
 import importlib
 from typing import Any
@@ -7,12 +7,12 @@ from camlens.core.errors import MissingExtraError
 
 
 def arrow() -> Any:
-    """The module `pyarrow`; MissingExtraError where the extra `audit` is not installed."""
+    """Import `pyarrow`. Raises MissingExtraError if it is not installed."""
     return _imported("pyarrow")
 
 
 def parquet() -> Any:
-    """The module `pyarrow.parquet`; MissingExtraError where the extra `audit` is not installed."""
+    """Import `pyarrow.parquet`. Raises MissingExtraError if it is not installed."""
     return _imported("pyarrow.parquet")
 
 

@@ -1,4 +1,4 @@
-"""Committing a file: whole or not at all, and on the disk when the call returns."""
+"""Atomic and durable writing of files."""
 
 import os
 import re
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from camlens.core.errors import StoreError
 
-_MEND = "make room or choose another place, and run the same command again: what is committed stays"
+_FIX = "free some space or choose another directory, and run the same command again; finished files are kept"
 
 
 @contextmanager
 def committed(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path` when the block ends well, replacing what stood there.
+    """Yield a temporary path that replaces `path` when the block ends without an exception.
 
-    The file's bytes and the directory's entry are flushed to the disk, so that a crash at any moment leaves
-    either the old file or the new one. Raises StoreError where the system refuses, as on a full disk.
+    The file and its directory are flushed to disk, so that a crash leaves either the old file or the new one.
+    Raises StoreError if the file cannot be written, for example because the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{_here()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{_owner()}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
@@ -28,23 +28,23 @@ def committed(path: Path) -> Iterator[Path]:
         _flush(path.parent)
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; {_MEND}", code="output.not-writable", path=str(path)
+            f"cannot write {path}: {error.strerror or error}; {_FIX}", code="output.not-writable", path=str(path)
         ) from error
     finally:
-        with suppress(OSError):  # where its directory cannot be, it is not there either
+        with suppress(OSError):  # if its directory cannot exist, neither does the file
             unfinished.unlink(missing_ok=True)
 
 
 def sweep(directory: Path) -> None:
-    """Remove what processes of this machine that are gone have left unfinished."""
+    """Remove temporary files of processes on this machine that no longer run."""
     for path in directory.glob(".*.unfinished"):
-        found = re.search(r"\.([^.]+)-(\d+)\.unfinished$", path.name)
-        if found and found[1] == _host() and not _alive(int(found[2])):
+        owner = re.search(r"\.([^.]+)-(\d+)\.unfinished$", path.name)
+        if owner and owner[1] == _host() and not _alive(int(owner[2])):
             path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
-    if os.name == "nt":  # opens no directory, and flushes only what is open for writing
+    if os.name == "nt":  # directories cannot be opened there, and only files opened for writing can be flushed
         return
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -53,7 +53,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _here() -> str:
+def _owner() -> str:
     return f"{_host()}-{os.getpid()}"
 
 
@@ -63,7 +63,7 @@ def _host() -> str:
 
 def _alive(process: int) -> bool:
     if process == os.getpid():
-        return False  # an earlier process had the same number: this one is not writing yet
+        return False  # an earlier process with the same id: this one has not written anything yet
     try:
         os.kill(process, 0)
     except ProcessLookupError:

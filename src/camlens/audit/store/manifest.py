@@ -1,4 +1,4 @@
-"""What a run is about: the facts that every row shares, and that a resumed run must share too."""
+"""The manifest of a run: model, data and settings, which a resumed run must share."""
 
 import hashlib
 import json
@@ -12,37 +12,37 @@ from camlens.audit.store.schema import SCHEMA_VERSION
 from camlens.core.errors import StoreError
 from camlens.core.probabilities import Activation
 
-# what may differ when a run is resumed: it says how and when the rows were made, not which
+# may differ when a run is resumed, since the rows do not depend on them
 _INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data"})
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The facts of one run, written once.
+    """Model, data and settings of a run.
 
     Attributes:
-        schema_version: of the columns; a run of another version is not read.
-        camlens, torch: versions that began the run.
-        model: the spec as given, None for a model that was handed over as an object.
+        schema_version: version of the columns; runs of another version are not read.
+        camlens, torch: versions with which the run was started.
+        model: the spec, or None if the model was passed as an object.
         model_type: class of the module.
         weights: hash of all parameters and buffers.
-        weights_file: the file that the weights were read from, "random", or None where they came with the model.
-        transform: the preprocessing, in words.
-        method: "gradcam".
-        layer, layer_reason: where the maps are from, and why there.
-        embedding, embedding_width: which layer's input or output the embedding is, and how many numbers.
-        grid, input_size: (h, w) of a map, and of what the model takes.
-        class_names: the model's.
-        labels: how labels of the data became classes of the model: "by name", "by place" or "none".
-        data: where the images are from, None for a source that was handed over as an object.
-        fingerprint: hash of the plan's ids, labels, file sizes and times of modification.
-        rows, shard_size: how many images there are, and how many stand in one shard.
-        batch_size: how many images went through the model at once.
-        limit, seed: how many images were drawn at random of all there are, and by which seed.
-        top_k: how many of the best classes each row has.
-        activation: how probabilities are made of logits; None is softmax over all classes.
-        output_key: the part of the model's output that holds the logits; None if it was found.
-        created: when, in UTC.
+        weights_file: file from which the weights were read, "random", or None if they came with the model.
+        transform: `repr` of the preprocessing.
+        method: attribution method.
+        layer, layer_reason: layer of the maps, and why it was chosen.
+        embedding, embedding_width: layer input or output that is the embedding, and its number of features.
+        grid, input_size: (height, width) of the maps and of the model's input.
+        class_names: names of the model's classes.
+        labels: how labels of the data are mapped to classes of the model: "by name", "by place" or "none".
+        data: location of the images, or None if a source was passed as an object.
+        fingerprint: hash of the ids, labels, file sizes and modification times of the planned images.
+        rows, shard_size: number of images, and number of rows per shard.
+        batch_size: number of images per forward pass.
+        limit, seed: number of images in the random sample, or None for all of them, and the seed of that sample.
+        top_k: number of classes that are stored with each row.
+        activation: turns logits into probabilities; None is softmax.
+        output_key: part of the model's output that holds the logits; None if it was detected.
+        created: time of the start, in UTC.
     """
 
     model: str | None
@@ -76,24 +76,24 @@ class Manifest:
 
     @property
     def identity(self) -> str:
-        """A hash of all facts that decide which rows the run has: its shards carry it."""
+        """Return a hash of all facts on which the rows depend; it is stored in each shard."""
         facts = {name: value for name, value in asdict(self).items() if name not in _INCIDENTAL}
         return f"sha256:{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
 
     @property
     def shards(self) -> int:
-        """How many shards are planned."""
+        """The number of planned shards."""
         return -(-self.rows // self.shard_size)
 
     def write(self, path: Path) -> None:
-        """Write the facts as JSON, whole or not at all."""
+        """Write the manifest as JSON, atomically."""
         with committed(path) as unfinished:
-            text = json.dumps(asdict(self), indent=2, allow_nan=False)  # escapes hold any file name
+            text = json.dumps(asdict(self), indent=2, allow_nan=False)  # ASCII escapes can represent any file name
             unfinished.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """The facts of the run whose manifest lies at `path`. Raises StoreError where there is none."""
+        """Read the manifest at `path`. Raises StoreError if it does not exist or is damaged."""
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -103,22 +103,23 @@ class Manifest:
         except (OSError, ValueError, RecursionError) as error:
             raise StoreError(f"{path} cannot be read: {error}", code="store.manifest-damaged") from error
         if not isinstance(facts, Mapping) or facts.get("schema_version") != SCHEMA_VERSION:
-            found = facts.get("schema_version") if isinstance(facts, Mapping) else None
+            version = facts.get("schema_version") if isinstance(facts, Mapping) else None
             raise StoreError(
-                f"{path} has schema version {found!r}, and this camlens reads {SCHEMA_VERSION}: run the audit anew",
+                f"{path} has schema version {version!r}, and this version of camlens reads {SCHEMA_VERSION}: run the"
+                " audit again with force",
                 code="store.version",
-                found=found,
+                found=version,
                 expected=SCHEMA_VERSION,
             )
         return cls.of(facts, path)
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], path: Path) -> "Manifest":
-        """The manifest of facts read from JSON; StoreError names what is missing."""
+        """Return the manifest with these facts, as read from JSON. Raises StoreError if some are missing."""
         missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in facts]
         if missing:
             raise StoreError(
-                f"{path} lacks {', '.join(missing)}: it is damaged, or of another program",
+                f"{path} has no {', '.join(missing)}: it is damaged or was written by another program",
                 code="store.manifest-damaged",
                 fields=missing,
             )
@@ -130,22 +131,17 @@ class Manifest:
             known[name] = tuple(known[name]) if isinstance(known[name], list | tuple) else ()
         if damaged:
             raise StoreError(
-                f"{path} has no usable {', '.join(damaged)}: it is damaged, or of another program",
+                f"{path} has no valid {', '.join(damaged)}: it is damaged or was written by another program",
                 code="store.manifest-damaged",
                 fields=damaged,
             )
         return cls(**known)
 
-    def changes(self, now: "Manifest") -> list[str]:
-        """What differs in a run of today, in words; empty where its rows may stand beside those of this run."""
+    def changes(self, now: "Manifest") -> dict[str, tuple[Any, Any]]:
+        """Return the facts on which rows depend and that differ, by name: the value here, and the value in `now`."""
         before, after = asdict(self), asdict(now)
-        return [
-            f"{name} was {_short(before[name])} and is {_short(after[name])}"
+        return {
+            name: (before[name], after[name])
             for name in before
             if name not in _INCIDENTAL and before[name] != after[name]
-        ]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:40]}...{text[-6:]}"
+        }

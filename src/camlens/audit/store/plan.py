@@ -1,5 +1,6 @@
-"""The plan: which images, in which order, and which shard each belongs to. Written once."""
+"""The plan of a run: its images in order, and the rows of each shard."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,13 @@ from camlens.core.errors import StoreError
 
 @dataclass(frozen=True, eq=False)
 class PlannedImage:
-    """One image of the plan: its id, and what its source says of it: label, size in bytes and time of change."""
+    """One image of the plan.
+
+    Attributes:
+        id: name of the image in its source.
+        label: class index of the model, or None.
+        stamp: file size and modification time, or what the source provides instead.
+    """
 
     id: str
     label: int | None
@@ -20,15 +27,23 @@ class PlannedImage:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The images of a run in order."""
+    """The images of a run, in order."""
 
     images: Sequence[PlannedImage]
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the id, label and stamp of every image, in order."""
+        digest = hashlib.sha256()
+        for image in self.images:
+            digest.update(f"{image.id}\0{image.label}\0{image.stamp}\n".encode())
+        return f"sha256:{digest.hexdigest()}"
+
     def write(self, path: Path) -> None:
-        """Write index, id, label and stamp of every image, whole or not at all."""
+        """Write the index, id, label and stamp of every image to a Parquet file, atomically."""
         pa = arrow()
         table = pa.table(
             {
@@ -43,38 +58,32 @@ class Plan:
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
-        """The plan that lies at `path`. Raises StoreError where there is none, or it is damaged."""
+        """Read the plan at `path`. Raises StoreError if it does not exist or is damaged."""
         try:
             table = parquet().read_table(path)
             columns = [table.column(name).to_pylist() for name in ("id", "label", "stamp")]
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(
-                f"the plan {path} cannot be read: {error}", code="store.plan-damaged", path=str(path)
+                f"cannot read the plan {path}: {error}", code="store.plan-damaged", path=str(path)
             ) from error
         return cls([PlannedImage(*values) for values in zip(*columns, strict=True)])
 
-    def changes(self, now: "Plan", *, limit: int = 3) -> list[str]:
-        """What differs in today's data, in words that name the first few images of each kind."""
+    def changes(self, now: "Plan") -> dict[str, list[str]]:
+        """Return the ids of images that differ in `now`: removed, added, relabeled, changed or reordered."""
         before = {image.id: image for image in self.images}
         after = {image.id: image for image in now.images}
         both = [name for name in before if name in after]
         kinds = {
-            "gone": [name for name in before if name not in after],
-            "new": [name for name in after if name not in before],
-            "of another label": [name for name in both if before[name].label != after[name].label],
-            "changed on disk": [name for name in both if before[name].stamp != after[name].stamp],
+            "removed": [name for name in before if name not in after],
+            "added": [name for name in after if name not in before],
+            "relabeled": [name for name in both if before[name].label != after[name].label],
+            "changed": [name for name in both if before[name].stamp != after[name].stamp],
         }
-        said = [
-            f"{len(names):,} image{'s' if len(names) > 1 else ''} {kind} ({', '.join(names[:limit])}"
-            f"{', ...' if len(names) > limit else ''})"
-            for kind, names in kinds.items()
-            if names
-        ]
-        if not said and list(before) != list(after):
-            said.append("the images stand in another order")
-        return said
+        if not any(kinds.values()) and list(before) != list(after):
+            kinds["reordered"] = list(after)
+        return {kind: names for kind, names in kinds.items() if names}
 
 
 def shard_rows(shard: int, shard_size: int, rows: int) -> range:
-    """The places in the plan that belong to a shard."""
+    """Return the positions in the plan of the rows of a shard."""
     return range(shard * shard_size, min((shard + 1) * shard_size, rows))

@@ -1,4 +1,4 @@
-"""Where the parts of a run lie, and which shards of it are there."""
+"""The files of a run, and which of its shards are complete."""
 
 import hashlib
 import io
@@ -22,18 +22,18 @@ _OWN = ("plan.parquet", "shards", "layouts", "report.html", "summary.json", "man
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run on disk: `manifest.json`, `plan.parquet`, `shards/`, and what is derived from them."""
+    """A run on disk: `manifest.json`, `plan.parquet`, `shards/`, and the files derived from them."""
 
     path: Path
 
     @property
     def manifest_path(self) -> Path:
-        """The facts of the run; it is written last when a run begins, so a run that has it has a plan."""
+        """The manifest. It is written after the plan, so that a run with a manifest has a plan."""
         return self.path / "manifest.json"
 
     @property
     def plan_path(self) -> Path:
-        """The ordered ids."""
+        """The plan."""
         return self.path / "plan.parquet"
 
     @property
@@ -42,21 +42,21 @@ class RunDirectory:
         return self.path / "shards"
 
     def shard_path(self, shard: int) -> Path:
-        """The one place where a shard may lie."""
+        """Return the path of a shard."""
         return self.shards_path / f"shard-{shard:05d}.parquet"
 
     def begin(self, plan: Plan, manifest: Manifest) -> None:
-        """Write plan and manifest of a new run, the manifest last. Layouts of an earlier run are removed."""
+        """Write the plan and the manifest of a new run, and remove the layouts of an earlier run."""
         self.refuse_foreign()
         shutil.rmtree(self.path / "layouts", ignore_errors=True)
         plan.write(self.plan_path)
         manifest.write(self.manifest_path)
 
     def refuse_foreign(self) -> None:
-        """Raise StoreError if the path is not valid UTF-8, or if the directory holds what no run has written."""
-        if printable(str(self.path)) != str(self.path):  # pyarrow opens no such file
+        """Raise StoreError if the path is not valid UTF-8, or if the directory holds files that are not of a run."""
+        if printable(str(self.path)) != str(self.path):  # pyarrow cannot open such a file
             raise StoreError(
-                f"the name {str(self.path)!r} is not valid UTF-8: choose another --output", code="store.name"
+                f"output path {str(self.path)!r} is not valid UTF-8: choose another one", code="store.name"
             )
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(
@@ -66,14 +66,14 @@ class RunDirectory:
         foreign = sorted(name for name in present if name not in _OWN and not name.endswith(".unfinished"))
         if foreign and not self.manifest_path.exists():
             raise StoreError(
-                f"{self.path} holds what no audit has written ({', '.join(foreign[:3])}): choose another --output",
+                f"{self.path} holds files that no audit wrote ({', '.join(foreign[:3])}): choose another directory",
                 code="output.foreign-file",
                 path=str(self.path),
                 foreign=foreign,
             )
 
     def clear(self) -> None:
-        """Remove what an earlier run has written here, and nothing else; the manifest goes first."""
+        """Remove the files of an earlier run, and nothing else. The manifest is removed first."""
         self.refuse_foreign()
         for name in reversed(_OWN):
             place = self.path / name
@@ -83,33 +83,33 @@ class RunDirectory:
                 place.unlink(missing_ok=True)
 
     def write_shard(self, shard: int, table: Any, manifest: Manifest) -> None:
-        """Commit the rows of a shard with its run, number and checksum; a second commit replaces the first."""
+        """Write the rows of a shard atomically, with the run's identity, the shard's number and a checksum."""
         stream = io.BytesIO()
         with parquet().ParquetWriter(stream, table.schema, **write_options()) as writer:
             writer.write_table(table)
             facts = {"run": manifest.identity, "shard": str(shard), "sha256": _BLANK.decode()}
             writer.add_key_value_metadata({f"camlens.{name}": value for name, value in facts.items()})
         content = stream.getvalue()
-        before, _, after = content.rpartition(_BLANK)  # in the footer, at the end
+        before, _, after = content.rpartition(_BLANK)  # the checksum's place, in the footer
         with committed(self.shard_path(shard)) as unfinished:
             unfinished.write_bytes(before + _sha256(content) + after)
 
     def present(self, manifest: Manifest) -> Iterator[int]:
-        """Yield the planned shards that are complete and belong to this run, in order."""
+        """Yield the numbers of the shards that exist and belong to this run, in order."""
         for shard in range(manifest.shards):
             if self._belongs(shard, manifest):
                 yield shard
 
     def missing(self, manifest: Manifest) -> list[int]:
-        """Return the planned shards that have to be computed: absent, damaged or of another run.
+        """Return the numbers of the shards that are absent, damaged or of another run.
 
-        Every byte of every shard is read.
+        Verifies the checksum of every shard, which reads all of them.
         """
         intact = {shard for shard in self.present(manifest) if self._is_intact(self.shard_path(shard))}
         return [shard for shard in range(manifest.shards) if shard not in intact]
 
     def sweep(self, manifest: Manifest) -> None:
-        """Remove what crashed processes have left unfinished, and shards that are not in the plan."""
+        """Remove temporary files of crashed processes, and shards that are not in the plan."""
         for directory in (self.path, self.shards_path):
             sweep(directory)
         planned = {self.shard_path(shard) for shard in range(manifest.shards)}
@@ -133,7 +133,7 @@ class RunDirectory:
         )
 
     def _is_intact(self, path: Path) -> bool:
-        """Whether every byte is as it was written: the checksum is of the file with a blank in its place."""
+        """Return whether the checksum matches. It is computed with zeros in the place of the checksum itself."""
         checksum = parquet().read_metadata(path).metadata[b"camlens.sha256"]
         before, _, after = path.read_bytes().rpartition(checksum)
         return bool(_sha256(before + _BLANK + after) == checksum)

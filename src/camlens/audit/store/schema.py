@@ -1,24 +1,24 @@
 """The columns of a run: one row per image, in the order of the plan.
 
-| column | type | is |
+| column | type | content |
 |---|---|---|
-| index | int64 | place in the plan, from 0 |
-| id | string | the source's own name of the image |
-| path | string, null | file or URL; null where the image is no file of its own |
+| index | int64 | position in the plan, from 0 |
+| id | string | name of the image in its source |
+| path | string, null | file or URL; null if the image is not a file |
 | label, predicted | int32, null | true and predicted class, as indices into `class_names` |
 | correct | bool, null | label == predicted |
-| confidence, label_confidence | float32, null | probability of the predicted and of the true class |
-| margin | float32, null | confidence minus that of the runner-up |
+| confidence, label_confidence | float32, null | probability of the predicted and the true class |
+| margin | float32, null | confidence minus the probability of the second class |
 | loss | float32, null | cross entropy, -ln(label_confidence) |
-| top_classes, top_confidences | list, null | the best classes, best first |
+| top_classes, top_confidences | list, null | the most likely classes, most likely first |
 | embedding | float16[d], null | penultimate features |
-| map_predicted, map_label | float16[h*w], null | signed map at layer resolution, row by row, in units of its scale |
-| map_predicted_scale, map_label_scale | float32, null | the map's largest absolute value: map = stored * scale |
+| map_predicted, map_label | float16[h*w], null | signed map of the layer's grid, row by row, divided by its scale |
+| map_predicted_scale, map_label_scale | float32, null | largest absolute value of the map: map = stored * scale |
 | entropy ... inside_energy | float32, null | measures of map_predicted, see `MEASURES` |
-| width, height | int32, null | size of the upright image in pixels |
-| error | string, null | why there is no answer for this image; then all else but id, path and label is null |
+| width, height | int32, null | size of the image in pixels, upright |
+| error | string, null | why there is no prediction; all but index, id, path and label are then null |
 
-`map_label` is null where it would be `map_predicted` again, and where there is no label.
+`map_label` is null if the prediction is correct or there is no label.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ Columns = Mapping[str, Any]
 
 
 def row_schema(width: int, grid: Sequence[int]) -> Any:
-    """The pyarrow schema for embeddings of `width` numbers and maps of `grid` (h, w) cells."""
+    """Return the pyarrow schema for embeddings of `width` features and maps of `grid` (h, w) cells."""
     pa = arrow()
     cells = int(np.prod(grid))
     small, real = pa.int32(), pa.float32()
@@ -77,10 +77,10 @@ def row_schema(width: int, grid: Sequence[int]) -> Any:
 
 
 def rows_table(columns: Columns, schema: Any) -> Any:
-    """A pyarrow table of rows given as arrays.
+    """Return a pyarrow table of the columns, given as arrays.
 
-    Whole numbers below zero and floats that are NaN stand for null; in `embedding` and the maps (n, cells),
-    a row that begins with NaN. `correct` follows from label and predicted and need not be given.
+    Null is given as a negative integer or as NaN; in `embedding` and the maps (n, cells), as a row whose first value
+    is NaN. `correct` is computed from `label` and `predicted`.
     """
     pa = arrow()
     label, predicted = (np.asarray(columns[name]) for name in ("label", "predicted"))
@@ -110,7 +110,7 @@ def _lists_of_one_length(values: NDArray[np.float16], kind: Any) -> Any:
 
 
 def write_options() -> dict[str, Any]:
-    """How shards are written: lists of features bare, since they hardly shrink, and all else compressed."""
+    """Return the Parquet options of a shard: all but embeddings and maps, which hardly shrink, is compressed."""
     plain = {"embedding": "NONE", "map_predicted": "NONE", "map_label": "NONE"}
     names = ("index", *STRINGS, *INTEGERS, "correct", *FLOATS, *LISTS)
     return {
