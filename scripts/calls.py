@@ -131,6 +131,8 @@ def main() -> None:
         print(f"{name}: {len(found)} functions in {len({file for file, _ in found})} files")
         if given.list:
             print("\n".join(f"    {file}: {function}" for file, function in found))
+    sys.setprofile(None)
+    threading.setprofile(None)
 
 
 if __name__ == "__main__":
