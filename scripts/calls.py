@@ -1,4 +1,4 @@
-"""Count the files and functions of camlens that one call enters.
+"""Count the lines of camlens, and the files and functions that one call enters.
 
 python scripts/calls.py [--list] [compute_gradcam explainer explain audit studio]
 
@@ -123,6 +123,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CALLS)} (default: all)")
     parser.add_argument("--list", action="store_true", help="also list the functions")
     given = parser.parse_args()
+    sources = list(PACKAGE.rglob("*.py"))
+    lines = sum(len(source.read_text(encoding="utf-8").splitlines()) for source in sources)
+    print(f"src/camlens: {lines} lines in {len(sources)} files")
     threading.setprofile(profile)  # for the threads that the studio starts
     sys.setprofile(profile)
     for name in given.names or CALLS:

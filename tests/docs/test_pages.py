@@ -29,6 +29,13 @@ def test_every_page_is_in_the_navigation() -> None:
     assert missing == []
 
 
+def test_the_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w./-]+(?:/|\.(?:py|ts|svelte|md|json)))`", text))
+    places = (ROOT / "src" / "camlens", ROOT)
+    assert [name for name in sorted(named) if "NAME" not in name and not any((p / name).exists() for p in places)] == []
+
+
 def code_of(path: Path) -> list[str]:
     if path.suffix == ".py":
         return [path.read_text(encoding="utf-8")]
