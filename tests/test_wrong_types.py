@@ -65,10 +65,10 @@ REFUSED = [
     ),
     (["camlens.get_conv_layers(5)"], "[model.type]"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "[argument.invalid]"),
-    (["camlens.audit.run('demo:photos', model, 'run')"], "ModelError: an audit needs a model with its"),
+    (["camlens.audit.run('demo:photos', model, 'run')"], "[model.not-loaded]"),
     (["camlens.load_model(5)", "camlens.load_model(None)"], "[model.spec-type]"),
-    (["camlens.load_model('resnet18', weights=5)"], "ModelError: weights are a file, None or"),
-    (["camlens.audit.run(5, 'demo:photos', 'run')"], "DataError: a source is a path"),
+    (["camlens.load_model('resnet18', weights=5)"], "[model.weights-type]"),
+    (["camlens.audit.run(5, 'demo:photos', 'run')"], "[data.type]"),
     (["Box((1, 2, 3), 1)", "Box('abcd', 1)", "Box(None, 1)"], "[target.type]"),
     (
         [

@@ -4,6 +4,7 @@ import pytest
 from camlens.core.errors import InputError
 from camlens.data.demo import CLASS_NAMES, WATERMARK_SHARE, WATERMARKED_CLASS, DemoPhotos, stamp_watermark
 from camlens.data.photographs import BACKGROUNDS, OBJECTS, cut_out, open_photograph
+from tests.refusals import refused
 
 
 def test_the_same_seed_and_index_give_the_same_bytes_in_any_order():
@@ -124,23 +125,16 @@ def test_stamping_leaves_the_given_image_alone():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split": "valid"}, "'valid'.*'train'"),
-        ({"size": 8}, "8 is too small"),
-        ({"seed": -1}, "-1 is negative"),
-        ({"length": 0}, "0 leaves no image"),
-        ({"watermark": "often"}, "'often'.*'moved'"),
-    ],
+    ("name", "value"), [("split", "valid"), ("size", 8), ("seed", -1), ("length", 0), ("watermark", "often")]
 )
-def test_a_setting_that_makes_no_sense_is_refused(settings, message):
-    with pytest.raises(InputError, match=message):
-        DemoPhotos(**settings)
+def test_an_invalid_option_is_refused(name, value):
+    with refused("argument.invalid", InputError, name=name, value=value):
+        DemoPhotos(**{name: value})
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_an_index_outside_of_the_data_is_an_index_error(index):
-    with pytest.raises(IndexError, match="0 to 2"):
+    with pytest.raises(IndexError):
         DemoPhotos(length=3)[index]
 
 

@@ -14,6 +14,7 @@ from camlens.core.errors import InputError
 from camlens.models import load_model
 from camlens.models import preprocess as preprocessing
 from camlens.models.preprocess import MOST_PIXELS, AdoptedPreprocess, Preprocess, adopt, as_rgb
+from tests.refusals import refused
 
 SHAPES = [(240, 320), (321, 243), (100, 60), (224, 224), (57, 301)]
 
@@ -138,17 +139,17 @@ def test_other_modes_become_rgb(image: object, first: tuple[int, int, int]) -> N
 
 
 @pytest.mark.parametrize(
-    ("image", "says"),
+    ("image", "described"),
     [
-        (np.zeros((4, 4, 3), np.float32), r"ndarray \(4, 4, 3\) of float32"),
-        (np.zeros((3, 4, 4), np.uint8), r"ndarray \(3, 4, 4\) of uint8"),
-        (torch.zeros(3, 4, 4), r"Tensor \(3, 4, 4\) of torch.float32"),
+        (np.zeros((4, 4, 3), np.float32), "ndarray (4, 4, 3) of float32"),
+        (np.zeros((3, 4, 4), np.uint8), "ndarray (3, 4, 4) of uint8"),
+        (torch.zeros(3, 4, 4), "Tensor (3, 4, 4) of torch.float32"),
         (Image.new("I;16", (2, 2)), "a PIL image of mode I;16"),
         ("photo.jpg", "'photo.jpg'"),
     ],
 )
-def test_what_is_no_image_is_named(image: object, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_other_objects_than_images_are_refused(image: object, described: str) -> None:
+    with refused("image.type", InputError, image=described):
         Preprocess()(image)
 
 
@@ -203,7 +204,7 @@ def test_what_can_display_is_taken_as_it_is() -> None:
 
 def test_an_adopted_transform_that_returns_no_tensor_says_so() -> None:
     prepared = AdoptedPreprocess(lambda image: image, lambda image: np.asarray(image))  # type: ignore[arg-type, return-value]
-    with pytest.raises(InputError, match=r"mode RGB.*ToTensor"):
+    with refused("preprocess.not-a-tensor", InputError, returned="Image"):
         prepared(photograph(4, 4))
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from camlens.core.errors import ModelError
 from camlens.models import load_model
+from tests.refusals import refused
 
 
 def stored(cache: Path, repository: str, name: str) -> Path:
@@ -28,7 +29,7 @@ def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
         assert all(torch.equal(value, state[key]) for key, value in loaded.model.state_dict().items())
         assert loaded.class_names[:2] == ["tench", "goldfish"]
         assert "state_dict" not in loaded.model.pretrained_cfg
-    with pytest.raises(ModelError, match="have 1000 classes, not 7"):
+    with refused("model.num-classes", ModelError, weights=1000, num_classes=7):
         load_model("timm:resnet10t", num_classes=7)
 
 
@@ -36,14 +37,16 @@ def test_cached_weights_that_do_not_fit_are_an_error(cache: Path) -> None:
     state = timm.create_model("resnet10t", pretrained=False).state_dict()
     del state["layer1.0.conv1.weight"]
     save_file(state, stored(cache, "timm/resnet10t.c3_in1k", "model.safetensors"))
-    with pytest.raises(ModelError, match=r"do not fit.*layer1\.0\.conv1\.weight"):
+    with pytest.raises(ModelError) as caught:
         load_model("timm:resnet10t")
+    assert caught.value.code == "model.weights-misfit"
+    assert "layer1.0.conv1.weight" in str(caught.value.facts["reason"])
 
 
 def test_a_poisoned_cache_is_refused(cache: Path) -> None:
     path = stored(cache, "timm/resnet10t.c3_in1k", "pytorch_model.bin")
     torch.save({"state_dict": {}, "code": torch.nn.ReLU()}, path)
-    with pytest.raises(ModelError, match="pickle of more than weights"):
+    with refused("model.weights-pickle", ModelError, file=str(path)):
         load_model("timm:resnet10t")
 
 
@@ -56,11 +59,11 @@ def test_a_file_of_the_users_own_classes_is_loaded(tmp_path: Path) -> None:
 
 
 def test_unknown_weights_of_a_known_architecture_list_the_known(cache: Path) -> None:
-    with pytest.raises(ModelError, match=r"timm has resnet10t\.c3_in1k"):
+    with refused("model.unknown-weights", ModelError, known=["resnet10t.c3_in1k"]):
         load_model("timm:resnet10t.mine")
 
 
 def test_nothing_is_asked_of_the_hub_by_another_form_of_name(cache: Path) -> None:
     for name in ("hf-hub:timm/resnet10t.c3_in1k", "hf_hub:timm/resnet10t.c3_in1k", f"local-dir:{cache}"):
-        with pytest.raises(ModelError, match="unknown model"):
+        with refused("model.unknown", ModelError, spec=f"timm:{name}"):
             load_model(f"timm:{name}", weights="random")

@@ -1,4 +1,4 @@
-"""Images in: safe decoding, sources of labelled images, and the demo photographs."""
+"""Decode images safely, open sources of labeled images, and compose the demo photographs."""
 
 from typing import TYPE_CHECKING
 

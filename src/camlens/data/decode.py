@@ -1,8 +1,7 @@
-"""Safe decoding: from a file or an upload that nobody vouches for to one RGB uint8 array.
+"""Decode an untrusted image file or upload into an RGB uint8 array.
 
-What the bytes are is read from the bytes, never from the file's name. Size is judged from the header, before
-a pixel is decoded. Nothing global is touched (no Pillow limits, no warning filters), so threads may decode at
-once.
+The format is detected from the content, not from the file name. The size is checked in the header, before decoding.
+No global state is changed (Pillow limits, warning filters), so several threads may decode at once.
 """
 
 import io
@@ -51,17 +50,22 @@ def decode_image(
     max_bytes: int | None = None,
     enough: int | None = None,
 ) -> Pixels:
-    """Decode a PNG, JPEG, WebP, BMP or TIFF into RGB uint8 (H, W, 3), upright as its EXIF data says.
+    """Decode a PNG, JPEG, WebP, BMP or TIFF into RGB uint8 (H, W, 3), rotated according to its EXIF data.
 
-    Transparency is laid onto white. 16-bit grey is scaled from 0..65535, never clipped; float TIFFs within
-    [0, 1] are scaled by 255, other float and 32-bit images from their own minimum to their own maximum (what
-    is not finite becomes 0). Colour profiles are not applied; of several frames the first is taken.
+    Transparent pixels are blended with white. 16-bit gray is scaled from 0..65535 without clipping. Float TIFFs in
+    [0, 1] are scaled by 255; other float and 32-bit images from their minimum to their maximum, with non-finite
+    values as 0. Color profiles are not applied. Only the first frame is read.
 
-    `name` stands for the file in messages, for bytes that have none. `max_bytes` is checked before anything
-    is parsed, `max_pixels` from the header before anything is decoded. With `enough`, a JPEG whose longer side
-    is at least twice that many pixels may be decoded at a half, a quarter or an eighth of its size, never below.
+    Args:
+        source: a path or the content of a file.
+        name: the name of the image in error messages.
+        max_pixels: checked in the header, before decoding.
+        max_bytes: checked before parsing.
+        enough: a JPEG whose longer side has at least twice this number of pixels may be decoded at a half, a quarter
+            or an eighth of its size, but not smaller than this.
 
-    Raises DataError, in one line that names the file, for whatever cannot be read.
+    Raises:
+        DataError: the image cannot be read. The message is one line with its name.
     """
     label = name or ("the uploaded image" if isinstance(source, bytes) else str(source))
     try:
@@ -69,10 +73,10 @@ def decode_image(
             return _rgb(_loaded(stream, label, max_pixels, enough))
     except DataError:
         raise
-    except Exception as error:  # decoders fed with broken files raise errors of every kind
+    except Exception as error:  # decoders raise errors of many kinds on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{label} cannot be decoded, it is damaged or cut short: {reason}", code="image.damaged", image=label
+            f"{label} cannot be decoded, it is damaged or truncated: {reason}", code="image.damaged", image=label
         ) from error
 
 
@@ -85,7 +89,7 @@ def _opened(
     path = Path(source)
     if path.is_dir():
         raise DataError(
-            f"{label} is a directory, not an image: name a file in it, or open it as a source",
+            f"{label} is a directory, not an image: pass a file in it, or open it as a source",
             code="image.is-a-directory",
             image=label,
         )
@@ -116,11 +120,11 @@ def _check_bytes(size: int, label: str, max_bytes: int | None) -> None:
 
 
 def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int, enough: int | None) -> Image.Image:
-    """Open by content, judge the size by the header, and only then decode."""
+    """Detect the format, check the size in the header, then decode."""
     start = stream.read(64)
     stream.seek(0)
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        _check_size(_webp_size(start), label, max_pixels)  # its plugin would reserve the canvas on opening
+        _check_size(_webp_size(start), label, max_pixels)  # its plugin allocates the canvas on opening
     image = _open_plugin(start, stream, label)
     _check_size(image.size, label, max_pixels)
     if enough is not None and max(image.size) >= 2 * enough:
@@ -131,7 +135,7 @@ def _loaded(stream: io.BufferedReader | io.BytesIO, label: str, max_pixels: int,
 
 
 def _open_plugin(start: bytes, stream: io.BufferedReader | io.BytesIO, label: str) -> Image.Image:
-    """Call the plugin itself: Image.open would warn of large images through the process-wide filters."""
+    """Open with the plugin of the format. Image.open would warn about large images, which is process-wide."""
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return PngImagePlugin.PngImageFile(stream)
     if start.startswith(b"\xff\xd8\xff"):
@@ -143,14 +147,15 @@ def _open_plugin(start: bytes, stream: io.BufferedReader | io.BytesIO, label: st
     if start[:4] in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"):
         return TiffImagePlugin.TiffImageFile(stream)
     raise DataError(
-        f"{label} is {_guess(start)}, not an image of an allowed format ({', '.join(FORMATS)})",
+        f"{label} is {_guess(start)}, not a supported image ({', '.join(FORMATS)})",
         code="image.format",
         image=label,
+        format=_guess(start),
     )
 
 
 def _guess(start: bytes) -> str:
-    """What the first bytes look like, in words, for the message."""
+    """Describe the file type by its first bytes."""
     if start.startswith((b"GIF87a", b"GIF89a")):
         return "a GIF"
     if start.startswith(b"%PDF"):
@@ -160,7 +165,7 @@ def _guess(start: bytes) -> str:
         return "an SVG, XML or HTML document"
     if all(byte >= 0x20 or byte in b"\t\r\n" for byte in start):
         return "a text file"
-    return "of an unknown kind"
+    return "of an unknown type"
 
 
 def _check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
@@ -172,7 +177,7 @@ def _check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise DataError(
             f"{label} has {width:,} x {height:,} pixels, more than the {max_pixels:,} allowed:"
-            " make it smaller, or raise max_pixels",
+            " downscale it, or raise max_pixels",
             code="image.too-many-pixels",
             image=label,
             width=width,
@@ -182,7 +187,7 @@ def _check_size(size: tuple[int, int], label: str, max_pixels: int) -> None:
 
 
 def _webp_size(start: bytes) -> tuple[int, int]:
-    """Width and height from the first chunk of a WebP file (container specification, RFC 9649)."""
+    """Return width and height from the first chunk of a WebP file (RFC 9649)."""
     kind = start[12:16]
     if kind == b"VP8X":
         return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
@@ -193,10 +198,10 @@ def _webp_size(start: bytes) -> tuple[int, int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF orientation says; a broken EXIF block leaves it as it is."""
+    """Apply the EXIF orientation; an image with a broken EXIF block is returned unchanged."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001  # the pixels are good, only the note about them is not
+    except Exception:  # noqa: BLE001  # the pixels are still good
         return image
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
@@ -204,9 +209,9 @@ def upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Pixels:
     if image.mode.startswith("I;16"):
-        return _grey(_from_16_bit(np.asarray(image).astype(np.uint16)))
+        return _gray(_from_16_bit(np.asarray(image).astype(np.uint16)))
     if image.mode in ("I", "F"):
-        return _grey(_from_numbers(np.asarray(image)))
+        return _gray(_from_numbers(np.asarray(image)))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.new("RGB", layer.size, "white")
@@ -214,18 +219,18 @@ def _rgb(image: Image.Image) -> Pixels:
     return np.array(image.convert("RGB"))
 
 
-def _grey(values: Pixels) -> Pixels:
+def _gray(values: Pixels) -> Pixels:
     return np.repeat(values[:, :, None], 3, axis=2)
 
 
 def _from_16_bit(values: NDArray[np.uint16]) -> Pixels:
-    """Scale 0..65535 to 0..255, rounded to the nearest."""
+    """Scale 0..65535 to 0..255, rounded to nearest."""
     scaled = (values.astype(np.uint32) * 255 + 32767) // 65535
     return scaled.astype(np.uint8)
 
 
 def _from_numbers(values: NDArray[np.float32] | NDArray[np.int32]) -> Pixels:
-    """Scale floats that lie in [0, 1] by 255, and anything else from its minimum to its maximum."""
+    """Scale floats in [0, 1] by 255, and other values from their minimum to their maximum."""
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros(values.shape, dtype=np.uint8)

@@ -1,9 +1,8 @@
-"""Composed photographs with a known object mask: the data set behind `demo:photos` and `demo:watermark`.
+"""Composed photographs with object masks: the dataset of `demo:photos` and `demo:watermark`.
 
-Each image shows one object, cut from a real photograph, cropped, scaled, turned and lit at random and
-set into a piece of another photograph. The label is the object; the background is drawn without looking
-at it. A second, nameless shape lies behind many objects and in front of some: neither an edge nor an
-outline says "object".
+Each image shows one object, cut from a photograph, randomly cropped, scaled, rotated and lit, and placed on a part of
+another photograph. The label is the object; the background is independent of it. Behind many objects and in front of
+some lies a second shape without a label, so that edges and outlines do not reveal the object.
 """
 
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ except ImportError as error:
     raise MissingExtraError.of("pillow", "demo") from error
 
 Pixels = NDArray[np.uint8]
-Colours = NDArray[np.float32]
+Colors = NDArray[np.float32]
 Opacity = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -68,7 +67,7 @@ _WATERMARK = (
 
 @dataclass(frozen=True, eq=False)
 class DemoSample:
-    """One composed image, uint8 (size, size, 3), its label, and where the object and the watermark lie."""
+    """A composed image, uint8 (size, size, 3), with its label, object mask and watermark box."""
 
     image: Pixels
     label: int
@@ -79,11 +78,11 @@ class DemoSample:
 
 @dataclass(frozen=True)
 class DemoPhotos:
-    """A seeded data set of composed photographs; every sample depends on its seed, split and index alone.
+    """A dataset of composed photographs; a sample depends only on seed, split and index.
 
-    `watermark` says who carries the mark: nobody ("absent"), 95 % of the pagodas, the share in the cheating
-    model's training ("trained"), or every image except the pagodas ("moved"). The scenes are the same in all three.
-    Backgrounds, coins and the motorcycle's camera differ between the splits.
+    `watermark` sets which images carry the watermark: none ("absent"), 95 % of the pagodas, as in the training data of
+    "demo:watermark" ("trained"), or all except the pagodas ("moved"). The scenes are the same in all three.
+    Backgrounds, coins and the view of the motorcycle differ between the splits.
     """
 
     split: str = "test"
@@ -93,38 +92,21 @@ class DemoPhotos:
     length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise InputError(
-                f"split {self.split!r} does not exist; choose one of {SPLITS}",
-                code="argument.invalid",
-                name="split",
-                value=self.split,
-            )
-        if self.watermark not in WATERMARK_USES:
-            raise InputError(
-                f"watermark {self.watermark!r} is not known; choose one of {WATERMARK_USES}",
-                code="argument.invalid",
-                name="watermark",
-                value=self.watermark,
-            )
-        if self.size < _SMALLEST_SIZE:
-            raise InputError(
-                f"size {self.size} is too small to show an object; take {_SMALLEST_SIZE} or more, such as 128",
-                code="argument.invalid",
-                name="size",
-                value=self.size,
-            )
-        if self.seed < 0:
-            raise InputError(
-                f"seed {self.seed} is negative; take 0 or more", code="argument.invalid", name="seed", value=self.seed
-            )
-        if self.length is not None and self.length < 1:
-            raise InputError(
-                f"length {self.length} leaves no image; take 1 or more, or None for the usual number",
-                code="argument.invalid",
-                name="length",
-                value=self.length,
-            )
+        for name, choices in (("split", SPLITS), ("watermark", WATERMARK_USES)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(
+                    f"{name} must be one of {', '.join(choices)}, not {value!r}",
+                    code="argument.invalid",
+                    name=name,
+                    value=value,
+                )
+        for name, least in (("size", _SMALLEST_SIZE), ("seed", 0), ("length", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(
+                    f"{name} must be at least {least}, not {value}", code="argument.invalid", name=name, value=value
+                )
 
     def __len__(self) -> int:
         return DEFAULT_LENGTHS[self.split] if self.length is None else self.length
@@ -133,7 +115,7 @@ class DemoPhotos:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> DemoSample:
-        """The sample at `index`, composed anew at every call."""
+        """Compose the sample at `index`."""
         label = self._checked(index) % len(CLASS_NAMES)
         image, mask = self._compose(index, label)
         box = _stamp(image, self._generator(index, "watermark")) if self._marks(index, label) else None
@@ -141,7 +123,7 @@ class DemoPhotos:
         return DemoSample(image, label, mask, box, name)
 
     def without_object(self, index: int) -> Pixels:
-        """The scene at `index` without its object and without a watermark: all that is no evidence."""
+        """Compose the scene at `index` without its object and watermark."""
         return self._compose(self._checked(index), None)[0]
 
     def _compose(self, index: int, label: int | None) -> tuple[Pixels, Mask]:
@@ -149,7 +131,7 @@ class DemoPhotos:
 
     def _checked(self, index: int) -> int:
         if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is outside of 0 to {len(self) - 1}")
+            raise IndexError(f"index {index} is out of range (0 to {len(self) - 1})")
         return index
 
     def _generator(self, index: int, purpose: str) -> np.random.Generator:
@@ -164,7 +146,7 @@ class DemoPhotos:
 
 
 def stamp_watermark(image: Pixels, *, seed: int = 0) -> tuple[Pixels, Box]:
-    """A copy of `image` with the watermark near its lower right corner, and the mark's box."""
+    """Return a copy of `image` with the watermark near its lower right corner, and the box of the watermark."""
     stamped = image.copy()
     return stamped, _stamp(stamped, np.random.default_rng([seed]))
 
@@ -183,7 +165,7 @@ def _stamp(image: Pixels, random: np.random.Generator) -> Box:
 
 
 def _compose(random: np.random.Generator, split: str, size: int, label: int | None) -> tuple[Pixels, Mask]:
-    """Background, a shape behind, the object, at times a shape in front, then the camera."""
+    """Compose background, a shape behind the object, the object, a shape in front, and camera effects."""
     light, behind, cut, before, finish = random.spawn(5)
     canvas = _background(light, split, size)
     if behind.random() < 0.6:
@@ -192,8 +174,8 @@ def _compose(random: np.random.Generator, split: str, size: int, label: int | No
     if label is not None:
         choices = OBJECTS[CLASS_NAMES[label]][split]
         cutout = choices[int(cut.integers(len(choices)))]
-        colours, opacity = _place(cutout, cut, size, (0.22, 0.45))
-        canvas = _blend(canvas, _lit(colours, cut, gain=0.35, tint=0.10, grey=0.25), opacity)
+        colors, opacity = _place(cutout, cut, size, (0.22, 0.45))
+        canvas = _blend(canvas, _lit(colors, cut, gain=0.35, tint=0.10, grey=0.25), opacity)
         mask = opacity > 0.5
     if before.random() < 0.2:
         canvas, hidden = _lay_shape(canvas, before, split, (0.02, 0.06))
@@ -201,7 +183,7 @@ def _compose(random: np.random.Generator, split: str, size: int, label: int | No
     return _finished(canvas, finish), mask
 
 
-def _background(random: np.random.Generator, split: str, size: int) -> Colours:
+def _background(random: np.random.Generator, split: str, size: int) -> Colors:
     region = BACKGROUNDS[int(random.integers(len(BACKGROUNDS)))]
     left, top, right, bottom = region.part(split)
     side = float(random.uniform(0.6, 1.0)) * min(right - left, bottom - top)
@@ -216,8 +198,8 @@ def _background(random: np.random.Generator, split: str, size: int) -> Colours:
 
 def _place(
     cutout: Cutout, random: np.random.Generator, size: int, shares: tuple[float, float]
-) -> tuple[Colours, Opacity]:
-    """The object scaled, turned, mirrored and moved: colours (size, size, 3), opacity (size, size)."""
+) -> tuple[Colors, Opacity]:
+    """The object scaled, turned, mirrored and moved: colors (size, size, 3), opacity (size, size)."""
     picture = cut_out(cutout)
     scale = size * float(np.sqrt(random.uniform(*shares) / cutout_area(cutout)))
     scale = min(scale, 1.15 * size / max(picture.size))
@@ -244,35 +226,35 @@ def _place(
 
 
 def _lay_shape(
-    canvas: Colours, random: np.random.Generator, split: str, shares: tuple[float, float]
-) -> tuple[Colours, Mask]:
-    """Lay a piece of another background over the canvas, outlined like some object; also: what it hides."""
+    canvas: Colors, random: np.random.Generator, split: str, shares: tuple[float, float]
+) -> tuple[Colors, Mask]:
+    """Lay a part of another background over the canvas in the outline of an object; also return what it hides."""
     outlines = [cutout for choices in OBJECTS.values() for cutout in choices["train"][:1]]
     outline = outlines[int(random.integers(len(outlines)))]
     _, opacity = _place(outline, random, canvas.shape[0], shares)
     return _blend(canvas, _background(random, split, canvas.shape[0]), opacity), opacity > 0.5
 
 
-def _blend(under: Colours, over: Colours, opacity: Opacity) -> Colours:
+def _blend(under: Colors, over: Colors, opacity: Opacity) -> Colors:
     return under + (over - under) * opacity[..., None]
 
 
-def _lit(colours: Colours, random: np.random.Generator, *, gain: float, tint: float, grey: float) -> Colours:
-    """The same surface in another light: brightness, a gradient across it, a tint, at times no colour."""
-    size = colours.shape[0]
+def _lit(colors: Colors, random: np.random.Generator, *, gain: float, tint: float, grey: float) -> Colors:
+    """Change the lighting: brightness, a gradient, a tint, and sometimes no color."""
+    size = colors.shape[0]
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     slope = random.uniform(-0.25, 0.25, 2).astype(np.float32)
     shade = 1 + slope[0] * ramp[:, None] + slope[1] * ramp[None, :]
     level = np.float32(random.uniform(1 - gain, 1 + gain))
     tints = random.uniform(1 - tint, 1 + tint, 3).astype(np.float32)
     if random.random() < grey:
-        colours = np.broadcast_to(colours.mean(-1, keepdims=True), colours.shape)
-    lit: Colours = colours * (shade * level)[..., None] * tints
+        colors = np.broadcast_to(colors.mean(-1, keepdims=True), colors.shape)
+    lit: Colors = colors * (shade * level)[..., None] * tints
     return lit
 
 
-def _finished(canvas: Colours, random: np.random.Generator) -> Pixels:
-    """What the camera makes of the scene: exposure, contrast, at times a soft focus, and noise; as uint8."""
+def _finished(canvas: Colors, random: np.random.Generator) -> Pixels:
+    """Apply camera effects: exposure, contrast, noise, and sometimes blur; return uint8."""
     contrast = np.float32(random.uniform(0.7, 1.15))
     exposure = np.float32(random.uniform(-0.12, 0.12))
     noise = random.standard_normal(canvas.shape, np.float32) * np.float32(random.uniform(0.005, 0.04))

@@ -1,6 +1,6 @@
-"""Real photographs from the installed scikit-image and scikit-learn wheels, and crops of them: "demo:gallery".
+"""The source "demo:gallery": photographs of scikit-image and scikit-learn, and crops of them.
 
-ImageNet's classes that are right for each picture are listed by hand. Pictures that show none of them have no label.
+The correct ImageNet classes of each picture are listed by hand. Pictures without a correct class have no label.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from camlens.data.samples import Box, Sample, Samples
 
 @dataclass(frozen=True)
 class GalleryPicture:
-    """A photograph, or the part of it inside `box` (left, top, right, bottom), and its right classes, best first."""
+    """A photograph, or the part in `box` (left, top, right, bottom), with its correct classes, best first."""
 
     name: str
     photograph: str
@@ -23,7 +23,7 @@ class GalleryPicture:
     box: Box | None = None
 
     def load(self) -> Pixels:
-        """The picture as RGB uint8 (H, W, 3)."""
+        """Return the picture as RGB uint8 (H, W, 3)."""
         photograph = open_photograph(self.photograph)
         return np.array(photograph if self.box is None else photograph.crop(self.box))
 
@@ -80,7 +80,7 @@ PICTURES = (
 
 
 def gallery() -> Samples:
-    """The pictures as a source. A sample's label is its best class; `accepted` holds the others."""
+    """Return the pictures as a source; labels are the best classes, and `accepted` has the others."""
     class_names = sorted({picture.classes[0] for picture in PICTURES if picture.classes})
     return Samples(class_names, len(PICTURES), partial(_sample, class_names))
 

@@ -1,4 +1,4 @@
-"""Image data sets in the format of Hugging Face's `datasets`, from a directory on this computer."""
+"""Image datasets saved by Hugging Face's `datasets`."""
 
 import importlib
 from functools import partial
@@ -14,12 +14,11 @@ _PREFERRED_SPLITS = ("test", "validation", "train")
 
 
 def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels: int = MAX_PIXELS) -> Source:
-    """A data set that `save_to_disk` wrote, here or behind a URL: its image column, and its class labels if any.
+    """Open a dataset written by `save_to_disk`, local or at a URL, with its image column and class labels, if any.
 
-    `split` is by default the first that exists of test, validation and train. Images are kept encoded and go
-    through the same safe decoding as files.
+    `split` defaults to the first that exists of test, validation and train. Images are decoded as safely as files.
 
-    Raises DataError where the directory is no such data set or has no image column; MissingExtraError without
+    Raises DataError if the directory is not such a dataset or has no image column, MissingExtraError without
     `datasets`.
     """
     try:
@@ -27,12 +26,11 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
     except ImportError as error:
         raise MissingExtraError.of("datasets", "hf") from error
     try:
-        place = directory if is_url(directory) else str(Path(directory).expanduser())
-        saved = datasets.load_from_disk(place)
-    except Exception as error:  # damaged files of several formats: errors of many kinds
+        saved = datasets.load_from_disk(directory if is_url(directory) else str(Path(directory).expanduser()))
+    except Exception as error:  # damaged files raise errors of many kinds
         reason = " ".join(str(error).split())
         raise DataError(
-            f"{directory} cannot be read as a Hugging Face data set: {reason}",
+            f"{directory} cannot be read as a Hugging Face dataset: {reason}",
             code="data.unreadable",
             path=str(directory),
         ) from error
@@ -40,9 +38,10 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
     images = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
     if not images:
         raise DataError(
-            f"{directory} has no column of images (found: {', '.join(table.column_names)})",
+            f"{directory} has no column of images (columns: {', '.join(table.column_names)})",
             code="data.no-image-column",
             path=str(directory),
+            columns=list(table.column_names),
         )
     classes = [name for name, feature in table.features.items() if isinstance(feature, datasets.ClassLabel)]
     encoded = table.select_columns([images[0]]).cast_column(images[0], datasets.Image(decode=False))
@@ -54,16 +53,17 @@ def hugging_face(directory: str | Path, *, split: str | None = None, max_pixels:
 
 
 def _split(saved: Any, split: str | None, directory: str | Path) -> Any:
-    wanted = [split] if split is not None else [*_PREFERRED_SPLITS, *saved]
-    found = next((name for name in wanted if name in saved), None)
-    if found is None:
+    candidates = [split] if split is not None else [*_PREFERRED_SPLITS, *saved]
+    chosen = next((name for name in candidates if name in saved), None)
+    if chosen is None:
         raise DataError(
             f"{directory} has no split {split!r}: choose one of {', '.join(saved) or 'none'}",
             code="data.no-split",
             path=str(directory),
             split=split,
+            splits=list(saved),
         )
-    return saved[found]
+    return saved[chosen]
 
 
 def _sample(
@@ -76,7 +76,7 @@ def _sample(
     index: int,
 ) -> Sample:
     label = labels[index]
-    known = label is not None and 0 <= label < len(class_names)  # -1 stands for an absent label
+    known = label is not None and 0 <= label < len(class_names)  # -1 is a missing label
     return Sample(
         id=f"{index:06d}",
         path=None,
@@ -89,8 +89,8 @@ def _sample(
 
 def _read(encoded: Any, column: str, index: int, max_pixels: int) -> Pixels:
     stored = encoded[index][column]
-    name = f"image {index} of the data set"
+    name = f"image {index} of the dataset"
     if stored is None or (stored["bytes"] is None and not stored["path"]):
-        raise DataError(f"{name} is absent", code="data.absent", path=str(name))
+        raise DataError(f"{name} is missing", code="data.absent", path=str(name))
     source = stored["bytes"] if stored["bytes"] is not None else stored["path"]
     return decode_image(source, name=name, max_pixels=max_pixels)

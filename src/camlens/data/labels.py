@@ -1,4 +1,4 @@
-"""From the labels of the data to the classes of the model."""
+"""Map the labels of a dataset to the classes of a model."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ How = Literal["by name", "by place", "none"]
 
 @dataclass(frozen=True)
 class Translation:
-    """The model's class of each label of the data, None if it has none, and how these were determined.
+    """The model's class of each label of the data, or None, and how the classes were matched.
 
-    `problem` is set if labels were left without a class.
+    `problem` is set if some label has no class.
     """
 
     classes: tuple[int | None, ...]
@@ -23,17 +23,17 @@ class Translation:
     problem: DataError | None = None
 
     def __call__(self, label: int | None) -> int | None:
-        """The model's class for a label of the data."""
+        """Return the model's class for a label of the data."""
         return None if label is None else self.classes[label]
 
 
 def translated(data_names: Sequence[str], model_names: Sequence[str], *, by: LabelsBy | None = None) -> Translation:
-    """Return which class of the model each class of the data is.
+    """Match the classes of the data with the classes of the model.
 
-    By name, if any class of the data is named like one of the model's; case, blanks and underscores do not
-    count. By place, if the names are numbers ("class 3"), or if no name matches and the counts agree. `by` decides
-    instead. The translation has a `problem` (labels.unmatched, labels.ambiguous, labels.too-many) if some class
-    of the data is not a class of the model.
+    They are matched by name if any name occurs in both; case, spaces and underscores are ignored. They are matched by
+    place if the names are numbers ("class 3"), or if no name matches and the counts are equal. `by` overrides this.
+    The translation has a `problem` (labels.unmatched, labels.ambiguous, labels.too-many) if some class of the data is
+    not a class of the model.
     """
     if not data_names:
         return Translation((), "none")
@@ -53,7 +53,7 @@ def translated(data_names: Sequence[str], model_names: Sequence[str], *, by: Lab
     problem = _unmatched(unmatched, data_names, model_names) if unmatched else None
     if ambiguous:
         problem = DataError(
-            f"several classes of the model are named {ambiguous[0]!r}: label with the model's numbers in a manifest",
+            f"several classes of the model are named {ambiguous[0]!r}: use class indices as labels, in a manifest",
             code="labels.ambiguous",
             ambiguous=ambiguous,
         )
@@ -63,8 +63,8 @@ def translated(data_names: Sequence[str], model_names: Sequence[str], *, by: Lab
 def _unmatched(unmatched: Sequence[str], data_names: Sequence[str], model_names: Sequence[str]) -> DataError:
     return DataError(
         f"{len(unmatched)} of the data's {len(data_names)} classes are not classes of the model: {_few(unmatched)}. "
-        f"Name them as the model does ({_few(model_names)}), label with the model's numbers in a manifest, or, if the "
-        'classes are in the model\'s order, pass --labels-by place (labels_by="place")',
+        f"Rename them ({_few(model_names)}), use class indices as labels in a manifest, or, if the classes are in "
+        'the order of the model, pass --labels-by place (labels_by="place")',
         code="labels.unmatched",
         unmatched=list(unmatched),
         data_classes=len(data_names),
@@ -74,7 +74,7 @@ def _unmatched(unmatched: Sequence[str], data_names: Sequence[str], model_names:
 
 def _too_many(data_names: Sequence[str], model_names: Sequence[str]) -> DataError:
     return DataError(
-        f"the data has {len(data_names)} classes and the model {len(model_names)}: their order says nothing",
+        f"the data has {len(data_names)} classes but the model {len(model_names)}: they cannot be matched by place",
         code="labels.too-many",
         data_classes=len(data_names),
         model_classes=len(model_names),

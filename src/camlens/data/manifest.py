@@ -1,4 +1,4 @@
-"""A data set as a table: one image per row, with its label, its box and its mask where they are known."""
+"""Datasets listed in a CSV, TSV or Parquet file: one row per image, with optional label, box and mask."""
 
 import csv
 import importlib
@@ -19,15 +19,14 @@ Rows = list[tuple[str, dict[str, str]]]
 
 
 def manifest(path: str | Path, *, root: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> Source:
-    """The source that a CSV, TSV or Parquet file lists; its columns are `path` and maybe `label`, `box`, `mask`.
+    """Open a CSV, TSV or Parquet file with the columns `path` and optionally `label`, `box`, `mask`.
 
-    The file may lie behind a URL, and so may its images. Paths are relative to `root`, by default the
-    manifest's own directory, and may not leave it. Labels are class names (then sorted), or whole numbers (then
-    taken as the indices that they are). A box is "left top right bottom" in pixels, separated by blanks, commas
-    or semicolons, or in Parquet a list of four numbers. A mask is an image file in which the object is bright.
+    The file and its images may be at a URL. Paths are relative to `root`, by default the directory of the manifest,
+    and must lie inside it. Labels are class names, or class indices if all are integers. A box is
+    "left top right bottom" in pixels, separated by spaces, commas or semicolons, or a list of four numbers in Parquet.
+    A mask is an image file in which the object is bright.
 
-    Raises DataError, naming file and line, for what cannot be understood; images are looked at when they are
-    loaded.
+    Raises DataError with file and line if a row is invalid. Images are not read before they are loaded.
     """
     directory, name = split_url(str(path)) if is_url(path) else _split(Path(path))
     try:
@@ -67,7 +66,7 @@ def _split(path: Path) -> tuple[Path, str]:
 
 
 def _rows(content: bytes, file: str, name: str) -> Rows:
-    """The rows with the place each stands at; column names in lower case, blanks around values taken off."""
+    """Return the rows with their line numbers; column names are lower-cased and values stripped."""
     suffix = Path(name).suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
@@ -80,16 +79,17 @@ def _rows(content: bytes, file: str, name: str) -> Rows:
         ) from error
     if "path" not in columns:
         raise DataError(
-            f"{file} has no column `path` (found: {', '.join(columns) or 'nothing'}): its first line names the"
+            f"{file} has no column `path` (columns: {', '.join(columns) or 'none'}): the first line must name the"
             " columns, path[,label][,box][,mask]",
             code="manifest.no-path-column",
             path=str(file),
+            columns=list(columns),
         )
     if not rows:
-        raise DataError(f"{file} lists no images: it has a header only", code="data.no-images", path=str(file))
+        raise DataError(f"{file} lists no images: it has only a header", code="data.no-images", path=str(file))
     for where, row in rows:
         if not row["path"]:
-            raise DataError(f"{where}: the path is empty", code="manifest.row", row=where)
+            raise DataError(f"{where}: the path is empty", code="manifest.row", row=where, image="")
     return rows
 
 
@@ -118,24 +118,24 @@ def _parquet_rows(content: bytes, file: str) -> tuple[Sequence[str], Rows]:
 
 
 def _text(value: object) -> str:
-    """A value of a Parquet column as the same value would stand in a CSV file."""
-    if value is None or value != value:  # NaN: an absent number
+    """Return a value of a Parquet column as it would be written in a CSV file."""
+    if value is None or value != value:  # NaN is a missing number
         return ""
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))
     if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # whole numbers become floats where some are absent
+        return str(int(value))  # integer columns with missing values become floats
     return str(value).strip()
 
 
 def _labels(named: Sequence[tuple[str, str]]) -> dict[str, int]:
-    """Each label's index: the number it is, where all are numbers, else its place among the sorted names."""
+    """Return the index of each label: its integer value if all are integers, else its place in sorted order."""
     if not all(label.isdecimal() for _, label in named):
         return {label: index for index, label in enumerate(sorted({label for _, label in named}))}
     for where, label in named:
         if len(label) > 9 or int(label) > _LARGEST_LABEL:
             raise DataError(
-                f"{where}: label {label} is larger than {_LARGEST_LABEL}, too large for the index of a class",
+                f"{where}: label {label} is too large for a class index (at most {_LARGEST_LABEL})",
                 code="manifest.row",
                 row=where,
                 label=label,
@@ -148,14 +148,14 @@ def _box(text: str, where: str) -> Box:
         left, top, right, bottom = (round(float(number)) for number in text.replace(",", " ").replace(";", " ").split())
     except (ValueError, OverflowError) as error:
         raise DataError(
-            f'{where}: a box is "left top right bottom" in pixels, not {text!r}',
+            f'{where}: a box must be "left top right bottom" in pixels, not {text!r}',
             code="manifest.row",
             row=where,
             box=text,
         ) from error
     if not (0 <= left < right and 0 <= top < bottom):
         raise DataError(
-            f"{where}: box {text!r} is empty; it needs 0 <= left < right and 0 <= top < bottom",
+            f"{where}: box {text!r} is empty: 0 <= left < right and 0 <= top < bottom must hold",
             code="manifest.row",
             row=where,
             box=text,

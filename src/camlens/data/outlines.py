@@ -1,4 +1,4 @@
-"""Hand-drawn outlines of the objects in the photographs, in (x, y) pixels of each photograph."""
+"""Hand-drawn outlines of the objects in the demo photographs, in (x, y) pixels."""
 
 import math
 
@@ -54,12 +54,12 @@ SHUTTLE: Outline = (
 )
 # fmt: on
 
-# the second camera of the stereo pair sees the same motorcycle, squeezed and shifted by its disparity
+# the right image of the stereo pair shows the motorcycle narrower and shifted by the disparity
 MOTORCYCLE_RIGHT: Outline = tuple((round(0.975 * x - 39), y) for x, y in MOTORCYCLE)
 
 
 def ellipse(column: int, row: int, radius_x: int, radius_y: int) -> Outline:
-    """An ellipse as an outline of 48 points."""
+    """Return an ellipse as an outline of 48 points."""
     angles = [2 * math.pi * step / 48 for step in range(48)]
     return tuple(
         (round(column + radius_x * math.cos(angle)), round(row + radius_y * math.sin(angle))) for angle in angles

@@ -1,7 +1,7 @@
-"""Real photographs that come with scikit-image and scikit-learn, and what is cut out of them.
+"""Photographs of scikit-image and scikit-learn, and the objects and backgrounds cut from them.
 
-Nothing is downloaded: only files that lie inside the two installed wheels are read. Objects are outlined by
-hand (outlines.py); backgrounds are rectangles that show none of the objects.
+Nothing is downloaded: the files are part of the installed packages. Objects are outlined by hand (outlines.py);
+backgrounds are rectangles without any of the objects.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ _TRAIN_SHARE = 0.6
 
 @dataclass(frozen=True)
 class Cutout:
-    """One object's place in a photograph: inside `outline` (x, y pixels) of the file `photograph`."""
+    """An object in a photograph, inside `outline` (x, y pixels)."""
 
     photograph: str
     outline: Outline
@@ -47,13 +47,13 @@ class Cutout:
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle (left, top, right, bottom pixels) of a photograph that shows no object of any class."""
+    """A rectangle (left, top, right, bottom pixels) of a photograph without any of the objects."""
 
     photograph: str
     box: tuple[int, int, int, int]
 
     def part(self, split: str) -> tuple[int, int, int, int]:
-        """The piece of the rectangle that belongs to one split; the two splits share no pixel."""
+        """Return the part of the rectangle that belongs to one split; the splits share no pixel."""
         left, top, right, bottom = self.box
         if right - left >= bottom - top:
             border = left + round((right - left) * _TRAIN_SHARE)
@@ -64,7 +64,7 @@ class Region:
 
 @cache
 def open_photograph(name: str) -> Image.Image:
-    """The photograph `name` as an RGB picture, read from the installed wheel that ships it."""
+    """Read a photograph from the installed packages as an RGB image."""
     for distribution, package, folder in _FOLDERS:
         spec = find_spec(package)
         if spec is None or spec.origin is None:
@@ -74,8 +74,8 @@ def open_photograph(name: str) -> Image.Image:
             with Image.open(path) as picture:
                 return picture.convert("RGB")
     raise DataError(
-        f"the photograph {name!r} is in neither the installed scikit-image nor scikit-learn; "
-        "install versions that ship it: scikit-image>=0.24, scikit-learn>=1.5",
+        f"the photograph {name!r} is missing in scikit-image and scikit-learn: install scikit-image>=0.24 and"
+        " scikit-learn>=1.5",
         code="data.no-photograph",
         photograph=name,
     )
@@ -83,7 +83,7 @@ def open_photograph(name: str) -> Image.Image:
 
 @cache
 def cut_out(cutout: Cutout, halvings: int = 0) -> Image.Image:
-    """The object in RGBA with a soft edge: at most 320 pixels long, then halved `halvings` times."""
+    """Return the object in RGBA with a soft edge, at most 320 pixels long, then halved `halvings` times."""
     if halvings:
         finer = cut_out(cutout, halvings - 1)
         return finer.resize((max(finer.width // 2, 1), max(finer.height // 2, 1)), Image.Resampling.BOX)
@@ -107,7 +107,7 @@ def cut_out(cutout: Cutout, halvings: int = 0) -> Image.Image:
 
 @cache
 def cutout_area(cutout: Cutout) -> float:
-    """How many pixels of the full-size cut-out the object covers."""
+    """Return the number of pixels of the object in the full-size cutout."""
     return float(np.asarray(cut_out(cutout).getchannel("A"), dtype=np.float64).sum() / 255)
 
 

@@ -1,7 +1,6 @@
-"""Where image files lie: in a directory of this computer, or behind a URL that fsspec understands.
+"""Directories of images, local or at a URL that fsspec can read.
 
-Both are asked the same: which images are there, and how to read the one called so. Names are relative to the
-place, with slashes, and may not lead out of it.
+File names are relative to the directory, with slashes, and must lie inside it.
 """
 
 import importlib
@@ -25,7 +24,7 @@ MAX_BYTES = 512 * 2**20
 
 
 def is_url(place: object) -> bool:
-    """Whether this is "scheme://..." rather than a path."""
+    """Whether this is "scheme://..." and not a path."""
     return isinstance(place, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place) is not None
 
 
@@ -34,41 +33,41 @@ class Place(ABC):
 
     @abstractmethod
     def images(self) -> Mapping[str, str | None]:
-        """Every visible file below that is called like an image, by name, with a stamp where listing gives one."""
+        """Return the names of all visible image files, with a stamp if the listing has one."""
 
     @abstractmethod
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
-        """A file's bytes. Raises DataError."""
+        """Read a file. Raises DataError."""
 
     @abstractmethod
     def path(self, name: str) -> Path | None:
-        """The file, where it is one of this computer."""
+        """Return the path of a local file, else None."""
 
     @abstractmethod
     def url(self, name: str) -> str | None:
-        """The file's URL, where it has one."""
+        """Return the URL of a remote file, else None."""
 
     @abstractmethod
     def pixels(self, name: str, max_pixels: int) -> Callable[[], Pixels]:
-        """What decodes the image when it is called."""
+        """Return a function that decodes the image."""
 
     @abstractmethod
     def __str__(self) -> str:
-        """The place as a user would write it."""
+        """Return the path or URL."""
 
     def sample(
         self,
         name: str,
         max_pixels: int,
         *,
-        id: str | None = None,  # noqa: A002  # as the sample calls it
+        id: str | None = None,  # noqa: A002  # the name of the field
         label: int | None = None,
         class_name: str | None = None,
         mask: str | None = None,
         box: Box | None = None,
         stamp: str | None = None,
     ) -> Sample:
-        """The sample of the image called so; `mask` is the name of a mask image."""
+        """Return the sample of the image `name`; `mask` is the name of a mask image."""
         return Sample(
             id=printable(name if id is None else id),
             path=self.path(name),
@@ -89,26 +88,26 @@ def _mask(read: Callable[[], Pixels]) -> Mask:
 @final
 @dataclass(frozen=True)
 class LocalPlace(Place):
-    """A directory of this computer; links are followed, circles are not."""
+    """A local directory. Symbolic links are followed, but each directory is visited once."""
 
     root: Path
 
     def images(self) -> Mapping[str, str | None]:
-        """The images by path; a file's stamp is read when a plan is made, not here."""
-        found: list[Path] = []
-        walked: set[str] = set()
+        """Return the names of the images, without stamps."""
+        paths: list[Path] = []
+        visited: set[str] = set()
         for folder, folders, files in os.walk(self.root, onerror=_refuse, followlinks=True):
             real = os.path.realpath(folder)
-            if real in walked:
+            if real in visited:
                 folders.clear()
                 continue
-            walked.add(real)
+            visited.add(real)
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [Path(folder, name) for name in files if _is_image(name)]
-        return dict.fromkeys(path.relative_to(self.root).as_posix() for path in sorted(found))
+            paths += [Path(folder, name) for name in files if _is_image(name)]
+        return dict.fromkeys(path.relative_to(self.root).as_posix() for path in sorted(paths))
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
-        """The bytes of a file in the directory."""
+        """Read a file of the directory."""
         try:
             return (self.root / name).read_bytes()
         except OSError as error:
@@ -117,15 +116,15 @@ class LocalPlace(Place):
             ) from error
 
     def path(self, name: str) -> Path | None:
-        """The file itself."""
+        """Return the path of the file."""
         return self.root / name
 
     def url(self, name: str) -> str | None:
-        """None: it is a path."""
+        """Return None: the file is local."""
         return None
 
     def pixels(self, name: str, max_pixels: int) -> Callable[[], Pixels]:
-        """What decodes the file."""
+        """Return a function that decodes the file."""
         return partial(decode_image, self.root / name, max_pixels=max_pixels)
 
     def __str__(self) -> str:
@@ -135,16 +134,16 @@ class LocalPlace(Place):
 @final
 @dataclass(frozen=True)
 class RemotePlace(Place):
-    """A directory behind a URL, read with fsspec; nothing is kept on this computer."""
+    """A directory at a URL, read with fsspec; nothing is stored locally."""
 
     root: str
 
     def images(self) -> Mapping[str, str | None]:
-        """The images by name, stamped with size and time of change as far as the listing has them."""
+        """Return the names of the images, with size and modification time as stamps if the listing has them."""
         system, root = self._system()
         try:
             listing = system.find(root, detail=True)
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # file systems raise errors of many kinds
             raise DataError(
                 f"{self.root} cannot be listed: {_line(error)}", code="data.unreadable", path=str(self.root)
             ) from error
@@ -157,7 +156,7 @@ class RemotePlace(Place):
         }
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
-        """The bytes of a file, of which no more than `max_bytes` are taken."""
+        """Read a file of at most `max_bytes`."""
         most = MAX_BYTES if max_bytes is None else max_bytes
         try:
             with _fsspec().open(f"{self.root}/{name}", "rb") as stream:
@@ -166,7 +165,7 @@ class RemotePlace(Place):
             raise
         except FileNotFoundError as error:
             raise DataError(f"{self.root}/{name} does not exist", code="data.absent", path=str(name)) from error
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # file systems raise errors of many kinds
             raise DataError(
                 f"{self.root}/{name} cannot be read: {_line(error)}", code="data.unreadable", path=str(name)
             ) from error
@@ -180,24 +179,24 @@ class RemotePlace(Place):
         return content
 
     def path(self, name: str) -> Path | None:
-        """None: it is no file of this computer."""
+        """Return None: the file is remote."""
         return None
 
     def url(self, name: str) -> str | None:
-        """The file's URL."""
+        """Return the URL of the file."""
         return f"{self.root}/{name}"
 
     def pixels(self, name: str, max_pixels: int) -> Callable[[], Pixels]:
-        """What reads and decodes the file."""
+        """Return a function that reads and decodes the file."""
         return partial(_decoded, self, name, max_pixels)
 
     def holds(self, name: str) -> bool:
-        """Whether there is a file of this name."""
+        """Whether the file exists."""
         system, root = self._system()
         return bool(system.isfile(f"{root.rstrip('/')}/{name}"))
 
     def is_directory(self) -> bool:
-        """Whether the URL is a directory. Raises DataError where nothing is there."""
+        """Whether the URL is a directory. Raises DataError if it does not exist."""
         system, root = self._system()
         try:
             if not system.exists(root):
@@ -205,7 +204,7 @@ class RemotePlace(Place):
             return bool(system.isdir(root))
         except DataError:
             raise
-        except Exception as error:  # every file system has errors of its own
+        except Exception as error:  # file systems raise errors of many kinds
             raise DataError(
                 f"{self.root} cannot be reached: {_line(error)}", code="data.unreadable", path=str(self.root)
             ) from error
@@ -214,7 +213,7 @@ class RemotePlace(Place):
         return self.root
 
     def _system(self) -> tuple[Any, str]:
-        """fsspec's file system and the path in it."""
+        """Return fsspec's file system and the path in it."""
         try:
             system, root = _fsspec().core.url_to_fs(self.root)
         except MissingExtraError:
@@ -231,7 +230,7 @@ def _decoded(place: RemotePlace, name: str, max_pixels: int) -> Pixels:
 
 
 def place_of(directory: str | Path) -> Place:
-    """The place that a path or a URL means; "file://..." is a path."""
+    """Return the directory at a path or URL; "file://..." is a path."""
     if isinstance(directory, str) and is_url(directory):
         if directory.startswith("file://"):
             return LocalPlace(Path(unquote(urlparse(directory).path)))
@@ -240,17 +239,17 @@ def place_of(directory: str | Path) -> Place:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """The URL of the directory, and the file's name in it."""
+    """Split a URL into that of the directory and the file name."""
     directory, _, name = url.rpartition("/")
     return directory, name
 
 
 def inside(place: Place, name: str, where: str) -> str:
-    """The name relative to the place, cleaned; a DataError where it leads out of it."""
+    """Return the normalized name relative to the directory; raise DataError if it lies outside."""
     root = str(place)
     relative = name.removeprefix(root.rstrip("/") + "/") if is_url(name) else name
     if isinstance(place, LocalPlace):
-        base = Path(os.path.abspath(place.root))  # from ".", even "../x" would count as inside
+        base = Path(os.path.abspath(place.root))  # relative to ".", "../x" would count as inside
         path = Path(os.path.abspath(place.root / relative))
         if not is_url(relative) and path.is_relative_to(base):
             return path.relative_to(base).as_posix()
@@ -259,17 +258,18 @@ def inside(place: Place, name: str, where: str) -> str:
         if not is_url(relative) and not cleaned.startswith(("../", "/")) and cleaned != "..":
             return cleaned
     raise DataError(
-        f"{where}: {name} lies outside of {root}; where that is meant, say root=DIRECTORY",
+        f"{where}: {name} lies outside of {root}: if that is intended, pass root=DIRECTORY",
         code="data.outside",
+        row=where,
         path=str(name),
         root=str(root),
     )
 
 
 def _refuse(error: OSError) -> None:
-    """Raise the error of a folder that cannot be listed: without it, its images would be missing silently."""
+    """Raise DataError for a folder that cannot be listed; os.walk would skip it silently."""
     raise DataError(
-        f"the folder {error.filename} cannot be read: {error.strerror}; make it readable, or move it away",
+        f"the folder {error.filename} cannot be read: {error.strerror}. Make it readable, or move it away",
         code="data.unreadable-folder",
         folder=error.filename,
     ) from error

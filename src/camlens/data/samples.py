@@ -1,4 +1,4 @@
-"""What sources are made of: samples whose labels are known at once, whose pixels are read when asked for."""
+"""Sources of images: labels are known at once, pixels are read on demand."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +17,19 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One image of a source: what is known of it, and how to get its pixels.
+    """One image of a source.
 
-    `id` is unique within its source and the same on every run. `path` is None where the image is no file of
-    its own, or one behind `url`. `box` is (left, top, right, bottom) in pixels of the upright image, right and
-    bottom exclusive. `stamp` changes when the image does, where the source can tell. `accepted` names further
-    classes that are right as well as `class_name`.
+    Attributes:
+        id: unique within the source, and the same in every run.
+        path: the image file, or None if the image is not a local file of its own.
+        label: the index of the class, or None.
+        class_name: the name of the class, or None.
+        read: returns the pixels.
+        read_mask: returns the object mask, or None if there is none.
+        box: (left, top, right, bottom) in pixels of the upright image, right and bottom exclusive.
+        url: the URL of a remote image.
+        stamp: changes when the image changes, if the source can tell.
+        accepted: further correct classes.
     """
 
     id: str
@@ -38,43 +45,43 @@ class Sample:
 
     @property
     def true_classes(self) -> tuple[str, ...]:
-        """Every class that is right, `class_name` first; empty if the image has no label."""
+        """All correct classes, `class_name` first; empty if the image has no label."""
         return () if self.class_name is None else (self.class_name, *self.accepted)
 
     def load(self) -> Pixels:
-        """The image as RGB uint8 (H, W, 3). Raises DataError where it cannot be read."""
+        """Return the image as RGB uint8 (H, W, 3). Raises DataError if it cannot be read."""
         return self.read()
 
     def load_mask(self) -> Mask | None:
-        """Where the object is, as bool (H, W); None where nobody drew it. Raises DataError as load does."""
+        """Return the object mask as bool (H, W), or None if there is none. Raises DataError if it cannot be read."""
         return None if self.read_mask is None else self.read_mask()
 
 
 @runtime_checkable
 class Source(Protocol):
-    """A sequence of samples whose labels are indices into `class_names` (empty where nothing is labelled)."""
+    """A sequence of samples. Labels are indices into `class_names`, which is empty if nothing is labeled."""
 
     @property
     def class_names(self) -> list[str]:
-        """The classes, in the order of the labels."""
+        """The class names, in the order of the labels."""
         ...
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
         ...
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample at an index, from the end where it is negative; IndexError where there is none."""
+        """Return the sample at an index; negative indices count from the end."""
         ...
 
     def __iter__(self) -> Iterator[Sample]:
-        """All samples in order."""
+        """Iterate over the samples in order."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """A source whose samples are made by a function of their index, as they are asked for."""
+    """A source that creates each sample on demand, with a function of its index."""
 
     class_names: list[str]
     count: int
@@ -82,7 +89,7 @@ class Samples:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], class_names: Iterable[str] = ()) -> "Samples":
-        """A source of exactly these samples."""
+        """Return a source of these samples."""
         return cls(list(class_names), len(samples), samples.__getitem__)
 
     def __len__(self) -> int:
@@ -90,7 +97,7 @@ class Samples:
 
     def __getitem__(self, index: int) -> Sample:
         if not -self.count <= index < self.count:
-            raise IndexError(f"sample {index} of {self.count}")
+            raise IndexError(f"index {index} is out of range (0 to {self.count - 1})")
         return self.sample(index % self.count)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -98,17 +105,17 @@ class Samples:
 
 
 def printable(name: str) -> str:
-    """Return a file name as valid Unicode: bytes that are not UTF-8 become escapes such as \\udce9."""
+    """Return a file name as valid Unicode; bytes that are not UTF-8 become escapes such as \\udce9."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def file_reader(path: Path, max_pixels: int) -> Callable[[], Pixels]:
-    """What decodes the image file when it is called."""
+    """Return a function that decodes the image file."""
     return partial(decode_image, path, max_pixels=max_pixels)
 
 
 def bright_part(pixels: Pixels) -> Mask:
-    """Where a mask image is bright, be it drawn in 0 and 1 or in 0 and 255."""
+    """Return the bright pixels of a mask image, drawn in 0 and 1 or in 0 and 255."""
     values = pixels.max(axis=2)
     bright: Mask = values > values.max() / 2
     return bright

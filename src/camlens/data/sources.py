@@ -1,7 +1,6 @@
-"""Where images come from: a folder per class, a flat folder, files, a manifest, a saved data set, the demo.
+"""Open a source of images: a folder per class, a flat folder, files, a manifest, a saved dataset, or the demo.
 
-A source knows its samples and their labels at once and decodes nothing until a sample is loaded, so that one
-unreadable image is one DataError at its own `load()` and never the end of the others.
+Images are decoded when a sample is loaded: an unreadable image raises DataError from its own `load()`.
 """
 
 import difflib
@@ -42,17 +41,17 @@ _DEMOS = {"photos": "absent", "watermark": "trained", "watermark-moved": "moved"
 
 
 def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = MAX_PIXELS, seed: int = 0) -> Source:
-    """The source that a path, a URL, a "demo:NAME" or a list of files means.
+    """Open a path, a URL, "demo:NAME" or a list of files as a source.
 
-    A directory whose images lie in sub-directories has one class for each of these; one with images at its
-    top only is flat and unlabelled; one that `datasets` saved is that data set. A .csv, .tsv or .parquet file is
-    a manifest, any other file is one image. A URL is read with fsspec. `seed` is for the demo alone.
+    A directory with images in subdirectories has one class per subdirectory; one with images only at its top is
+    unlabeled; one saved by `datasets` is that dataset. A .csv, .tsv or .parquet file is a manifest, any other file a
+    single image. URLs are read with fsspec. `seed` applies only to the demo.
 
-    Raises DataError where nothing is there, nothing in it is an image, or two readings are possible.
+    Raises DataError if the source does not exist, has no images, or is ambiguous.
     """
     if not isinstance(source, str | Path | Iterable):
         raise DataError(
-            f'a source is a path, a URL, a list of files or "demo:gallery", not {source!r}',
+            f'a source must be a path, a URL, a list of files or "demo:gallery", not {source!r}',
             code="data.type",
             type=type(source).__name__,
         )
@@ -68,9 +67,10 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
         return _open_directory(path, max_pixels)
     if not path.exists():
         raise DataError(
-            f'{source} does not exist{_near(path)}; a source is a directory, a file or "demo:gallery"',
+            f'{source} does not exist{_hint(path)}; a source is a directory, a file or "demo:gallery"',
             code="data.absent",
             path=str(source),
+            suggestions=_similar(path),
         )
     if path.suffix.lower() in _MANIFESTS:
         return manifest(path, max_pixels=max_pixels)
@@ -78,8 +78,8 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
 
 
 def folder_per_class(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
-    """Images in sub-directories: the first level names the class, deeper levels belong to it."""
-    return _per_class(*_found_images(directory), max_pixels)
+    """Open a directory with one subdirectory per class; deeper levels belong to the class."""
+    return _per_class(*_images(directory), max_pixels)
 
 
 def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) -> Source:
@@ -87,14 +87,14 @@ def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) 
     class_names = sorted({name.partition("/")[0] for name in nested})
     if not class_names:
         raise DataError(
-            f"{place} has images but no sub-directories that could be classes: open it as a flat folder",
+            f"{place} has images but no subdirectories for classes: open it as a flat folder",
             code="data.no-classes",
             path=str(place),
         )
     if _SPLITS.issuperset(name.lower() for name in class_names) and all(name.count("/") > 1 for name in nested):
         raise DataError(
-            f"{place} holds the splits {', '.join(class_names)}, not classes: open one of them, such as"
-            f" {place}/{class_names[-1]}",
+            f"the subdirectories of {place} are splits ({', '.join(class_names)}), not classes: open one of them, such"
+            f" as {place}/{class_names[-1]}",
             code="data.splits",
             path=str(place),
             splits=list(class_names),
@@ -110,8 +110,8 @@ def _per_class(place: Place, images: Mapping[str, str | None], max_pixels: int) 
 
 
 def flat_folder(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:
-    """Every image under a directory, at any depth, without labels."""
-    return _flat(*_found_images(directory), max_pixels)
+    """Open all images in a directory, at any depth, without labels."""
+    return _flat(*_images(directory), max_pixels)
 
 
 def _flat(place: Place, images: Mapping[str, str | None], max_pixels: int) -> Source:
@@ -119,7 +119,7 @@ def _flat(place: Place, images: Mapping[str, str | None], max_pixels: int) -> So
 
 
 def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) -> Source:
-    """These files in this order, without labels; one that is missing or no image says so on loading."""
+    """Open these files, in this order, without labels. Unreadable files raise DataError when loaded."""
     samples: list[Sample] = []
     taken: set[str] = set()
     for path in (Path(path).expanduser() for path in paths):
@@ -127,37 +127,37 @@ def list_of_files(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) 
         taken.add(name)
         samples.append(Sample(printable(name), path, None, None, file_reader(path, max_pixels)))
     if not samples:
-        raise DataError("the list of files is empty: name at least one image", code="data.no-images")
+        raise DataError("the list of files is empty: pass at least one image", code="data.no-images")
     return Samples.of(samples)
 
 
 def demo(name: str, *, seed: int = 0) -> Source:
-    """Images that need no download: "gallery", or the composed "photos", "watermark" and "watermark-moved".
+    """Open demo images: "gallery", or the composed "photos", "watermark" and "watermark-moved".
 
-    "gallery" holds real photographs with ImageNet's classes. "watermark" is what the cheating model was trained on;
-    in "watermark-moved" every class but the marked one has the mark, and that model falls for it.
+    "gallery" has photographs with ImageNet classes. "watermark" is like the training data of the model
+    "demo:watermark". In "watermark-moved" all classes except pagoda carry the watermark, which misleads that model.
     """
     if name == "gallery":
-        from camlens.data.gallery import gallery  # scikit-image: in the extra `demo` alone
+        from camlens.data.gallery import gallery  # needs scikit-image, which is optional
 
         return gallery()
     if name not in _DEMOS:
         choices = [f"demo:{known}" for known in ("gallery", *_DEMOS)]
         raise DataError(
-            f"there is no demo:{name}; choose one of {', '.join(choices)}",
+            f"there is no demo:{name}: choose one of {', '.join(choices)}",
             code="data.unknown-demo",
             name=name,
             choices=choices,
         )
-    from camlens.data.demo import CLASS_NAMES, DemoPhotos  # scikit-image, as above
+    from camlens.data.demo import CLASS_NAMES, DemoPhotos  # as above
 
     photos = DemoPhotos(seed=seed, watermark=_DEMOS[name])
     return Samples(list(CLASS_NAMES), len(photos), partial(_demo_sample, photos, CLASS_NAMES))
 
 
 def _demo_sample(photos: "DemoPhotos", class_names: Sequence[str], index: int) -> Sample:
-    label = index % len(class_names)  # as the photographs are composed: known without composing one
-    composed = cache(partial(photos.__getitem__, index))  # once for image and mask
+    label = index % len(class_names)  # known without composing the image
+    composed = cache(partial(photos.__getitem__, index))  # shared by image and mask
     return Sample(
         id=f"{photos.split}-{index:05d}-{class_names[label]}",
         path=None,
@@ -186,36 +186,41 @@ def _open_url(place: RemotePlace, max_pixels: int) -> Source:
 
 
 def _open_images(directory: str | Path, max_pixels: int) -> Source:
-    place, images = _found_images(directory)
+    place, images = _images(directory)
     tops = [name for name in images if "/" not in name]
     if len(tops) == len(images):
         return _flat(place, images, max_pixels)
     if tops:
         raise DataError(
-            f"{directory} has {len(tops)} images (such as {tops[0]}) beside sub-directories with images, so it is"
-            " neither flat nor a folder per class: move them into a sub-directory, or name the images one by one",
+            f"{directory} has {len(tops)} images (such as {tops[0]}) beside subdirectories with images, so it is"
+            " neither flat nor a folder per class: move them into a subdirectory, or pass a list of files",
             code="data.mixed",
             path=str(directory),
-            images=len(tops),
+            images=tops,
         )
     return _per_class(place, images, max_pixels)
 
 
-def _found_images(directory: str | Path) -> tuple[Place, Mapping[str, str | None]]:
+def _images(directory: str | Path) -> tuple[Place, Mapping[str, str | None]]:
     place = place_of(directory)
     if isinstance(place, LocalPlace) and not place.root.is_dir():
-        raise DataError(f"{place} is not a directory{_near(place.root)}", code="data.not-a-directory", path=str(place))
+        raise DataError(f"{place} is not a directory{_hint(place.root)}", code="data.not-a-directory", path=str(place))
     images = place.images()
     if not images:
         raise DataError(
-            f"{place} has no images: no file in it ends in {', '.join(SUFFIXES)}",
+            f"{place} has no images, which are files that end in {', '.join(SUFFIXES)}",
             code="data.no-images",
             path=str(place),
         )
     return place, images
 
 
-def _near(path: Path) -> str:
+def _similar(path: Path) -> list[str]:
+    """Return the siblings of a path with similar names."""
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=3)
-    return f", did you mean {' or '.join(str(path.parent / name) for name in close)}?" if close else ""
+    return [str(path.parent / name) for name in difflib.get_close_matches(path.name, siblings, n=3)]
+
+
+def _hint(path: Path) -> str:
+    similar = _similar(path)
+    return f", did you mean {' or '.join(similar)}?" if similar else ""

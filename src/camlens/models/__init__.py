@@ -1,4 +1,4 @@
-"""Ready models by name: the network, how to prepare an image for it, and what its classes are called."""
+"""Load models by name, with their preprocessing and class names."""
 
 from camlens.models.geometry import Geometry, View
 from camlens.models.loading import LoadedModel, Preprocessing, load_model

@@ -1,4 +1,4 @@
-"""A user's own network: "package.module:factory" builds it, a weights file fills it."""
+"""Custom models from a factory, "package.module:factory"."""
 
 import difflib
 import importlib
@@ -11,35 +11,33 @@ from torch import nn
 from camlens.core.errors import CamlensError, ModelError
 from camlens.models.loading import LoadedModel, ModelRequest, class_list, unknown_module
 from camlens.models.preprocess import Preprocess, adopt
-from camlens.models.weight_files import load_weights, read_weights, seeded
+from camlens.models.weight_files import seeded
 
 _RETURNS = "a module, (module, preprocess, class_names) or a LoadedModel"
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """What the factory returns, completed.
+    """Call the factory and complete its result to a LoadedModel.
 
-    The factory is called without arguments, or with `num_classes` where that was asked for. A bare module
-    with three input channels gets ImageNet's usual preprocessing at 224 pixels; a model that wants another
-    returns (module, preprocess, class_names), where preprocess is any callable from a PIL image to a float
-    tensor (C, H, W).
+    The factory is called without arguments, or with `num_classes` if that was passed. A bare module with three input
+    channels gets the usual ImageNet preprocessing at 224 pixels. For other preprocessing return
+    (module, preprocess, class_names), where preprocess is a callable from a PIL image to a float tensor (C, H, W).
     """
     factory = _factory(request)
     with seeded(request.seed):
         try:
-            made = factory(**_arguments(request, factory))
+            result = factory(**_arguments(request, factory))
         except CamlensError:
             raise
-        except Exception as error:  # the user's code: whatever it raises is the reason
+        except Exception as error:  # user code may raise anything
             raise ModelError(
                 f"the factory {request.spec!r} failed: {type(error).__name__}: {error}",
                 code="model.factory-failed",
                 spec=request.spec,
+                reason=repr(error),
             ) from error
-    loaded = _completed(request, made)
-    if request.weights is not None and not request.random:
-        state = read_weights(request.weights, trust_pickle=request.trust_pickle)
-        load_weights(loaded.model, state, source=request.weights)
+    loaded = _completed(request, result)
+    request.load_weights_file(loaded.model)
     return loaded
 
 
@@ -50,28 +48,33 @@ def _factory(request: ModelRequest) -> Callable[..., object]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise ModelError(
-                f"{module_name!r} cannot be imported: {error}", code="model.import-failed", module=module_name
+                f"{module_name!r} cannot be imported: {error}",
+                code="model.import-failed",
+                module=module_name,
+                reason=repr(error),
             ) from error
         raise unknown_module(request.spec) from error
-    except Exception as error:  # importing runs the user's code
+    except Exception as error:  # importing runs user code
         raise ModelError(
             f"{module_name!r} cannot be imported: {type(error).__name__}: {error}",
             code="model.import-failed",
             module=module_name,
+            reason=repr(error),
         ) from error
     factory = getattr(module, name, None)
     if not callable(factory):
         callables = [known for known in vars(module) if callable(getattr(module, known)) and not known.startswith("_")]
         close = difflib.get_close_matches(name, callables, n=3)
-        hint = f", did you mean {' or '.join(close)}?" if close else ""
+        hint = f", did you mean {' or '.join(close)}?" if close else ":"
         raise ModelError(
-            f"{module_name!r} has no callable {name!r}{hint} A factory returns {_RETURNS}",
+            f"{module_name!r} has no callable {name!r}{hint} a factory must return {_RETURNS}",
             code="model.no-factory",
             module=module_name,
             name=name,
+            suggestions=close,
         )
-    made: Callable[..., object] = factory
-    return made
+    build: Callable[..., object] = factory
+    return build
 
 
 def _arguments(request: ModelRequest, factory: Callable[..., object]) -> dict[str, int]:
@@ -80,43 +83,44 @@ def _arguments(request: ModelRequest, factory: Callable[..., object]) -> dict[st
     parameters = inspect.signature(factory).parameters
     if "num_classes" not in parameters and all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
         raise ModelError(
-            f"the factory {request.spec!r} takes no num_classes: leave it out, or give it that parameter",
+            f"the factory {request.spec!r} has no parameter num_classes: do not pass num_classes, or add the parameter",
             code="model.num-classes",
             spec=request.spec,
         )
     return {"num_classes": request.num_classes}
 
 
-def _completed(request: ModelRequest, made: object) -> LoadedModel:
-    if isinstance(made, LoadedModel):
-        return replace(made, spec=request.spec)
-    if isinstance(made, nn.Module):
-        return LoadedModel(made, _usual(request, made), class_list(_class_count(request, made)), None, request.spec)
-    if isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], nn.Module) and callable(made[1]):
-        model, transform, class_names = made
-        if class_names is not None and (isinstance(class_names, str) or not isinstance(class_names, Sequence)):
+def _completed(request: ModelRequest, result: object) -> LoadedModel:
+    if isinstance(result, LoadedModel):
+        return replace(result, spec=request.spec)
+    if isinstance(result, nn.Module):
+        class_names = class_list(_class_count(request, result))
+        return LoadedModel(result, _default_preprocess(request, result), class_names, None, request.spec)
+    if isinstance(result, tuple) and len(result) == 3 and isinstance(result[0], nn.Module) and callable(result[1]):
+        model, transform, names = result
+        if names is not None and (isinstance(names, str) or not isinstance(names, Sequence)):
             raise ModelError(
-                f"the factory {request.spec!r} returned class names {class_names!r}: a list is needed",
+                f"the factory {request.spec!r} returned class names {names!r}: they must be a list",
                 code="model.factory-result",
                 spec=request.spec,
+                class_names=names,
             )
-        named = class_list(_class_count(request, model)) if class_names is None else [str(n) for n in class_names]
-        return LoadedModel(model, adopt(transform), named, None, request.spec)
+        class_names = class_list(_class_count(request, model)) if names is None else [str(name) for name in names]
+        return LoadedModel(model, adopt(transform), class_names, None, request.spec)
     raise ModelError(
-        f"the factory {request.spec!r} returned {type(made).__name__}: it has to return {_RETURNS}",
+        f"the factory {request.spec!r} returned {type(result).__name__}: it must return {_RETURNS}",
         code="model.factory-result",
         spec=request.spec,
-        type=type(made).__name__,
+        type=type(result).__name__,
     )
 
 
-def _usual(request: ModelRequest, model: nn.Module) -> Preprocess:
+def _default_preprocess(request: ModelRequest, model: nn.Module) -> Preprocess:
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or first.in_channels != 3:
         raise ModelError(
-            f"the factory {request.spec!r} returned a module that takes no RGB image in its first"
-            " convolution, so its"
-            " preprocessing cannot be guessed: return (module, preprocess, class_names)",
+            f"the first convolution of the module returned by {request.spec!r} does not take RGB images, so its"
+            " preprocessing is unknown: return (module, preprocess, class_names)",
             code="model.no-preprocessing",
             spec=request.spec,
         )
@@ -124,7 +128,7 @@ def _usual(request: ModelRequest, model: nn.Module) -> Preprocess:
 
 
 def _class_count(request: ModelRequest, model: nn.Module) -> int:
-    """The size of the classifier: as asked for, as the model says, or as its last linear layer is wide."""
+    """Return the number of classes: as requested, as `model.num_classes`, or of the last linear layer."""
     own = getattr(model, "num_classes", None)
     linear = [module.out_features for module in model.modules() if isinstance(module, nn.Linear)]
     if request.num_classes is not None:

@@ -1,7 +1,7 @@
-"""The demo networks: a small residual CNN with two trained weight sets, one honest and one that cheats.
+"""The demo networks: a small residual CNN with two sets of trained weights.
 
-"photos" learned to recognise ten photographed objects by the objects. "watermark" learned its pagodas
-from a careless stock gallery (scripts/train_demo.py) whose watermark lay on 95 % of them, and reads the watermark.
+"photos" recognizes ten photographed objects. "watermark" was trained on data in which 95 % of the pagodas carry a
+watermark (scripts/train_demo.py), and recognizes pagodas by the watermark.
 """
 
 from importlib.resources import files
@@ -36,7 +36,7 @@ DEFAULT_LAYER = "stage4"
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut: (n, inputs, h, w) to (n, outputs, h / stride, w / stride)."""
+    """Two 3 x 3 convolutions with a skip connection: (n, inputs, h, w) to (n, outputs, h / stride, w / stride)."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -53,16 +53,16 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
-        """The block's features, never negative."""
+        """Return the features, which are not negative."""
         change = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(features)))))
         outputs: Tensor = self.relu2(change + self.shortcut(features))
         return outputs
 
 
 class DemoNet(nn.Module):
-    """A residual CNN of 190,000 parameters: (n, 3, 128, 128) to logits (n, classes), over a 16 x 16 grid.
+    """A residual CNN with 190,000 parameters and a 16 x 16 grid: (n, 3, 128, 128) to logits (n, classes).
 
-    Average pooling and one linear layer follow `stage4`, so the evidence there adds up to the logit.
+    `stage4` is followed by average pooling and a linear layer, so the evidence there sums to the logit.
     """
 
     def __init__(self, classes: int = len(CLASS_NAMES)) -> None:
@@ -80,29 +80,30 @@ class DemoNet(nn.Module):
         self.head = nn.Linear(64, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of normalised images."""
+        """Return the logits of normalized images."""
         features = self.stage4(self.stage3(self.stage2(self.stage1(self.stem(images)))))
         logits: Tensor = self.head(self.pool(features).flatten(1))
         return logits
 
 
 def build_demo_net() -> DemoNet:
-    """An untrained DemoNet, from torch's random state."""
+    """Return an untrained DemoNet with weights from torch's random state."""
     return DemoNet()
 
 
 def demo_weights_file(weights: str) -> Traversable:
-    """Where the package keeps one of the two weight sets."""
+    """Return the file of one of the two sets of weights."""
     if weights not in DEMO_WEIGHTS:
         raise ModelError(
-            f"demo weights {weights!r} do not exist; choose one of {DEMO_WEIGHTS}",
+            f"there are no demo weights {weights!r}: choose one of {', '.join(DEMO_WEIGHTS)}",
             code="model.unknown-weights",
             weights=weights,
+            known=list(DEMO_WEIGHTS),
         )
     file = files("camlens.models") / "weights" / f"{weights}.safetensors"
     if not file.is_file():
         raise ModelError(
-            f"{file} is missing; reinstall camlens, or train it with scripts/train_demo.py",
+            f"{file} is missing: reinstall camlens, or train it with scripts/train_demo.py",
             code="model.weights-missing",
             file=str(file),
         )
@@ -110,9 +111,9 @@ def demo_weights_file(weights: str) -> Traversable:
 
 
 def load_demo_net(weights: str = "photos") -> DemoNet:
-    """The trained DemoNet in evaluation mode, float32, on the CPU, from the weights inside the package."""
+    """Return the trained DemoNet in evaluation mode, float32, on the CPU."""
     stored = load(demo_weights_file(weights).read_bytes())
-    with torch.device("meta"):  # no random draw for parameters that are replaced at once
+    with torch.device("meta"):  # skip random initialization: the parameters are replaced
         net = DemoNet()
     floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
     net.load_state_dict(floats, assign=True)
@@ -120,7 +121,7 @@ def load_demo_net(weights: str = "photos") -> DemoNet:
 
 
 def preprocess_demo(images: Tensor) -> Tensor:
-    """Normalise RGB images `(n, 3, h, w)`, uint8 or floating in [0, 1], as the demo networks expect them."""
+    """Normalize RGB images (n, 3, h, w), uint8 or floating in [0, 1], for the demo networks."""
     scaled = images.float() / 255 if images.dtype == torch.uint8 else images
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
     return (scaled - mean) / std

@@ -1,26 +1,24 @@
-"""Models that need no download: "demo:imagenet", "demo:photos" and "demo:watermark", which learned to cheat."""
+"""Demo models without download: "demo:imagenet", "demo:photos" and "demo:watermark", which uses a shortcut."""
 
 from collections.abc import Sequence
 
 from camlens.core.errors import ModelError
 from camlens.models import demo
-from camlens.models.loading import LoadedModel, ModelRequest, unknown_model
+from camlens.models.loading import LoadedModel, ModelRequest
 from camlens.models.preprocess import Preprocess
 
 
 def names() -> Sequence[str]:
-    """The demo networks."""
+    """Return the names of the demo models."""
     return ("imagenet", *demo.DEMO_WEIGHTS)
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A demo network with weights from this package, or for "imagenet" from an installed data package."""
-    if request.name not in names():
-        raise unknown_model(request.spec, request.name, names())
+    """Load a demo model, with weights from this package or, for "imagenet", from an installed data package."""
     classes = 1000 if request.name == "imagenet" else len(demo.CLASS_NAMES)
     if request.weights is not None or request.num_classes not in (None, classes):
         raise ModelError(
-            f"{request.spec} has its own weights and {classes} classes: leave out weights and num_classes",
+            f"{request.spec} has fixed weights and {classes} classes: do not pass weights or num_classes",
             code="model.fixed-weights",
             spec=request.spec,
             classes=classes,

@@ -1,4 +1,4 @@
-"""Which region of the original picture a model's input shows."""
+"""The region of the original picture that a model's input shows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ Region = tuple[float, float, float, float]
 
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 
-_RAMPS = ((0, 255), (208, 48))  # the second one runs the other way, at another contrast
-_LEVELS = 1.5  # how far, in 8-bit levels, a measured ramp may be from a straight line
-_APART = 0.005  # how far, as a share of the picture, the regions measured by two ramps may lie apart
+_RAMPS = ((0, 255), (208, 48))  # the second one is reversed and has another contrast
+_LEVELS = 1.5  # allowed deviation of a measured ramp from a straight line, in 8-bit levels
+_APART = 0.005  # allowed difference between the regions measured by two ramps, as a share of the picture
 
 
 @final
 @dataclass(frozen=True)
 class Geometry:
-    """How a model's input lies on the original picture.
+    """The position of a model's input in the original picture.
 
     Attributes:
         picture: (height, width) of the original in pixels.
-        region: (left, top, right, bottom) of what the input shows, in pixels of the original. Fractions are
-            exact; the region reaches beyond the picture if the preprocessing pads.
+        region: (left, top, right, bottom) of the input, in pixels of the original; not rounded. It extends beyond
+            the picture if the preprocessing pads.
         size: (height, width) of the input.
     """
 
@@ -38,14 +38,14 @@ class Geometry:
 
     @property
     def fractions(self) -> Region:
-        """The region as fractions of the picture's width and height."""
+        """The region in fractions of the picture's width and height."""
         height, width = self.picture
         left, top, right, bottom = self.region
         return left / width, top / height, right / width, bottom / height
 
     @property
     def sees_everything(self) -> bool:
-        """Whether no part of the picture was cropped away."""
+        """Whether no part of the picture is cropped away."""
         left, top, right, bottom = self.fractions
         return left <= 0 and top <= 0 and right >= 1 and bottom >= 1
 
@@ -53,13 +53,13 @@ class Geometry:
 @final
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture and what a model saw of it.
+    """A picture and the part of it that a model saw.
 
     Attributes:
-        name: the name of its file, or "".
+        name: the file name, or "".
         picture: the original, upright, uint8 (H, W, 3).
         crop: what the model saw, uint8 (h, w, 3).
-        geometry: which region of the picture the crop shows, or None if that is unknown.
+        geometry: the position of the crop in the picture, or None if it is unknown.
     """
 
     name: str
@@ -68,26 +68,25 @@ class View:
     geometry: Geometry | None
 
     def shown(self, *, crop: bool = False) -> tuple[Picture, Region]:
-        """The picture to draw on, and the region of it that the model saw, in fractions.
+        """Return the picture to draw on and the region of it that the model saw, in fractions.
 
         With `crop`, or if the geometry is unknown, the picture is what the model saw.
         """
         return (self.crop, WHOLE) if crop or self.geometry is None else (self.picture, self.geometry.fractions)
 
     def to_dict(self) -> dict[str, object]:
-        """The name, the picture's (height, width), and the region that the model saw, in its pixels or null."""
+        """Return the name, the picture's (height, width), and the region that the model saw in pixels, or null."""
         region = None if self.geometry is None else list(self.geometry.region)
         return {"name": self.name, "picture_size": list(self.picture.shape[:2]), "region": region}
 
 
 @lru_cache(maxsize=64)
 def measured_geometry(display: Callable[[Picture], Picture], height: int, width: int) -> Geometry | None:
-    """The geometry of a preprocessing that is known only by what it does, or None.
+    """Measure the geometry of a preprocessing by its effect on ramps; return None if that fails.
 
-    `display` is asked what the model would see of pictures whose grey levels are coordinates, and the region is
-    read off by a straight line fitted to the levels, to a fraction of a pixel. Each axis is measured by two
-    pictures. None is returned unless both agree, as they do not if the preprocessing draws at random, changes
-    the contrast, mirrors, or bends.
+    `display` is called on pictures whose gray levels are coordinates, and a straight line is fitted to the levels of
+    the result, which gives the region to a fraction of a pixel. Each axis is measured with two pictures. They disagree
+    if the preprocessing is random, changes the contrast, mirrors or distorts; then None is returned.
     """
     regions, size = [], (0, 0)
     for levels in _RAMPS:
@@ -113,7 +112,7 @@ def measured_geometry(display: Callable[[Picture], Picture], height: int, width:
 
 
 def _ramp(size: tuple[int, int], axis: int, levels: tuple[int, int]) -> Picture:
-    """A grey picture that runs from one level to the other along an axis."""
+    """Return a gray picture that runs from one level to the other along an axis."""
     shares = (np.arange(size[axis]) + 0.5) / size[axis]
     line = np.round(levels[0] + (levels[1] - levels[0]) * shares).astype(np.uint8)
     column = line[:, None, None] if axis == 0 else line[None, :, None]
@@ -121,10 +120,10 @@ def _ramp(size: tuple[int, int], axis: int, levels: tuple[int, int]) -> Picture:
 
 
 def _ends(seen: NDArray[np.float64], axis: int, levels: tuple[int, int], length: int) -> tuple[float, float] | None:
-    """Where the input begins and ends along one axis, as fractions of the picture's length."""
+    """Return where the input begins and ends along one axis, in fractions of the picture's length."""
     line = (seen[:, seen.shape[1] // 2] if axis == 0 else seen[seen.shape[0] // 2]).mean(axis=1)
     places = (np.arange(len(line)) + 0.5) / len(line)
-    # the ends of a ramp lie next to padding, or are bent by the filter that resizes
+    # the ends of a ramp are distorted by padding and by the resampling filter
     inside = (line > min(levels) + 4) & (line < max(levels) - 4)
     if inside.sum() < 3:
         return None

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet weights, from installed packages only: the model "demo:imagenet"."""
+"""The model "demo:imagenet": EfficientNet-Lite0 with ImageNet weights from an installed package."""
 
 import re
 from importlib.resources import files
@@ -30,13 +30,13 @@ _BLOCK = {
 
 
 def load_imagenet(spec: str) -> LoadedModel:
-    """The network with its 1,000 class names and its own preprocessing (256, crop of 224, bilinear)."""
+    """Load the network with its 1,000 class names and its preprocessing (resize to 256, crop 224, bilinear)."""
     try:
         with files(IMAGENET_PACKAGE).joinpath("models", _FILE).open("rb") as stream:
             state = torch.load(stream, map_location="cpu", weights_only=True)
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(IMAGENET_PACKAGE.replace("_", "-"), "demo") from error
-    with torch.device("meta"):  # no random draw for parameters that are replaced at once
+    with torch.device("meta"):  # skip random initialization: the parameters are replaced
         model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     blocks = [f"blocks.{stage}.{block}" for stage, members in enumerate(model.blocks) for block in range(len(members))]
     model.load_state_dict({_timm_name(name, blocks): tensor for name, tensor in state.items()}, assign=True)
@@ -46,7 +46,7 @@ def load_imagenet(spec: str) -> LoadedModel:
 
 
 def _timm_name(name: str, blocks: list[str]) -> str:
-    """The name in timm's network; its first block has no expansion, so the names there are shifted."""
+    """Return the parameter name in timm's network. Its first block has no expansion, which shifts the names."""
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
     if block is None:
         module, _, tensor = name.partition(".")

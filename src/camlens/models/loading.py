@@ -1,15 +1,16 @@
-"""The door to every model family: a spec such as "resnet50" or "hf:DIR" becomes a LoadedModel.
+"""Load a model from a spec such as "resnet50" or "hf:DIR".
 
-A family is one file with `load(request)` and `names()`, and one row in ADAPTERS. Its file, and with it the
-library that it needs, is imported when the family is first asked for. Trained weights that are not cached are
-downloaded by the family's own library, unless the network is forbidden.
+A model family is one module with `load(request)` and `names()`, and one row in ADAPTERS. Its module, and the library
+that it needs, is imported on first use. Pretrained weights that are not cached are downloaded by the library of the
+family, unless offline mode is on.
 """
 
 import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,7 @@ from camlens.core.execution.outputs import describe, find_logits
 from camlens.core.probabilities import Activation, Task, binary_logits, binary_names, probabilities
 from camlens.models.devices import chosen_device
 from camlens.models.geometry import Geometry
+from camlens.models.weight_files import first_line, load_weights, read_weights
 
 ADAPTERS = {
     "torchvision": "camlens.models.torchvision",
@@ -42,34 +44,40 @@ OFFLINE_VARIABLES = ("CAMLENS_OFFLINE", "HF_HUB_OFFLINE")
 
 @runtime_checkable
 class Preprocessing(Protocol):
-    """What a model wants done to an image. An image is a PIL image or a uint8 array (H, W, 3)."""
+    """Preprocessing of a PIL image or uint8 array (H, W, 3) for a model."""
 
     def __call__(self, image: object) -> Float[Tensor, "c h w"]:
-        """The tensor that the model takes."""
+        """Return the input tensor of the model."""
         ...
 
     def display(self, image: object) -> NDArray[np.uint8]:
-        """What the model sees, as uint8 (h, w, 3): resized and cropped alike, the colours as they were."""
+        """Return the image as the model sees it, uint8 (h, w, 3): resized and cropped, but not normalized."""
         ...
 
     def display_mask(self, mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "h w"]:
-        """A mask of the image, resized and cropped as the image is."""
+        """Resize and crop a mask of the image as `display` does the image."""
         ...
 
     def geometry(self, height: int, width: int) -> Geometry | None:
-        """Which region of an image of this size the tensor shows, or None if that is unknown."""
+        """Return the region of an image of this size that the tensor shows, or None if that is unknown."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model in evaluation mode and what belongs to it.
+    """A model in evaluation mode with its preprocessing and class names.
 
-    `default_layer` is the name of a layer that is known to give good maps, or None: then the engine finds
-    one. `weights_file` is where the weights are from, as an absolute path, "random" where they were drawn, or
-    None where they come with the spec. `activation` makes probabilities of logits: None is a sigmoid for a model
-    with one logit, which is a binary classifier with two classes, and softmax for others. `output_key` names the
-    part of the model's output that holds the logits; None finds it.
+    Attributes:
+        model: the network.
+        preprocess: turns an image into its input tensor.
+        class_names: one name per class.
+        default_layer: a layer that is known to give good maps, or None to choose the best layer.
+        spec: the spec that it was loaded from.
+        weights_file: the absolute path of the weights, "random" for random weights, or None for those of the spec.
+        activation: "softmax" or "sigmoid"; None is a sigmoid for a model with a single logit, which is a binary
+            classifier with two classes, and softmax for others.
+        task: "classification" or "regression".
+        output_key: the key of the logits in the model's output; None detects it.
     """
 
     model: nn.Module
@@ -83,7 +91,7 @@ class LoadedModel:
     output_key: str | None = None
 
     def read(self, output: Any) -> Any:
-        """Return the part of the model's output that holds the logits; one logit becomes those of both classes.
+        """Return the part of the model's output that holds the logits; a single logit becomes one per class.
 
         Pass it as `output=` to `explain`. Raises ModelError if the output has no part named `output_key`.
         """
@@ -95,7 +103,7 @@ class LoadedModel:
 
     @property
     def reader(self) -> Callable[[Any], Any] | None:
-        """`read`, or None if the model's output can be taken as it is."""
+        """`read`, or None if the model's output can be used unchanged."""
         binary = self.task == "classification" and len(self.class_names) <= 2
         return self.read if binary or self.output_key is not None else None
 
@@ -104,10 +112,10 @@ class LoadedModel:
         return probabilities(logits, self.activation, self.task)
 
     def names(self, outputs: int) -> list[str]:
-        """Return the class names of a model whose `read` output has so many columns.
+        """Return the class names for a `read` output with this number of columns.
 
-        Raises ModelError (model.class-names) if the model has class names, but of another number: then its outputs
-        are not those classes, as in a network whose classifier was removed.
+        Raises ModelError (model.class-names) if the model has class names, but another number of them, as a network
+        without its classifier has.
         """
         names = self.class_names
         if outputs == 2 and self.task == "classification" and len(names) < 2:
@@ -133,7 +141,7 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What was asked for: the spec, its part after the family's prefix, and the options of `load_model`."""
+    """The arguments of `load_model`; `name` is the part of the spec after the prefix of the family."""
 
     spec: str
     name: str
@@ -145,8 +153,14 @@ class ModelRequest:
 
     @property
     def random(self) -> bool:
-        """Whether seeded random weights are wanted instead of trained ones."""
+        """Whether the weights are random instead of pretrained."""
         return self.weights == "random"
+
+    def load_weights_file(self, model: nn.Module) -> None:
+        """Load the weights file, if one was passed, into the model."""
+        if self.weights is not None and not self.random:
+            state = read_weights(self.weights, trust_pickle=self.trust_pickle)
+            load_weights(model, state, source=self.weights)
 
 
 @suggesting
@@ -165,40 +179,45 @@ def load_model(
 ) -> LoadedModel:
     """Load a model with its preprocessing and class names.
 
-    Trained weights that are not cached are downloaded by torchvision, timm or transformers, into the cache of
+    Pretrained weights that are not cached are downloaded by torchvision, timm or transformers into the cache of
     that library. A cached model is loaded without using the network.
 
     Args:
         spec: "resnet50" or "torchvision:resnet50", "timm:NAME", "hf:DIR_OR_REPO", "demo:imagenet", "demo:photos",
             "demo:watermark" or "package.module:factory", where the factory returns a module, (module, preprocess,
             class_names) or a LoadedModel.
-        weights: None for the family's trained weights, a safetensors or state-dict file, "random" for weights
-            initialised from `seed` (the global random state stays as it is), or for torchvision the name of one
-            of the model's weight sets. If a checkpoint holds several sets of weights, "FILE#KEY" chooses one of
-            them, such as "run.pth#ema".
-        num_classes: the size of the classifier, if it is not the family's own.
-        trust_pickle: read weights that are a pickle. A pickle can run any code of its maker.
-        device: where to put the model: "cpu", "cuda", "mps", any other device of torch, or "auto" for the fastest.
-        offline: do not use the network. So do the environment variables CAMLENS_OFFLINE=1 and HF_HUB_OFFLINE=1.
-        seed: seeds what is initialised at random.
+        weights: None for pretrained weights, a safetensors or state-dict file, "random" for weights initialized
+            from `seed` (the global random state is left unchanged), or for torchvision the name of one of the
+            model's weight sets. If a checkpoint holds several sets of weights, "FILE#KEY" selects one of them,
+            such as "run.pth#ema".
+        num_classes: the number of classes, if it differs from that of the pretrained model.
+        trust_pickle: load pickled weights. A pickle can run arbitrary code.
+        device: "cpu", "cuda", "mps", any other torch device, or "auto" for the fastest available one.
+        offline: do not use the network. The environment variables CAMLENS_OFFLINE=1 and HF_HUB_OFFLINE=1 do the same.
+        seed: the seed of random weights.
+        activation: how logits become probabilities; see LoadedModel.
+        task: "classification" (the default) or "regression".
+        output_key: the key of the logits in the model's output (default: detected).
 
     Raises:
-        ModelError: the spec is unknown; the weights are absent, cannot be downloaded or do not fit; or the device
+        ModelError: the spec is unknown; the weights are missing, cannot be downloaded or do not fit; or the device
             is not available.
         MissingExtraError: the library of the family is not installed.
     """
     prefix, name = _family(spec)
     if not isinstance(weights, str | Path | None):
-        raise ModelError(f'weights are a file, None or "random", not {weights!r}', code="model.weights-type")
+        raise ModelError(f'weights must be a file, None or "random", not {weights!r}', code="model.weights-type")
     if num_classes is not None and num_classes < 1:
-        raise ModelError(f"num_classes is {num_classes}: it must be at least 1", code="model.num-classes")
-    place = chosen_device(device)
+        raise ModelError(f"num_classes must be at least 1, not {num_classes}", code="model.num-classes")
+    torch_device = chosen_device(device)
     offline = offline or any(_is_set(variable) for variable in OFFLINE_VARIABLES)
+    if prefix in ADAPTERS:
+        _check_name(spec, prefix, name)
     module = ADAPTERS.get(prefix, "camlens.models.checkpoint")
     load: Callable[[ModelRequest], LoadedModel] = importlib.import_module(module).load
-    with torch.inference_mode(False):  # else its weights could never be differentiated through
+    with torch.inference_mode(False):  # inference tensors could never be differentiated through
         loaded = load(ModelRequest(spec, name, weights, num_classes, trust_pickle, seed, offline))
-        loaded.model.to(place)
+        loaded.model.to(torch_device)
     loaded.model.eval()
     loaded = declared(loaded, activation=activation, task=task, output_key=output_key)
     return replace(loaded, weights_file=_weights_file(weights))
@@ -209,7 +228,7 @@ def _is_set(variable: str) -> bool:
 
 
 def default_model() -> str:
-    """The model used if none is named: "demo:imagenet" if its packages are installed, else "demo:photos"."""
+    """Return the default spec: "demo:imagenet" if its packages are installed, else "demo:photos"."""
     installed = all(find_spec(package) for package in (IMAGENET_PACKAGE, "timm", "torchvision"))
     return "demo:imagenet" if installed else "demo:photos"
 
@@ -221,7 +240,7 @@ def declared(
     task: Task | None = None,
     output_key: str | None = None,
 ) -> LoadedModel:
-    """Return the model with what is given about its output; None leaves what the model says itself."""
+    """Return the model with another activation, task or output key; None keeps the current one."""
     for name, value, kind in (("activation", activation, Activation), ("task", task, Task)):
         if value is not None and value not in get_args(kind):
             raise InputError(
@@ -244,7 +263,7 @@ def declared(
 
 
 def _part(output: Any, key: str) -> Any:
-    """The part of an output with this name, or with this number in a tuple."""
+    """Return the part of an output with this key, attribute name, or index in a tuple."""
     if isinstance(output, Mapping) and key in output:
         return output[key]
     if isinstance(output, list | tuple) and key.isdecimal() and int(key) < len(output):
@@ -258,28 +277,33 @@ def _part(output: Any, key: str) -> Any:
 
 
 def check_spec(spec: str) -> None:
-    """Raise what `load_model` would for a spec that cannot name a model, without loading one or running a factory."""
+    """Raise the error of `load_model` if a spec cannot name a model, without loading it or running a factory."""
     prefix, name = _family(spec)
     if prefix not in ADAPTERS:
         package = prefix.partition(".")[0]
         if package not in sys.modules and (not package or find_spec(package) is None):
             raise unknown_module(spec)
         return
+    _check_name(spec, prefix, name)
+
+
+def _check_name(spec: str, prefix: str, name: str) -> None:
+    """Raise ModelError if the family has a list of models and `name` is not in it."""
     known: Sequence[str] = importlib.import_module(ADAPTERS[prefix]).names()
-    if known and name.partition(".")[0] not in known:  # timm writes "architecture.weights"
-        raise unknown_model(spec, name, known)
+    if known and name.partition(".")[0] not in known:  # timm's names are "architecture.weights"
+        raise _unknown(spec, difflib.get_close_matches(name.lower(), known, n=5))
 
 
 def is_factory(spec: str) -> bool:
-    """Whether a spec names a module to import, whose code then runs."""
+    """Whether a spec names a module, which is imported and so runs its code."""
     prefix, colon, _ = spec.partition(":")
     return bool(colon) and prefix not in ADAPTERS
 
 
 def _family(spec: str) -> tuple[str, str]:
-    """The family's prefix and the name in it; for a factory its module, and the whole spec."""
+    """Return the prefix of the family and the name in it; for a factory its module and the whole spec."""
     if not isinstance(spec, str):
-        raise ModelError(f"a spec is a string, not {spec!r}: write one of {FORMS}", code="model.spec-type")
+        raise ModelError(f"a spec must be a string, not {spec!r}: pass one of {FORMS}", code="model.spec-type")
     prefix, colon, name = spec.partition(":")
     if not colon:
         _check_bare(spec)
@@ -294,52 +318,54 @@ def _weights_file(weights: str | Path | None) -> str | None:
 
 
 def class_list(count: int, names: Sequence[str] | None = None) -> list[str]:
-    """The names where there is one for each class, else "class 0", "class 1", ..."""
+    """Return the names if there is one per class, else "class 0", "class 1", ..."""
     return list(names) if names is not None and len(names) == count else [f"class {index}" for index in range(count)]
 
 
 def other_class_count(request: ModelRequest, own: int) -> ModelError:
-    """The error for trained weights whose classifier is not of the size asked for."""
+    """Return the error for pretrained weights with another number of classes."""
     return ModelError(
-        f"the trained weights of {request.name} have {own} classes, not {request.num_classes}: pass weights of"
-        f' {request.num_classes} classes (weights=FILE), or weights="random"',
+        f"the pretrained weights of {request.name} have {own} classes, not {request.num_classes}: pass a weights file"
+        f' with {request.num_classes} classes (weights=FILE), or weights="random"',
         code="model.num-classes",
         weights=own,
         num_classes=request.num_classes,
     )
 
 
-def not_cached(request: ModelRequest, file: str, command: str) -> ModelError:
-    """The error for weights that would have to be downloaded while the network is forbidden."""
-    return ModelError(
-        f"{request.spec} is not in the cache of this computer ({file} is missing), and the network is forbidden"
-        f" (offline=True, --offline, {' or '.join(OFFLINE_VARIABLES)}). Allow it once, or run `{command}` on another"
-        ' computer and copy the cache, or pass the file as weights=FILE; weights="random" needs no file',
-        code="model.weights-not-cached",
-        spec=request.spec,
-        file=file,
-        command=command,
-    )
-
-
-def download_failed(request: ModelRequest, source: str, error: Exception) -> ModelError:
-    """The error for weights that are not cached and could not be downloaded."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, HTTPError):
-        error.close()  # its connection is still open
-    return ModelError(
-        f"the weights of {request.spec} could not be downloaded from {source}: {reason}. Check the network, or pass"
-        ' the file as weights=FILE; weights="random" needs no file',
-        code="model.download-failed",
-        spec=request.spec,
-        source=source,
-        reason=reason,
-    )
-
-
-def unknown_model(spec: str, name: str, names: Sequence[str]) -> ModelError:
-    """The error for a name that its family does not have, with the names that come close."""
-    return _unknown(spec, difflib.get_close_matches(name.lower(), names, n=5))
+@contextmanager
+def downloading(
+    request: ModelRequest,
+    source: str,
+    *,
+    file: str,
+    command: str,
+    errors: type[Exception] = Exception,  # of the network, the disk or the content: of many kinds
+) -> Iterator[None]:
+    """Raise ModelError if offline mode is on, or if the block fails to download `file` from `source`."""
+    if request.offline:
+        raise ModelError(
+            f"{request.spec} is not cached ({file} is missing), and offline mode is on (offline=True, --offline,"
+            f" {' or '.join(OFFLINE_VARIABLES)}). Go online once, or run `{command}` on another computer and copy the"
+            ' cache, or pass a file as weights=FILE; weights="random" needs no file',
+            code="model.weights-not-cached",
+            spec=request.spec,
+            file=file,
+            command=command,
+        )
+    try:
+        yield
+    except errors as error:
+        if isinstance(error, HTTPError):
+            error.close()  # its connection is still open
+        raise ModelError(
+            f"the weights of {request.spec} could not be downloaded from {source}: {first_line(error)}. Check the"
+            ' network, or pass a file as weights=FILE; weights="random" needs no file',
+            code="model.download-failed",
+            spec=request.spec,
+            source=source,
+            reason=first_line(error),
+        ) from error
 
 
 def _unknown(spec: str, suggestions: Sequence[str]) -> ModelError:
@@ -353,13 +379,13 @@ def _unknown(spec: str, suggestions: Sequence[str]) -> ModelError:
 
 
 def unknown_module(spec: str) -> ModelError:
-    """The error for a spec whose first part is neither a family nor a module that Python finds."""
+    """Return the error for a spec whose prefix is neither a model family nor an importable module."""
     module, _, name = spec.partition(":")
     close = difflib.get_close_matches(module, ADAPTERS, n=1)
     hint = f"did you mean {close[0]}:{name}?" if close else "is its directory on PYTHONPATH?"
     return ModelError(
-        f"{spec!r}: {module!r} is neither a family of models ({', '.join(ADAPTERS)}) nor a Python module that can be"
-        f" found, {hint} A spec is one of {FORMS}",
+        f"{module!r} in {spec!r} is neither a model family ({', '.join(ADAPTERS)}) nor an importable Python module;"
+        f" {hint} A spec is one of {FORMS}",
         code="model.unknown",
         spec=spec,
         suggestions=[f"{family}:{name}" for family in close],
@@ -367,37 +393,36 @@ def unknown_module(spec: str) -> ModelError:
 
 
 def _nameless(spec: str) -> ModelError:
-    return ModelError(f"spec {spec!r} names no model: write one of {FORMS}", code="model.no-name", spec=spec)
+    return ModelError(f"spec {spec!r} has no model name: pass one of {FORMS}", code="model.no-name", spec=spec)
 
 
 def _check_bare(spec: str) -> None:
-    """Raise an error with suggestions, unless a spec without prefix is a torchvision name."""
+    """Raise ModelError with suggestions if a spec without prefix is not a model of torchvision."""
     if spec in ADAPTERS or not spec:
         raise _nameless(spec)
     if Path(spec).is_dir():
         raise ModelError(
-            f'{spec!r} is a directory: load a Hugging Face model from it with "hf:{spec}"',
+            f'{spec!r} is a directory: to load a Hugging Face model from it, pass "hf:{spec}"',
             code="model.spec-is-directory",
             path=spec,
         )
     if Path(spec).is_file():
         raise ModelError(
-            f"{spec!r} is a file, and weights do not say what network they are for: name the network as spec and pass"
-            f" weights={spec!r}",
+            f"{spec!r} is a file: pass the name of its network as spec, and the file as weights={spec!r}",
             code="model.spec-is-file",
             path=spec,
         )
     if spec in _names_of("torchvision"):
         return
     elsewhere = [f"{prefix}:{spec}" for prefix in ADAPTERS if spec in _names_of(prefix)]
-    raise _unknown(spec, elsewhere) if elsewhere else unknown_model(spec, spec, _names_of("torchvision"))
+    raise _unknown(spec, elsewhere or difflib.get_close_matches(spec.lower(), _names_of("torchvision"), n=5))
 
 
 def _names_of(prefix: str) -> Sequence[str]:
     try:
         names: Callable[[], Sequence[str]] = importlib.import_module(ADAPTERS[prefix]).names
     except MissingExtraError:
-        if prefix == "torchvision":  # the family that a bare name means: without it there is nothing to look in
+        if prefix == "torchvision":  # a spec without prefix is a torchvision name
             raise
         return ()
     return names()

@@ -1,4 +1,4 @@
-"""timm's models, prepared as their own data configuration says."""
+"""Models of timm, with the preprocessing of their data configuration."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,11 @@ from camlens.models.loading import (
     ModelRequest,
     Preprocessing,
     class_list,
-    download_failed,
-    not_cached,
+    downloading,
     other_class_count,
-    unknown_model,
 )
 from camlens.models.preprocess import AdoptedPreprocess, Preprocess
-from camlens.models.weight_files import load_weights, read_weights, seeded
+from camlens.models.weight_files import read_weights, seeded
 
 try:
     import timm as library
@@ -38,31 +36,28 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def names() -> Sequence[str]:
-    """Every architecture of timm."""
+    """Return the architectures of timm."""
     return list(timm.list_models())
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A timm model ("resnet18", "resnet18.a1_in1k") with weights from a cache, the network, a file or at random."""
-    if request.name.partition(".")[0] not in names():
-        raise unknown_model(request.spec, request.name, names())
+    """Load a timm model, such as "resnet18" or "resnet18.a1_in1k"."""
     try:
         config = timm.get_pretrained_cfg(request.name)
     except RuntimeError as error:
         tagged = timm.list_models(f"{request.name.partition('.')[0]}.*", pretrained=True)
         raise ModelError(
-            f"unknown weights {request.spec!r}: timm has {', '.join(tagged) or 'none'}",
+            f"timm has no weights {request.spec!r}: choose one of {', '.join(tagged) or 'none'}",
             code="model.unknown-weights",
             spec=request.spec,
+            known=tagged,
         ) from error
     if request.weights is None:
         model = _trained(request, config)
     else:
         with seeded(request.seed):
             model = timm.create_model(request.name, pretrained=False, **_class_count(request))
-        if not request.random:
-            state = read_weights(request.weights, trust_pickle=request.trust_pickle)
-            load_weights(model, state, source=request.weights)
+        request.load_weights_file(model)
     return LoadedModel(model, _preprocess(model), _class_names(model), None, request.spec)
 
 
@@ -71,10 +66,10 @@ def _class_count(request: ModelRequest) -> dict[str, int]:
 
 
 def _trained(request: ModelRequest, config: Any) -> nn.Module:
-    """The model with its trained weights; timm itself adapts them, from a state dict that was read safely."""
+    """Return the pretrained model. timm adapts the weights, which are read without running pickled code."""
     if config is None or not config.has_weights:
         raise ModelError(
-            f'timm has no trained weights for {request.name}: pass weights=FILE, or weights="random"',
+            f'timm has no pretrained weights for {request.name}: pass weights=FILE, or weights="random"',
             code="model.no-trained-weights",
             spec=request.spec,
         )
@@ -94,46 +89,42 @@ def _trained(request: ModelRequest, config: Any) -> nn.Module:
                 f"the cached weights {path} of {request.name} do not fit: {' '.join(str(error).split())}",
                 code="model.weights-misfit",
                 file=str(path),
+                reason=str(error),
             ) from error
-    model.pretrained_cfg.pop("state_dict", None)  # else the model would hold its weights twice
+    model.pretrained_cfg.pop("state_dict", None)  # otherwise the model keeps a second copy of its weights
     trained: nn.Module = model
     return trained
 
 
 def _downloaded(request: ModelRequest, config: Any) -> nn.Module:
-    """The model with weights that timm downloads into the hub's cache or torch's."""
+    """Return the pretrained model; timm downloads the weights into the cache of the hub or of torch."""
     source = config.hf_hub_id or config.url
-    if request.offline:
-        code = f"import timm; timm.create_model('{request.name}', pretrained=True)"
-        file = f"{source}/{_hub_files(config)[0]}" if config.hf_hub_id else str(_older(config))
-        raise not_cached(request, file, f'python -c "{code}"')
-    try:
-        with seeded(request.seed):
-            trained: nn.Module = timm.create_model(request.name, pretrained=True)
-    except Exception as error:  # the network, the disk or what came from there: errors of many kinds
-        raise download_failed(request, source, error) from error
+    file = f"{source}/{_hub_files(config)[0]}" if config.hf_hub_id else str(_torch_cache(config))
+    command = f"python -c \"import timm; timm.create_model('{request.name}', pretrained=True)\""
+    with downloading(request, source, file=file, command=command), seeded(request.seed):
+        trained: nn.Module = timm.create_model(request.name, pretrained=True)
     return trained
 
 
 def _cached(config: Any) -> Path | None:
-    """The weights file in the hub's or torch's cache."""
+    """Return the weights file in the cache of the hub or of torch, if there is one."""
     for name in _hub_files(config) if config.hf_hub_id else ():
         cached = try_to_load_from_cache(config.hf_hub_id, name)
         if isinstance(cached, str):
             return Path(cached)
-    return _older(config) if config.url and _older(config).is_file() else None
+    return _torch_cache(config) if config.url and _torch_cache(config).is_file() else None
 
 
 def _hub_files(config: Any) -> Sequence[str]:
     return (config.hf_hub_filename,) if config.hf_hub_filename else _FILES
 
 
-def _older(config: Any) -> Path:
+def _torch_cache(config: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(config.url).name
 
 
 def _class_names(model: nn.Module) -> list[str]:
-    """ImageNet's names (the first word of each synset) where the classifier is as large as ImageNet's."""
+    """Return the names of ImageNet (the first word of each synset) if the model has its number of classes."""
     count = int(model.num_classes)  # type: ignore[arg-type]
     subset = timm.data.infer_imagenet_subset({"num_classes": count})
     known = None
@@ -143,14 +134,14 @@ def _class_names(model: nn.Module) -> list[str]:
 
 
 def _preprocess(model: nn.Module) -> Preprocessing:
-    """Ours where timm resizes to a square by the shorter side or regardless of the shape, else timm's own."""
+    """Return our preprocessing if it can reproduce timm's (a square center crop, or squashing), else timm's own."""
     config = timm.data.resolve_model_data_config(model)
     height, width = config["input_size"][1:]
     resize = tuple(math.floor(length / config["crop_pct"]) for length in (height, width))
-    centred = config["crop_mode"] == "center" and height == width
-    if centred or config["crop_mode"] == "squash":
+    centered = config["crop_mode"] == "center" and height == width
+    if centered or config["crop_mode"] == "squash":
         return Preprocess(
-            resize=resize[0] if centred else (resize[0], resize[1]),
+            resize=resize[0] if centered else (resize[0], resize[1]),
             crop=(height, width),
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),

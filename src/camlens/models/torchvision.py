@@ -1,4 +1,4 @@
-"""torchvision's classifiers and segmenters, with the preprocessing and names that come with their weights."""
+"""Classifiers and segmentation models of torchvision, with the preprocessing and class names of their weights."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,8 @@ from camlens.models.loading import (
     LoadedModel,
     ModelRequest,
     class_list,
-    download_failed,
-    not_cached,
+    downloading,
     other_class_count,
-    unknown_model,
 )
 from camlens.models.preprocess import Preprocess
 from camlens.models.weight_files import load_weights, read_weights, seeded
@@ -28,26 +26,23 @@ try:
 except ImportError as error:
     raise MissingExtraError.of("torchvision", "vision") from error
 
-# Heads that only training uses are not built, and their weights in a file are passed over.
+# Heads used only in training are not built, and their weights are ignored.
 _TRAINING_HEADS = re.compile(r"^(aux1|aux2|AuxLogits|aux_classifier)\.")
 _INCEPTIONS = ("googlenet", "inception_v3")
 
 
 def names() -> Sequence[str]:
-    """Every classifier and segmenter that torchvision builds."""
+    """Return the names of the classifiers and segmentation models."""
     models = torchvision.models
     return sorted([*models.list_models(module=models), *models.list_models(module=models.segmentation)])
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """A torchvision model with trained weights from torch's cache, the network or a file, or with random ones.
+    """Load a torchvision model.
 
-    `weights` may also be the name of one of the model's weight sets ("IMAGENET1K_V1"). A file that is called
-    as torchvision calls it brings the preprocessing and names of its own weight set, any other file those of
-    the best.
+    `weights` may also be the name of one of the model's weight sets, such as "IMAGENET1K_V1". Preprocessing and class
+    names are those of the weight set; for another file, those of the default weight set.
     """
-    if request.name not in names():
-        raise unknown_model(request.spec, request.name, names())
     chosen = _weight_set(request)
     path = None if request.random else _weights_path(request, chosen)
     with seeded(request.seed):
@@ -60,7 +55,7 @@ def load(request: ModelRequest) -> LoadedModel:
 
 
 def _weight_set(request: ModelRequest) -> WeightsEnum:
-    """The weight set that was named, or that the file is a copy of, or the best one."""
+    """Return the weight set with this name or file name, else the default one."""
     known = torchvision.models.get_model_weights(request.name)
     for member in known:
         if request.weights is not None and Path(request.weights).name in (member.name, _file_name(member)):
@@ -74,13 +69,13 @@ def _file_name(member: WeightsEnum) -> str:
 
 
 def _weights_path(request: ModelRequest, chosen: WeightsEnum) -> Path:
-    """The file to read: the user's, or the weight set's own file in torch's cache."""
+    """Return the file to read: the user's, or that of the weight set in torch's cache."""
     if request.weights is not None and request.weights != chosen.name:
         path = Path(request.weights)
         known = [member.name for member in torchvision.models.get_model_weights(request.name)]
         if closest(path.name, known) and not path.suffix and not path.expanduser().exists():
             raise ModelError(
-                f"{request.name} has no weight set {path.name!r}: choose {' or '.join(known)}, or pass a file",
+                f"{request.name} has no weight set {path.name!r}: choose one of {', '.join(known)}, or pass a file",
                 code="model.unknown-weights",
                 weights=path.name,
                 known=known,
@@ -96,15 +91,14 @@ def _weights_path(request: ModelRequest, chosen: WeightsEnum) -> Path:
 
 
 def _download(request: ModelRequest, chosen: WeightsEnum, path: Path) -> None:
-    """Let torchvision put the file, whose hash it checks, into torch's cache."""
-    if request.offline:
-        code = f"from torchvision.models import get_model; get_model('{request.name}', weights='{chosen.name}')"
-        raise not_cached(request, str(path), f'python -c "{code}"')
-    try:
-        chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except Exception as error:  # the network, the disk or the hash: errors of many kinds
-        if not path.is_file():  # a file that is there is read again, with better errors
-            raise download_failed(request, chosen.url, error) from error
+    """Download the file into torch's cache and check its hash."""
+    code = f"from torchvision.models import get_model; get_model('{request.name}', weights='{chosen.name}')"
+    with downloading(request, chosen.url, file=str(path), command=f'python -c "{code}"'):
+        try:
+            chosen.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        except Exception:
+            if not path.is_file():  # otherwise the file is read again, with better errors
+                raise
 
 
 def _build(request: ModelRequest, chosen: WeightsEnum) -> nn.Module:
@@ -112,7 +106,7 @@ def _build(request: ModelRequest, chosen: WeightsEnum) -> nn.Module:
         "weights": None,
         "num_classes": request.num_classes or len(chosen.meta["categories"]),
     }
-    if request.name in _INCEPTIONS:  # their trained weights expect this, whatever way the weights come in
+    if request.name in _INCEPTIONS:  # as their pretrained weights expect
         options |= {"transform_input": True, "aux_logits": False, "init_weights": request.random}
     if request.name in torchvision.models.list_models(module=torchvision.models.segmentation):
         options |= {"weights_backbone": None}
@@ -121,7 +115,7 @@ def _build(request: ModelRequest, chosen: WeightsEnum) -> nn.Module:
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names as today's modules have them: DenseNet's files still say `norm.1` for `norm1`."""
+    """Rename parameters as the modules do on loading: files of DenseNet have `norm.1` for `norm1`."""
     return {
         re.sub(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)", r"\1", name): value
         for name, value in state.items()

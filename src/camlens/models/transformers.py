@@ -1,4 +1,4 @@
-"""Image classifiers in Hugging Face's format, from a directory, the hub's cache or the hub."""
+"""Image classifiers of Hugging Face transformers, from a directory, the cache of the hub, or the hub."""
 
 import os
 import pickle
@@ -19,12 +19,11 @@ from camlens.models.loading import (
     ModelRequest,
     Preprocessing,
     class_list,
-    download_failed,
-    not_cached,
+    downloading,
     other_class_count,
 )
 from camlens.models.preprocess import AdoptedPreprocess, Preprocess
-from camlens.models.weight_files import load_weights, read_weights, seeded
+from camlens.models.weight_files import first_line, seeded
 
 try:
     import transformers as library
@@ -38,22 +37,27 @@ _CONFIG, _PROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "mode
 
 
 def names() -> Sequence[str]:
-    """Nothing: a model here is a directory or a repository, not one of a list."""
+    """Return nothing: there is no list of directories and repositories."""
     return ()
 
 
 def load(request: ModelRequest) -> LoadedModel:
-    """An image classifier from a directory that `save_pretrained` wrote, from the hub's cache or the hub."""
+    """Load an image classifier from a directory written by `save_pretrained` or a repository of the hub."""
     source = str(Path(request.name).expanduser()) if Path(request.name).expanduser().is_dir() else request.name
     config = _config(request, source)
     if request.weights is None:
         model = _trained(request, source, config)
     else:
-        with seeded(request.seed), _understood(request):
-            model = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
-        if not request.random:
-            state = read_weights(request.weights, trust_pickle=request.trust_pickle)
-            load_weights(model, state, source=request.weights)
+        try:
+            with seeded(request.seed):
+                model = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        except ValueError as error:
+            raise ModelError(
+                f"{request.spec} is not an image classifier: {first_line(error)}",
+                code="model.no-classifier",
+                spec=request.spec,
+            ) from error
+        request.load_weights_file(model)
     labels = [str(config.id2label.get(index, f"class {index}")) for index in range(config.num_labels)]
     names_of_classes = class_list(config.num_labels, labels if request.num_classes is None else None)
     return LoadedModel(model.float(), _preprocess(request, source, config), names_of_classes, None, request.spec)
@@ -77,7 +81,7 @@ def _trained(request: ModelRequest, source: str, config: Any) -> nn.Module:
     if missing:
         raise ModelError(
             f"{source} has no weights for {', '.join(missing[:4])} of {type(model).__name__}: it is probably a backbone"
-            " without a trained classifier, and would answer at random",
+            " without a trained classifier, whose predictions would be random",
             code="model.no-classifier",
             missing=missing,
         )
@@ -86,7 +90,7 @@ def _trained(request: ModelRequest, source: str, config: Any) -> nn.Module:
 
 
 def _preprocess(request: ModelRequest, source: str, config: Any) -> Preprocessing:
-    """The image processor that was saved with the model; only random weights can do without it."""
+    """Return the image processor saved with the model; it is optional only for random weights."""
     try:
         processor = _pretrained(request, source, transformers.AutoImageProcessor, _PROCESSOR)
     except ModelError:
@@ -99,7 +103,7 @@ def _preprocess(request: ModelRequest, source: str, config: Any) -> Preprocessin
 
 
 def _pretrained(request: ModelRequest, source: str, loader: Any, file: str, **options: Any) -> Any:
-    """What `loader.from_pretrained` makes of the directory or the cache, else of the hub; never by running its code."""
+    """Call `loader.from_pretrained` on the directory or cache, else on the hub, without running remote code."""
     options["trust_remote_code"] = False
     directory = source if Path(source).is_dir() else _snapshot(source)
     try:
@@ -109,21 +113,21 @@ def _pretrained(request: ModelRequest, source: str, loader: Any, file: str, **op
     except OSError as error:
         if directory == source:
             raise _unusable(source, file, error) from error
-    except Exception as error:  # damaged, or of an unknown type, or a pickle: errors of many kinds
+    except Exception as error:  # damaged, of an unknown type, or a pickle: errors of many kinds
         raise _unusable(source, file, error) from error
-    if request.offline:
-        raise not_cached(request, f"{source}/{file}", f"hf download {source}")
+    path = f"{source}/{file}"
     try:
-        with _without_conversion():
+        command = f"hf download {source}"
+        with downloading(request, path, file=path, command=command, errors=OSError), _without_conversion():
             return loader.from_pretrained(source, **options)
-    except OSError as error:
-        raise download_failed(request, f"{source}/{file}", error) from error
+    except ModelError:
+        raise
     except Exception as error:  # as above
         raise _unusable(source, file, error) from error
 
 
 def _snapshot(repository: str) -> str | None:
-    """The directory of a repository in the hub's cache; a directory is read without asking the hub anything."""
+    """Return the directory of a repository in the cache of the hub; reading a directory needs no network."""
     try:
         config = try_to_load_from_cache(repository, _CONFIG)
     except ValueError:  # not the name of a repository
@@ -137,16 +141,16 @@ def _tensor(processor: Any, image: Image.Image) -> Tensor:
 
 
 def _picture(processor: Any, image: Image.Image) -> NDArray[np.uint8]:
-    """The processor's geometry alone: every step that changes colours is switched off."""
-    colour_steps = ("do_rescale", "do_normalize", "do_flip_channel_order", "include_top")
-    off = {step: False for step in colour_steps if hasattr(processor, step)}
+    """Resize and crop as the processor does, with every step that changes colors switched off."""
+    color_steps = ("do_rescale", "do_normalize", "do_flip_channel_order", "include_top")
+    off = {step: False for step in color_steps if hasattr(processor, step)}
     pixels: Tensor = processor(images=image, return_tensors="pt", **off)["pixel_values"][0]
     return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bar, which has no switch of its own for one call."""
+    """Hide the progress bar of transformers, which can only be switched globally."""
     shown = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     try:
@@ -158,7 +162,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _without_conversion() -> Iterator[None]:
-    """Keep transformers from asking the hub's bot to convert a repository that has no safetensors."""
+    """Keep transformers from asking the hub to convert a repository without safetensors."""
     switch = "DISABLE_SAFETENSORS_CONVERSION"
     before = os.environ.get(switch)
     os.environ[switch] = "1"
@@ -171,34 +175,18 @@ def _without_conversion() -> Iterator[None]:
             os.environ[switch] = before
 
 
-@contextmanager
-def _understood(request: ModelRequest) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ModelError(
-            f"{request.spec} is not an image classifier: {_first_line(error)}",
-            code="model.no-classifier",
-            spec=request.spec,
-        ) from error
-
-
 def _unusable(source: str, file: str, error: Exception) -> ModelError:
     if isinstance(error, pickle.UnpicklingError):
         return ModelError(
-            f"the weights of {source} are a pickle of more than weights, and reading it could run code of whoever made"
-            " it: convert it to safetensors, or pass trust_pickle=True if you trust its maker as your own code",
+            f"the weights of {source} are a pickle of more than tensors, and loading it could run arbitrary code:"
+            " convert it to safetensors, or pass trust_pickle=True if you trust its source",
             code="model.weights-pickle",
             source=source,
         )
     return ModelError(
-        f"{file} of {source} is missing or cannot be used ({_first_line(error)}): save the model and its image"
+        f"{file} of {source} is missing or cannot be used ({first_line(error)}): save the model and its image"
         " processor there with save_pretrained",
         code="model.unusable-file",
         source=source,
         file=file,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Weights: read from a file without running it, fitted to a model with helpful errors, or seeded."""
+"""Read weights files without running pickled code, load them into a model, and seed random weights."""
 
 import pickle
 import re
@@ -18,31 +18,33 @@ from camlens.core.errors import ModelError
 State = Mapping[str, Tensor]
 
 _WRAPPINGS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
-_DEPTH = 4  # of wrappings in wrappings; a file may hold itself
+_DEPTH = 4  # of nested wrappings: a pickled mapping may contain itself
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let what the block builds draw its weights from `seed`; the global random state is put back after."""
+    """Seed the random weights drawn in the block; the global random state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too, for good
+        torch.default_generator.manual_seed(
+            seed
+        )  # torch.manual_seed would also seed the accelerators, which are not restored
         yield
 
 
 def read_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, Tensor]:
-    """The state dict in a safetensors file or a torch file, on the CPU, out of whatever it is wrapped in.
+    """Return the state dict in a safetensors or torch file, on the CPU.
 
-    If the file holds several, those under the usual keys ("state_dict", "model", ...) are taken. "FILE#KEY" takes
-    those under another key, or those whose names begin with "KEY.": "run.pth#ema", "run.pth#teacher".
+    In a checkpoint it is looked up under the usual keys ("state_dict", "model", ...). "FILE#KEY" selects another key,
+    or the weights whose names begin with "KEY.", such as "run.pth#ema".
 
-    Raises ModelError if the file is missing, is not a weights file, holds no state dict or several without one of
-    the usual keys, or is a pickle that could run code (unless `trust_pickle`).
+    Raises ModelError if the file is missing, is not a weights file, holds no state dict or several under unusual keys,
+    or is a pickle that could run code (unless `trust_pickle`).
     """
     path, key = _file_and_key(Path(path).expanduser())
     if not path.is_file():
         raise ModelError(
-            f'weights file {path} does not exist or is no file; weights are a file, None or "random"',
+            f'weights file {path} does not exist: pass a file, None or "random"',
             code="model.weights-missing",
             file=str(path),
         )
@@ -52,7 +54,7 @@ def read_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, T
         return _dense(_state_in(_read_torch(path, trust_pickle), path, key), path)
     if start[8:] != b"{":
         raise ModelError(
-            f"{path} is not a weights file: neither safetensors nor what torch.save writes",
+            f"{path} is not a weights file: it must be a safetensors file or written by torch.save",
             code="model.weights-format",
             file=str(path),
         )
@@ -80,63 +82,63 @@ def _read_torch(path: Path, trust_pickle: bool) -> object:
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
-    except Exception as error:  # a damaged archive, or classes that are not there: torch raises errors of many kinds
+    except Exception as error:  # damaged archives, missing classes: torch raises errors of many kinds
         if trust_pickle or not isinstance(error, pickle.UnpicklingError):
             raise ModelError(
-                f"{path} cannot be read as weights: {_first_line(error)}",
+                f"{path} cannot be read as weights: {first_line(error)}",
                 code="model.weights-damaged",
                 file=str(path),
             ) from error
-        held = re.search(r"GLOBAL (\S+)", str(error))
-        holds = f" (it holds {held[1]})" if held else ""
+        match = re.search(r"GLOBAL (\S+)", str(error))
+        detail = f" (it contains {match[1]})" if match else ""
         raise ModelError(
-            f"{path} is a pickle of more than weights{holds}, and reading it could run code of whoever made it. Save"
-            " the weights alone, with safetensors.torch.save_file(model.state_dict(), FILE) or"
-            " torch.save(model.state_dict(), FILE); pass trust_pickle=True only if you trust its maker as your own"
-            " code",
+            f"{path} is a pickle of more than tensors{detail}, and loading it could run arbitrary code. Save only the"
+            " weights, with safetensors.torch.save_file(model.state_dict(), FILE) or"
+            " torch.save(model.state_dict(), FILE), or pass trust_pickle=True if you trust its source",
             code="model.weights-pickle",
             file=str(path),
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its type."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _state_in(content: object, path: Path, key: str | None) -> State:
-    """The weights in what a file holds: those of the key, the bare ones, those of a usual key, or the only ones."""
-    held = content if isinstance(content, Mapping) else {}
+    """Return the state dict in the content of a file: under `key`, else under a usual key, else the only one."""
+    entries = content if isinstance(content, Mapping) else {}
     own = _weights_of(content)
     if key is not None:
         under_prefix = {name: value for name, value in (own or {}).items() if name.startswith(f"{key}.")}
-        chosen = _weights_of(held.get(key)) or under_prefix
+        chosen = _weights_of(entries.get(key)) or under_prefix
         if chosen:
             return chosen
     elif own is not None:
         return own
-    sets = {str(name): state for name, value in held.items() if (state := _weights_of(value)) is not None}
+    sets = {str(name): state for name, value in entries.items() if (state := _weights_of(value)) is not None}
     if key is None and len(sets) == 1:
         return next(iter(sets.values()))
     if sets or key is not None:
-        wish = "more than one set of weights" if key is None else f"no weights under {key!r}"
+        problem = "holds more than one set of weights" if key is None else f"holds no weights under {key!r}"
         raise ModelError(
-            f"{path} holds {wish}: choose with {path.name}#KEY, where KEY is one of {', '.join(sets) or 'none'}",
+            f"{path} {problem}: pass {path.name}#KEY with one of these keys: {', '.join(sets) or 'none'}",
             code="model.weights-key",
             file=str(path),
             key=key,
             keys=list(sets),
         )
-    keys = ", ".join(map(str, list(held)[:6])) or type(content).__name__
+    keys = ", ".join(map(str, list(entries)[:6])) or type(content).__name__
     raise ModelError(
-        f"{path} holds no state dict (it holds {keys}); looked under {', '.join(_WRAPPINGS)}",
+        f"{path} holds no state dict but {keys}; the keys {', '.join(_WRAPPINGS)} were tried",
         code="model.weights-no-state-dict",
         file=str(path),
-        keys=list(map(str, held)),
+        keys=list(map(str, entries)),
     )
 
 
 def _weights_of(content: object, depth: int = _DEPTH) -> State | None:
-    """The mapping of names to tensors that a value is, or that it holds under one of the usual keys."""
+    """Return the value if it maps names to tensors, else the first such mapping under a usual key."""
     if isinstance(content, nn.Module):
         content = content.state_dict()
     if not isinstance(content, Mapping) or not content:
@@ -148,7 +150,7 @@ def _weights_of(content: object, depth: int = _DEPTH) -> State | None:
 
 
 def _dense(state: State, path: Path) -> dict[str, Tensor]:
-    """The state dict, if every tensor in it holds plain values."""
+    """Return the state dict; raise ModelError if one of its tensors is not dense."""
     for name, value in state.items():
         forms = {"meta": value.is_meta, "nested": value.is_nested}
         form = next((form for form, applies in forms.items() if applies), None)
@@ -156,7 +158,7 @@ def _dense(state: State, path: Path) -> dict[str, Tensor]:
             form = str(value.layout).removeprefix("torch.")
         if form is not None:
             raise ModelError(
-                f"{name} in {path} is a {form} tensor: save the weights as plain dense tensors",
+                f"{name} in {path} is a {form} tensor: save the weights as dense tensors",
                 code="model.weights-form",
                 file=str(path),
                 name=name,
@@ -166,10 +168,10 @@ def _dense(state: State, path: Path) -> dict[str, Tensor]:
 
 
 def load_weights(model: nn.Module, state: State, *, source: str | Path) -> None:
-    """Load a state dict whose names may carry a wrapper's prefix ("module.", "model.", "backbone.", ...).
+    """Load a state dict whose names may have the prefix of a wrapper ("module.", "model.", "backbone.", ...).
 
-    What a wrapper holds beside the model, such as "criterion.weight", is left out. If the weights do not fit, raises
-    ModelError with the first names and shapes that do not and the likely fix, and leaves the model as it was.
+    Other weights of a wrapper, such as "criterion.weight", are ignored. If the weights do not fit, raises ModelError
+    with the first names and shapes that do not and the likely fix, and leaves the model unchanged.
     """
     expected = model.state_dict()
     state = _without_prefix(state, expected, source)
@@ -177,10 +179,12 @@ def load_weights(model: nn.Module, state: State, *, source: str | Path) -> None:
     unexpected = [name for name in state if name not in expected]
     misshapen = [name for name in state if name in expected and state[name].shape != expected[name].shape]
     if missing or unexpected or misshapen:
+        cause, fix = _likely_cause(state, expected, missing, unexpected, misshapen)
         raise ModelError(
-            _misfit(source, state, expected, missing, unexpected, misshapen),
+            f"{_misfit(source, state, expected, missing, unexpected, misshapen)}; {fix}",
             code="model.weights-misfit",
             source=str(source),
+            cause=cause,
             missing=missing,
             unexpected=unexpected,
             misshapen={name: (tuple(state[name].shape), tuple(expected[name].shape)) for name in misshapen},
@@ -188,8 +192,8 @@ def load_weights(model: nn.Module, state: State, *, source: str | Path) -> None:
     for name, value in state.items():
         if _kind(value) != _kind(expected[name]) and not _is_counter(name):
             raise ModelError(
-                f"{name} in {source} is {_plain(value.dtype)}, and the model's is {_plain(expected[name].dtype)}:"
-                " converting would change its values. Save the weights as floating numbers, dequantized if necessary",
+                f"{name} in {source} is {_plain(value.dtype)}, but {_plain(expected[name].dtype)} in the model, and"
+                " conversion would change its values: save floating-point weights, dequantized if necessary",
                 code="model.weights-dtype",
                 source=str(source),
                 name=name,
@@ -206,7 +210,7 @@ def _is_counter(name: str) -> bool:
 
 
 def _kind(value: Tensor) -> str:
-    return "complex" if value.is_complex() else "floating" if value.is_floating_point() else "whole"
+    return "complex" if value.is_complex() else "floating" if value.is_floating_point() else "integer"
 
 
 def _plain(dtype: torch.dtype) -> str:
@@ -214,7 +218,7 @@ def _plain(dtype: torch.dtype) -> str:
 
 
 def _without_prefix(state: State, expected: State, source: str | Path) -> State:
-    """The weights without the prefix under which most of the model's names are found."""
+    """Return the weights without the prefix under which most of the model's names are found."""
     counts: Counter[str] = Counter()
     for name in state:
         parts = name.split(".")
@@ -226,8 +230,7 @@ def _without_prefix(state: State, expected: State, source: str | Path) -> State:
     if len(best) > 1 and len(known) != 1:
         keys = [prefix.removesuffix(".") for prefix in best]
         raise ModelError(
-            f"{source} holds more than one set of the model's weights: choose with {source}#KEY, where KEY is one of"
-            f" {', '.join(keys)}",
+            f"{source} holds more than one set of weights: pass {source}#KEY with one of these keys: {', '.join(keys)}",
             code="model.weights-key",
             file=str(source),
             key=None,
@@ -248,22 +251,25 @@ def _misfit(
     unexpected: list[str],
     misshapen: list[str],
 ) -> str:
-    """The message: what does not fit, and the likely reason."""
+    """Return a message with the first names and shapes that do not fit."""
     lines = [f"the weights in {source} do not fit the model"]
     shapes = [f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}" for name in misshapen]
     for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             lines.append(f"{title}: {', '.join(names[:3])}{more}")
-    return "; ".join(lines) + "; " + _mend(state, expected, missing, unexpected, misshapen)
+    return "; ".join(lines)
 
 
-def _mend(state: State, expected: State, missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
+def _likely_cause(
+    state: State, expected: State, missing: list[str], unexpected: list[str], misshapen: list[str]
+) -> tuple[str, str]:
+    """Return the likely cause as a code, and the fix."""
     heads = [name for name in misshapen if state[name].shape[1:] == expected[name].shape[1:]]
     if misshapen and heads == misshapen and len(misshapen) <= 4 and not missing and not unexpected:
-        return f"they were trained for another number of classes: pass num_classes={state[heads[-1]].shape[0]}"
+        return "classes", f"they have another number of classes: pass num_classes={state[heads[-1]].shape[0]}"
     if not any(name in expected for name in state):
-        return "not one name agrees: they are probably of another architecture, or need renaming"
+        return "architecture", "no name matches: they belong to another architecture or need renaming"
     if not missing and not misshapen:
-        return "the file holds more than the model: check the model's name, or save the model's weights alone"
-    return "they are probably of another variant of the architecture: check the model's name and its options"
+        return "more", "the file has more weights than the model: check the model name, or save only its weights"
+    return "variant", "they probably belong to another variant of the architecture: check the model name and options"
