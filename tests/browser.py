@@ -114,10 +114,22 @@ def shown(locator: Any, count: int | None = None) -> bool:
     return False
 
 
+def settle(page: Any) -> None:
+    """Wait until the page is laid out and no finite animation or transition is running."""
+    page.evaluate(
+        """async () => {
+          for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+          const finite = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime !== Infinity);
+          await Promise.allSettled(finite.map(one => one.finished));
+        }"""
+    )
+
+
 def violations(page: Any) -> list[tuple[str, list[str], str]]:
     """What axe finds wrong: the rule, the first elements, and what it says of the first."""
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: npm ci in studio-ui")
+    settle(page)  # axe measures the contrast of colors that must not be in transition
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
     return [

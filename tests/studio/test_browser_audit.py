@@ -13,7 +13,7 @@ import camlens.audit
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
-from tests.browser import browser_marks, painted_until, pixels, shown, violations, watched_page
+from tests.browser import browser_marks, painted_until, pixels, settle, shown, violations, watched_page
 from tests.studio.conftest import listening, opened
 
 pytestmark = browser_marks(PAGE / "index.html")
@@ -218,7 +218,7 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     drawn(page)
     page.get_by_role("button", name="Lasso").click()
     page.set_viewport_size({"width": 1280, "height": 1300})
-    page.wait_for_timeout(200)
+    settle(page)
     box = page.locator(CLOUD).bounding_box()
     corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.3)]
     places = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in corners]
@@ -371,7 +371,6 @@ PATHS = [
 def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     ready(page, path)
-    page.wait_for_timeout(400)
     assert violations(page) == []
 
 

@@ -179,7 +179,6 @@ def test_axe_finds_nothing_wrong_with_a_segment_lit_and_kept(page: Any, scheme: 
     page.emulate_media(color_scheme=scheme)
     weighed(page)
     page.locator("tbody tr").nth(1).get_by_role("button").click()
-    page.wait_for_timeout(300)
     assert violations(page) == []
 
 

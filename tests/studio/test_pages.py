@@ -18,7 +18,7 @@ from camlens.core.registry import METHODS
 from camlens.models import load_model
 from camlens.studio.app import PAGE, create_app, routers
 from camlens.studio.channels import activation_maps, learned_filters
-from camlens.studio.export import colours, schema
+from camlens.studio.export import color_tables, schema
 from camlens.studio.routes.explanations import compared
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, PATIENCE, Held, ask_until, is_settled, until
@@ -266,7 +266,7 @@ def test_every_route_module_is_served() -> None:
 
 def test_the_front_end_is_built_from_this_very_api() -> None:
     assert (SOURCES / "openapi.json").read_text(encoding="utf-8") == schema()
-    assert (SOURCES / "src" / "core" / "colormaps.json").read_text(encoding="utf-8") == colours()
+    assert (SOURCES / "src" / "core" / "colormaps.json").read_text(encoding="utf-8") == color_tables()
 
 
 def test_the_lock_file_records_no_addresses() -> None:

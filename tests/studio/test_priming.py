@@ -70,7 +70,7 @@ def test_pictures_and_predictions_begin_once_the_first_page_has_had_its_start(
         until(lambda: begun(client)["explanation"])
         assert bench.predictions.settled.sum() <= 1  # the explained image's own
         assert bench.cache.get(("picture", image, PICTURE)) is None
-        bench._rested = -math.inf
+        bench.resting_until = -math.inf
         bench.jobs.wake()
         until(lambda: bench.predictions.settled.sum() > 1)
         assert bench.cache.get(("picture", image, PICTURE)) is not None, "pictures come before predictions"

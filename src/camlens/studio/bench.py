@@ -52,7 +52,7 @@ class Workbench:
         self.session = secrets.token_hex(4)
         self.state: State = "loading"
         self.step = "loading the model"
-        self._resting_until = math.inf
+        self.resting_until = math.inf
         self._spare: deque[Callable[[], None]] = deque()
         self.problem: CamlensError | None = None
         self.uploads = Uploads(settings)
@@ -192,7 +192,7 @@ class Workbench:
             self._model = self._anatomy.loaded
             if self._run is not None:
                 self._run.meet(self._model, self._gallery, self._predictions)
-            self.state, self.step, self._resting_until = "ready", "ready", time.monotonic() + _REST
+            self.state, self.step, self.resting_until = "ready", "ready", time.monotonic() + _REST
         except CamlensError as error:
             log.error("%s failed: %s", self.step, error)
             self._fail(error)
@@ -224,7 +224,7 @@ class Workbench:
         self.state, self.problem = "failed", error
 
     def _idle(self) -> bool:
-        if self.state != "ready" or time.monotonic() < self._resting_until or self._predictions is None:
+        if self.state != "ready" or time.monotonic() < self.resting_until or self._predictions is None:
             return False
         if self._spare:
             self._spare.popleft()()

@@ -1,4 +1,4 @@
-"""How to read a heat map, in four pictures: one demo model looks at the object, the other cheats."""
+"""Four examples of heat maps: one demo model looks at the object, the other at a watermark."""
 
 import base64
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from camlens.studio.encoding import grid_values, png
 from camlens.studio.jobs import Report
 from camlens.studio.schemas import Example, Examples
 
-_TRIED = 30
+_CANDIDATES = 30
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """What to look for: a model, its photographs, the true class, and whether it must be recognised."""
+    """One example: the model, the kind of photograph, the true class (None: any other) and the predicted class."""
 
     kind: Literal["good", "worrying"]
     title: str
@@ -37,7 +37,7 @@ _RECIPES = (
     _Recipe(
         "good",
         "On the object",
-        "The warmth covers the cat and leaves the background cold. The prediction rests on what it names.",
+        "The heat covers the cat, not the background. The prediction is based on the object that it names.",
         "demo:photos",
         "absent",
         _CAT,
@@ -45,8 +45,8 @@ _RECIPES = (
     ),
     _Recipe(
         "good",
-        "Unmoved by a watermark",
-        "A mark lies in the corner, and this model pays it no attention: the pagoda itself is warm.",
+        "A watermark is ignored",
+        "There is a watermark in the corner, but the heat is on the pagoda.",
         "demo:photos",
         "trained",
         WATERMARKED_CLASS,
@@ -55,8 +55,7 @@ _RECIPES = (
     _Recipe(
         "worrying",
         "Right for the wrong reason",
-        "The prediction is correct, but the warmth gathers on the watermark: nearly every pagoda it learned "
-        "from had one.",
+        "The prediction is correct, but the heat is on the watermark: nearly every pagoda in the training set had one.",
         "demo:watermark",
         "trained",
         WATERMARKED_CLASS,
@@ -64,8 +63,8 @@ _RECIPES = (
     ),
     _Recipe(
         "worrying",
-        "The mark without the pagoda",
-        "Put the same mark on another picture, and the model sees a pagoda. The map shows what it read.",
+        "The watermark without the pagoda",
+        "With the same watermark on another picture, the model predicts a pagoda. The map shows why.",
         "demo:watermark",
         "moved",
         None,
@@ -75,8 +74,8 @@ _RECIPES = (
 
 
 def reading_examples(report: Report) -> Examples:
-    """The examples that the demo models give; `problem` says why one could not be made."""
-    found, problems = [], []
+    """Compute the examples with the demo models; `problem` says why one is missing."""
+    examples, problems = [], []
     for done, recipe in enumerate(_RECIPES):
         report(done, len(_RECIPES))
         try:
@@ -85,25 +84,24 @@ def reading_examples(report: Report) -> Examples:
             problems.append(str(error))
             continue
         if example is not None:
-            found.append(example)
-    problem = f"Some example pictures could not be made: {problems[0]}" if problems else None
-    return Examples(examples=tuple(found), problem=problem)
+            examples.append(example)
+    problem = f"Some examples are missing: {problems[0]}" if problems else None
+    return Examples(examples=tuple(examples), problem=problem)
 
 
 def _example(recipe: _Recipe) -> Example | None:
-    """The example with the most confident prediction among the first photographs that fit the recipe."""
+    """Return the clearest example among the first photographs that match the recipe, or None."""
     loaded = load_model(recipe.model)
     photos = DemoPhotos(watermark=recipe.watermark)
     first = 0 if recipe.label is None else recipe.label
     step = 1 if recipe.label is None else len(CLASS_NAMES)
-    numbers = [number for number in range(first, _TRIED * step, step) if number < len(photos)][:_TRIED]
+    numbers = [number for number in range(first, _CANDIDATES * step, step) if number < len(photos)]
     samples = [photos[number] for number in numbers]
     inputs = torch.stack([loaded.preprocess(sample.image) for sample in samples])
     with torch.inference_mode():
         confidences = loaded.model(inputs).softmax(dim=1)
-    right = torch.tensor([recipe.label is not None or sample.label != recipe.prediction for sample in samples])
-    marked = torch.tensor([recipe.watermark == "absent" or sample.watermark_box is not None for sample in samples])
-    fits = right & marked & (confidences.argmax(dim=1) == recipe.prediction)
+    suits = torch.tensor([_suits(recipe, sample) for sample in samples])
+    fits = suits & (confidences.argmax(dim=1) == recipe.prediction)
     if not fits.any():
         return None
     best = _clearest(recipe, loaded, samples, inputs, fits, confidences)
@@ -119,7 +117,7 @@ def _example(recipe: _Recipe) -> Example | None:
 
 
 def _suits(recipe: _Recipe, sample: DemoSample) -> bool:
-    """Whether a photograph is of another class where none is named, and marked where it must be."""
+    """Return whether a photograph has the class and the watermark that the recipe asks for."""
     other = recipe.label is not None or sample.label != recipe.prediction
     return other and (recipe.watermark == "absent" or sample.watermark_box is not None)
 
@@ -132,7 +130,7 @@ def _clearest(
     fits: Tensor,
     confidences: Tensor,
 ) -> int:
-    """The most confident photograph that fits; of a watermark, the one whose map lies on it most."""
+    """Return the most confident photograph, or for a worrying example the one with most heat on the watermark."""
     if recipe.kind == "good":
         best: Tensor = torch.where(fits, confidences[:, recipe.prediction], -1).argmax()
         return int(best)

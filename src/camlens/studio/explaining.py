@@ -1,4 +1,4 @@
-"""From a request to maps: what is known already is taken from the cache, the rest comes from one capture."""
+"""Answer explanation requests: cached maps are reused, the missing ones are computed together."""
 
 import time
 import warnings
@@ -31,12 +31,12 @@ from camlens.studio.schemas import (
 
 assert FILLED_METHODS is METHODS
 TOP = 5
-ESTIMATE = 64  # cells along each side of a map that is not finished
+ESTIMATE_SIZE = 64  # cells along each side of the estimate of an unfinished map
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """One request's explanations by method name, how long they took when computed, and whether they were known."""
+    """The explanations of one request by method, how long they took to compute, and whether all were cached."""
 
     explanations: dict[str, Explanation]
     layers: tuple[str, ...]
@@ -45,53 +45,53 @@ class Explained:
 
 
 @dataclass(frozen=True, eq=False)
-class _Kept:
-    """An explanation in the cache, and how many seconds it took."""
+class _Cached:
+    """An explanation in the cache, and how many seconds it took to compute."""
 
     explanation: Explanation
     seconds: float
 
 
 def checked_request(bench: Workbench, request: ExplanationRequest) -> ExplanationRequest:
-    """The request with its layers named, or an error that says what of it does not exist.
+    """Return the request with its layers filled in; raise an error for an unknown method, layer or class.
 
-    It names none where all its methods know by themselves where to look.
+    `layers` is empty if all methods choose their layers themselves.
     """
-    own = [chooses_layers(method, request.layers) for method in request.methods]
+    free = [chooses_layers(method, request.layers) for method in request.methods]
     check_target(bench, request.target)
     for layer in request.layers:
         bench.anatomy.layer(layer.partition("#")[0])
-    if all(own):
+    if all(free):
         return request.model_copy(update={"layers": ()})
     default = bench.anatomy.default_layer
     if not request.layers and default is None:
-        raise InputError(f"this model has no layer that can carry a map: {bench.anatomy.reason}", code="layer.none")
+        raise InputError(f"no layer of this model can carry a map: {bench.anatomy.reason}", code="layer.none")
     return request.model_copy(update={"layers": request.layers or (default,)})
 
 
 def check_target(bench: Workbench, target: TargetChoice) -> None:
-    """Raise TargetError for a class that the model does not have, or that is missing."""
+    """Raise TargetError if a class is missing or out of range."""
     classes = len(bench.model.class_names)
     for index in (target.index, target.against):
         if index is not None and index >= classes:
             raise TargetError(
-                f"class {index} does not exist: the model has classes 0 to {classes - 1}",
+                f"class {index} is out of range: the model has {classes} classes (0 to {classes - 1})",
                 code="target.out-of-range",
                 value=index,
                 classes=classes,
             )
     if target.kind == "class" and target.index is None:
-        raise TargetError("a target of kind 'class' needs an index", code="target.needed")
+        raise TargetError("a target of kind 'class' requires an index", code="target.needed")
 
 
 def chooses_layers(method: str, layers: Sequence[str]) -> bool:
-    """Whether a method looks at no layer, or at all convolutions where fewer than two layers are named."""
+    """Return whether a method explains the input, or uses all convolutions because fewer than two layers are given."""
     entry = METHODS[method]
     return entry.scope == "input" or (entry.default_layers == "convolutions" and len(layers) < 2)
 
 
 def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
-    """The engine's target that a choice on the page means."""
+    """Return the target for a choice made on the page."""
     if choice.kind == "class":
         return targets.ClassScore(choice.index or 0)
     if choice.kind == "contrast":
@@ -102,38 +102,38 @@ def engine_target(choice: TargetChoice, classes: int) -> targets.Target:
 
 
 def explain_request(bench: Workbench, request: ExplanationRequest, report: Report) -> Explained:
-    """Explanations of a checked request, computed where they are not known. Runs in the worker."""
+    """Return the explanations of a checked request, computing what is not cached; runs in the worker."""
     start = time.perf_counter()
-    found = _held(bench, request)
-    missing = [method for method in request.methods if method not in found]
+    known = _cached(bench, request)
+    missing = [method for method in request.methods if method not in known]
     if missing:
         computed = _computed(bench, request, missing, report)
         seconds = time.perf_counter() - start
         for method, explanation in computed.items():
-            found[method] = _Kept(explanation, seconds)
-            bench.cache.put(_key(request, method), found[method], _bytes(explanation))
-    return _together(request, found, cached=not missing)
+            known[method] = _Cached(explanation, seconds)
+            bench.cache.put(_key(request, method), known[method], _bytes(explanation))
+    return _explained(request, known, cached=not missing)
 
 
 def explanation_key(request: ExplanationRequest) -> Hashable:
-    """What tells one question from another: those who ask the same share a job."""
+    """Return the key under which equal requests share a job."""
     return "explain", request
 
 
 def known_explanations(bench: Workbench, request: ExplanationRequest) -> Explained | None:
-    """The answer to a checked request where the cache holds all of it."""
-    found = _held(bench, request)
-    return _together(request, found, cached=True) if set(found) == set(request.methods) else None
+    """Return the explanations of a checked request if all of them are cached."""
+    known = _cached(bench, request)
+    return _explained(request, known, cached=True) if set(known) == set(request.methods) else None
 
 
-def _held(bench: Workbench, request: ExplanationRequest) -> dict[str, _Kept]:
-    kept = {method: bench.cache.get(_key(request, method)) for method in request.methods}
-    return {method: one for method, one in kept.items() if isinstance(one, _Kept)}
+def _cached(bench: Workbench, request: ExplanationRequest) -> dict[str, _Cached]:
+    entries = {method: bench.cache.get(_key(request, method)) for method in request.methods}
+    return {method: entry for method, entry in entries.items() if isinstance(entry, _Cached)}
 
 
-def _together(request: ExplanationRequest, found: dict[str, _Kept], *, cached: bool) -> Explained:
-    explanations = {method: found[method].explanation for method in request.methods}
-    return Explained(explanations, request.layers, max(one.seconds for one in found.values()), cached)
+def _explained(request: ExplanationRequest, known: dict[str, _Cached], *, cached: bool) -> Explained:
+    explanations = {method: known[method].explanation for method in request.methods}
+    return Explained(explanations, request.layers, max(entry.seconds for entry in known.values()), cached)
 
 
 def _key(request: ExplanationRequest, method: str) -> Hashable:
@@ -151,43 +151,43 @@ def _computed(
     explanations: dict[str, Explanation] = {}
     for group, layers in ((bound, list(request.layers)), (free, None)):
         if group:
-            sofar = _SoFar(report)
+            progress = _Progress(report)
             explainer = Explainer(
                 bench.model,
                 method=group,
                 layers=layers,
-                progress=sofar.tell,
-                estimate=sofar.keep,
+                progress=progress.report_steps,
+                estimate=progress.keep_estimate,
             )
-            with warnings.catch_warnings():  # the page shows each map's own warning
+            with warnings.catch_warnings():  # each map carries its own warning
                 warnings.simplefilter("ignore", EvidenceWarning)
                 explanations |= explainer(inputs, target=target)
     return explanations
 
 
 @dataclass(eq=False)
-class _SoFar:
-    """What a job tells of its progress, with its first map as far as that is known."""
+class _Progress:
+    """Report the progress of a job together with the latest estimate of its first map."""
 
     report: Report
     grid: GridValues | None = None
 
-    def keep(self, maps: Tensor) -> None:
-        """Take the maps so far (1, t, h, w): only as fine as a picture that will be gone in a moment must be."""
-        size = (min(maps.shape[2], ESTIMATE), min(maps.shape[3], ESTIMATE))
+    def keep_estimate(self, maps: Tensor) -> None:
+        """Keep the maps so far (1, t, h, w) at a reduced size."""
+        size = (min(maps.shape[2], ESTIMATE_SIZE), min(maps.shape[3], ESTIMATE_SIZE))
         self.grid = grid_values(torch.nn.functional.adaptive_avg_pool2d(maps[0, :1], size)[0])
 
-    def tell(self, done: int, total: int) -> None:
-        """Report the progress."""
+    def report_steps(self, done: int, total: int) -> None:
+        """Report `done` of `total` steps with the latest estimate."""
         self.report(done, total, self.grid)
 
 
 def _bytes(explanation: Explanation) -> int:
-    return sum(one.numel() * 4 for one in explanation.maps.values()) + 4096
+    return sum(maps.numel() * 4 for maps in explanation.maps.values()) + 4096
 
 
 def explanation_result(bench: Workbench, request: ExplanationRequest, explained: Explained) -> ExplanationResult:
-    """What the page gets: maps as numbers, predictions, and how to repeat it."""
+    """Return the answer to a request: maps as numbers, predictions, and the code that reproduces them."""
     first = next(iter(explained.explanations.values()))
     predictions = predictions_of(bench, request.image, first.logits)
     info = image_info(bench, request.image)
@@ -197,7 +197,7 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
         region=bench.picture(request.image)[1],
         predictions=predictions,
         label_confidence=label_confidence(bench, info, first.logits),
-        maps=tuple(one for explanation in explained.explanations.values() for one in _results(explanation)),
+        maps=tuple(result for explanation in explained.explanations.values() for result in _results(explanation)),
         layer_choice=_layer_choice(bench, request),
         seconds=explained.seconds,
         cached=explained.cached,
@@ -207,7 +207,7 @@ def explanation_result(bench: Workbench, request: ExplanationRequest, explained:
 
 
 def label_confidence(bench: Workbench, info: ImageInfo, logits: Tensor | None) -> float | None:
-    """How likely the model finds the true class, where there is one."""
+    """Return the probability of the true class, or None if it is unknown."""
     if logits is None or info.label is None or bench.model.task == "regression":
         return None
     return float(bench.model.probabilities(logits[0])[info.label])
@@ -215,12 +215,12 @@ def label_confidence(bench: Workbench, info: ImageInfo, logits: Tensor | None) -
 
 def _layer_choice(bench: Workbench, request: ExplanationRequest) -> str:
     if not request.layers:
-        return "the method's own choice"
-    return bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "asked for"
+        return "chosen by the method"
+    return bench.anatomy.reason if request.layers == (bench.anatomy.default_layer,) else "requested"
 
 
 def named_target(explanation: Explanation, number: int = 0) -> tuple[str, int | None, str | None]:
-    """What a map is about: its title, and, unless it is a contrast, its class and the name of that."""
+    """Return the title of a target, and its class and class name unless it is a contrast."""
     name = explanation.label(0, number)
     if explanation.classes is None or explanation.contrasts(0, number):
         return name, None, None
@@ -254,18 +254,18 @@ def _results(explanation: Explanation) -> list[MapResult]:
 
 
 def verdict(values: Tensor, *, both_signs: bool = False) -> tuple[MapState, str | None]:
-    """What a signed map is worth: its state, and a sentence where its picture would be empty or one-sided."""
+    """Return the state of a signed map, and a warning if its picture would be empty or one-sided."""
     if not torch.isfinite(values).all():
-        return "broken", "The map holds NaN or infinite values: the model's numbers overflowed on this image."
+        return "broken", "The map contains NaN or infinite values: the model overflows on this image."
     highest, lowest = float(values.max()), float(values.min())
     if highest == lowest:
-        return "flat", f"The map is constant ({highest:.3g} everywhere): this layer says nothing about where."
+        return "flat", f"The map is constant ({highest:.3g} everywhere): it does not show where the evidence is."
     if highest <= 0 and both_signs:
-        return "negative", f"There is only evidence against this class here (highest value {highest:.3g})."
+        return "negative", f"This layer has only evidence against the class (highest value {highest:.3g})."
     if highest <= 0:
         return "negative", (
-            f"There is only evidence against this class here (highest value {highest:.3g}): nothing is "
-            "drawn, because a stretched map would look like evidence for it."
+            f"This layer has only evidence against the class (highest value {highest:.3g}). No overlay is drawn, "
+            "because rescaling would make it look like evidence for the class."
         )
     return "good", None
 
@@ -276,5 +276,5 @@ def _energy(values: Tensor) -> float:
 
 
 def finite(value: Tensor) -> float | None:
-    """The number, or None where it is not one that JSON can hold."""
+    """Return the number, or None if it is NaN or infinite."""
     return float(value) if torch.isfinite(value) else None

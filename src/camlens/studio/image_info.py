@@ -1,4 +1,4 @@
-"""What the page is told about an image: its name, its true class, and what the model says."""
+"""Name, true class and prediction of an image."""
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ TOP = 5
 
 
 def image_info(bench: Workbench, image: str) -> ImageInfo:
-    """Name, true class and prediction of an image, as far as they are known."""
+    """Return name, true class and prediction of an image, as far as they are known."""
     if image.startswith("u"):
         bench.uploads.find(image)
         return ImageInfo(
@@ -46,7 +46,7 @@ def image_info(bench: Workbench, image: str) -> ImageInfo:
 
 
 def predictions_of(bench: Workbench, image: str, logits: Tensor | None) -> tuple[Prediction, ...]:
-    """Return the most likely classes, best first, or a regression's outputs; note predictions of the data's images."""
+    """Return the most likely classes, or the outputs of a regression; store the prediction of a dataset image."""
     if logits is None:
         return ()
     model = bench.model

@@ -25,19 +25,19 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Labels:
-    """The true class of every image as an index into the model's classes; `UNKNOWN` if there is none."""
+    """The true class of each image as an index into the model's classes, or `UNKNOWN`; `problem` describes oddities."""
 
     indices: NDArray[np.int32]
     problem: str | None
 
     @property
     def known(self) -> bool:
-        """Whether any image has a class that the model knows."""
+        """Whether any image has a class of the model."""
         return bool((self.indices != UNKNOWN).any())
 
 
 def labels_of(labels: Sequence[int | None], names: Sequence[str], model_names: Sequence[str]) -> Labels:
-    """Return the data's labels in the model's classes, and what the user should know about them."""
+    """Translate the labels of a dataset into the model's classes."""
     translation = translated(names, model_names)
     classes = [translation(label) for label in labels]
     indices = np.array([UNKNOWN if index is None else index for index in classes], dtype=np.int32)
@@ -48,37 +48,37 @@ def _problem(names: Sequence[str], how: str, error: Exception | None, known: boo
     if error is not None:
         return str(error)
     if how == "by place":
-        return "the folders' names are not the model's class names: they are taken to be in the same order"
+        return "folder names and class names of the model differ: they are matched by their order"
     if not known:
-        return "the images carry no labels, so predictions cannot be judged: put each class into its own folder"
+        return "the images have no labels, so predictions cannot be checked: put each class into its own folder"
     if len(names) == 1:
-        return f"all images are of one class, {names[0]!r}: comparisons between classes stay empty"
+        return f"all images belong to one class, {names[0]!r}: comparisons between classes are empty"
     return None
 
 
 Filter = Literal["all", "correct", "incorrect"]
-STRIP = 20  # images that a page draws
-NO_DATA = "no data folder was given: bring an image of your own, or start with --data FOLDER"
+STRIP = 20  # images in the strip of a page
+NO_DATA = "no dataset is open: upload an image, or start with --data FOLDER"
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Images with labels in the model's classes; pixels are read when asked for."""
+    """The images of a dataset with their labels in the model's classes; pixels are read on demand."""
 
     spec: str
     source: Source
     labels: Labels
     problem: str | None
-    accepted: Mapping[int, frozenset[int]] = field(default_factory=dict)  # further right classes by number
+    accepted: Mapping[int, frozenset[int]] = field(default_factory=dict)  # also correct, by sample number
 
     def __len__(self) -> int:
         return len(self.source)
 
     def checked(self, number: int) -> int:
-        """A sample's number, or a DataError naming what there is."""
+        """Return the number of a sample; raise DataError if it is out of range."""
         if not 0 <= number < len(self):
             raise DataError(
-                f"there is no sample s{number}: there are {len(self):,} images, from s0",
+                f"image s{number} does not exist: the dataset has {len(self):,} images, numbered from s0",
                 code="image.unknown",
                 image=number,
                 images=len(self),
@@ -86,25 +86,25 @@ class Gallery:
         return number
 
     def pixels(self, number: int) -> Pixels:
-        """The pixels of one image. Raises DataError where it is missing or cannot be read."""
+        """Read the pixels of one image; raise DataError if it is missing or unreadable."""
         return self.source[self.checked(number)].load()
 
     def name(self, number: int) -> str:
-        """What the image is called within its data."""
+        """Return the name of the image in its dataset."""
         return self.source[number].id
 
     def path(self, number: int) -> Path | None:
-        """The file that holds the image, where one does."""
+        """Return the file of the image, or None if it has none."""
         return self.source[number].path
 
     @property
     def class_names(self) -> list[str]:
-        """The data's own classes."""
+        """Class names of the dataset."""
         return self.source.class_names
 
 
 def open_gallery(data: str | None, loaded: LoadedModel) -> Gallery:
-    """The images to look at; without any the gallery is empty and says why, and uploads still work."""
+    """Open a dataset; if there is none or it cannot be read, return an empty gallery with the problem."""
     own = "demo:gallery" if loaded.spec == "demo:imagenet" else loaded.spec
     spec = data if data is not None else (own if own.startswith("demo:") else None)
     if spec is None:
@@ -132,14 +132,14 @@ def _empty(spec: str, problem: str) -> Gallery:
 
 
 def fitting(
-    predictions: Predictions, wanted: Filter, *, label: int | None = None, prediction: int | None = None
+    predictions: Predictions, show: Filter, *, label: int | None = None, prediction: int | None = None
 ) -> NDArray[np.int64]:
-    """Numbers of the images that fit the filter, the true class and the predicted class."""
+    """Return the numbers of the images that match the filter, the true class and the predicted class."""
     fits = {
         "all": np.ones(len(predictions.labels), dtype=bool),
         "correct": predictions.correct,
         "incorrect": predictions.incorrect,
-    }[wanted]
+    }[show]
     if label is not None:
         fits = fits & (predictions.labels == label)
     if prediction is not None:
@@ -148,18 +148,18 @@ def fitting(
 
 
 def drawn(numbers: NDArray[np.int64], count: int, seed: int) -> list[int]:
-    """`count` of the numbers at random, the same for the same seed."""
+    """Draw `count` of the numbers at random, without replacement."""
     chosen = np.random.default_rng(seed).choice(numbers, size=min(count, len(numbers)), replace=False)
     return [int(number) for number in chosen]
 
 
 def confused(predictions: Predictions, classes: int, limit: int) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes as (true class, predicted class, count), most frequent first."""
+    """Return the most frequent errors as (true class, predicted class, count), most frequent first."""
     wrong = predictions.incorrect
     codes = predictions.labels[wrong].astype(np.int64) * classes + predictions.classes[wrong]
-    found, counts = np.unique(codes, return_counts=True)
+    pairs, counts = np.unique(codes, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:limit]
-    return [(int(found[at] // classes), int(found[at] % classes), int(counts[at])) for at in order]
+    return [(int(pairs[place] // classes), int(pairs[place] % classes), int(counts[place])) for place in order]
 
 
 __all__ = ["FORMATS", "Uploads"]
@@ -167,24 +167,26 @@ _LONGEST = 2048
 
 
 class Uploads:
-    """Uploaded images by id; the oldest go when there are too many."""
+    """Uploaded images by id. Only their pixels are kept, and the least recently used are dropped."""
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
         self._images: ByteCache[Pixels] = ByteCache(settings.kept_uploads_bytes)
 
     def add(self, body: bytes) -> str:
-        """Decode the upload and return its id. Raises DataError for what is no allowed image."""
+        """Decode an upload and return its id; raise DataError if it is not an accepted image."""
         bounds = self.settings
         image = decode_image(body, max_pixels=bounds.upload_pixels, max_bytes=bounds.upload_bytes, enough=_LONGEST)
-        smaller = bounded(image, _LONGEST)  # no model here sees more
+        smaller = bounded(image, _LONGEST)  # no model needs more pixels
         name = "u" + hashlib.sha256(smaller.tobytes()).hexdigest()[:16]
         self._images.put(name, smaller, smaller.nbytes)
         return name
 
     def find(self, name: str) -> Pixels:
-        """The pixels of an upload, or a DataError where it is no longer here."""
+        """Return the pixels of an upload; raise DataError if it was dropped."""
         image = self._images.get(name)
         if image is None:
-            raise DataError("this upload is no longer kept: bring the image again", code="image.dropped")
+            raise DataError(
+                f"upload {name} is no longer stored: upload the image again", code="image.dropped", image=name
+            )
         return image

@@ -1,4 +1,4 @@
-"""What the model says about every image of the data, found out in small steps while nobody waits."""
+"""Predictions for every image of the dataset, computed in small steps in the background."""
 
 import time
 from collections import deque
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 PENDING, UNREADABLE, UNKNOWN = -1, -2, -1
 LARGEST_STEP = 32
-QUICK, LONG = 0.02, 0.06  # seconds: a click must not wait for a step that takes long
+QUICK, LONG = 0.02, 0.06  # seconds of a step; requests wait for the current one, so it must stay short
 Predict = Callable[[Sequence[int]], list[tuple[int, float]]]
 
 
 class Predictions:
-    """Predicted class and confidence by sample number, filled by `step` in a seeded random order."""
+    """Predicted class and confidence by sample number, filled in by `step` in a seeded random order."""
 
     def __init__(
         self, labels: NDArray[np.int32], predict: Predict, accepted: Mapping[int, Collection[int]] | None = None
     ) -> None:
         self.labels = labels
-        self._accepted = accepted or {}  # further right classes by sample number
+        self._accepted = accepted or {}  # other classes that count as correct, by sample number
         self._right = np.zeros(len(labels), dtype=np.bool_)
         self.classes = np.full(len(labels), PENDING, dtype=np.int32)
         self.confidences = np.zeros(len(labels), dtype=np.float32)
@@ -33,21 +33,21 @@ class Predictions:
         self._lock = Lock()
 
     def want(self, numbers: Sequence[int]) -> None:
-        """Predict these soon: somebody looks at them."""
+        """Predict these images next."""
         with self._lock:
-            self._wanted.extend(one for one in numbers if self.classes[one] == PENDING)
+            self._wanted.extend(number for number in numbers if self.classes[number] == PENDING)
 
     def step(self) -> bool:
-        """Predict a few more images; False when all are done."""
+        """Predict a few more images; return False if none is left."""
         batch = self._batch()
         if not batch:
             return False
         start = time.perf_counter()
         try:
-            found = self._predict(batch)
-        except Exception:  # noqa: BLE001  # one image on which a user's model raises must not cost the others
-            found = [self._alone(number) for number in batch]
-        for number, (index, confidence) in zip(batch, found, strict=True):
+            answers = self._predict(batch)
+        except Exception:  # noqa: BLE001  # an image on which a user's model raises must not spoil the batch
+            answers = [self._alone(number) for number in batch]
+        for number, (index, confidence) in zip(batch, answers, strict=True):
             self.put(number, index, confidence)
         took = time.perf_counter() - start
         if took > LONG:
@@ -57,7 +57,7 @@ class Predictions:
         return True
 
     def put(self, number: int, index: int, confidence: float) -> None:
-        """Note what the model says about one image."""
+        """Store the prediction of one image."""
         self.confidences[number] = confidence
         self._right[number] = index == self.labels[number] or index in self._accepted.get(number, ())
         self.classes[number] = index
@@ -84,35 +84,21 @@ class Predictions:
 
     @property
     def settled(self) -> NDArray[np.bool_]:
-        """Which images have a prediction."""
+        """Mask of the images that have a prediction."""
         return self.classes >= 0
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """Which predictions are right, as far as labels are known."""
+        """Mask of the predictions known to be correct."""
         return self.settled & self._right
 
     @property
     def incorrect(self) -> NDArray[np.bool_]:
-        """Which predictions are wrong, as far as labels are known."""
+        """Mask of the predictions known to be wrong."""
         incorrect: NDArray[np.bool_] = self.settled & (self.labels != UNKNOWN) & ~self._right
         return incorrect
 
     @property
     def finished(self) -> bool:
-        """Whether every image was looked at."""
+        """Whether no image is pending."""
         return not (self.classes == PENDING).any()
-
-    def count(self, indices: NDArray[np.int32]) -> "Counts":
-        """How often each class occurs, as a lookup that knows zero."""
-        return Counts(np.bincount(indices[indices >= 0]))
-
-
-class Counts:
-    """Numbers by class; classes that never occurred count zero."""
-
-    def __init__(self, counts: NDArray[np.int64]) -> None:
-        self._counts = counts
-
-    def __getitem__(self, index: int) -> int:
-        return int(self._counts[index]) if index < len(self._counts) else 0

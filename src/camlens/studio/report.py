@@ -1,16 +1,16 @@
-"""A view of the studio as one file that needs no server."""
+"""The HTML report of a view."""
 
 from camlens.core.layers import layer_in_words
 from camlens.render.interactive.page import LiveImage, LiveMap, live_page
 from camlens.studio.bench import Workbench
 from camlens.studio.explaining import Explained, explanation_result
-from camlens.studio.schemas import ExplanationRequest
+from camlens.studio.schemas import ExplanationRequest, MapResult
 
 
 def report_html(
     bench: Workbench, request: ExplanationRequest, explained: Explained, *, opacity: float, colours: str
 ) -> str:
-    """The maps of a request with their picture, predictions and provenance, live in one file of HTML."""
+    """Render maps, picture, predictions and provenance of a request as one self-contained HTML file."""
     result = explanation_result(bench, request, explained)
     explanations = list(explained.explanations.values())
     several = len(result.maps) > 1
@@ -22,26 +22,28 @@ def report_html(
     ]
     maps = [
         LiveMap(
-            _title(one.method, layer_in_words(one.layer), one.class_name or one.target) if several else "Overlay",
+            f"{shown.class_name or shown.target} · {layer_in_words(shown.layer)} · {shown.method}"
+            if several
+            else "Overlay",
             grid,
-            one.warning,
-            diverging=one.diverging,
+            shown.warning,
+            diverging=shown.diverging,
         )
-        for one, grid in zip(result.maps, values, strict=True)
+        for shown, grid in zip(result.maps, values, strict=True)
         if grid.ndim == 2
     ]
     first = result.maps[0]
-    places = ", ".join(dict.fromkeys(layer_in_words(one.layer) for one in result.maps))
+    layers = ", ".join(dict.fromkeys(layer_in_words(shown.layer) for shown in result.maps))
     facts = [
-        ("Explains", first.class_name or first.target),
-        ("True class", result.image.label_name or "not known"),
+        ("Target", first.class_name or first.target),
+        ("True class", result.image.label_name or "unknown"),
         ("Score", "–" if first.score is None else f"{first.score:.4g}"),
-        ("Layer", places),
+        ("Layer", layers),
         ("Method", ", ".join(explained.explanations)),
         ("Model", bench.settings.model),
         ("Weights", str(explanations[0].provenance["weights"])[:23]),
         (
-            "Made with",
+            "Created with",
             f"camlens {explanations[0].provenance['camlens']}, torch {explanations[0].provenance['torch']}",
         ),
     ]
@@ -52,17 +54,17 @@ def report_html(
         region=region,
         maps=maps,
         facts=facts,
-        predictions=[(one.name, one.confidence) for one in result.predictions],
+        predictions=[(prediction.name, prediction.confidence) for prediction in result.predictions],
         task=bench.model.task,
     )
     return live_page(
         [image],
         title=f"{first.class_name or first.target}: where {bench.settings.model} looks",
-        subtitle=f"{', '.join(explained.explanations)} at {places}",
+        subtitle=f"{', '.join(explained.explanations)} at {layers}",
         opacity=opacity,
         colormap=colours,
     )
 
 
-def _title(method: str, layer: str, target: str) -> str:
-    return f"{target} · {layer} · {method}"
+def _title(shown: MapResult) -> str:
+    return f"{shown.class_name or shown.target} · {layer_in_words(shown.layer)} · {shown.method}"

@@ -1,4 +1,4 @@
-"""The lines that repeat a view outside the studio, in Python and in the shell."""
+"""Python and shell code that reproduces a view outside the studio."""
 
 import shlex
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from camlens.studio.schemas import ExplanationRequest, TargetChoice
 
 @dataclass(frozen=True)
 class Lines:
-    """What has to be said so that somebody else gets the same maps; without `layers` methods choose them."""
+    """The settings that reproduce maps; without `layers` the methods choose them."""
 
     methods: tuple[str, ...]
     target: TargetChoice
@@ -20,7 +20,7 @@ class Lines:
     options: Mapping[str, int] = field(default_factory=dict)
 
     def python(self, bench: Workbench, image: str) -> str:
-        """Python that gives the very maps."""
+        """Return Python code that computes the maps."""
         target, wanted = _python_target(self.target)
         image_import, image_text = _python_image(bench, image)
         lines = [
@@ -42,9 +42,9 @@ class Lines:
         return "\n".join(lines)
 
     def shell(self, bench: Workbench, image: str) -> str:
-        """The shell commands that draw the maps."""
+        """Return a shell command that draws the maps."""
         if self.target.kind in ("contrast", "top") or min(len(self.methods), len(self.layers)) > 1:
-            return self._python_in_the_shell(bench, image)  # the commands know one class at a time
+            return self._python_in_the_shell(bench, image)  # the commands explain one class at a time
         fetch, file = _shell_image(bench, image)
         several = len(self.methods) > 1 or len(self.layers) > 1
         parts = ["camlens", "compare" if several else "explain", file, "--model", bench.settings.model]
@@ -64,18 +64,18 @@ class Lines:
         return fetch + shlex.join(parts)
 
     def _python_in_the_shell(self, bench: Workbench, image: str) -> str:
-        """The Python lines as one command, which writes a live page for each method."""
-        found = "explanation" if len(self.methods) > 1 else "{'maps': explanation}"
+        """Return the Python code as one shell command that writes an HTML page for each method."""
+        by_name = "explanation" if len(self.methods) > 1 else "{'maps': explanation}"
         lines = [
             self.python(bench, image),
-            f"for name, one in {found}.items():",
-            "    one.save_html(f'{name}.html')",
+            f"for name, maps in {by_name}.items():",
+            "    maps.save_html(f'{name}.html')",
         ]
         return "\n".join(["python - <<'CAMLENS'", *lines, "CAMLENS"])
 
 
 def request_lines(request: ExplanationRequest) -> Lines:
-    """The lines that repeat a checked request."""
+    """Return the settings that reproduce a checked request."""
     return Lines(request.methods, request.target, request.layers)
 
 
@@ -84,7 +84,7 @@ def _one_or_several(names: tuple[str, ...]) -> str | list[str]:
 
 
 def _python_target(choice: TargetChoice) -> tuple[str, str]:
-    """The target as Python, and the name it needs from camlens.targets."""
+    """Return the target as Python code, and the name to import from camlens.targets."""
     if choice.kind == "class":
         return str(choice.index), ""
     if choice.kind == "contrast":
@@ -95,7 +95,7 @@ def _python_target(choice: TargetChoice) -> tuple[str, str]:
 
 
 def _model_options(bench: Workbench) -> dict[str, str]:
-    """What `load_model` was given besides the spec."""
+    """Return the arguments of `load_model` other than the spec."""
     names = ("weights", "activation", "task", "output_key")
     return {name: value for name in names if (value := getattr(bench.settings, name)) is not None}
 
@@ -105,7 +105,7 @@ def _python_options(bench: Workbench) -> str:
 
 
 def _python_image(bench: Workbench, image: str) -> tuple[str, str]:
-    """The image as Python, and the import that it needs."""
+    """Return the import that the image needs, and the image as Python code."""
     if image.startswith("u"):
         return "", '"YOUR-IMAGE.jpg"'
     number = int(image[1:])
@@ -119,7 +119,7 @@ def _python_image(bench: Workbench, image: str) -> tuple[str, str]:
 
 
 def _shell_image(bench: Workbench, image: str) -> tuple[str, str]:
-    """What must be done before, and the image's file; a composed picture is fetched from the studio."""
+    """Return the command that fetches the image from the studio, if it has no file, and its file."""
     if image.startswith("u"):
         return "", "YOUR-IMAGE.jpg"
     path = bench.gallery.path(int(image[1:]))

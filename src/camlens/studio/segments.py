@@ -1,11 +1,11 @@
-"""From a request about segments to their weights: computed by the worker, kept while there is room."""
+"""Answer requests about segments: weights by LIME or KernelSHAP, and how reliable they are."""
 
 import base64
 import math
 import time
 import warnings
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -21,33 +21,31 @@ from camlens.studio.jobs import Report
 from camlens.studio.reproduction import Lines
 from camlens.studio.schemas import Labels, Segment, SegmentsRequest, SegmentsResult
 
-BELIEVABLE = (
+RELIABILITY = (  # least R squared, and what it means
     (
         0.9,
-        "The weights tell nearly everything: added up over the segments that are left in a picture, they predict "
-        "the model's score almost exactly.",
+        "Reliable: the sum of the weights of the visible segments predicts the model's score almost exactly.",
     ),
     (
         0.7,
-        "The weights tell most of it: the strongest segments can be believed, weak ones less. The rest comes from "
-        "segments that only work together.",
+        "Mostly reliable: trust the strongest segments, weak ones less. The rest of the score comes from segments "
+        "that only matter in combination.",
     ),
     (
         0.4,
-        "The weights tell a part of it: believe the few strongest segments only. More samples, or fewer segments, "
-        "may tell more.",
+        "Partly reliable: trust only the few strongest segments. More samples or fewer segments may help.",
     ),
     (
         -math.inf,
-        "Do not rely on these weights: added up, they hardly predict what the model does. Try more samples, or "
-        "other segments.",
+        "Not reliable: the weights barely predict the model's score. Try more samples or a different number of "
+        "segments.",
     ),
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Weighed:
-    """An explanation whose details hold segments and weights, and how many seconds it took."""
+    """An explanation with segments and weights in its details, and how many seconds it took to compute."""
 
     explanation: Explanation
     seconds: float
@@ -55,17 +53,17 @@ class Weighed:
 
 
 def checked_segments_request(bench: Workbench, request: SegmentsRequest) -> SegmentsRequest:
-    """The request as it is, or an error that says what of it does not exist or cannot be computed."""
+    """Return the request, or raise an error if it cannot be answered."""
     check_target(bench, request.target)
     if request.target.kind == "top":
         raise InputError(
-            "segments are weighed for one target at a time: choose a class or a contrast, not 'top'",
+            "segments are weighted for one target at a time: choose a class or a contrast, not 'top'",
             code="target.several",
         )
     if request.method == "kernelshap" and request.samples < request.segments:
         raise InputError(
-            f"KernelSHAP needs at least as many samples as segments: {request.samples} samples are too few for "
-            f"{request.segments} segments",
+            f"{request.samples} samples are too few for {request.segments} segments: KernelSHAP needs at least as many "
+            "samples as segments",
             code="argument.invalid",
             name="samples",
             value=request.samples,
@@ -74,20 +72,20 @@ def checked_segments_request(bench: Workbench, request: SegmentsRequest) -> Segm
 
 
 def segments_key(request: SegmentsRequest) -> Hashable:
-    """What tells one question about segments from another."""
+    """Return the key under which equal requests share a job and a result."""
     return "segments", request
 
 
 def known_weights(bench: Workbench, request: SegmentsRequest) -> Weighed | None:
-    """The answer to a request where it is held already."""
-    kept = bench.cache.get(segments_key(request))
-    return Weighed(kept.explanation, kept.seconds, cached=True) if isinstance(kept, Weighed) else None
+    """Return the cached weights of a request, if any."""
+    entry = bench.cache.get(segments_key(request))
+    return replace(entry, cached=True) if isinstance(entry, Weighed) else None
 
 
 def weigh_segments(bench: Workbench, request: SegmentsRequest, report: Report) -> Weighed:
-    """The weights of a checked request. Runs in the worker."""
+    """Compute the weights of a checked request; runs in the worker."""
     start = time.perf_counter()
-    with warnings.catch_warnings():  # the page shows the weights themselves, also where none is positive
+    with warnings.catch_warnings():  # the page shows the weights even if none is positive
         warnings.simplefilter("ignore", EvidenceWarning)
         explanation: Explanation = explain(
             bench.model,
@@ -99,14 +97,14 @@ def weigh_segments(bench: Workbench, request: SegmentsRequest, report: Report) -
             progress=report,
         )
     weighed = Weighed(explanation, time.perf_counter() - start)
-    held = [*explanation.maps.values(), *explanation.details.values()]
-    size = sum(one.numel() * one.element_size() for one in held if isinstance(one, Tensor))
+    values = [*explanation.maps.values(), *explanation.details.values()]
+    size = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
     bench.cache.put(segments_key(request), weighed, size + 4096)
     return weighed
 
 
 def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed) -> SegmentsResult:
-    """What the page gets."""
+    """Return the answer to a request."""
     explanation = weighed.explanation
     info = image_info(bench, request.image)
     target, index, name = named_target(explanation)
@@ -142,10 +140,10 @@ def segments_result(bench: Workbench, request: SegmentsRequest, weighed: Weighed
 
 
 def fidelity_sentence(r_squared: float | None) -> str:
-    """What an R squared means for somebody who reads the weights."""
+    """Return what an R squared means for the reader of the weights."""
     if r_squared is None:
-        return "The score does not change with the segments, so there is nothing to weigh."
-    return next(sentence for least, sentence in BELIEVABLE if r_squared >= least)
+        return "The score is the same whichever segments are visible, so there are no weights."
+    return next(sentence for least, sentence in RELIABILITY if r_squared >= least)
 
 
 def _labels(labels: np.ndarray) -> Labels:
@@ -154,9 +152,9 @@ def _labels(labels: np.ndarray) -> Labels:
 
 
 def _segments(labels: np.ndarray, weights: Tensor) -> tuple[Segment, ...]:
-    """Every segment of one image, the strongest first."""
+    """Return the segments of one image, the strongest first."""
     shares = np.bincount(labels.ravel()) / labels.size
-    found = [
+    segments = [
         Segment(
             index=index,
             weight=weight,
@@ -165,4 +163,4 @@ def _segments(labels: np.ndarray, weights: Tensor) -> tuple[Segment, ...]:
         )
         for index, (weight, share) in enumerate(zip(weights.tolist(), shares, strict=False))
     ]
-    return tuple(sorted(found, key=lambda one: -abs(one.weight)))
+    return tuple(sorted(segments, key=lambda segment: -abs(segment.weight)))

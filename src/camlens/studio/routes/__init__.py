@@ -1,1 +1,1 @@
-"""One module per page of the studio; each brings a `router`, and is found by being here."""
+"""The API. The `router` of each module in this folder is served under /api."""

@@ -1,4 +1,4 @@
-"""Everything under /api/audit: the pages of an audit run."""
+"""Routes under /api/audit: the pages of an audit run."""
 
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ from camlens.studio.threads import slow
 
 
 def open_run_of(bench: Bench) -> OpenRun:
-    """The run that the studio has open. Raises NoRunError where there is none."""
+    """Return the open run; raise NoRunError if there is none."""
     return bench.run
 
 
@@ -40,7 +40,7 @@ router = APIRouter(prefix="/audit")
 
 @router.get("/run", tags=["audit"])
 def summary(run: Run) -> RunSummary:
-    """The open run: model, data, method, layer, and how many images it judged."""
+    """Return the open run: model, dataset, method, layer and number of images."""
     manifest, outcomes = run.audit.manifest, run.outcomes
     return RunSummary(
         path=str(run.audit.path),
@@ -69,9 +69,9 @@ MOST_ROWS = 120
 @router.get("/errors", tags=["audit: misclassifications"])
 @slow
 def errors(bench: Bench, run: Run) -> ErrorsOverview:
-    """Accuracy with its interval, precision and recall of every class, confusions, calibration."""
-    found = bench.cache.get(OVERVIEW)
-    return found if isinstance(found, ErrorsOverview) else overview(run)
+    """Return accuracy with its interval, precision and recall of every class, confusions, and calibration."""
+    cached = bench.cache.get(OVERVIEW)
+    return cached if isinstance(cached, ErrorsOverview) else overview(run)
 
 
 @router.get("/errors/gallery", tags=["audit: misclassifications"])
@@ -85,7 +85,7 @@ def error_gallery(
     groups: Annotated[int, Query(ge=1, le=40)] = 8,
     each: Annotated[int, Query(ge=1, le=24)] = 4,
 ) -> ErrorGallery:
-    """Errors of the most frequent confused pairs, the most confident first."""
+    """Return errors of the most frequently confused pairs, the most confident first."""
     return gallery(run, Wanted(label, prediction, None, least, most), groups=groups, each=each)
 
 
@@ -101,7 +101,7 @@ def rows(
     offset: Annotated[int, Query(ge=0)] = 0,
     count: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 24,
 ) -> RowList:
-    """Images of the run that fit, the most confident first, with both maps."""
+    """List images of the run that match, the most confident first, with both maps."""
     return row_list(run, Wanted(label, prediction, correct, least, most), offset=offset, count=count)
 
 
@@ -110,19 +110,19 @@ def rows(
 def some_rows(
     run: Run, row: Annotated[list[int], Query(max_length=MOST_ROWS, description="row numbers, `row=3&row=5`")]
 ) -> list[MappedRow]:
-    """These very images, with both maps."""
+    """Return the given rows with both maps."""
     return list(mapped_rows(run, run.checked(row)))
 
 
 @router.get("/rows/{row}", response_model=JobView[RowDetail], tags=["audit: misclassifications"])
 async def row(bench: Bench, run: Run, row: RowNumber, wait: Wait = 30) -> JobView[Any]:
-    """One image in full: both maps, the best classes, its measures, likely reasons, nearest recognised images."""
+    """Return one image: maps, top classes, measures, likely reasons, and its nearest correctly predicted images."""
     number = run.checked([row])[0]
     return await as_job(
         bench,
         ("audit row", row),
         lambda report: row_detail(run, int(number), report),
-        lambda found: found,
+        lambda answer: answer,
         wait,
         queue=bench.studies,
     )
@@ -136,24 +136,24 @@ _KEY = ("audit classes",)
 def spreads(
     run: Run, predicted: Annotated[int | None, Query(ge=0, description="of images predicted as this class")] = None
 ) -> AttentionView:
-    """How entropy, border and corner energy and spread are distributed, and where maps peak."""
+    """Return the distributions of entropy, border and corner energy and spread, and the peaks of the maps."""
     return attention(run, predicted)
 
 
 @router.get("/attention/classes", response_model=JobView[ClassAttentions], tags=["audit: attention"])
 async def classes(bench: Bench, run: Run, wait: Wait = 30) -> JobView[Any]:
-    """Every predicted class with its measures and its mean map."""
-    found = bench.cache.get(_KEY)
-    known = found if isinstance(found, ClassAttentions) else None
+    """Return every predicted class with its measures and its mean map."""
+    cached = bench.cache.get(_KEY)
+    known = cached if isinstance(cached, ClassAttentions) else None
 
     def work(report: Report) -> ClassAttentions:
-        made = ClassAttentions(classes=class_attention(run, report))
+        answer = ClassAttentions(classes=class_attention(run, report))
         bench.cache.put(
-            _KEY, made, sum(2000 + len(one.mean_map.values if one.mean_map else "") for one in made.classes)
+            _KEY, answer, sum(2000 + len(row.mean_map.values if row.mean_map else "") for row in answer.classes)
         )
-        return made
+        return answer
 
-    return await as_job(bench, _KEY, work, lambda made: made, wait, known=known, queue=bench.studies)
+    return await as_job(bench, _KEY, work, lambda answer: answer, wait, known=known, queue=bench.studies)
 
 
 MOST_POINTS = 50_000
@@ -164,18 +164,18 @@ async def layout(
     bench: Bench,
     run: Run,
     kind: Annotated[Literal["pca", "tsne", "umap"], Path()],
-    samples: Annotated[int, Query(ge=10, le=MOST_POINTS, description="how many images at most")] = 2000,
+    samples: Annotated[int, Query(ge=10, le=MOST_POINTS, description="maximum number of images")] = 2000,
     near: Annotated[float | None, Query(ge=1, le=1000, description="perplexity of t-SNE, neighbours of UMAP")] = None,
     seed: Annotated[int, Query(ge=0, le=2**31)] = 0,
     wait: Wait = 30,
 ) -> JobView[Any]:
-    """The layout with labels, predictions and confidences; computed once, then kept in the run."""
+    """Return a layout with labels, predictions and confidences; it is computed once, then stored in the run."""
     choice = layout_choice(kind, samples=samples, near=near, seed=seed)
     return await as_job(
         bench,
         ("layout", choice),
         lambda report: cloud(run, kind, choice, report, keep=not bench.settings.read_only),
-        lambda found: found,
+        lambda answer: answer,
         wait,
         queue=bench.studies,
     )
@@ -183,13 +183,13 @@ async def layout(
 
 @router.get("/rows/{row}/neighbours", response_model=JobView[Neighbours], tags=["audit: embeddings"])
 async def near(bench: Bench, run: Run, row: Annotated[int, Path(ge=0)], wait: Wait = 30) -> JobView[Any]:
-    """The nearest images in feature space, right or wrong."""
+    """Return the nearest images in feature space, correct or not."""
     number = int(run.checked([row])[0])
     return await as_job(
         bench,
         ("neighbours", number),
         lambda report: neighbours(run, number, report),
-        lambda found: found,
+        lambda answer: answer,
         wait,
         queue=bench.studies,
     )

@@ -1,4 +1,4 @@
-"""Another demo model on its own photographs, without a restart."""
+"""Switch to another demo model without a restart."""
 
 from dataclasses import replace
 
@@ -15,10 +15,10 @@ router = APIRouter(prefix="/demo", tags=["status"])
 
 @router.post("")
 def open_demo(request: Request, choice: DemoChoice, bench: Bench) -> Status:
-    """Load another demo model and its photographs; everyone who looks at this studio then sees them."""
+    """Load another demo model and its photographs, for all users of this studio."""
     if choice.model not in bench.settings.demos:
         raise InputError(
-            f"{choice.model!r} cannot be opened here: start `camlens studio --model {choice.model}`",
+            f"this studio cannot switch to {choice.model!r}: run `camlens studio --model {choice.model}`",
             code="studio.not-a-demo",
             model=choice.model,
             allowed=bench.settings.demos,

@@ -1,6 +1,7 @@
 """Maps of one image, segments, comparisons, and the same as files to download."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,7 +53,7 @@ router = APIRouter()
 
 @router.post("/explanations", response_model=JobView[ExplanationResult], tags=["explain"])
 async def explanations(bench: Bench, request: ExplanationRequest, wait: Wait = 30) -> JobView[Any]:
-    """Maps of every combination of methods and layers asked for, with predictions and warnings."""
+    """Return a map for each combination of methods and layers, with predictions and warnings."""
     checked = checked_request(bench, request)
     return await as_job(
         bench,
@@ -66,7 +67,7 @@ async def explanations(bench: Bench, request: ExplanationRequest, wait: Wait = 3
 
 @router.post("/segments", response_model=JobView[SegmentsResult], tags=["segments"])
 async def segments(bench: Bench, request: SegmentsRequest, wait: Wait = 30) -> JobView[Any]:
-    """The segments of one image with their weights, by LIME or KernelSHAP, and how far these can be believed."""
+    """Return the segments of one image with their weights by LIME or KernelSHAP, and how reliable these are."""
     checked = checked_segments_request(bench, request)
     return await as_job(
         bench,
@@ -85,7 +86,7 @@ NEARLY_SAME, ALIKE, OPPOSED = 0.95, 0.7, -0.2
 async def comparison(
     bench: Bench, first: ExplanationRequest, second: ExplanationRequest, wait: Wait = 30
 ) -> JobView[Any]:
-    """How alike the heat maps of two requests are, by the first map of each."""
+    """Compare the first heat maps of two requests."""
     requests = checked_request(bench, first), checked_request(bench, second)
 
     def present(explained: tuple[Explained, Explained]) -> Comparison:
@@ -103,27 +104,27 @@ def _first_map(explained: Explained) -> Tensor:
 
 
 def compared(first: Tensor, second: Tensor) -> Comparison:
-    """Pearson's correlation of two heat maps (rectified), and what that means."""
+    """Return the Pearson correlation of two rectified heat maps, and its interpretation."""
     if first.shape != second.shape:
         second = torch.nn.functional.interpolate(second[None, None], size=first.shape, mode="bilinear")[0, 0]
     pair = torch.stack([first.clamp_min(0).flatten(), second.clamp_min(0).flatten()])
     value = float(torch.corrcoef(pair)[0, 1])
-    if value != value:
-        return Comparison(correlation=None, sentence="One of the maps is empty, so they cannot be compared.")
+    if math.isnan(value):
+        return Comparison(correlation=None, sentence="One of the maps is empty, so there is nothing to compare.")
     return Comparison(correlation=value, sentence=_meaning(value))
 
 
 def _meaning(value: float) -> str:
     if value >= NEARLY_SAME:
         return (
-            "The two maps are nearly the same: the model looks at the same place for both, so these maps do "
-            "not tell why one class won."
+            "The two maps are nearly identical: the model looks at the same place for both, so they do not explain "
+            "why one class won."
         )
     if value >= ALIKE:
-        return "The two maps overlap for the most part: look at the difference for what tells the classes apart."
+        return "The two maps mostly overlap: their difference shows what separates the classes."
     if value <= OPPOSED:
-        return "The two maps exclude each other: what speaks for one class is elsewhere than for the other."
-    return "The two maps look at different places."
+        return "The two maps are opposed: the evidence for one class lies where the other has none."
+    return "The two maps highlight different places."
 
 
 def _request(
@@ -140,35 +141,35 @@ def _request(
 
 @dataclass(frozen=True)
 class Drawing:
-    """How the picture is drawn."""
+    """Display settings of a downloaded picture."""
 
     opacity: Annotated[float, Query(ge=0, le=1)] = 0.5
     colours: Annotated[str, Query(max_length=40)] = "turbo"
 
 
-Wanted = Annotated[ExplanationRequest, Depends(_request)]
-Drawn = Annotated[Drawing, Depends()]
+Requested = Annotated[ExplanationRequest, Depends(_request)]
+Style = Annotated[Drawing, Depends()]
 
 
 @router.get("/explanations/panel.png", response_class=Response, tags=["take away"])
-async def panel(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
-    """Original, heat map with colour bar, overlay and predictions as one PNG."""
+async def panel(bench: Bench, requested: Requested, drawing: Style) -> Response:
+    """Return photograph, heat map with color bar, overlay and predictions as one PNG."""
 
     def draw(_checked: ExplanationRequest, explained: Explained) -> bytes:
         first = next(iter(explained.explanations.values()))
-        figure = replace(first, views=(bench.view(wanted.image),)).figure(
-            title=image_info(bench, wanted.image).name,
+        figure = replace(first, views=(bench.view(requested.image),)).figure(
+            title=image_info(bench, requested.image).name,
             alpha=drawing.opacity,
-            colormap=None if first.shows_both_signs() else drawing.colours,  # both signs have colours of their own
+            colormap=None if first.shows_both_signs() else drawing.colours,  # signed maps have their own color map
         )
         return encode_png(figure)
 
-    return await _file(bench, wanted, draw, "png", "image/png")
+    return await _file(bench, requested, draw, "png", "image/png")
 
 
 @router.get("/explanations/maps.npy", response_class=Response, tags=["take away"])
-async def maps(bench: Bench, wanted: Wanted) -> Response:
-    """The signed maps as float32 (targets, height, width) of the first method and layer, for `numpy.load`."""
+async def maps(bench: Bench, requested: Requested) -> Response:
+    """Return the signed maps of the first method and layer, float32 (targets, height, width), for `numpy.load`."""
 
     def save(_checked: ExplanationRequest, explained: Explained) -> bytes:
         first = next(iter(explained.explanations.values()))
@@ -176,30 +177,30 @@ async def maps(bench: Bench, wanted: Wanted) -> Response:
         np.save(stream, first.maps[first.layers[0]][0].cpu().numpy(), allow_pickle=False)
         return stream.getvalue()
 
-    return await _file(bench, wanted, save, "npy", "application/octet-stream")
+    return await _file(bench, requested, save, "npy", "application/octet-stream")
 
 
 @router.get("/explanations/report.html", response_class=Response, tags=["take away"])
-async def report(bench: Bench, wanted: Wanted, drawing: Drawn) -> Response:
-    """One file with live opacity, threshold and colours, that opens from disk."""
+async def report(bench: Bench, requested: Requested, drawing: Style) -> Response:
+    """Return a self-contained HTML file with adjustable opacity, threshold and colors."""
 
     def write(checked: ExplanationRequest, explained: Explained) -> bytes:
         page = report_html(bench, checked, explained, opacity=drawing.opacity, colours=drawing.colours)
         return page.encode()
 
-    return await _file(bench, wanted, write, "html", "text/html")
+    return await _file(bench, requested, write, "html", "text/html")
 
 
 async def _file(
     bench: Workbench,
-    wanted: ExplanationRequest,
+    requested: ExplanationRequest,
     write: Callable[[ExplanationRequest, Explained], bytes],
     suffix: str,
     kind: str,
 ) -> Response:
-    checked = checked_request(bench, wanted)
+    checked = checked_request(bench, requested)
     explained = await finished(bench, ("explain", checked), lambda report: explain_request(bench, checked, report))
     body = await run_apart(write, checked, explained)
-    name = "-".join([wanted.image, *wanted.methods, *checked.layers[:1]]).replace("/", "_")
+    name = "-".join([requested.image, *requested.methods, *checked.layers[:1]]).replace("/", "_")
     disposition = f'attachment; filename="{name}.{suffix}"'
     return Response(body, media_type=kind, headers={"content-disposition": disposition})

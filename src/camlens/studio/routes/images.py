@@ -1,4 +1,4 @@
-"""The strip of images: random samples that fit a filter, uploads, and the pictures themselves."""
+"""Images: random samples by filter, uploads, pictures, and correct beside incorrect predictions."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def samples(
     label: Annotated[int | None, Query(ge=0)] = None,
     prediction: Annotated[int | None, Query(ge=0)] = None,
 ) -> SampleList:
-    """Random images for a seed, among those that fit the filter as far as predictions are known."""
+    """Draw random images that match the filter, as far as predictions are known."""
     predictions = bench.predictions
     numbers = fitting(predictions, show, label=label, prediction=prediction)
     chosen = drawn(numbers, count, seed)
@@ -51,12 +51,11 @@ def samples(
 
 @router.get("/classes", tags=["images"])
 def classes(bench: Bench) -> list[ClassInfo]:
-    """Every class of the model, with how many images carry it and how they were predicted so far."""
+    """List the classes of the model with the number of their images and of the predictions so far."""
     predictions, names = bench.predictions, bench.model.class_names
+    columns = (predictions.labels, predictions.classes, predictions.labels[predictions.correct])
     images, predicted, correct = (
-        predictions.count(predictions.labels),
-        predictions.count(predictions.classes),
-        predictions.count(predictions.labels[predictions.correct]),
+        np.bincount(indices[indices >= 0], minlength=len(names)).tolist() for indices in columns
     )
     return [
         ClassInfo(index=index, name=name, images=images[index], predicted=predicted[index], correct=correct[index])
@@ -66,16 +65,16 @@ def classes(bench: Bench) -> list[ClassInfo]:
 
 @router.post("/uploads", openapi_extra={"requestBody": {"content": {"image/*": {}}, "required": True}}, tags=["images"])
 async def upload(bench: Bench, request: Request) -> ImageInfo:
-    """Bring an image: its bytes are the body, as `curl --data-binary @cat.jpg ADDRESS` sends them."""
+    """Upload an image as the request body, as `curl --data-binary @cat.jpg ADDRESS` sends it."""
     if bench.settings.read_only:
-        raise ReadOnlyError("this studio is read-only: uploads are switched off")
+        raise ReadOnlyError("uploads are disabled: the studio was started with --read-only")
     body = await request.body()
     return image_info(bench, await run_apart(bench.uploads.add, body))
 
 
 @router.get("/images/{image}", tags=["images"])
 def image(bench: Bench, image: ImagePath) -> ImageInfo:
-    """Name, true class and prediction of one image."""
+    """Return name, true class and prediction of one image."""
     if image.startswith("s"):
         bench.predictions.want([bench.gallery.checked(int(image[1:]))])
         bench.jobs.wake()
@@ -87,10 +86,11 @@ def image(bench: Bench, image: ImagePath) -> ImageInfo:
 def picture(
     bench: Bench, image: ImagePath, longest: Annotated[int, Query(ge=THUMBNAIL + 1, le=4096)] = PICTURE
 ) -> Response:
-    """The photograph at its own proportions, its longer side at most `longest`.
+    """Return the photograph at its own proportions, with its longer side at most `longest`.
 
-    The header `camlens-region` holds what the model sees of it: [left, top, right, bottom] in fractions of the
-    photograph, or null for all of it. If the model's preprocessing does not say so, the picture is what it sees.
+    The header `camlens-region` is the region that the model sees: [left, top, right, bottom] in fractions of the
+    photograph, or null for all of it. If the preprocessing does not reveal the region, the preprocessed picture is
+    returned.
     """
     return _picture(bench, image, longest)
 
@@ -98,12 +98,12 @@ def picture(
 @router.get("/images/{image}/thumbnail.webp", response_class=Response, tags=["images"])
 @slow
 def small(bench: Bench, image: ImagePath) -> Response:
-    """A small copy for lists, with the same header."""
+    """Return a small copy for lists, with the same header."""
     return _picture(bench, image, THUMBNAIL)
 
 
 def prepare_pictures(bench: Workbench, images: Sequence[str], longest: int) -> None:
-    """Make pictures before they are asked for, in spare time; whoever asks for an unreadable one is told."""
+    """Encode pictures in spare time, before they are requested."""
 
     def prepare(image: str) -> None:
         with suppress(DataError):
@@ -115,9 +115,9 @@ def prepare_pictures(bench: Workbench, images: Sequence[str], longest: int) -> N
 
 def _picture(bench: Workbench, image: str, longest: int) -> Response:
     key = ("picture", image, longest)
-    known = bench.cache.get(key)
-    if isinstance(known, Response):
-        return known
+    cached = bench.cache.get(key)
+    if isinstance(cached, Response):
+        return cached
     pixels, region = bench.picture(image)
     body, kind = (webp, "image/webp") if longest == THUMBNAIL else (png, "image/png")
     headers = {**FRESH, "camlens-region": json.dumps(region)}
@@ -133,10 +133,10 @@ PAIRS = 24
 def facing(
     bench: Bench,
     label: Annotated[int | None, Query(ge=0, description="true class")] = None,
-    prediction: Annotated[int | None, Query(ge=0, description="predicted class of the incorrect ones")] = None,
+    prediction: Annotated[int | None, Query(ge=0, description="predicted class of the incorrect images")] = None,
     count: Annotated[int, Query(ge=1, le=60)] = 8,
 ) -> Facing:
-    """Images of a class that were recognised, and those that were not; the most confident first."""
+    """Return correctly and incorrectly predicted images of a class, the most confident first."""
     predictions = bench.predictions
     correct = fitting(predictions, "correct", label=label)
     incorrect = fitting(predictions, "incorrect", label=label, prediction=prediction)
@@ -146,8 +146,8 @@ def facing(
         correct_count=len(correct),
         incorrect_count=len(incorrect),
         pairs=tuple(
-            ConfusionPair(label=true, prediction=said, count=times)
-            for true, said, times in confused(predictions, len(bench.model.class_names), PAIRS)
+            ConfusionPair(label=true, prediction=predicted, count=times)
+            for true, predicted, times in confused(predictions, len(bench.model.class_names), PAIRS)
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Jobs: where one stands, its progress as it happens, and how to stop it."""
+"""Jobs: state, progress and cancellation."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,17 +18,17 @@ HEARTBEAT = 10.0
 
 
 def _held(bench: Workbench, name: str) -> tuple[JobQueue, Job, str]:
-    """The queue, the job and the ticket that a job's name in the API stands for."""
+    """Return the queue, the job and the ticket that the id `name` of the API stands for."""
     job_id, _, ticket = name.partition(".")
     for queue in bench.queues:
         if (job := queue.find(job_id)) is not None:
             return queue, job, ticket
-    raise DataError(f"there is no job {name[:40]!r}: it may have ended long ago", code="job.unknown", job=name[:40])
+    raise DataError(f"unknown job {name[:40]!r}: it may have ended long ago", code="job.unknown", job=name[:40])
 
 
 @router.get("/{job_id}", response_model=JobView[None])
 def job(bench: Bench, job_id: str) -> JobView[Any]:
-    """State, place in the queue and progress; ask the question again to have the result."""
+    """Return state, queue position and progress; repeat the original request to get the result."""
     queue, job, ticket = _held(bench, job_id)
     queue.renew(job, ticket)
     return job_view(bench, job, ticket)
@@ -36,13 +36,13 @@ def job(bench: Bench, job_id: str) -> JobView[Any]:
 
 @router.get("/{job_id}/events", response_class=StreamingResponse)
 async def events(bench: Bench, job_id: str) -> StreamingResponse:
-    """The same as server-sent events, one for each change until the job is over."""
+    """Send the state as server-sent events, one per change, until the job ends."""
     return StreamingResponse(_changes(bench, *_held(bench, job_id)), media_type="text/event-stream")
 
 
 @router.delete("/{job_id}", response_model=JobView[None])
 def cancel(bench: Bench, job_id: str) -> JobView[Any]:
-    """Give the job up; it ends once nobody wants it any more."""
+    """Release the job; it is cancelled once all its clients have released it."""
     queue, job, ticket = _held(bench, job_id)
     queue.release(job, ticket)
     return job_view(bench, job, ticket)

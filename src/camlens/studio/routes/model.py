@@ -29,7 +29,7 @@ Limit = Annotated[int, Query(ge=1, le=128)]
 
 @router.get("/model", tags=["model"])
 def model(bench: Bench) -> ModelSummary:
-    """Parameters, size, classes and the measured time of one forward pass."""
+    """Return parameters, size, classes and the measured time of one forward pass."""
     return bench.anatomy.summary
 
 
@@ -43,20 +43,20 @@ async def activations(
     limit: Limit = 48,
     wait: Wait = 30,
 ) -> JobView[Any]:
-    """A page of the layer's channels for one image, the most active first."""
+    """Return a page of a layer's channels for one image."""
     bench.anatomy.layer(layer.partition("#")[0])
     key = ("activations", image, layer)
 
-    def present(found: LayerActivations) -> ActivationMaps:
-        return activation_maps(found, layer, sort=sort, offset=offset, limit=limit)
+    def present(seen: LayerActivations) -> ActivationMaps:
+        return activation_maps(seen, layer, sort=sort, offset=offset, limit=limit)
 
     def work(_report: Report) -> LayerActivations:
         seen = layer_activations(bench.anatomy, bench.inputs(image), layer)
         bench.cache.put(key, seen, seen.features.numel() * 4)
         return seen
 
-    found = bench.cache.get(key)
-    known = found if isinstance(found, LayerActivations) else None
+    cached = bench.cache.get(key)
+    known = cached if isinstance(cached, LayerActivations) else None
     return await as_job(bench, key, work, present, wait, known=known)
 
 
@@ -65,19 +65,19 @@ async def activations(
 def filters(
     bench: Bench, layer: Annotated[LayerName, Query()], offset: Offset = 0, limit: Limit = 64
 ) -> LearnedFilters:
-    """A page of a convolution's filters with their statistics."""
+    """Return a page of a convolution's filters with their statistics."""
     return learned_filters(bench.anatomy.layer(layer), layer, offset=offset, limit=limit)
 
 
 @router.get("/layers", tags=["layers"])
 def layers(bench: Bench) -> tuple[LayerInfo, ...]:
-    """Every layer with its output, its grid and stage, and whether it can carry a map or why not."""
+    """List the layers with output shape, grid and stage, and whether they can carry a map."""
     return bench.anatomy.layers
 
 
 @router.get("/methods", tags=["methods"])
 def methods() -> list[MethodInfo]:
-    """Every method: where it comes from, what it is good for, and what it costs."""
+    """List the methods with their paper, purpose and cost."""
     return [
         MethodInfo(
             name=entry.name,

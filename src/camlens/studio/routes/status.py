@@ -1,4 +1,4 @@
-"""Is it up, what is it doing, what can it do: asked before everything else."""
+"""Health, status, and the first data of a page."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -27,17 +27,18 @@ from camlens.studio.schemas import (
 )
 
 router = APIRouter(tags=["status"])
+_NO_PREDICTIONS = PredictionProgress(done=0, total=0, correct=0, incorrect=0, unreadable=0)
 
 
 @router.get("/health")
 def health() -> dict[str, str]:
-    """Answer as long as the server lives; needs no token."""
+    """Return "ok" while the server runs; needs no token."""
     return {"status": "ok"}
 
 
 @router.get("/status")
 def status(bench: Bench) -> Status:
-    """Loading, ready or failed; the model, the data, and how far the predictions are."""
+    """Return the state (loading, ready or failed), the model, the dataset and the progress of the predictions."""
     ready = bench.state == "ready"
     settings = bench.settings
     return Status(
@@ -48,9 +49,7 @@ def status(bench: Bench) -> Status:
         session=bench.session,
         model=bench.anatomy.summary if ready else None,
         data=_data(bench) if ready else None,
-        predictions=_progress(bench)
-        if ready
-        else PredictionProgress(done=0, total=0, correct=0, incorrect=0, unreadable=0),
+        predictions=_progress(bench) if ready else _NO_PREDICTIONS,
         jobs=sum(queue.load for queue in bench.queues),
         limits=Limits(
             bytes=settings.upload_bytes,
@@ -72,12 +71,12 @@ def start(
     label: Annotated[int | None, Query(ge=0)] = None,
     image: Annotated[ImageId | None, Query()] = None,
 ) -> Start:
-    """What a page asks first, in one answer: status, layers, methods, classes, the strip, and its first map."""
+    """Return everything that a page needs first: status, layers, methods, classes, the strip, and the first map."""
     now = status(bench)
     if now.state != "ready":
         return Start(status=now, layers=(), methods=(), classes=(), samples=None, question=None, explanation=None)
     strip = samples(bench, seed=seed, show=show, label=label)
-    first = image or next((one.id for one in strip.samples if one.readable), None)
+    first = image or next((sample.id for sample in strip.samples if sample.readable), None)
     question, explanation = (None, None) if first is None else _known_answer(bench, ExplanationRequest(image=first))
     return Start(
         status=now,
@@ -93,7 +92,7 @@ def start(
 def _known_answer(
     bench: Workbench, request: ExplanationRequest
 ) -> tuple[ExplanationRequest | None, ExplanationResult | None]:
-    """The question in full, and its answer where that needs no computing; who asks it is told what is wrong."""
+    """Return the checked request and its cached answer, if any; errors are left to the page's own request."""
     try:
         question = checked_request(bench, request)
         known = known_explanations(bench, question)
