@@ -412,7 +412,7 @@ def test_a_folder_without_images_asks_for_one_and_explains_it(page: Any, tmp_pat
     with listening(StudioSettings(data=str(tmp_path))) as address:
         page.goto(address)
         page.get_by_text("Bring an image to begin").wait_for()
-        page.get_by_text("has no images").wait_for()
+        page.get_by_text(tmp_path.name).first.wait_for()
         assert page.get_by_role("button", name="Generate").is_disabled()
         page.locator("input[type=file]").set_input_files(str(next(photos.rglob("*.png"))))
         page.wait_for_selector(f'{OVERLAY}[data-image^="u"]')

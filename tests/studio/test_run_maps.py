@@ -23,12 +23,12 @@ def test_maps_are_the_same_whether_none_some_or_all_are_held(audit: Audit) -> No
     for held in range(5):
         for found, expected in zip(maps.of(rows), wanted, strict=True):
             np.testing.assert_array_equal(found, expected)
-        assert maps.hold() == (held < 4)
+        assert maps.read_ahead() == (held < 4)
 
 
 def test_held_maps_open_no_file(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = RunMaps(audit)
-    while maps.hold():
+    while maps.read_ahead():
         pass
 
     def never(*_: object) -> None:
@@ -42,11 +42,11 @@ def test_held_maps_open_no_file(audit: Audit, monkeypatch: pytest.MonkeyPatch) -
 def test_no_more_is_held_than_there_is_room(audit: Audit) -> None:
     one_part = 256 * 3 * 4 * 4
     maps = RunMaps(audit, room=2 * one_part)
-    assert [maps.hold() for _ in range(4)] == [True, True, False, False]
+    assert [maps.read_ahead() for _ in range(4)] == [True, True, False, False]
     np.testing.assert_array_equal(maps.of(np.array([899, 1]))[0], audit.maps([899, 1]))
 
 
 def test_a_run_without_any_shard_has_no_maps(tmp_path: Path) -> None:
     maps = RunMaps(synthetic_run(tmp_path / "run", rows=10, shard_size=10, leave_out=(0,)))
-    assert not maps.hold()
+    assert not maps.read_ahead()
     assert maps.of(np.zeros(0, dtype=np.int64))[0].shape == (0, 7, 7)

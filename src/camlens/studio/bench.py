@@ -248,7 +248,7 @@ class Workbench:
         return model.preprocess(np.full((256, 256, 3), 128, dtype=np.uint8))[None]
 
     def _read_maps_ahead(self) -> bool:
-        return self.state != "loading" and self._run is not None and self._run.maps.hold()
+        return self.state != "loading" and self._run is not None and self._run.maps.read_ahead()
 
 
 def _ready(part: Part | None, bench: Workbench) -> Part:

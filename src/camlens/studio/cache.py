@@ -13,7 +13,7 @@ class ByteCache(Generic[V]):
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._held = 0
+        self._size = 0
         self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -32,18 +32,10 @@ class ByteCache(Generic[V]):
             if size > self.capacity:
                 return
             self._values[key] = value, size
-            self._held += size
-            while self._held > self.capacity:
+            self._size += size
+            while self._size > self.capacity:
                 self._forget(next(iter(self._values)))
 
     def _forget(self, key: Hashable) -> None:
         _, size = self._values.pop(key, (None, 0))
-        self._held -= size
-
-    @property
-    def held(self) -> int:
-        """Bytes in use."""
-        return self._held
-
-    def __len__(self) -> int:
-        return len(self._values)
+        self._size -= size

@@ -22,9 +22,7 @@ def report_html(
     ]
     maps = [
         LiveMap(
-            f"{shown.class_name or shown.target} · {layer_in_words(shown.layer)} · {shown.method}"
-            if several
-            else "Overlay",
+            _title(shown) if several else "Overlay",
             grid,
             shown.warning,
             diverging=shown.diverging,

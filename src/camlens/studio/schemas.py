@@ -1,4 +1,4 @@
-"""The words of the API: what pages send and receive. TypeScript types are generated from these."""
+"""Request and response types of the API. The TypeScript types are generated from these."""
 
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -16,13 +16,13 @@ LayerName = Annotated[str, Field(min_length=1, max_length=300)]
 MethodName = Annotated[str, Field(min_length=1, max_length=80)]
 
 
-class Words(BaseModel):
-    """Frozen, and strict about names nobody knows."""
+class Frozen(BaseModel):
+    """Base of the types: frozen, and without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
 
-class Problem(Words):
+class Problem(Frozen):
     """Why a request was refused: `kind` and the finer, stable `code` are for programs, `message` is for people."""
 
     kind: str
@@ -30,23 +30,23 @@ class Problem(Words):
     message: str
 
 
-class GridValues(Words):
-    """Values (height, width), row by row, as base64 of little-endian float32."""
+class GridValues(Frozen):
+    """Values (height, width) as base64 of little-endian float32, row by row."""
 
     shape: tuple[int, int]
     values: str
 
 
-class Prediction(Words):
-    """One class with its probability, or one output of a regression with its value."""
+class Prediction(Frozen):
+    """A class with its probability, or an output of a regression with its value."""
 
     index: int
     name: str
     confidence: float
 
 
-class ImageInfo(Words):
-    """One image of the studio. `label` is its true class where known; `readable` turns false once reading failed."""
+class ImageInfo(Frozen):
+    """An image. `label` is its true class, if known; `readable` is false after a failed attempt to read it."""
 
     id: str
     name: str
@@ -57,10 +57,10 @@ class ImageInfo(Words):
     readable: bool
 
 
-class TargetChoice(Words):
-    """What to explain: the predicted class, one class, class `a` rather than `b`, or the `k` best classes.
+class TargetChoice(Frozen):
+    """What to explain: the predicted class, class `index`, `index` rather than `against`, or the top `k` classes.
 
-    For a contrast, `index` or `against` may be left out: that stands for the predicted class.
+    In a contrast, `index` or `against` defaults to the predicted class.
     """
 
     kind: Literal["predicted", "class", "contrast", "top"] = "predicted"
@@ -69,22 +69,22 @@ class TargetChoice(Words):
     k: int = Field(default=3, ge=1, le=10)
 
 
-class ExplanationRequest(Words):
-    """One image, and every combination of the methods and layers asked for, from one capture."""
+class ExplanationRequest(Frozen):
+    """One image, explained by every combination of methods and layers."""
 
     image: ImageId
     methods: tuple[MethodName, ...] = Field(default=("gradcam",), min_length=1, max_length=40)
-    layers: tuple[LayerName, ...] = Field(default=(), max_length=400, description="none: the model's default layer")
+    layers: tuple[LayerName, ...] = Field(default=(), max_length=400, description="default: the model's default layer")
     target: TargetChoice = TargetChoice()
 
 
-class MapResult(Words):
-    """One signed map at its layer's resolution, and what its numbers say.
+class MapResult(Frozen):
+    """One signed map at its layer's resolution.
 
-    `target` is its title if it is not about one class, such as "boot minus shirt". `state` is "good", or why the
-    picture would be empty: "negative" (no evidence for the class), "flat" (constant), "broken" (NaN or infinite).
-    `energy` is the share of the map's magnitude that is positive;
-    `diverging` says that the map is evidence for and against, to be drawn with zero in the middle.
+    `target` is the title, such as "boot minus shirt" for a contrast. `state` is "good", or why the picture would be
+    empty: "negative" (no evidence for the class), "flat" (constant), or "broken" (NaN or infinite). `energy` is the
+    share of the map's magnitude that is positive. `diverging` maps hold evidence for and against the target and are
+    drawn with zero in the middle.
     """
 
     method: str
@@ -100,11 +100,11 @@ class MapResult(Words):
     diverging: bool
 
 
-class ExplanationResult(Words):
-    """Maps in the order methods, layers, targets; what the model predicts; and how to repeat it.
+class ExplanationResult(Frozen):
+    """Maps ordered by method, layer and target, with predictions and the code that reproduces them.
 
-    The maps cover `region` of the photograph: (left, top, right, bottom) in fractions of it, beyond [0, 1] if the
-    preprocessing pads; null is all of it.
+    The maps cover `region` of the photograph: (left, top, right, bottom) in fractions of it, outside [0, 1] if the
+    preprocessing pads; null for all of it.
     """
 
     image: ImageInfo
@@ -120,10 +120,10 @@ class ExplanationResult(Words):
     shell: str
 
 
-class JobView(Words, Generic[Result]):
-    """A job's place and progress, and its result once `state` is "done".
+class JobView(Frozen, Generic[Result]):
+    """The queue position and progress of a job, and its result once `state` is "done".
 
-    `estimate` is its first map so far, coarse, where the method gets better as it goes.
+    `estimate` is a coarse version of the first map, if the method refines its maps step by step.
     """
 
     id: str
@@ -136,8 +136,8 @@ class JobView(Words, Generic[Result]):
     result: Result | None
 
 
-class LayerInfo(Words):
-    """One layer: what it gives, whether it can carry a map, and if not, why."""
+class LayerInfo(Frozen):
+    """A layer: its output, and whether it can carry a map; `reason` says why not."""
 
     name: str
     type: str
@@ -152,8 +152,8 @@ class LayerInfo(Words):
     convolution: bool
 
 
-class ModelSummary(Words):
-    """The model in a few numbers."""
+class ModelSummary(Frozen):
+    """Key figures of the model."""
 
     spec: str
     name: str
@@ -169,8 +169,8 @@ class ModelSummary(Words):
     input_size: tuple[int, int]
 
 
-class DataSummary(Words):
-    """The data in a few numbers. `problem` says in words what is unusual about it."""
+class DataSummary(Frozen):
+    """Key figures of the dataset. `problem` describes what is unusual about it."""
 
     spec: str
     count: int
@@ -179,8 +179,8 @@ class DataSummary(Words):
     problem: str | None
 
 
-class PredictionProgress(Words):
-    """How far the predictions over the data have come."""
+class PredictionProgress(Frozen):
+    """Progress of the predictions over the dataset."""
 
     done: int
     total: int
@@ -189,8 +189,8 @@ class PredictionProgress(Words):
     unreadable: int
 
 
-class Limits(Words):
-    """What an upload may be."""
+class Limits(Frozen):
+    """Limits on uploads."""
 
     bytes: int
     pixels: int
@@ -198,8 +198,8 @@ class Limits(Words):
     uploads: bool
 
 
-class Status(Words):
-    """What the studio is doing: loading the model, ready, or unable to start and why."""
+class Status(Frozen):
+    """The state of the studio: loading, ready, or failed with a problem."""
 
     state: Literal["loading", "ready", "failed"]
     step: str
@@ -211,21 +211,21 @@ class Status(Words):
     predictions: PredictionProgress
     jobs: int
     limits: Limits
-    run: str | None = Field(description="the audit run that is open, by its directory's name")
-    demo: str = Field(description="the demo model that is open; empty if there is no choice of demos")
-    demos: tuple[str, ...] = Field(description="the demo models that `POST /api/demo` opens")
+    run: str | None = Field(description="directory name of the open audit run")
+    demo: str = Field(description="the open demo model; empty if it cannot be switched")
+    demos: tuple[str, ...] = Field(description="demo models that `POST /api/demo` can open")
 
 
-class DemoChoice(Words):
-    """The demo model to open."""
+class DemoChoice(Frozen):
+    """A request to open another demo model."""
 
     model: str
 
 
-class MethodInfo(Words):
-    """One method of the registry: `scope` says whether its map is about a layer, all layers or the input.
+class MethodInfo(Frozen):
+    """A method of the registry. `scope` tells whether its maps belong to a layer, several layers or the input.
 
-    `chooses_layers` says that no layer need be named, `diverging` that maps are evidence for and against.
+    `chooses_layers` methods need no layer; `diverging` maps hold evidence for and against the target.
     """
 
     name: str
@@ -240,16 +240,16 @@ class MethodInfo(Words):
     chooses_layers: bool
 
 
-class SampleList(Words):
-    """Random images that fit the filter. `matching` counts all that are known to fit so far."""
+class SampleList(Frozen):
+    """Random images that match the filter. `matching` counts all matches so far; `settled` means that it is final."""
 
     samples: tuple[ImageInfo, ...]
     matching: int
     settled: bool
 
 
-class ClassInfo(Words):
-    """One class with how many images carry it, and how they were predicted so far."""
+class ClassInfo(Frozen):
+    """A class with the number of its images, of predictions of it, and of correct ones so far."""
 
     index: int
     name: str
@@ -258,16 +258,16 @@ class ClassInfo(Words):
     correct: int
 
 
-class ConfusionPair(Words):
-    """How often images of class `label` were predicted as `prediction`."""
+class ConfusionPair(Frozen):
+    """The number of images of class `label` that were predicted as `prediction`."""
 
     label: int
     prediction: int
     count: int
 
 
-class Facing(Words):
-    """Correct and incorrect predictions that face each other, and the pairs that are confused most."""
+class Facing(Frozen):
+    """Correct and incorrect predictions, and the pairs of classes that are confused most."""
 
     correct: tuple[ImageInfo, ...]
     incorrect: tuple[ImageInfo, ...]
@@ -276,15 +276,15 @@ class Facing(Words):
     pairs: tuple[ConfusionPair, ...]
 
 
-class Comparison(Words):
-    """How alike two maps are: Pearson's correlation, and what that means in a sentence."""
+class Comparison(Frozen):
+    """The Pearson correlation of two maps, and its interpretation."""
 
     correlation: float | None
     sentence: str
 
 
-class ChannelMap(Words):
-    """One channel's activation, 8 bits a cell between `low` and `high`."""
+class ChannelMap(Frozen):
+    """The activation of one channel, as 8-bit values between `low` and `high`."""
 
     index: int
     low: float
@@ -294,8 +294,8 @@ class ChannelMap(Words):
     pixels: str
 
 
-class ActivationMaps(Words):
-    """Channels of one layer for one image, sorted; `pixels` are base64 bytes (height, width)."""
+class ActivationMaps(Frozen):
+    """A page of the channels of one layer for one image; `pixels` are base64 bytes (height, width)."""
 
     layer: str
     shape: tuple[int, int]
@@ -306,8 +306,8 @@ class ActivationMaps(Words):
     maps: tuple[ChannelMap, ...]
 
 
-class LearnedFilter(Words):
-    """One filter of a convolution. `pixels` are base64 bytes, RGB or signed around 128."""
+class LearnedFilter(Frozen):
+    """A filter of a convolution. `pixels` are base64 bytes: RGB, or signed around 128."""
 
     index: int
     shown: str
@@ -319,8 +319,8 @@ class LearnedFilter(Words):
     pixels: str
 
 
-class LearnedFilters(Words):
-    """Filters of one convolution, in the order of their channels."""
+class LearnedFilters(Frozen):
+    """A page of the filters of one convolution, in the order of their channels."""
 
     layer: str
     shape: tuple[int, int]
@@ -331,8 +331,8 @@ class LearnedFilters(Words):
     filters: tuple[LearnedFilter, ...]
 
 
-class Example(Words):
-    """One picture of a good or a worrying pattern, with its map from a demo model."""
+class Example(Frozen):
+    """A good or worrying pattern: a picture with its map by a demo model."""
 
     title: str
     kind: Literal["good", "worrying"]
@@ -342,17 +342,17 @@ class Example(Words):
     grid: GridValues
 
 
-class Examples(Words):
-    """How to read a heat map, in pictures of the demo models; `problem` says why there are none."""
+class Examples(Frozen):
+    """Examples of heat maps; `problem` says why some are missing."""
 
     examples: tuple[Example, ...]
     problem: str | None
 
 
-class Start(Words):
-    """What a page asks first, in one answer; without a ready model only `status` says something.
+class Start(Frozen):
+    """Everything that a page needs first; until the model is ready, only `status` is filled.
 
-    `explanation` is the answer to `question`, where that is known already.
+    `explanation` is the answer to `question`, if it is cached.
     """
 
     status: Status
@@ -367,8 +367,8 @@ class Start(Words):
 Effect = Literal["supports", "opposes", "none"]
 
 
-class SegmentsRequest(Words):
-    """One image, cut into about `segments` parts; `samples` pictures with some parts taken away are tried."""
+class SegmentsRequest(Frozen):
+    """One image, split into about `segments` parts and explained by `samples` pictures with some parts removed."""
 
     image: ImageId
     method: Literal["lime", "kernelshap"] = "lime"
@@ -378,15 +378,15 @@ class SegmentsRequest(Words):
     seed: int = Field(default=0, ge=0, le=2**31)
 
 
-class Labels(Words):
-    """The number of the segment that each pixel belongs to, row by row, as base64 of little-endian uint16."""
+class Labels(Frozen):
+    """The segment index of each pixel, as base64 of little-endian uint16, row by row."""
 
     shape: tuple[int, int]
     values: str
 
 
-class Segment(Words):
-    """One segment: its weight, what it does to the score, and the share of the picture it covers."""
+class Segment(Frozen):
+    """A segment: its weight, its effect on the score, and the share of the picture that it covers."""
 
     index: int
     weight: float
@@ -394,12 +394,12 @@ class Segment(Words):
     share: float
 
 
-class SegmentsResult(Words):
-    """Segments with the strongest first, and how far the sum of their weights can be believed.
+class SegmentsResult(Frozen):
+    """Segments with the strongest first, and how reliable their weights are.
 
-    `r_squared` is the share of the score's variation over all samples that the weights account for, 1 at best;
-    `sentence` says what that means. `score` is the explained score of the whole image; `region` and `target` are as
-    in an explanation.
+    `r_squared` is the share of the score's variation over the samples that the weights explain (at most 1), and
+    `sentence` its interpretation. `score` is the score of the whole image. `region` and `target` are as in
+    `ExplanationResult`.
     """
 
     image: ImageInfo

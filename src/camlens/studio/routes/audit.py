@@ -8,7 +8,7 @@ from camlens.studio.jobs import Report
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.runs.attention import attention, class_attention
 from camlens.studio.runs.clouds import cloud, layout_choice
-from camlens.studio.runs.errors import OVERVIEW, Wanted, gallery, overview, row_list
+from camlens.studio.runs.errors import OVERVIEW, RowFilter, gallery, overview, row_list
 from camlens.studio.runs.opened import OpenRun
 from camlens.studio.runs.rows import mapped_rows, neighbours, row_detail
 from camlens.studio.runs.schemas import (
@@ -86,7 +86,7 @@ def error_gallery(
     each: Annotated[int, Query(ge=1, le=24)] = 4,
 ) -> ErrorGallery:
     """Return errors of the most frequently confused pairs, the most confident first."""
-    return gallery(run, Wanted(label, prediction, None, least, most), groups=groups, each=each)
+    return gallery(run, RowFilter(label, prediction, None, least, most), groups=groups, each=each)
 
 
 @router.get("/rows", tags=["audit: misclassifications"])
@@ -102,7 +102,7 @@ def rows(
     count: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 24,
 ) -> RowList:
     """List images of the run that match, the most confident first, with both maps."""
-    return row_list(run, Wanted(label, prediction, correct, least, most), offset=offset, count=count)
+    return row_list(run, RowFilter(label, prediction, correct, least, most), offset=offset, count=count)
 
 
 @router.get("/rows/some", tags=["audit: misclassifications"])

@@ -1,1 +1,1 @@
-"""An audit run that the studio has open: what its pages ask of it, in the words of the API."""
+"""An audit run opened by the studio, and the answers of its pages."""

@@ -1,4 +1,4 @@
-"""Where the model looks over the whole run: distributions, peaks, and the mean map of every class."""
+"""Where the model looks over a whole run: distributions, peaks, and the mean map of every class."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -20,42 +20,40 @@ _BINS = 25
 
 
 def attention(run: OpenRun, label: int | None) -> AttentionView:
-    """Distributions and peaks of all images, or of those of one predicted class."""
+    """Return distributions and peaks over all images, or those predicted as one class."""
     outcomes = run.outcomes
-    wanted = ~outcomes.failed if label is None else outcomes.predicted == run.class_index(label)
+    selected = ~outcomes.failed if label is None else outcomes.predicted == run.class_index(label)
     cells = run.audit.grid
     down, across = run.measure("peak_y"), run.measure("peak_x")
-    drawn = np.isfinite(run.measure("entropy"))
+    has_evidence = np.isfinite(run.measure("entropy"))
     return AttentionView(
-        images=int(wanted.sum()),
-        empty=int((wanted & ~drawn).sum()),
+        images=int(selected.sum()),
+        empty=int((selected & ~has_evidence).sum()),
         predicted=label,
-        spreads=tuple(_spread(run, name, wanted) for name in MEASURES),
-        peaks_correct=_counts(peaks(down, across, wanted & outcomes.correct, cells=cells)),
-        peaks_incorrect=_counts(peaks(down, across, wanted & outcomes.wrong, cells=cells)),
+        spreads=tuple(_spread(run, name, selected) for name in MEASURES),
+        peaks_correct=_counts(peaks(down, across, selected & outcomes.correct, cells=cells)),
+        peaks_incorrect=_counts(peaks(down, across, selected & outcomes.wrong, cells=cells)),
         leaning=tuple(
-            Leaning(index=one.index, measure=one.measure, mean=one.mean, others=one.others, images=one.images)
+            Leaning(index=lean.index, measure=lean.measure, mean=lean.mean, others=lean.others, images=lean.images)
             for name in ("corner_energy", "border_energy")
-            for one in leans(run.measure(name), outcomes.predicted, outcomes.classes, measure=name)
+            for lean in leans(run.measure(name), outcomes.predicted, outcomes.classes, measure=name)
         ),
     )
 
 
 def class_attention(run: OpenRun, report: Report) -> tuple[ClassAttention, ...]:
-    """Every predicted class with its measures and its mean map, in the order of their numbers."""
+    """Return every predicted class with its measures and its mean map, in order."""
     outcomes = run.outcomes
-    total = len(run)
-    done = 0
 
-    def told() -> Iterator[Part]:
-        nonlocal done
+    def reported_parts() -> Iterator[Part]:
+        done = 0
         for maps, classes in map_parts(run.audit, outcomes.predicted):
-            report(done, total)
+            report(done, len(run))
             done += len(maps)
             yield maps, classes
 
-    means = mean_maps(told(), outcomes.classes, run.audit.grid)
-    called = np.bincount(outcomes.predicted[~outcomes.failed], minlength=outcomes.classes)
+    means = mean_maps(reported_parts(), outcomes.classes, run.audit.grid)
+    predicted = np.bincount(outcomes.predicted[~outcomes.failed], minlength=outcomes.classes)
     judged = np.bincount(outcomes.predicted[outcomes.judged], minlength=outcomes.classes)
     hits = np.bincount(outcomes.predicted[outcomes.correct], minlength=outcomes.classes)
     measured = {name: _class_means(run, run.measure(name)) for name in MEASURES}
@@ -63,29 +61,29 @@ def class_attention(run: OpenRun, report: Report) -> tuple[ClassAttention, ...]:
         ClassAttention(
             index=index,
             name=outcomes.name(index),
-            images=int(called[index]),
+            images=int(predicted[index]),
             precision=float(hits[index] / judged[index]) if judged[index] else None,
             mean_map=None if np.isnan(means.maps[index]).any() else grid_values(torch.from_numpy(means.maps[index])),
             **{name: number(measured[name][index]) for name in MEASURES},
         )
         for index in range(outcomes.classes)
-        if called[index]
+        if predicted[index]
     )
 
 
-def _spread(run: OpenRun, name: Measure, wanted: Bool[np.ndarray, " n"]) -> Spread:
-    values = np.where(wanted, run.measure(name), np.nan).astype(np.float32)
-    found = distribution(values, run.outcomes, bins=_BINS)
+def _spread(run: OpenRun, name: Measure, selected: Bool[np.ndarray, " n"]) -> Spread:
+    values = np.where(selected, run.measure(name), np.nan).astype(np.float32)
+    spread = distribution(values, run.outcomes, bins=_BINS)
     return Spread(
         measure=name,
-        edges=tuple(found.edges.tolist()),
-        correct=tuple(found.counts["correct"].tolist()),
-        incorrect=tuple(found.counts["incorrect"].tolist()),
-        unlabelled=tuple(found.counts["unlabelled"].tolist()),
-        mean_correct=number(found.means["correct"]),
-        mean_incorrect=number(found.means["incorrect"]),
-        mean_unlabelled=number(found.means["unlabelled"]),
-        superiority=number(found.superiority),
+        edges=tuple(spread.edges.tolist()),
+        correct=tuple(spread.counts["correct"].tolist()),
+        incorrect=tuple(spread.counts["incorrect"].tolist()),
+        unlabelled=tuple(spread.counts["unlabelled"].tolist()),
+        mean_correct=number(spread.means["correct"]),
+        mean_incorrect=number(spread.means["incorrect"]),
+        mean_unlabelled=number(spread.means["unlabelled"]),
+        superiority=number(spread.superiority),
     )
 
 

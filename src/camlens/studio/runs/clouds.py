@@ -1,4 +1,4 @@
-"""Embeddings as points: a layout of the run with what colours the points."""
+"""Two-dimensional layouts of the embeddings of a run."""
 
 import base64
 import time
@@ -15,7 +15,7 @@ from camlens.studio.runs.schemas import CloudView
 
 
 def layout_choice(kind: Kind, *, samples: int, near: float | None, seed: int) -> LayoutChoice:
-    """The choice that `near` means: the perplexity of t-SNE, the neighbours of UMAP, nothing for PCA."""
+    """Return the layout choice; `near` is the perplexity of t-SNE or the number of neighbors of UMAP."""
     return LayoutChoice(
         kind,
         samples,
@@ -26,25 +26,25 @@ def layout_choice(kind: Kind, *, samples: int, near: float | None, seed: int) ->
 
 
 def cloud(run: OpenRun, kind: Kind, choice: LayoutChoice, report: Report, *, keep: bool) -> CloudView:
-    """Return the layout, computed if the run does not hold it yet; `keep` writes it there."""
+    """Return the layout, computing it if the run does not contain it; `keep` stores it there."""
     start = time.perf_counter()
-    made = cached_layout(run.audit, choice, keep=keep, progress=report)
-    outcomes, rows = run.outcomes, made.rows
-    apart = {name: value for name, value in made.separation.to_dict().items() if name != "images"}
+    layout = cached_layout(run.audit, choice, keep=keep, progress=report)
+    outcomes, rows = run.outcomes, layout.rows
+    separation = {name: value for name, value in layout.separation.to_dict().items() if name != "images"}
     return CloudView(
         kind=kind,
         count=len(rows),
         of=int((~outcomes.failed).sum()),
-        perplexity=made.choice.perplexity,
-        neighbours=made.choice.neighbours,
-        seed=made.choice.seed,
+        perplexity=layout.choice.perplexity,
+        neighbours=layout.choice.neighbours,
+        seed=layout.choice.seed,
         rows=_numbers(rows, "<i4"),
-        points=_numbers(made.points, "<f4"),
+        points=_numbers(layout.points, "<f4"),
         labels=_numbers(outcomes.label[rows], "<i4"),
         predictions=_numbers(outcomes.predicted[rows], "<i4"),
         confidences=_numbers(outcomes.confidence[rows], "<f4"),
         seconds=time.perf_counter() - start,
-        **{name: None if value is None else number(value) for name, value in apart.items()},
+        **{name: None if value is None else number(value) for name, value in separation.items()},
     )
 
 

@@ -1,4 +1,4 @@
-"""How often the model is right, and which errors to look at: answers from the run's columns alone."""
+"""Accuracy and errors of a run, computed from its columns."""
 
 from dataclasses import dataclass, replace
 
@@ -26,8 +26,8 @@ OVERVIEW = ("audit overview",)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which images: of a true class, a predicted class, right or wrong, and with a confidence in a closed range."""
+class RowFilter:
+    """Filter by true class, predicted class, correctness, and confidence between `least` and `most`."""
 
     label: int | None = None
     prediction: int | None = None
@@ -37,7 +37,7 @@ class Wanted:
 
 
 def overview(run: OpenRun) -> ErrorsOverview:
-    """Accuracy, classes, confusions and calibration of the whole run."""
+    """Return accuracy, classes, confusions and calibration of the whole run."""
     outcomes = run.outcomes
     labels, predictions = np.nonzero(run.matrix)
     pairs = errors.confused_pairs(run.matrix)
@@ -46,13 +46,13 @@ def overview(run: OpenRun) -> ErrorsOverview:
         wrong=int(outcomes.wrong.sum()),
         classes=tuple(
             ClassShares(
-                index=one.index,
-                name=one.name,
-                precision=_share(one.precision),
-                recall=_share(one.recall),
-                f1=number(one.f1),
+                index=scores.index,
+                name=scores.name,
+                precision=_share(scores.precision),
+                recall=_share(scores.recall),
+                f1=number(scores.f1),
             )
-            for one in errors.per_class(outcomes)
+            for scores in errors.per_class(outcomes)
         ),
         cells=ConfusionCells(
             labels=tuple(labels.tolist()),
@@ -60,30 +60,31 @@ def overview(run: OpenRun) -> ErrorsOverview:
             counts=tuple(run.matrix[labels, predictions].tolist()),
         ),
         pairs=tuple(
-            ConfusedPair(label=one.true, prediction=one.predicted, count=one.count, share=one.share)
-            for one in pairs[:PAIRS]
+            ConfusedPair(label=pair.true, prediction=pair.predicted, count=pair.count, share=pair.share)
+            for pair in pairs[:PAIRS]
         ),
         confused=len(pairs),
         calibration=_bins(run),
     )
 
 
-def row_list(run: OpenRun, wanted: Wanted, *, offset: int, count: int) -> RowList:
-    """The images that fit, most confident first, a page at a time."""
+def row_list(run: OpenRun, wanted: RowFilter, *, offset: int, count: int) -> RowList:
+    """Return a page of the matching images, most confident first."""
     rows = _selected(run, wanted)
     return RowList(matching=len(rows), offset=offset, rows=mapped_rows(run, rows[offset : offset + count]))
 
 
-def gallery(run: OpenRun, wanted: Wanted, *, groups: int, each: int) -> ErrorGallery:
-    """Errors that fit, `each` of the most frequent pairs, most confident first."""
+def gallery(run: OpenRun, wanted: RowFilter, *, groups: int, each: int) -> ErrorGallery:
+    """Return matching errors of the most frequent pairs, `each` per pair, most confident first."""
     rows = _selected(run, replace(wanted, correct=False))
-    fits = np.zeros(len(run), dtype=bool)
-    fits[rows] = True
+    selected = np.zeros(len(run), dtype=bool)
+    selected[rows] = True
     outcomes = run.outcomes
-    pairs = errors.confused_pairs(errors.confusion(replace(outcomes, predicted=np.where(fits, outcomes.predicted, -1))))
+    matching = replace(outcomes, predicted=np.where(selected, outcomes.predicted, -1))
+    pairs = errors.confused_pairs(errors.confusion(matching))
     labels, predictions = outcomes.label[rows], outcomes.predicted[rows]
     shown = [(pair, rows[(labels == pair.true) & (predictions == pair.predicted)][:each]) for pair in pairs[:groups]]
-    mapped = iter(mapped_rows(run, np.concatenate([rows[:0], *(found for _, found in shown)])))
+    mapped = iter(mapped_rows(run, np.concatenate([rows[:0], *(shown_rows for _, shown_rows in shown)])))
     return ErrorGallery(
         matching=len(rows),
         pairs=len(pairs),
@@ -92,14 +93,14 @@ def gallery(run: OpenRun, wanted: Wanted, *, groups: int, each: int) -> ErrorGal
                 label=pair.true,
                 prediction=pair.predicted,
                 count=pair.count,
-                rows=tuple(next(mapped) for _ in found),
+                rows=tuple(next(mapped) for _ in shown_rows),
             )
-            for pair, found in shown
+            for pair, shown_rows in shown
         ),
     )
 
 
-def _selected(run: OpenRun, wanted: Wanted) -> Int[np.ndarray, " rows"]:
+def _selected(run: OpenRun, wanted: RowFilter) -> Int[np.ndarray, " rows"]:
     return errors.select(
         run.outcomes,
         true=run.class_index(wanted.label),
@@ -114,13 +115,13 @@ def _share(share: errors.Share) -> ShareOf:
 
 
 def _bins(run: OpenRun) -> CalibrationBins:
-    found = calibration(run.outcomes)
+    bins = calibration(run.outcomes)
     return CalibrationBins(
-        edges=tuple(found.edges.tolist()),
-        counts=tuple(found.counts.tolist()),
-        accuracy=tuple(number(value) for value in found.accuracy.tolist()),
-        confidence=tuple(number(value) for value in found.confidence.tolist()),
-        ece=number(found.ece),
-        mce=number(found.mce),
-        overconfidence=number(found.overconfidence),
+        edges=tuple(bins.edges.tolist()),
+        counts=tuple(bins.counts.tolist()),
+        accuracy=tuple(number(value) for value in bins.accuracy.tolist()),
+        confidence=tuple(number(value) for value in bins.confidence.tolist()),
+        ece=number(bins.ece),
+        mce=number(bins.mce),
+        overconfidence=number(bins.overconfidence),
     )

@@ -1,4 +1,4 @@
-"""Whether a run was made with the very weights that the studio has loaded, and what to do where it was not."""
+"""An open audit run: its columns, derived values, and how it relates to the loaded model and dataset."""
 
 import warnings
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from camlens.studio.runs.schemas import RunWeights
 
 
 def compared_weights(manifest: Manifest, run: str, loaded: LoadedModel) -> RunWeights:
-    """The weights of the run in directory `run` beside those of the loaded model."""
+    """Compare the weights of the run in directory `run` with those of the loaded model."""
     now = weights_hash(checked_model(loaded.model))
     same = manifest.weights == now
     return RunWeights(
@@ -45,26 +45,26 @@ def compared_weights(manifest: Manifest, run: str, loaded: LoadedModel) -> RunWe
 
 def _notice(manifest: Manifest, run: str, loaded: LoadedModel) -> str:
     return (
-        "The maps and predictions of this run were made with other weights than the model loaded here, so Explain and"
-        f" the other pages may show other maps for the same images. {_mend(manifest, run, loaded)}"
+        "This run was made with weights that differ from those of the loaded model, so the other pages may show"
+        f" different maps for the same images. {_remedy(manifest, run, loaded)}"
     )
 
 
-def _mend(manifest: Manifest, run: str, loaded: LoadedModel) -> str:
+def _remedy(manifest: Manifest, run: str, loaded: LoadedModel) -> str:
     if manifest.model is None:
         return (
-            f"The run's model (a {manifest.model_type} handed over in Python) has no name: start with the --model and"
-            " --weights that give it, or audit the model loaded here."
+            f"The run was made from Python with a {manifest.model_type} that has no spec: pass --model and --weights to"
+            " load it, or audit the model that is loaded here."
         )
     if (loaded.spec, loaded.weights_file) != (manifest.model, manifest.weights_file):
         return (
-            f"To see the model of the run, start with `camlens studio --audit {quote(run)}` and neither --model nor"
-            " --weights. To see this model's own maps over all images, audit it."
+            f"To load the model of the run, start `camlens studio --audit {quote(run)}` without --model and --weights."
+            " To get maps of this model for all images, audit it."
         )
     changed = manifest.weights_file or manifest.model
     return (
-        f"{changed} gives other weights today than when the run was made: give the former ones with --weights FILE, or"
-        " audit the model anew."
+        f"{changed} has changed since the run was made: pass the former weights with --weights FILE, or run the audit"
+        " again."
     )
 
 
@@ -72,7 +72,7 @@ NONE = -1
 
 
 class OpenRun:
-    """One audit run. Columns are read once; features stay once somebody asked for neighbours."""
+    """An open audit run. Columns are read once; features are kept after the first use."""
 
     def __init__(self, path: str | Path) -> None:
         with warnings.catch_warnings(record=True) as caught:
@@ -101,31 +101,31 @@ class OpenRun:
 
     @cached_property
     def names(self) -> NDArray[Any]:
-        """The source's own name of every image."""
+        """Name of every image in its dataset."""
         return self.audit.column("id")
 
     @cached_property
     def errors(self) -> NDArray[Any]:
-        """Why there is no answer for an image, None where there is one."""
+        """Error of every image, None for images without one."""
         return self.audit.column("error")
 
     def measure(self, name: str) -> Float[np.ndarray, " n"]:
-        """A column of numbers, NaN where there is none."""
+        """Return a numeric column, NaN for missing values."""
         if name not in self._measures:
             self._measures[name] = numbers(self.audit, name)
         return self._measures[name]
 
     @cached_property
     def top(self) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
-        """The best classes of every row and their confidences, -1 and NaN where there are fewer."""
+        """Top classes of every row and their confidences, padded with -1 and NaN."""
         return self.audit.column("top_classes"), self.audit.column("top_confidences")
 
     def checked(self, rows: Sequence[int]) -> Int[np.ndarray, " rows"]:
-        """Rows by number, or a DataError saying what there is."""
+        """Return the row numbers; raise DataError if one is out of range."""
         for row in rows:
             if not 0 <= row < len(self):
                 raise DataError(
-                    f"there is no row {row}: the run has {len(self):,} rows, from 0",
+                    f"row {row} is out of range: the run has {len(self):,} rows, numbered from 0",
                     code="row.out-of-range",
                     row=row,
                     rows=len(self),
@@ -133,10 +133,10 @@ class OpenRun:
         return np.array(rows, dtype=np.int64)
 
     def class_index(self, number: int | None) -> int | None:
-        """A class's number, or a DataError saying what there is."""
+        """Return the class number; raise DataError if it is out of range."""
         if number is not None and not 0 <= number < self.outcomes.classes:
             raise DataError(
-                f"there is no class {number}: the run has classes 0 to {self.outcomes.classes - 1}",
+                f"class {number} is out of range: the run has {self.outcomes.classes} classes (from 0)",
                 code="target.out-of-range",
                 value=number,
                 classes=self.outcomes.classes,
@@ -144,38 +144,38 @@ class OpenRun:
         return number
 
     def reasoner(self, report: Report) -> Reasoner:
-        """What all images say together, their features included; built once, part by part."""
+        """Return the reasoner over all images; it is built once, part by part."""
         with self._reading:
             if self._reasoner is None:
                 parts = list(self.audit.parts())
-                found = [np.zeros((0, self.audit.manifest.embedding_width), dtype=np.float32)]
+                features = [np.zeros((0, self.audit.manifest.embedding_width), dtype=np.float32)]
                 for done, part in enumerate(parts):
                     report(done, len(parts) + 1)
-                    found.append(unit(self.audit.embeddings(part)))
+                    features.append(unit(self.audit.embeddings(part)))
                 report(len(parts), len(parts) + 1)
-                directions = np.concatenate(found)
+                directions = np.concatenate(features)
                 self._reasoner = Reasoner.of_arrays(
                     self.outcomes, self.measure("margin"), self.measure("corner_energy"), directions
                 )
             return self._reasoner
 
     def meet(self, loaded: LoadedModel, gallery: Gallery, predictions: Predictions) -> None:
-        """Compare the run's weights with the model's, and find the rows' images among the studio's own, by name.
+        """Compare the run with the model, and match its rows to the images of the dataset by name.
 
-        Where the weights are the same, the studio is spared what the run has predicted already.
+        If the weights are the same, the predictions of the run are reused.
         """
         self.weights = compared_weights(self.audit.manifest, str(self.audit.path), loaded)
-        _ = self.errors, self.measure("label_confidence")  # read now, or the first click waits for them
+        _ = self.errors, self.measure("label_confidence")  # read now rather than during the first request
         places = {gallery.name(number): number for number in range(len(gallery))}
         self.samples = np.array([places.get(name, NONE) for name in self.names], dtype=np.int64)
         here = self.samples != NONE
         if not here.any() and len(self):
             self.problems.append(
-                f"none of the run's images is in {gallery.spec or 'the data'}: maps are shown without them. "
-                + (gallery.problem or "Start with the data of the run: --data FOLDER")
+                f"none of the run's images is in {gallery.spec or 'the dataset'}: maps are shown without pictures. "
+                + (gallery.problem or "Pass the dataset of the run with --data FOLDER.")
             )
         elif missing := int((~here).sum()):
-            self.problems.append(f"{missing:,} of the run's images are no longer in {gallery.spec}")
+            self.problems.append(f"{missing:,} images of the run are no longer in {gallery.spec}")
         if not self.weights.same:
             return
         rows = np.flatnonzero(here)

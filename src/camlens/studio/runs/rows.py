@@ -1,4 +1,4 @@
-"""Rows of the run as the pages get them: what was said of an image, and its maps as numbers."""
+"""Rows of the run for the API: outcome, maps, neighbors and likely reasons of an image."""
 
 from typing import Any
 
@@ -15,31 +15,31 @@ from camlens.studio.schemas import GridValues, Prediction
 
 
 def number(value: float | np.floating[Any]) -> float | None:
-    """The value as JSON has it: null where it is no number."""
+    """Return the value, or None if it is not finite."""
     return float(value) if np.isfinite(value) else None
 
 
 def mapped_rows(run: OpenRun, rows: Int[np.ndarray, " rows"]) -> tuple[MappedRow, ...]:
-    """The rows with both maps, read together."""
-    return tuple(MappedRow(**facts) for facts in _facts(run, rows))
+    """Return the rows with both maps."""
+    return tuple(MappedRow(**fields) for fields in _fields(run, rows))
 
 
 def near_rows(
     run: OpenRun, rows: Int[np.ndarray, " rows"], distances: Float[np.ndarray, " rows"]
 ) -> tuple[NearRow, ...]:
-    """Neighbours with both maps; places without one (-1) are left out."""
-    there = rows != NONE
-    facts = _facts(run, rows[there])
+    """Return the neighbors with both maps; missing neighbors (-1) are skipped."""
+    present = rows != NONE
+    fields = _fields(run, rows[present])
     return tuple(
-        NearRow(**fact, distance=float(distance)) for fact, distance in zip(facts, distances[there], strict=True)
+        NearRow(**row, distance=float(distance)) for row, distance in zip(fields, distances[present], strict=True)
     )
 
 
-def _facts(run: OpenRun, rows: Int[np.ndarray, " rows"]) -> list[dict[str, Any]]:
+def _fields(run: OpenRun, rows: Int[np.ndarray, " rows"]) -> list[dict[str, Any]]:
     if len(rows) == 0:
         return []
     outcomes = run.outcomes
-    said, true = run.maps.of(rows)
+    predicted, true = run.maps.of(rows)
     return [
         {
             "row": row,
@@ -50,7 +50,7 @@ def _facts(run: OpenRun, rows: Int[np.ndarray, " rows"]) -> list[dict[str, Any]]
             "confidence": number(outcomes.confidence[row]),
             "label_confidence": number(run.measure("label_confidence")[row]),
             "error": run.errors[row],
-            "map_predicted": _grid(said[place]),
+            "map_predicted": _grid(predicted[place]),
             "map_label": _grid(true[place]),
         }
         for place, row in enumerate(rows.tolist())
@@ -70,7 +70,7 @@ MEASURES = ("entropy", "border_energy", "corner_energy", "spread", "peak_y", "pe
 
 
 def row_detail(run: OpenRun, row: int, report: Report) -> RowDetail:
-    """Both maps, the best classes, what the map measures, likely reasons, and the nearest recognised images."""
+    """Return everything about one image: maps, top classes, measures, likely reasons and nearest correct images."""
     wrong = bool(run.outcomes.wrong[row])
     reasons = run.reasoner(report).reasons(row) if wrong else []
     return RowDetail(
@@ -85,7 +85,7 @@ def row_detail(run: OpenRun, row: int, report: Report) -> RowDetail:
 
 
 def neighbours(run: OpenRun, row: int, report: Report) -> Neighbours:
-    """The nearest images of all, right or wrong."""
+    """Return an image with its nearest images, correct or not."""
     return Neighbours(
         row=mapped_rows(run, np.array([row]))[0],
         nearest=_nearest(run, row, np.ones(len(run), dtype=bool), report),

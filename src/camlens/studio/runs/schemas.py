@@ -1,16 +1,16 @@
-"""The words of the pages over an audit run. Columns travel as lists, clouds of points as base64 of numbers."""
+"""Response types of the audit pages. Columns are lists; the arrays of a layout are base64."""
 
 from typing import Literal
 
-from camlens.studio.schemas import GridValues, ImageId, Prediction, Words
+from camlens.studio.schemas import Frozen, GridValues, ImageId, Prediction
 
 Measure = Literal["entropy", "border_energy", "corner_energy", "spread"]
 
 
-class RunWeights(Words):
-    """Hashes of the weights that made the run and of those loaded here; `file` is where the run's were read from.
+class RunWeights(Frozen):
+    """Hashes of the weights of the run and of the loaded model; `file` is the weights file of the run.
 
-    `notice` says in a plain sentence that they differ, and what to do; null where they are the same.
+    `notice` says what to do if they differ; null if they are the same.
     """
 
     run: str
@@ -20,10 +20,10 @@ class RunWeights(Words):
     notice: str | None
 
 
-class RunSummary(Words):
-    """The open run in a few numbers. `problems` say in words what of it is gone or unlike today's studio.
+class RunSummary(Frozen):
+    """Key figures of the open run. `problems` describe missing parts and differences from the studio's data.
 
-    `weights` is null while the model is being loaded, and where it cannot be.
+    `weights` is null until the model is loaded.
     """
 
     path: str
@@ -42,8 +42,8 @@ class RunSummary(Words):
     problems: tuple[str, ...]
 
 
-class ShareOf(Words):
-    """`hits` of `total` with Wilson's 95 % interval; `value` is null of nothing."""
+class ShareOf(Frozen):
+    """`hits` of `total` with a 95 % Wilson interval; `value` is null if `total` is 0."""
 
     value: float | None
     low: float
@@ -52,8 +52,8 @@ class ShareOf(Words):
     total: int
 
 
-class ClassShares(Words):
-    """One class: of what is called so how much is right (precision), of what is so how much is found (recall)."""
+class ClassShares(Frozen):
+    """Precision, recall and F1 of one class."""
 
     index: int
     name: str
@@ -62,16 +62,16 @@ class ClassShares(Words):
     f1: float | None
 
 
-class ConfusionCells(Words):
-    """The confusion matrix without its zeros: `counts[i]` images of class `labels[i]` were called `predictions[i]`."""
+class ConfusionCells(Frozen):
+    """The nonzero cells of the confusion matrix: `counts[i]` of class `labels[i]` predicted as `predictions[i]`."""
 
     labels: tuple[int, ...]
     predictions: tuple[int, ...]
     counts: tuple[int, ...]
 
 
-class ConfusedPair(Words):
-    """`count` images of class `label` are taken for `prediction`: `share` of all judged images of `label`."""
+class ConfusedPair(Frozen):
+    """`count` images of class `label` were predicted as `prediction`, a `share` of all labeled images of the class."""
 
     label: int
     prediction: int
@@ -79,8 +79,8 @@ class ConfusedPair(Words):
     share: float
 
 
-class CalibrationBins(Words):
-    """Confidence beside accuracy in bins of confidence; null where a bin is empty, ece and mce of nothing."""
+class CalibrationBins(Frozen):
+    """Confidence and accuracy in bins of confidence; null for empty bins."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -91,8 +91,8 @@ class CalibrationBins(Words):
     overconfidence: float | None
 
 
-class ErrorsOverview(Words):
-    """How often the model is right, class by class and pair by pair; the most frequent confusions first."""
+class ErrorsOverview(Frozen):
+    """Accuracy overall and per class, and the most frequent confusions first."""
 
     accuracy: ShareOf
     wrong: int
@@ -103,8 +103,8 @@ class ErrorsOverview(Words):
     calibration: CalibrationBins
 
 
-class AuditRow(Words):
-    """One image of the run. `sample` is its id in the studio's own data, null where that is another one."""
+class AuditRow(Frozen):
+    """One image of the run. `sample` is its id in the studio's dataset, null if it is not there."""
 
     row: int
     name: str
@@ -117,25 +117,25 @@ class AuditRow(Words):
 
 
 class MappedRow(AuditRow):
-    """The same with the maps that the run keeps: why the predicted class, and why (not) the true one.
+    """An image of the run with its maps of the predicted and the true class.
 
-    `map_label` is null where the prediction is right, or no true class is known.
+    `map_label` is null if the prediction is correct or the true class is unknown.
     """
 
     map_predicted: GridValues | None
     map_label: GridValues | None
 
 
-class RowList(Words):
-    """Images that fit the question, most confident first; `matching` counts all of them."""
+class RowList(Frozen):
+    """Matching images, most confident first; `matching` counts all of them."""
 
     matching: int
     offset: int
     rows: tuple[MappedRow, ...]
 
 
-class PairGroup(Words):
-    """One confused pair with some of its images, most confident first."""
+class PairGroup(Frozen):
+    """A confused pair with some of its images, most confident first."""
 
     label: int
     prediction: int
@@ -143,16 +143,16 @@ class PairGroup(Words):
     rows: tuple[MappedRow, ...]
 
 
-class ErrorGallery(Words):
-    """Errors pair by pair, so that no pair hides the others. `matching` counts all errors that fit."""
+class ErrorGallery(Frozen):
+    """Errors grouped by confused pair. `matching` counts all matching errors."""
 
     matching: int
     pairs: int
     groups: tuple[PairGroup, ...]
 
 
-class ErrorReason(Words):
-    """A likely reason in a plain sentence with its numbers; `strength` from 0 to 1 orders them."""
+class ErrorReason(Frozen):
+    """A likely reason of an error; `strength` (0 to 1) ranks them."""
 
     kind: str
     sentence: str
@@ -160,13 +160,13 @@ class ErrorReason(Words):
 
 
 class NearRow(MappedRow):
-    """A neighbour in feature space, `distance` (0 to 2) away between directions of length 1."""
+    """A neighbor in feature space; `distance` (0 to 2) is between features of unit length."""
 
     distance: float
 
 
-class RowDetail(Words):
-    """All that the run knows about one image. `nearest` are the nearest images that were recognised."""
+class RowDetail(Frozen):
+    """Everything about one image of the run. `nearest` are the nearest correctly predicted images."""
 
     row: MappedRow
     top: tuple[Prediction, ...]
@@ -175,19 +175,19 @@ class RowDetail(Words):
     nearest: tuple[NearRow, ...]
 
 
-class Neighbours(Words):
-    """One image, and the images nearest to it in feature space, right or wrong."""
+class Neighbours(Frozen):
+    """One image, and the images nearest to it in feature space, correct or not."""
 
     row: MappedRow
     nearest: tuple[NearRow, ...]
 
 
-class CloudView(Words):
-    """A layout of the run's embeddings, point by point.
+class CloudView(Frozen):
+    """A two-dimensional layout of the run's embeddings.
 
     `rows`, `labels` and `predictions` are base64 of little-endian int32 (-1: none), `confidences` of float32,
-    `points` of float32 (n, 2). Silhouette and Davies-Bouldin are measured on the features, and apart from that on
-    the points as drawn, where they say more about the layout than about the model.
+    `points` of float32 (n, 2). Silhouette and Davies-Bouldin are measured on the features; their `_2d` versions are
+    measured on the points and describe the layout rather than the model.
     """
 
     kind: Literal["pca", "tsne", "umap"]
@@ -208,11 +208,11 @@ class CloudView(Words):
     seconds: float
 
 
-class Spread(Words):
-    """How one measure of the maps (0 to 1) is spread among correct, incorrect and unlabelled answers.
+class Spread(Frozen):
+    """The distribution of one measure of the maps (0 to 1) over correct, incorrect and unlabeled predictions.
 
-    `superiority` is the chance that an incorrect answer has the higher value of an incorrect and a correct one:
-    0.5 says no difference.
+    `superiority` is the probability that the value of an incorrect prediction exceeds that of a correct one; 0.5 means
+    no difference.
     """
 
     measure: Measure
@@ -226,8 +226,8 @@ class Spread(Words):
     superiority: float | None
 
 
-class Leaning(Words):
-    """A class whose evidence lies in corners or at the border: `mean` share there, `others` that of all others."""
+class Leaning(Frozen):
+    """A class whose evidence is in the corners or at the border: its `mean` share there, and that of all `others`."""
 
     index: int
     measure: str
@@ -236,10 +236,10 @@ class Leaning(Words):
     images: int
 
 
-class AttentionView(Words):
+class AttentionView(Frozen):
     """Where the model looks, over all images or those predicted as one class.
 
-    Peaks count the maps whose highest place is in a cell of their grid, row by row. `empty` maps have no evidence.
+    Peaks count the maps whose maximum is in each cell of the grid. `empty` maps have no evidence.
     """
 
     images: int
@@ -251,8 +251,8 @@ class AttentionView(Words):
     leaning: tuple[Leaning, ...]
 
 
-class ClassAttention(Words):
-    """Where the maps of one predicted class look on average. In `mean_map` each map's evidence adds up to 1."""
+class ClassAttention(Frozen):
+    """Average measures of the maps of one predicted class. `mean_map` is the mean of maps that each sum to 1."""
 
     index: int
     name: str
@@ -265,7 +265,7 @@ class ClassAttention(Words):
     mean_map: GridValues | None
 
 
-class ClassAttentions(Words):
-    """Every class that was predicted, in the order of their numbers."""
+class ClassAttentions(Frozen):
+    """Every class that was predicted, in order."""
 
     classes: tuple[ClassAttention, ...]
