@@ -1,4 +1,4 @@
-"""`camlens audit`: a whole data set through one model, once, and what came of it."""
+"""`camlens audit`: run a model over a dataset and report its errors."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LabelsByName(StrEnum):
-    """How classes of the data become classes of the model."""
+    """How labels of the data are mapped to classes of the model."""
 
     name = "name"
     place = "place"
@@ -26,37 +26,37 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         show_default=False,
-        help="A folder per class, a CSV or Parquet manifest, a saved data set, a URL, or demo:photos.",
+        help="A folder per class, a CSV or Parquet manifest, a saved dataset, a URL, or demo:photos.",
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The directory of the run.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Directory of the run.")]
 Embedding = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Layer whose output is the embedding. Without it what goes into the classifier."),
+    typer.Option(metavar="NAME", help="Layer whose output is the embedding (default: the input of the classifier)."),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only N images, drawn at random.")]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Audit a random sample of N images.")]
 Workers = Annotated[
     int | None,
-    typer.Option(min=0, metavar="N", help="Processes that load images. Without it as many as pay here."),
+    typer.Option(min=0, metavar="N", help="Processes that load images (default: chosen for this machine)."),
 ]
 BatchSize = Annotated[
     str,
-    typer.Option("--batch-size", metavar="N|auto", help="Images at once; auto looks at the memory."),
+    typer.Option("--batch-size", metavar="N|auto", help="Images per forward pass; auto depends on the free memory."),
 ]
 ShardSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Rows in one file: what a crash may cost. Without it 512."),
+    typer.Option(min=1, metavar="N", help="Rows per Parquet file (default: 512)."),
 ]
 LabelsBy = Annotated[
     LabelsByName | None,
     typer.Option(
         "--labels-by",
-        help="How the data's classes become the model's: by name, or by place in their order (default: name).",
+        help="Map labels to classes of the model by name or by place in the list (default: by name if any matches).",
     ),
 ]
-Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also list the errors in a CSV file.")]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the errors to a CSV file.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew, and remove the run that is there.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Remove an existing run and start a new one.")]
 
 
 @options.takes_model
@@ -78,10 +78,10 @@ def audit(
     force: Force = False,
     seed: options.Seed = 0,
 ) -> None:
-    """Run a model over a whole data set once: errors, features and maps of every image, in one directory.
+    """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
-    It can be stopped at any time, and the same command goes on where it was. An image that cannot be read is
-    a row with its error.
+    The run can be stopped at any time: run the same command again to resume. Unreadable images are kept as rows with
+    an error.
 
     Examples:
 
@@ -103,7 +103,7 @@ def audit(
                 done[:] = rows, total
                 report(rows, total)
 
-            found = camlens.audit.run(
+            run = camlens.audit.run(
                 data,
                 loaded,
                 output,
@@ -120,25 +120,25 @@ def audit(
                 labels_by=None if labels_by is None else labels_by.value,
             )
     except KeyboardInterrupt:
-        print_error(f"stopped after {done[0]:,} of {done[1]:,} images: the same command goes on with the last shard")
+        print_error(f"stopped after {done[0]:,} of {done[1]:,} images: run the same command again to resume")
         raise typer.Exit(130) from None
     if csv is not None:
         from camlens.audit.exports.errors_csv import write_errors
 
-        print_error(f"{write_errors(found, csv):,} errors -> {csv}")
-    _present(found, loaded, report=not no_report, json=json)
+        print_error(f"{write_errors(run, csv):,} errors -> {csv}")
+    _present(run, loaded, report=not no_report, json=json)
 
 
 def _batch_size(text: str) -> Any:
     if text == "auto":
         return text
     if not text.isdecimal() or int(text) < 1:
-        raise typer.BadParameter(f"{text!r} is neither a number of images nor auto", param_hint="--batch-size")
+        raise typer.BadParameter(f"must be a number of images or auto, not {text!r}", param_hint="--batch-size")
     return int(text)
 
 
-def _present(found: "Audit", loaded: "LoadedModel", *, report: bool, json: bool) -> None:
-    """The summary on stdout, and the report where it is wanted and can be written."""
+def _present(run: "Audit", loaded: "LoadedModel", *, report: bool, json: bool) -> None:
+    """Print the summary, and write the report if it is wanted and its dependencies are installed."""
     from camlens.audit.report.page import write_report
     from camlens.audit.summary import summarise, write_summary
     from camlens.core.errors import MissingExtraError
@@ -148,15 +148,15 @@ def _present(found: "Audit", loaded: "LoadedModel", *, report: bool, json: bool)
         if not report:
             raise MissingExtraError
         with throughput("Reporting", "pictures") as progress:
-            page, summary = write_report(found, preprocess=loaded.preprocess, progress=progress)
+            page, summary = write_report(run, preprocess=loaded.preprocess, progress=progress)
     except MissingExtraError as error:
-        summary = summarise(found)
-        write_summary(summary, found.path / "summary.json")
+        summary = summarise(run)
+        write_summary(summary, run.path / "summary.json")
         if report:
-            print_error(f"warning: no report.html: {error}")
+            print_error(f"warning: report.html is not written: {error}")
     if json:
-        print_json({**summary.to_dict(), "output": str(found.path), "report": None if page is None else str(page)})
+        print_json({**summary.to_dict(), "output": str(run.path), "report": None if page is None else str(page)})
         return
     for line in summary.lines():
         typer.echo(line)
-    typer.echo(f"\n{page or found.path}")
+    typer.echo(f"\n{page or run.path}")

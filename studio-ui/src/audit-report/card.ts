@@ -15,7 +15,7 @@ export function cardOf(evidence: Evidence, card: Card, painter: Painter): HTMLEl
   const predicted = named(evidence, card.predicted);
   const wrong = card.label >= 0 && card.label !== card.predicted;
   const pictures = element("div", { class: "views" }, figure(evidence, card, "Image", null, painter));
-  pictures.append(figure(evidence, card, wrong ? `Why ${predicted}` : `Evidence for ${predicted}`, card.map, painter));
+  pictures.append(figure(evidence, card, wrong ? `Why ${predicted}` : `Why ${predicted}`, card.map, painter));
   if (wrong) pictures.append(figure(evidence, card, `Why not ${label}`, card.truth, painter));
   const head = element(
     "header",
@@ -41,8 +41,8 @@ function figure(evidence: Evidence, card: Card, title: string, map: string | nul
     const canvas = element("canvas", { role: "img", "aria-label": `${title}, ${card.id}`, style: placed(picture?.region ?? WHOLE) });
     painter.add(canvas, gridOf(map, evidence.grid));
     stage.append(canvas);
-  } else if (title !== "Image") stage.append(element("p", {}, "no evidence for this class"));
-  if (!picture && title === "Image") stage.append(element("p", {}, "the image is no longer there"));
+  } else if (title !== "Image") stage.append(element("p", {}, "no positive evidence"));
+  if (!picture && title === "Image") stage.append(element("p", {}, "the image no longer exists"));
   return element("figure", {}, stage, element("figcaption", {}, picture?.crop && title === "Image" ? "Image as cropped for the model" : title));
 }
 
@@ -63,7 +63,7 @@ function frameAround(region: Region): string {
 }
 
 function about(evidence: Evidence, card: Card): HTMLElement {
-  const bars = element("ol", { class: "bars", "aria-label": "The best classes" });
+  const bars = element("ol", { class: "bars", "aria-label": "Most likely classes" });
   for (const [index, confidence] of card.top) {
     const mark = index === card.label ? "true" : index === card.predicted && card.label >= 0 ? "wrong" : "";
     const bar = element("span", { class: "bar" }, element("span", { style: `width:${100 * confidence}%` }));
@@ -72,13 +72,13 @@ function about(evidence: Evidence, card: Card): HTMLElement {
     bars.append(element("li", mark ? { class: mark } : {}, name, element("span", {}, percent(confidence)), bar));
   }
   if (card.label >= 0 && !card.top.some(([index]) => index === card.label)) {
-    bars.append(element("li", { class: "true" }, element("span", {}, `${named(evidence, card.label)} is not among these`)));
+    bars.append(element("li", { class: "true" }, element("span", {}, `${named(evidence, card.label)} is not among them`)));
   }
   const words = element("div", { class: "words" });
   if (card.reasons.length) {
     const list = element("ul", { class: "reasons" });
     for (const [kind, sentence] of card.reasons) list.append(element("li", { "data-kind": kind }, sentence));
-    words.append(element("h5", {}, "Likely reason"), list);
+    words.append(element("h5", {}, "Likely reasons"), list);
   }
   if (card.near.length) {
     const row = element("ul", { class: "near" });
@@ -89,7 +89,7 @@ function about(evidence: Evidence, card: Card): HTMLElement {
         : element("span", { class: "gone" });
       row.append(element("li", {}, shown, element("span", {}, named(evidence, index)), element("small", {}, distance.toFixed(2))));
     }
-    words.append(element("h5", {}, "Nearest recognized images"), row);
+    words.append(element("h5", {}, "Nearest correctly predicted images"), row);
   }
   return element("div", { class: "about" }, bars, words);
 }

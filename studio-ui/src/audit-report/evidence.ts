@@ -11,9 +11,9 @@ export interface Card {
   readonly top: readonly (readonly [number, number])[];
   /** Kind and sentence, the strongest first; empty if the prediction is correct. */
   readonly reasons: readonly (readonly [string, string])[];
-  /** Row, class and distance of the nearest recognized images. */
+  /** Row, class and distance of the nearest correctly predicted images. */
   readonly near: readonly (readonly [number, number, number])[];
-  /** A byte for each cell: its share of the map's highest evidence. */
+  /** One byte per cell, 255 for the map's maximum. */
   readonly map: string | null;
   readonly truth: string | null;
 }
@@ -57,7 +57,7 @@ export interface Section {
   readonly cards: readonly Card[];
 }
 
-/** The cards that fit, by pair in the order of the pairs, the most confident first. Right answers come only if asked for. */
+/** The cards that match, by confusion, the most confident first. Correct predictions match only if a class is chosen twice. */
 export function chosen(evidence: Evidence, choice: Choice): Section[] {
   const right = choice.label !== null && choice.label === choice.predicted;
   const fits = (card: Card): boolean =>

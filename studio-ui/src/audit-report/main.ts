@@ -1,4 +1,4 @@
-// The report of an audit: from a cell of the confusion matrix to its images and maps. Runs inside one file, without a server.
+// The script of an audit's report: filters and the gallery of images with their maps. It needs no server.
 import { COLOUR_MAPS, DEFAULT_COLOURS } from "../core/colours";
 import { cardOf, named } from "./card";
 import { element } from "./element";
@@ -10,11 +10,11 @@ const PAIRS = 6;
 const FEW = 4;
 const REASONS: Record<string, string> = {
   unsure: "Low confidence",
-  usual_confusion: "Usual confusion",
+  usual_confusion: "Frequent confusion",
   far_from_class: "Far from its class",
   label_in_doubt: "Label in doubt",
-  looks_elsewhere: "Looks into the corners",
-  nothing_unusual: "Nothing stands out",
+  looks_elsewhere: "Evidence in the corners",
+  nothing_unusual: "Nothing unusual",
 };
 
 const evidence = JSON.parse(document.getElementById("evidence")!.textContent) as Evidence;
@@ -37,8 +37,7 @@ function labelled(title: string, control: HTMLElement, output?: HTMLElement): HT
 }
 
 function headingOf({ label, predicted, count }: Section, shown: number): HTMLElement {
-  const words =
-    label === predicted ? `${named(evidence, label)}, recognised` : `${named(evidence, label)} taken for ${named(evidence, predicted)}`;
+  const words = `${named(evidence, label)} predicted as ${named(evidence, predicted)}`;
   const many = count.toLocaleString("en");
   const said = shown < count ? `the ${shown} most confident of ${many}` : `${many} ${count === 1 ? "image" : "images, most confident first"}`;
   return element("h3", {}, words, element("small", {}, said));
@@ -49,11 +48,11 @@ function draw(): void {
   const total = sections.reduce((sum, { cards }) => sum + cards.length, 0);
   painter.forget(gallery);
   gallery.replaceChildren(...sections.slice(0, pairs).map((section) => sectionOf(section, sections.length === 1)));
-  status.textContent = total ? `${total} images of ${sections.length} ${sections.length === 1 ? "pair" : "pairs"} in this file` : "";
+  status.textContent = total ? `${total} images of ${sections.length} ${sections.length === 1 ? "confusion" : "confusions"} in this file` : "";
   if (!total) gallery.append(nothing());
   if (pairs < sections.length) {
     gallery.append(
-      moreButton(`Show ${Math.min(PAIRS, sections.length - pairs)} more pairs`, () => {
+      moreButton(`Show ${Math.min(PAIRS, sections.length - pairs)} more confusions`, () => {
         const last = gallery.querySelectorAll(".card").length;
         pairs += PAIRS;
         draw();
@@ -67,23 +66,23 @@ function draw(): void {
   }
 }
 
-/** A pair with a few of its images, or with all of them where it is alone or was asked for. */
+/** A confusion with its first images, or with all of them if it is the only one or was expanded. */
 function sectionOf(section: Section, alone: boolean): HTMLElement {
   const key = `${section.label} ${section.predicted}`;
   const some = alone || whole.has(key) ? section.cards : section.cards.slice(0, FEW);
   const list = element("div", { class: "cards" }, ...some.map((card) => cardOf(evidence, card, painter)));
-  const made = element("section", section.cards.length === 1 && !alone ? { class: "single" } : {}, headingOf(section, some.length), list);
+  const node = element("section", section.cards.length === 1 && !alone ? { class: "single" } : {}, headingOf(section, some.length), list);
   if (some.length < section.cards.length) {
-    const rest = moreButton(`Show ${section.cards.length - some.length} more of this pair`, () => {
+    const rest = moreButton(`Show ${section.cards.length - some.length} more of this confusion`, () => {
       whole.add(key);
       const all = sectionOf(section, alone);
-      painter.forget(made);
-      made.replaceWith(all);
+      painter.forget(node);
+      node.replaceWith(all);
       all.querySelectorAll<HTMLElement>(".card")[some.length]?.focus();
     });
-    made.append(rest);
+    node.append(rest);
   }
-  return made;
+  return node;
 }
 
 function moreButton(words: string, more: () => void): HTMLElement {
@@ -95,19 +94,19 @@ function moreButton(words: string, more: () => void): HTMLElement {
 function nothing(): HTMLElement {
   const pair = evidence.pairs.find(([label, predicted]) => label === choice.label && predicted === choice.predicted);
   const words = pair
-    ? `The run has ${pair[2].toLocaleString("en")} such images; none of them fits the filters or is kept in this file. The studio shows them all.`
-    : "No image in this file fits.";
+    ? `The run has ${pair[2].toLocaleString("en")} such images, but none in this file matches the filters. The studio shows all of them.`
+    : "No image in this file matches.";
   return element("p", { class: "nothing" }, words);
 }
 
 const classes = evidence.classes.map((name, index) => [String(index), name] as const);
-const truth = selectOf("True class", [["", "every class"], ...classes], (value) => choose({ label: value === "" ? null : Number(value) }));
-const answer = selectOf("Predicted class", [["", "every class"], ...classes], (value) =>
+const truth = selectOf("True class", [["", "all classes"], ...classes], (value) => choose({ label: value === "" ? null : Number(value) }));
+const answer = selectOf("Predicted class", [["", "all classes"], ...classes], (value) =>
   choose({ predicted: value === "" ? null : Number(value) }),
 );
 const kinds = Object.entries(REASONS).filter(([kind]) => evidence.cards.some((card) => card.reasons.some(([found]) => found === kind)));
-const reason = selectOf("Likely reason", [["", "every reason"], ...kinds], (value) => choose({ reason: value }));
-const least = element("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Confidence at least" });
+const reason = selectOf("Likely reason", [["", "all reasons"], ...kinds], (value) => choose({ reason: value }));
+const least = element("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Minimum confidence" });
 const leastSaid = element("output");
 least.addEventListener("input", () => choose({ confidence: Number(least.value) }));
 
@@ -140,7 +139,7 @@ function filters(): void {
       labelled("True class", truth),
       labelled("Predicted class", answer),
       labelled("Likely reason", reason),
-      labelled("Confidence at least", least, leastSaid),
+      labelled("Minimum confidence", least, leastSaid),
       reset,
     );
 }
@@ -152,14 +151,14 @@ function look(): void {
     said.textContent = Number(opacity.value).toFixed(2);
     document.documentElement.style.setProperty("--opacity", opacity.value);
   });
-  const colours = selectOf("Colours", COLOUR_MAPS.map((name) => [name, name] as const), (name) => painter.recolour(name));
+  const colours = selectOf("Colors", COLOUR_MAPS.map((name) => [name, name] as const), (name) => painter.recolour(name));
   colours.value = DEFAULT_COLOURS;
   const theme = element("button", { type: "button" }, "Theme");
   theme.addEventListener("click", () => {
     const dark = document.documentElement.dataset["theme"] ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     document.documentElement.dataset["theme"] = dark === "dark" ? "light" : "dark";
   });
-  document.getElementById("look")!.append(labelled("Opacity", opacity, said), labelled("Colours", colours), theme);
+  document.getElementById("look")!.append(labelled("Opacity", opacity, said), labelled("Colors", colours), theme);
 }
 
 function open(label: number, predicted: number): void {

@@ -1,1 +1,1 @@
-"""Runs for other programs: a CSV file of errors, a FiftyOne data set."""
+"""Exports of a run: a CSV file of errors, a FiftyOne dataset."""

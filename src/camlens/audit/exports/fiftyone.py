@@ -1,4 +1,4 @@
-"""A run as a FiftyOne data set: labels, predictions, embeddings, measures, and both maps as heat maps."""
+"""Export of a run as a FiftyOne dataset."""
 
 import importlib
 from typing import Any
@@ -16,32 +16,39 @@ _AT_ONCE = 512
 
 
 def to_fiftyone(audit: Audit, name: str | None = None, *, embeddings: bool = True, overwrite: bool = False) -> Any:
-    """A `fiftyone.Dataset` with one sample for every row that has a file.
+    """Return a `fiftyone.Dataset` with a sample for each row whose image is a local file.
 
-    Fields: `ground_truth` and `prediction` (`fo.Classification`, with confidence), `map_predicted` and
-    `map_label` (`fo.Heatmap`, the positive evidence over its highest value, in [0, 1], at the layer's own
-    resolution), `embedding`, `row`, `audit_id`, `audit_error`, and the measures by their names. A map lies over
-    what the model saw: where the preprocessing crops, that is a part of the image.
+    Fields are `ground_truth` and `prediction` (`fo.Classification`, with confidence), `map_predicted` and `map_label`
+    (`fo.Heatmap` of the positive evidence, scaled to [0, 1], at the layer's resolution), `embedding`, `row`,
+    `audit_id`, `audit_error`, and the measures by name. FiftyOne stretches heat maps over the whole image: if the
+    preprocessing crops, they are displaced.
 
-    `name` is by default the run directory's; a data set of that name is replaced only with `overwrite`. FiftyOne
-    is not an extra of camlens: install it by itself (`pip install fiftyone`).
+    FiftyOne is not part of an extra: install it with `pip install fiftyone`.
 
-    Raises MissingExtraError without FiftyOne, InputError where the name is taken, DataError where no row has a
-    file (as in a run of the demo or of a saved data set).
+    Args:
+        audit: the run.
+        name: name of the dataset; by default, that of the run's directory.
+        embeddings: whether to include embeddings.
+        overwrite: replace an existing dataset of that name.
+
+    Raises:
+        MissingExtraError: FiftyOne is not installed.
+        InputError: a dataset of that name exists.
+        DataError: no image is a local file, as in a run of a demo or a saved dataset.
     """
     fo = _fiftyone()
     paths = audit.column("path")
     rows = np.flatnonzero([path is not None and "://" not in path for path in paths])
     if not len(rows):
         raise DataError(
-            f"no image of {audit.path} is a file of its own: FiftyOne shows files",
+            f"no image of {audit.path} is a local file, which FiftyOne requires",
             code="export.no-files",
             path=str(audit.path),
         )
     name = name or audit.path.resolve().name
     if fo.dataset_exists(name) and not overwrite:
         raise InputError(
-            f"FiftyOne has a data set {name!r} already: give another name, or say overwrite=True",
+            f"a FiftyOne dataset {name!r} already exists: choose another name, or set overwrite=True",
             code="export.exists",
             name=name,
         )
@@ -71,7 +78,7 @@ def to_fiftyone(audit: Audit, name: str | None = None, *, embeddings: bool = Tru
 
 
 def heatmap(signed: Float[np.ndarray, "h w"]) -> NDArray[np.float32] | None:
-    """The positive evidence over its highest value, or None where there is none or no map."""
+    """Return the positive evidence divided by its maximum, or None if there is no evidence or no map."""
     if not np.isfinite(signed).all() or signed.max() <= 0:
         return None
     shares: NDArray[np.float32] = (signed.clip(0) / signed.max()).astype(np.float32)
@@ -79,20 +86,20 @@ def heatmap(signed: Float[np.ndarray, "h w"]) -> NDArray[np.float32] | None:
 
 
 def _fields(fo: Any, audit: Audit, columns: dict[str, NDArray[Any]], row: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     label, predicted = columns["label"][row], columns["predicted"][row]
     if label is not np.ma.masked:
-        found["ground_truth"] = fo.Classification(label=audit.class_names[int(label)])
+        fields["ground_truth"] = fo.Classification(label=audit.class_names[int(label)])
     if predicted is not np.ma.masked:
         confidence = float(columns["confidence"][row])
-        found["prediction"] = fo.Classification(label=audit.class_names[int(predicted)], confidence=confidence)
+        fields["prediction"] = fo.Classification(label=audit.class_names[int(predicted)], confidence=confidence)
     for column in _NUMBERS:
         value = float(columns[column][row])
         if not np.isnan(value):
-            found[column] = value
+            fields[column] = value
     if columns["error"][row] is not None:
-        found["audit_error"] = columns["error"][row]
-    return found
+        fields["audit_error"] = columns["error"][row]
+    return fields
 
 
 def _fiftyone() -> Any:

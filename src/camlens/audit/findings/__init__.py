@@ -1,1 +1,1 @@
-"""What a run's columns say: pure functions of arrays with one value per image."""
+"""Findings of a run: pure functions of arrays with one value per image."""

@@ -1,4 +1,4 @@
-"""Where the model looks over a whole data set: distributions, classes that lean on corners, mean maps."""
+"""Where the model looks over a dataset: distributions of measures, classes that rely on corners, mean maps."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from camlens.core.errors import InputError
 Values = Float[np.ndarray, " n"]
 Classes = Int[np.ndarray, " n"]
 Part = tuple[np.ndarray, np.ndarray]
-"""Signed maps (n, h, w) of some images, and the group (n,) of each, -1 for none."""
+"""Signed maps (n, h, w) of some images, and the group (n,) of each; -1 is no group."""
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 CORNERS = ("upper left", "upper right", "lower left", "lower right")
@@ -27,10 +27,13 @@ _GAP, _TIMES, _DEVIATIONS = 0.1, 1.5, 4.0
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How a measure of the maps is spread among right, wrong and unlabelled answers, in bins of equal width.
+    """The distribution of a measure of the maps, by correct, incorrect and unlabelled predictions.
 
-    `counts` and `means` are by group; `superiority` is the chance that a wrong answer has the higher value of
-    a wrong and a right one (Mann and Whitney 1947, ties count half): 0.5 says no difference, NaN nothing.
+    Attributes:
+        edges: edges of the bins, which have equal width.
+        counts, means: images per bin, and mean of the measure, by group.
+        superiority: probability that an incorrect prediction has a higher value than a correct one, ties counted half
+            (Mann and Whitney 1947); 0.5 is no difference, NaN if a group is empty.
     """
 
     edges: Float[np.ndarray, " edges"]
@@ -40,27 +43,27 @@ class Distribution:
 
 
 def groups_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
-    """Masks of the images that are right, wrong, and without a label, failed ones left out."""
+    """Return masks of the images with a correct, an incorrect and an unlabelled prediction."""
     unlabelled = ~outcomes.failed & (outcomes.label == NONE)
     return {"correct": outcomes.correct, "incorrect": outcomes.wrong, "unlabelled": unlabelled}
 
 
 def distribution(values: Values, outcomes: Outcomes, *, bins: int = 25) -> Distribution:
-    """The distribution of a measure in [0, 1], which falls into the last bin above; NaN does not count."""
+    """Return the distribution of a measure in [0, 1]. Higher values count as 1, NaN is left out."""
     if bins < 1:
-        raise InputError(f"bins={bins} hold nothing: give 1 or more", code="argument.invalid", name="bins", value=bins)
+        raise InputError(f"bins must be at least 1, not {bins}", code="argument.invalid", name="bins", value=bins)
     finite = {name: values[mask & np.isfinite(values)] for name, mask in groups_of(outcomes).items()}
     edges = np.linspace(0, 1, bins + 1)
     return Distribution(
         edges,
-        {name: np.histogram(np.clip(found, 0, 1), edges)[0] for name, found in finite.items()},
-        {name: float(found.mean(dtype=np.float64)) if len(found) else float("nan") for name, found in finite.items()},
+        {name: np.histogram(np.clip(group, 0, 1), edges)[0] for name, group in finite.items()},
+        {name: float(group.mean(dtype=np.float64)) if len(group) else float("nan") for name, group in finite.items()},
         superiority(finite["incorrect"], finite["correct"]),
     )
 
 
 def superiority(first: Float[np.ndarray, " a"], second: Float[np.ndarray, " b"]) -> float:
-    """The chance that a value of `first` is above one of `second`, ties counting half; NaN where one is empty."""
+    """Return the probability that a value of `first` exceeds one of `second`, ties counted half; NaN if empty."""
     if not len(first) or not len(second):
         return float("nan")
     ordered = np.sort(second)
@@ -70,18 +73,23 @@ def superiority(first: Float[np.ndarray, " a"], second: Float[np.ndarray, " b"])
 
 
 def quantiles(values: Values, classes: Classes, count: int) -> Float[np.ndarray, "classes quantiles"]:
-    """The 10, 25, 50, 75 and 90 % points of a measure in each of `count` classes, NaN where there is none."""
-    found = np.full((count, len(QUANTILES)), np.nan)
+    """Return the `QUANTILES` of a measure in each of `count` classes; NaN for a class without values."""
+    points = np.full((count, len(QUANTILES)), np.nan)
     for index, rows in _members(classes, count, np.isfinite(values)):
-        found[index] = np.quantile(values[rows].astype(np.float64), QUANTILES)
-    return found
+        points[index] = np.quantile(values[rows].astype(np.float64), QUANTILES)
+    return points
 
 
 @dataclass(frozen=True)
 class Lean:
-    """A class whose evidence lies in one place: `mean` share there, `others` that of all other classes' images.
+    """A class whose evidence is concentrated in one part of the image.
 
-    `deviations` is the difference in standard errors (Welch 1947).
+    Attributes:
+        index: the class.
+        measure: share of the evidence in that part, "corner_energy" or "border_energy".
+        mean, others: mean of the measure over images of the class, and over all other images.
+        images: number of images of the class.
+        deviations: difference of the means in standard errors (Welch 1947).
     """
 
     index: int
@@ -93,15 +101,15 @@ class Lean:
 
 
 def leans(values: Values, classes: Classes, count: int, *, measure: str) -> list[Lean]:
-    """Classes whose mean share is clearly above that of all others, the farthest above first.
+    """Return classes whose mean exceeds that of all other images, by decreasing difference.
 
-    Clearly: by 10 points and by half, with five images or more and four standard errors.
+    The difference must be at least 0.1, half of the others' mean, and four standard errors, over at least five images.
     """
     usable = np.isfinite(values) & (classes >= 0)
     chosen, groups = values[usable].astype(np.float64), classes[usable]
     totals = np.bincount(groups, minlength=count)
     sums, squares = (np.bincount(groups, power, minlength=count) for power in (chosen, chosen**2))
-    found = []
+    leaning = []
     for index in np.nonzero(totals >= _FEWEST)[0]:
         rest = len(chosen) - totals[index]
         if rest < _FEWEST:
@@ -114,14 +122,14 @@ def leans(values: Values, classes: Classes, count: int, *, measure: str) -> list
         error = (max(variances[0], 0) / totals[index] + max(variances[1], 0) / rest) ** 0.5
         deviations = float((mean - others) / error) if error > 0 else float("inf")
         if mean - others >= _GAP and mean >= _TIMES * others and deviations >= _DEVIATIONS:
-            found.append(Lean(int(index), measure, float(mean), float(others), int(totals[index]), deviations))
-    return sorted(found, key=lambda lean: lean.others - lean.mean)
+            leaning.append(Lean(int(index), measure, float(mean), float(others), int(totals[index]), deviations))
+    return sorted(leaning, key=lambda lean: lean.others - lean.mean)
 
 
 def peaks(
     down: Values, across: Values, rows: np.ndarray, *, cells: tuple[int, int] = (8, 8)
 ) -> Int[np.ndarray, "cells_down cells_across"]:
-    """How many of the rows (a mask) have their map's highest place in each cell of the image."""
+    """Count the images of a mask `rows` whose map has its peak in each cell of the image."""
     finite = rows & np.isfinite(down) & np.isfinite(across)
     places = [
         np.clip((values[finite] * cell).astype(np.int64), 0, cell - 1)
@@ -132,38 +140,39 @@ def peaks(
 
 @dataclass(frozen=True, eq=False)
 class MeanMaps:
-    """The mean of each group's maps (groups, h, w), each map's positive evidence adding up to 1; NaN of none.
+    """The mean map of each group. The positive evidence of each map is scaled to sum to 1, so that all weigh the same.
 
-    `counts` is how many maps each group has; empty maps do not count. Because every map weighs the same, the
-    part of a mean map in a region is the mean of the maps' shares there.
+    Attributes:
+        maps: mean maps; NaN for a group without maps.
+        counts: number of maps with positive evidence, by group.
     """
 
     maps: Float[np.ndarray, "groups h w"]
     counts: Int[np.ndarray, " groups"]
 
     def corners(self, group: int, *, width: float = CORNER_WIDTH) -> dict[str, float]:
-        """The share of a group's evidence in each of the four corners, `width` of the sides long.
+        """Return the share of a group's evidence in each corner, whose sides are `width` of the image's sides.
 
-        With the width of `metrics.corner_energy`, which is the default, they add up to the mean corner energy.
+        With the default width, the shares sum to the mean of `metrics.corner_energy`.
         """
         down, across = (max(1, round(width * side)) for side in self.maps.shape[1:])
-        where = [(rows, columns) for rows in (slice(down), slice(-down, None)) for columns in _ends(across)]
-        return {name: float(self.maps[group][part].sum()) for name, part in zip(CORNERS, where, strict=True)}
+        parts = [(rows, columns) for rows in (slice(down), slice(-down, None)) for columns in _ends(across)]
+        return {name: float(self.maps[group][part].sum()) for name, part in zip(CORNERS, parts, strict=True)}
 
 
 def together(means: MeanMaps, *, without: int | None = None) -> MeanMaps:
-    """The mean map of all groups as one, `without` one of them."""
+    """Return the mean map of all groups as a single group, optionally `without` one of them."""
     counts = means.counts.copy()
     if without is not None:
         counts[without] = 0
     total = int(counts.sum())
-    weighed = (np.nan_to_num(means.maps) * counts[:, None, None]).sum(axis=0, dtype=np.float64)
-    whole = weighed / total if total else np.full(means.maps.shape[1:], np.nan)
+    weighted = (np.nan_to_num(means.maps) * counts[:, None, None]).sum(axis=0, dtype=np.float64)
+    whole = weighted / total if total else np.full(means.maps.shape[1:], np.nan)
     return MeanMaps(whole[None].astype(np.float32), np.array([total]))
 
 
 def mean_maps(parts: Iterable[Part], groups: int, grid: tuple[int, int]) -> MeanMaps:
-    """The mean maps of `groups` groups from parts of a run."""
+    """Return the mean maps of `groups` groups, from parts of a run."""
     sums, counts = np.zeros((groups, grid[0] * grid[1])), np.zeros(groups, dtype=np.int64)
     for maps, classes in parts:
         energy = np.maximum(maps.reshape(len(maps), -1).astype(np.float64), 0)
@@ -179,7 +188,7 @@ def mean_maps(parts: Iterable[Part], groups: int, grid: tuple[int, int]) -> Mean
 
 
 def map_parts(run: Run, classes: Classes) -> Iterable[Part]:
-    """All maps of the predicted classes, with the group of each, a part of the run at a time."""
+    """Yield all maps of the predicted classes with their groups, a part of the run at a time."""
     for start in range(0, len(run), _AT_ONCE):
         part = slice(start, min(start + _AT_ONCE, len(run)))
         yield run.maps(part, "predicted"), classes[part]
@@ -190,7 +199,7 @@ def _ends(width: int) -> tuple[slice, slice]:
 
 
 def _members(classes: Classes, count: int, usable: np.ndarray | None = None) -> Iterable[tuple[int, Rows]]:
-    """Each class that has members with their places, found by one sort."""
+    """Yield each class that occurs, and its rows."""
     places = np.nonzero(classes >= 0 if usable is None else (classes >= 0) & usable)[0]
     places = places[np.argsort(classes[places], kind="stable")]
     starts = np.searchsorted(classes[places], np.arange(count + 1))

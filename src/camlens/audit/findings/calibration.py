@@ -1,7 +1,6 @@
-"""Whether a confidence of 80 % is right in 80 of 100 cases."""
+"""Calibration: confidence compared with accuracy."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,10 +11,14 @@ from camlens.core.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Confidence beside accuracy in bins of equal width; a bin holds its upper edge. Empty bins are NaN.
+    """Mean confidence and accuracy in bins of equal width.
 
-    `ece` is the expected calibration error, the mean gap weighed by the number of images (Guo et al. 2017,
-    arXiv 1706.04599), `mce` the largest gap; both are NaN where nothing was judged.
+    Attributes:
+        edges: edges of the bins; a bin includes its upper edge.
+        counts: images per bin.
+        accuracy, confidence: means per bin; NaN if a bin is empty.
+        ece, mce: expected and maximum calibration error, the mean gap weighted by counts and the largest gap (Guo et
+            al. 2017, arXiv 1706.04599); NaN without labeled predictions.
     """
 
     edges: Float[np.ndarray, " edges"]
@@ -27,7 +30,7 @@ class Calibration:
 
     @property
     def overconfidence(self) -> float:
-        """Mean confidence minus accuracy, over all images: positive where the model promises too much."""
+        """Mean confidence minus accuracy over all images; NaN without labeled predictions."""
         if not self.counts.sum():
             return float("nan")
         filled = self.counts > 0
@@ -35,25 +38,16 @@ class Calibration:
         return float((gaps * self.counts[filled]).sum() / self.counts.sum())
 
     def accuracy_at(self, confidence: float) -> tuple[float, int]:
-        """How often answers as confident as this one are right, and how many there are."""
+        """Return the accuracy of the bin that contains this confidence, and its number of images."""
         place = int(_bins(np.array([confidence]), len(self.counts))[0])
         return float(self.accuracy[place]), int(self.counts[place])
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, None for what is not a number."""
-        lists = {
-            name: [float(value) if np.isfinite(value) else None for value in getattr(self, name)]
-            for name in ("edges", "accuracy", "confidence")
-        }
-        errors = {name: value if np.isfinite(value) else None for name, value in (("ece", self.ece), ("mce", self.mce))}
-        return {**lists, "counts": self.counts.tolist(), **errors}
-
 
 def calibration(outcomes: Outcomes, *, bins: int = 10) -> Calibration:
-    """Accuracy and mean confidence of the judged images in `bins` bins of confidence."""
+    """Return accuracy and mean confidence of the labeled predictions in `bins` bins of confidence."""
     if bins < 1:
         raise InputError(
-            f"bins={bins} hold nothing: give 1 or more, 10 is usual", code="argument.invalid", name="bins", value=bins
+            f"bins must be at least 1 (10 is usual), not {bins}", code="argument.invalid", name="bins", value=bins
         )
     judged = outcomes.judged & np.isfinite(outcomes.confidence)
     confidence = outcomes.confidence[judged].astype(np.float64)
@@ -76,6 +70,6 @@ def calibration(outcomes: Outcomes, *, bins: int = 10) -> Calibration:
 
 
 def _bins(confidence: Float[np.ndarray, " n"], bins: int) -> Int[np.ndarray, " n"]:
-    """The bin of each confidence, its upper edge included; 0 lies in the first."""
+    """Return the bin of each confidence. Upper edges belong to the bin below, and 0 to the first."""
     places: Int[np.ndarray, " n"] = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     return places

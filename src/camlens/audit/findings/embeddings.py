@@ -1,7 +1,7 @@
-"""Many features as points of a plane: PCA, t-SNE (openTSNE) and UMAP, and how well classes lie apart.
+"""Two-dimensional layouts of embeddings (PCA, t-SNE, UMAP), and how well classes are separated.
 
-Every layout is seeded. Features come as directions, of length 1 (`neighbours.unit`), and are for t-SNE and UMAP
-first reduced to their 50 largest principal components, as is usual.
+Layouts are seeded. Embeddings are scaled to unit length (`neighbours.unit`); t-SNE and UMAP start from their 50 largest
+principal components.
 """
 
 import warnings
@@ -29,9 +29,17 @@ _STEPS, _TELL_EVERY = 750, 5
 
 @dataclass(frozen=True)
 class LayoutChoice:
-    """Which layout of how many images: `perplexity` is for t-SNE, `neighbours` for UMAP; None takes what fits.
+    """The parameters of a layout.
 
-    Raises InputError for a layout that does not exist and for numbers that cannot be.
+    Attributes:
+        kind: "pca", "tsne" or "umap".
+        samples: maximum number of images.
+        perplexity: of t-SNE; None is 30, or less if there are few images.
+        neighbours: number of neighbors for UMAP; None is 15, or less if there are few images.
+        seed: random seed.
+
+    Raises:
+        InputError: a value is invalid, or is for another kind of layout.
     """
 
     kind: str = "pca"
@@ -43,48 +51,48 @@ class LayoutChoice:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(
-                f"there is no layout {self.kind!r}; choose one of {', '.join(KINDS)}",
+                f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}",
                 code="argument.invalid",
                 name="kind",
                 value=self.kind,
             )
         if self.samples < 1:
             raise InputError(
-                f"samples={self.samples} leaves no point: give 1 or more",
+                f"samples must be at least 1, not {self.samples}",
                 code="argument.invalid",
                 name="samples",
                 value=self.samples,
             )
         if self.seed < 0:
             raise InputError(
-                f"seed {self.seed} is negative: give 0 or more", code="argument.invalid", name="seed", value=self.seed
+                f"seed must be at least 0, not {self.seed}", code="argument.invalid", name="seed", value=self.seed
             )
         if self.perplexity is not None and self.kind != "tsne":
             raise InputError(
-                f"perplexity is for t-SNE, not for {self.kind}: leave it out",
+                f"perplexity is a parameter of t-SNE, not of {self.kind}: remove it",
                 code="option.unknown",
                 name="perplexity",
                 kind=self.kind,
             )
         if self.neighbours is not None and self.kind != "umap":
             raise InputError(
-                f"neighbours is for UMAP, not for {self.kind}: leave it out",
+                f"neighbours is a parameter of UMAP, not of {self.kind}: remove it",
                 code="option.unknown",
                 name="neighbours",
                 kind=self.kind,
             )
 
     def settled(self, count: int) -> "LayoutChoice":
-        """The choice with its numbers filled in for `count` images.
+        """Return the choice with the defaults for `count` images filled in.
 
-        Raises InputError where a number asked for does not fit them: t-SNE looks at 3 x perplexity
-        neighbours of each, UMAP at `neighbours`, and neither can be more than there are.
+        Raises InputError if there are too few images for a value: t-SNE needs 3 x perplexity neighbors of each image,
+        and UMAP needs `neighbours`.
         """
         if self.kind == "pca":
             return self
         if count < _FEWEST:
             raise InputError(
-                f"{self.kind} needs {_FEWEST} images with features or more, not {count}: take pca",
+                f"{self.kind} needs at least {_FEWEST} images with features, not {count}: choose pca",
                 code="embeddings.too-few",
                 images=count,
                 needed=_FEWEST,
@@ -94,8 +102,8 @@ class LayoutChoice:
             perplexity = min(_USUAL["tsne"], most) if self.perplexity is None else self.perplexity
             if not 1 <= perplexity <= most:
                 raise InputError(
-                    f"perplexity {perplexity:g} does not fit {count} images: give 1 to {most:.1f}, a third of them,"
-                    " or take more samples",
+                    f"perplexity must be 1 to {most:.1f} for {count} images, not {perplexity:g}: reduce it or increase"
+                    " samples",
                     code="argument.invalid",
                     name="perplexity",
                     value=perplexity,
@@ -104,7 +112,7 @@ class LayoutChoice:
         neighbours = min(_USUAL["umap"], count - 1) if self.neighbours is None else self.neighbours
         if not 2 <= neighbours <= count - 1:
             raise InputError(
-                f"neighbours={neighbours} does not fit {count} images: give 2 to {count - 1}, or take more samples",
+                f"neighbours must be 2 to {count - 1} for {count} images, not {neighbours}: reduce it or add samples",
                 code="argument.invalid",
                 name="neighbours",
                 value=neighbours,
@@ -114,12 +122,15 @@ class LayoutChoice:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well classes lie apart, in the features (unit length) and, said apart, in the drawn 2-D points.
+    """How well the classes are separated, in feature space and in the layout.
 
-    Silhouette (Rousseeuw 1987) is from -1 to 1, higher is better; Davies-Bouldin (1979) from 0 on, lower is
-    better. Only the features' figures say something about the model: a layout makes clusters of its own. All
-    are NaN with fewer than two classes, or where every image is a class of its own. `images` is how many labelled
-    images were measured.
+    Only the values in feature space describe the model, because a layout creates clusters of its own. All values are
+    NaN if there are fewer than two classes, or as many classes as images.
+
+    Attributes:
+        images: number of labeled images that were measured.
+        silhouette, silhouette_2d: Rousseeuw 1987, from -1 to 1, higher is better.
+        davies_bouldin, davies_bouldin_2d: Davies and Bouldin 1979, at least 0, lower is better.
     """
 
     images: int
@@ -129,14 +140,14 @@ class Separation:
     davies_bouldin_2d: float
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As plain values, None for what is not a number."""
+        """Return the values by name, with None for NaN."""
         return {name: None if value != value else value for name, value in vars(self).items()}
 
 
 def sampled(strata: Int[np.ndarray, " n"], samples: int, *, seed: int = 0) -> Rows:
-    """At most `samples` of n rows in rising order, every stratum (-1 is one too) as often as its share asks for.
+    """Draw a stratified sample of at most `samples` rows, ascending; -1 is a stratum too.
 
-    A stratum that would round to nothing keeps one row, as long as there are rows enough for all.
+    Each stratum keeps at least one row, unless there are more strata than samples.
     """
     if samples >= len(strata):
         return np.arange(len(strata))
@@ -147,7 +158,7 @@ def sampled(strata: Int[np.ndarray, " n"], samples: int, *, seed: int = 0) -> Ro
     quota = np.floor(exact).astype(np.int64)
     if len(names) <= samples:
         quota = np.maximum(quota, 1)
-    # largest remainders get what is left; the largest quotas give back what the small ones were given
+    # add rows by largest remainder; take the rows given to small strata from the largest ones
     for place in np.lexsort((names, quota - exact))[: max(samples - int(quota.sum()), 0)]:
         quota[place] += 1
     while quota.sum() > samples:
@@ -160,16 +171,21 @@ def sampled(strata: Int[np.ndarray, " n"], samples: int, *, seed: int = 0) -> Ro
 
 
 def layout(directions: Directions, choice: LayoutChoice, *, progress: Progress = silent) -> Points:
-    """The directions' places in the plane, float32 (n, 2), centred; the same for the same seed.
+    """Compute a layout of unit-length features: centered points (n, 2), float32.
 
-    No row may be NaN (`neighbours.usable`). `progress` is called with steps done and all steps; what it
-    raises ends the work. Raises InputError where the choice does not fit the images, MissingExtraError where
-    a package is absent.
+    Args:
+        directions: features without NaN (`neighbours.usable`).
+        choice: the layout.
+        progress: called as `progress(steps done, steps in total)`; exceptions that it raises stop the computation.
+
+    Raises:
+        InputError: a feature is NaN, or there are too few images for the choice.
+        MissingExtraError: a package is not installed.
     """
     settled = choice.settled(len(directions))
     if not usable(directions).all():
         raise InputError(
-            "some features are zero or not finite: leave out images that failed", code="embeddings.not-finite"
+            "some features are zero or not finite: remove rows with an error first", code="embeddings.not-finite"
         )
     if settled.kind == "pca":
         progress(0, 1)
@@ -184,7 +200,7 @@ def layout(directions: Directions, choice: LayoutChoice, *, progress: Progress =
 
 
 def separation(directions: Directions, points: Points, label: Int[np.ndarray, " n"], *, seed: int = 0) -> Separation:
-    """How far the labelled classes lie apart, measured on at most 5,000 images, drawn by class."""
+    """Measure the separation of the classes on a stratified sample of at most 5,000 labeled images."""
     try:
         from sklearn.metrics import davies_bouldin_score, silhouette_score
     except ImportError as error:
@@ -202,7 +218,7 @@ def separation(directions: Directions, points: Points, label: Int[np.ndarray, " 
 
 
 def _principal(directions: Directions, components: int, seed: int) -> Float[np.ndarray, "n components"]:
-    """The `components` largest principal components, or as many as there are, and never fewer than two."""
+    """Return the `components` largest principal components, or all of them, padded to at least two."""
     try:
         from sklearn.decomposition import PCA
     except ImportError as error:
@@ -210,8 +226,8 @@ def _principal(directions: Directions, components: int, seed: int) -> Float[np.n
     if len(directions) < 2:
         return np.zeros((len(directions), 2), dtype=np.float32)
     most = min(components, *directions.shape)
-    found: np.ndarray = PCA(most, random_state=seed).fit_transform(directions)
-    return np.pad(found, ((0, 0), (0, max(2 - most, 0))))
+    values: np.ndarray = PCA(most, random_state=seed).fit_transform(directions)
+    return np.pad(values, ((0, 0), (0, max(2 - most, 0))))
 
 
 def _tsne(features: Float[np.ndarray, "n components"], choice: LayoutChoice, progress: Progress) -> Points:
@@ -228,7 +244,7 @@ def _tsne(features: Float[np.ndarray, "n components"], choice: LayoutChoice, pro
 
     progress(0, _STEPS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # openTSNE's own, about its dependencies
+        warnings.simplefilter("ignore")  # about dependencies of openTSNE
         drawn: Any = TSNE(
             perplexity=choice.perplexity,
             initialization="pca",
@@ -246,13 +262,13 @@ def _tsne(features: Float[np.ndarray, "n components"], choice: LayoutChoice, pro
 def _umap(features: Float[np.ndarray, "n components"], choice: LayoutChoice, progress: Progress) -> Points:
     progress(0, 2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap's own: optional packages, and that a seed means one thread
+        warnings.simplefilter("ignore")  # about optional packages of umap, and single-threaded seeding
         try:
             from umap import UMAP
         except ImportError as error:
             raise MissingExtraError.of("umap-learn", "audit") from error
-        progress(1, 2)  # umap tells nothing while it works
-        # a spectral start needs more images than it has dimensions, and some to spare
+        progress(1, 2)  # umap reports no progress
+        # spectral initialization fails with very few images
         start = "spectral" if len(features) > _USUAL["umap"] else "random"
         drawn: Any = UMAP(n_neighbors=choice.neighbours, random_state=choice.seed, init=start, n_jobs=1)
         points: Points = np.asarray(drawn.fit_transform(features))

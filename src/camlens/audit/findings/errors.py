@@ -1,4 +1,4 @@
-"""How often the model is right, class by class and pair by pair, and which errors to look at first."""
+"""Accuracy by class, confusions, and the selection of errors to show."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,44 +15,44 @@ Matrix = Int[np.ndarray, "classes classes"]
 
 @dataclass(frozen=True)
 class Share:
-    """`hits` of `total`, with the interval that Wilson's score gives (1927, JASA 22): it holds near 0 and 1 too."""
+    """A proportion, `hits` of `total`, with its Wilson score interval."""
 
     hits: int
     total: int
 
     @property
     def value(self) -> float:
-        """The share itself, NaN of nothing."""
+        """The proportion; NaN if the total is 0."""
         return self.hits / self.total if self.total else float("nan")
 
     @property
     def low(self) -> float:
-        """The lower end of the 95 % interval."""
+        """The lower bound of the 95 % interval."""
         return wilson(self.hits, self.total)[0]
 
     @property
     def high(self) -> float:
-        """The upper end of the 95 % interval."""
+        """The upper bound of the 95 % interval."""
         return wilson(self.hits, self.total)[1]
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As plain values, None for what is not a number."""
+        """Return value, interval and counts, with None for NaN."""
         value = self.value if self.total else None
         return {"value": value, "low": self.low, "high": self.high, "hits": self.hits, "total": self.total}
 
 
 def wilson(hits: int, total: int, *, level: float = 0.95) -> tuple[float, float]:
-    """The interval of a share at a confidence level: centre (p + z²/2n) / (1 + z²/n). Of nothing it is (0, 1)."""
+    """Return the Wilson score interval of a proportion (1927, JASA 22), centered at (p + z²/2n) / (1 + z²/n)."""
     if not 0 <= hits <= total:
         raise InputError(
-            f"{hits} hits of {total} cannot be: give 0 or more, and no more than all",
+            f"hits must be between 0 and the total of {total}, not {hits}",
             code="argument.invalid",
             name="hits",
             value=hits,
         )
     if not 0 < level < 1:
         raise InputError(
-            f"level must lie between 0 and 1, not at {level}: 0.95 is usual",
+            f"level must be between 0 and 1 (0.95 is usual), not {level}",
             code="argument.invalid",
             name="level",
             value=level,
@@ -68,7 +68,7 @@ def wilson(hits: int, total: int, *, level: float = 0.95) -> tuple[float, float]
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One class: of what is called so how much is right, and of what is so how much is found."""
+    """Precision and recall of a class."""
 
     index: int
     name: str
@@ -77,14 +77,14 @@ class ClassReport:
 
     @property
     def f1(self) -> float:
-        """2 hits / (called + are), NaN where the class neither occurs nor is predicted."""
+        """The F1 score; NaN if the class neither occurs nor is predicted."""
         both = self.precision.total + self.recall.total
         return 2 * self.recall.hits / both if both else float("nan")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`count` images of class `true` are taken for `predicted`: `share` of all judged images of `true`."""
+    """A confusion: `count` images of class `true` are predicted as `predicted`, a `share` of the images of `true`."""
 
     true: int
     predicted: int
@@ -93,26 +93,26 @@ class Pair:
 
 
 def accuracy(outcomes: Outcomes) -> Share:
-    """The share of judged images that are right; images without a label or a prediction do not count."""
+    """Return the proportion of correct predictions; images without a label or a prediction do not count."""
     return Share(int(outcomes.correct.sum()), int(outcomes.judged.sum()))
 
 
 def confusion(outcomes: Outcomes) -> Matrix:
-    """How many images of each class (rows) were given each class (columns)."""
+    """Return the confusion matrix: true classes in rows, predicted classes in columns."""
     classes, judged = outcomes.classes, outcomes.judged
     cells = outcomes.label[judged] * classes + outcomes.predicted[judged]
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def per_class(outcomes: Outcomes) -> list[ClassReport]:
-    """Precision and recall of every class, in the order of their numbers."""
+    """Return precision and recall of every class, in the order of the classes."""
     matrix = confusion(outcomes)
-    hits, called, present = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+    hits, predicted, present = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
     return [
         ClassReport(
             index,
             outcomes.name(index),
-            Share(int(hits[index]), int(called[index])),
+            Share(int(hits[index]), int(predicted[index])),
             Share(int(hits[index]), int(present[index])),
         )
         for index in range(len(matrix))
@@ -120,7 +120,7 @@ def per_class(outcomes: Outcomes) -> list[ClassReport]:
 
 
 def confused_pairs(matrix: Matrix, *, most: int | None = None) -> list[Pair]:
-    """Pairs of classes that are confused, the most frequent first; equal ones in the order of their numbers."""
+    """Return the confusions, the most frequent first; ties in the order of the classes."""
     present = matrix.sum(axis=1)
     true, predicted = np.nonzero(matrix * ~np.eye(len(matrix), dtype=bool))
     counts = matrix[true, predicted]
@@ -138,9 +138,13 @@ def select(
     correct: bool | None = None,
     confidence: tuple[float, float] = (0.0, 1.0),
 ) -> Rows:
-    """Rows of images that fit all that is asked for, most confident first; failed images never fit.
+    """Return the rows that meet all conditions, the most confident first. Images without a prediction never do.
 
-    `confidence` is a closed range. `correct` and `true` leave out images without a label.
+    Args:
+        outcomes: the outcomes of a run.
+        true, predicted: true and predicted class.
+        correct: True for correct, False for incorrect predictions; unlabelled images are neither.
+        confidence: closed interval of the confidence.
     """
     low, high = confidence
     fits = (outcomes.predicted >= 0) & (outcomes.confidence >= low) & (outcomes.confidence <= high)
@@ -154,19 +158,21 @@ def select(
 
 
 def most_confident_first(outcomes: Outcomes, rows: Rows) -> Rows:
-    """The rows by falling confidence; equal ones in the order of the run."""
+    """Return the rows by decreasing confidence; ties in the order of the run."""
     return rows[np.lexsort((rows, -outcomes.confidence[rows].astype(np.float64)))]
 
 
 def stratified(outcomes: Outcomes, *, most: int = 240, per_pair: int = 12) -> dict[tuple[int, int], Rows]:
-    """Errors to look at, for each confusion pair the most confident first, so that no pair hides the others.
+    """Select errors of every confusion, so that frequent confusions do not hide rare ones.
 
-    Pairs take turns, the most frequent first: every pair gives one image before any gives two, up to
-    `per_pair` each and `most` altogether. Keys are (true, predicted), in the order of their frequency.
+    Confusions take turns, the most frequent first, until there are `most` images in total or `per_pair` of each.
+
+    Returns:
+        Rows by (true, predicted), the most confident first; keys in the order of their frequency.
     """
     if most < 1 or per_pair < 1:
         raise InputError(
-            f"most={most} and per_pair={per_pair} leave no image to see: give 1 or more",
+            f"most and per_pair must be at least 1, not {most} and {per_pair}",
             code="argument.invalid",
             name="most",
             value=most,

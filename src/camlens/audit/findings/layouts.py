@@ -1,4 +1,4 @@
-"""Layouts that are kept in the run: computed once for one choice of numbers, then read."""
+"""Layouts of the embeddings, cached in the directory of the run."""
 
 import hashlib
 import json
@@ -25,9 +25,14 @@ _KEPT = 32
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Points (m, 2) of the rows (m,) that were drawn, in the order of the run, and how far classes lie apart.
+    """A layout of a sample of the images.
 
-    `choice` has the numbers that were asked for with those that were filled in; `cached` says whether it was read.
+    Attributes:
+        rows: rows of the sample, ascending.
+        points: the points (m, 2).
+        choice: the choice with its defaults filled in.
+        separation: how well the classes are separated.
+        cached: whether the layout was read from the cache.
     """
 
     rows: Rows
@@ -38,36 +43,40 @@ class Layout:
 
 
 def cached_layout(run: Run, choice: LayoutChoice, *, keep: bool = True, progress: Progress = silent) -> Layout:
-    """The layout of a run by this choice: read from `layouts/` in the run, or computed and written there.
+    """Return a layout of a run: read from `layouts/` in its directory, or else computed and written there.
 
-    At most `choice.samples` images are drawn, by true class where the run has labels and by predicted class
-    where it has none; failed images have no features and no place. `progress` is called with steps done and
-    all steps; what it raises ends the work and leaves no file. The newest 32 layouts are kept; `keep=False` writes
-    nothing. If the disk is full, the layout is returned and not kept. Raises InputError where the choice does not
-    fit the run.
+    Args:
+        run: the run.
+        choice: the layout. At most `choice.samples` images are drawn, stratified by true class, or by predicted class
+            if the run has no labels. Images without a prediction are left out.
+        keep: whether to write a new layout. The newest 32 are kept, and a failure to write is only logged.
+        progress: called as `progress(steps done, steps in total)`; exceptions that it raises stop the computation.
+
+    Raises:
+        InputError: the perplexity or number of neighbors is too large for the images.
     """
-    found = find_layout(run, choice)
-    if found is not None:
-        return found
+    cached = find_layout(run, choice)
+    if cached is not None:
+        return cached
     outcomes = outcomes_of(run)
-    seen = np.nonzero(~outcomes.failed)[0]
+    answered = np.nonzero(~outcomes.failed)[0]
     strata = outcomes.label if (outcomes.label != NONE).any() else outcomes.predicted
-    rows = seen[sampled(strata[seen], choice.samples, seed=choice.seed)]
+    rows = answered[sampled(strata[answered], choice.samples, seed=choice.seed)]
     directions = directions_of(run, rows)
     rows, directions = rows[usable(directions)], directions[usable(directions)]
     points = layout(directions, choice, progress=progress)
     apart = separation(directions, points, outcomes.label[rows], seed=choice.seed)
-    made = Layout(rows, points, choice.settled(len(rows)), apart, cached=False)
+    computed = Layout(rows, points, choice.settled(len(rows)), apart, cached=False)
     if keep:
         try:
-            _write(run, choice, made)
+            _write(run, choice, computed)
         except (StoreError, OSError) as error:
-            log.warning("the layout is not kept: %s", error)
-    return made
+            log.warning("cannot cache the layout: %s", error)
+    return computed
 
 
 def find_layout(run: Run, choice: LayoutChoice) -> Layout | None:
-    """The layout of a run by this choice if it was computed before, else None."""
+    """Return the layout of a run from the cache, or None."""
     facts_path, points_path = _paths(run, choice)
     try:
         facts = json.loads(facts_path.read_text(encoding="utf-8"))
@@ -81,27 +90,27 @@ def find_layout(run: Run, choice: LayoutChoice) -> Layout | None:
             return None
         return Layout(rows, points, LayoutChoice(**facts["settled"]), Separation(**apart), cached=True)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # not there, or damaged: either way it is computed anew and replaced
+        return None  # absent or damaged: it is computed again
 
 
-def _write(run: Run, choice: LayoutChoice, made: Layout) -> None:
+def _write(run: Run, choice: LayoutChoice, computed: Layout) -> None:
     facts_path, points_path = _paths(run, choice)
     labels = whole_numbers(run, "label")
     columns = {
-        "row": arrow().array(made.rows),
-        "x": arrow().array(np.ascontiguousarray(made.points[:, 0])),
-        "y": arrow().array(np.ascontiguousarray(made.points[:, 1])),
-        "label": arrow().array(labels[made.rows]),
+        "row": arrow().array(computed.rows),
+        "x": arrow().array(np.ascontiguousarray(computed.points[:, 0])),
+        "y": arrow().array(np.ascontiguousarray(computed.points[:, 1])),
+        "label": arrow().array(labels[computed.rows]),
     }
     facts = {
         "key": _key(run, choice),
-        "settled": asdict(made.choice),
-        "points": len(made.rows),
-        "separation": made.separation.to_dict(),
+        "settled": asdict(computed.choice),
+        "points": len(computed.rows),
+        "separation": computed.separation.to_dict(),
     }
     with committed(points_path) as unfinished:
         parquet().write_table(arrow().table(columns), unfinished)
-    with committed(facts_path) as unfinished:  # written last: without it the points do not count
+    with committed(facts_path) as unfinished:  # written last, since points without it are ignored
         unfinished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     newest_first = sorted(facts_path.parent.glob("*.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in newest_first[_KEPT:]:
@@ -110,14 +119,14 @@ def _write(run: Run, choice: LayoutChoice, made: Layout) -> None:
 
 
 def _key(run: Run, choice: LayoutChoice) -> dict[str, Any]:
-    """All that a layout depends on."""
+    """Return everything on which a layout depends."""
     facts = run.manifest
-    about = {name: getattr(facts, name) for name in ("fingerprint", "weights", "embedding")}
-    return {"version": _VERSION, **asdict(choice), **about, "rows": len(run)}
+    identity = {name: getattr(facts, name) for name in ("fingerprint", "weights", "embedding")}
+    return {"version": _VERSION, **asdict(choice), **identity, "rows": len(run)}
 
 
 def _paths(run: Run, choice: LayoutChoice) -> tuple[Path, Path]:
-    """Where the facts and the points of a layout lie."""
+    """Return the paths of the facts and of the points of a layout."""
     text = json.dumps(_key(run, choice), sort_keys=True)
     name = f"{choice.kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return run.path / "layouts" / f"{name}.json", run.path / "layouts" / f"{name}.parquet"

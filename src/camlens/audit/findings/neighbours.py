@@ -1,4 +1,4 @@
-"""Who is near whom in feature space. Features count by their direction: all are scaled to length 1 first."""
+"""Nearest neighbors and class centers in feature space. Features are compared by direction, at unit length."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from camlens.core.errors import InputError
 Rows = Int[np.ndarray, " rows"]
 Features = Float[np.ndarray, "n d"]
 Directions = Float[np.ndarray, "n d"]
-"""Features of length 1, float32, as `unit` makes them; NaN in rows that have none."""
+"""Features of unit length, float32, as returned by `unit`; NaN in rows without features."""
 
 _NOBODY = -1
 _AT_ONCE = 8192
 
 
 def unit(features: Features) -> Directions:
-    """The features, float32, each divided by its length; a row that is zero or not finite becomes NaN."""
+    """Return the features scaled to unit length, float32; NaN for rows that are zero or not finite."""
     values = features.astype(np.float32)
     lengths = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
     lengths = np.where(np.isfinite(lengths) & (lengths > 0), lengths, np.nan)
@@ -26,59 +26,59 @@ def unit(features: Features) -> Directions:
 
 
 def usable(directions: Directions) -> Bool[np.ndarray, " n"]:
-    """Rows that have a direction; the others are NaN throughout."""
-    found: Bool[np.ndarray, " n"] = ~np.isnan(directions[:, :1]).any(axis=1)
-    return found
+    """Return a mask of the rows that are not NaN."""
+    mask: Bool[np.ndarray, " n"] = ~np.isnan(directions[:, :1]).any(axis=1)
+    return mask
 
 
 def nearest(
     directions: Directions, queries: Rows, k: int, *, candidates: Bool[np.ndarray, " n"] | None = None
 ) -> tuple[Int[np.ndarray, "queries k"], Float[np.ndarray, "queries k"]]:
-    """The `k` nearest images of each query row, by brute force, and the distances, nearest first.
+    """Return the `k` nearest rows of each query and their distances, the nearest first, by brute force.
 
-    The distance is the Euclidean one, from 0 to 2. A query is never its own neighbour, ties go to the lower
-    row, and where there are fewer than `k` the row is -1 and the distance NaN. `candidates` says which rows
-    may be neighbours, all where None.
+    Distances are Euclidean, from 0 to 2. A query is not its own neighbor, and ties go to the lower row. If there are
+    fewer than `k` neighbors, the rest is row -1 at distance NaN. `candidates` is a mask of possible neighbors.
     """
     if k < 1:
-        raise InputError(f"k={k} asks for no neighbours: give 1 or more", code="argument.invalid", name="k", value=k)
+        raise InputError(f"k must be at least 1, not {k}", code="argument.invalid", name="k", value=k)
     rows = np.full((len(queries), k), _NOBODY, dtype=np.int64)
     squares = np.full((len(queries), k), np.inf, dtype=np.float32)
     asked = directions[queries]
     for start in range(0, len(directions), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        found = 2 - 2 * asked @ directions[part].T
-        found[np.isnan(found)] = np.inf
+        squared = 2 - 2 * asked @ directions[part].T
+        squared[np.isnan(squared)] = np.inf
         if candidates is not None:
-            found[:, ~candidates[part]] = np.inf
-        own = (queries >= start) & (queries < start + found.shape[1])
-        found[np.nonzero(own)[0], queries[own] - start] = np.inf
+            squared[:, ~candidates[part]] = np.inf
+        own = (queries >= start) & (queries < start + squared.shape[1])
+        squared[np.nonzero(own)[0], queries[own] - start] = np.inf
         for query in range(len(queries)):
-            _keep(rows[query], squares[query], found[query], start)
+            _merge(rows[query], squares[query], squared[query], start)
     rows[np.isinf(squares)] = _NOBODY
     distances = np.sqrt(np.maximum(squares, 0))
     return rows, np.where(np.isinf(distances), np.float32(np.nan), distances)
 
 
-def _keep(
-    rows: Int[np.ndarray, " k"], squares: Float[np.ndarray, " k"], found: Float[np.ndarray, " part"], start: int
+def _merge(
+    rows: Int[np.ndarray, " k"], squares: Float[np.ndarray, " k"], others: Float[np.ndarray, " part"], start: int
 ) -> None:
-    """Put what is nearer than the farthest of the k best into them, in place; equals stay in rising order."""
-    edge = squares[-1]
-    if len(found) > len(rows):
-        edge = min(edge, np.partition(found, len(rows) - 1)[len(rows) - 1])
-    near = np.nonzero(found <= edge)[0] if np.isfinite(edge) else np.nonzero(np.isfinite(found))[0]
-    names, values = np.concatenate([rows, near + start]), np.concatenate([squares, found[near]])
-    order = np.lexsort((names, values))[: len(rows)]
-    rows[:], squares[:] = names[order], values[order]
+    """Merge the squared distances of a part of the rows into the k smallest so far, in place; ties by row."""
+    limit = squares[-1]
+    if len(others) > len(rows):
+        limit = min(limit, np.partition(others, len(rows) - 1)[len(rows) - 1])
+    near = np.nonzero(others <= limit)[0] if np.isfinite(limit) else np.nonzero(np.isfinite(others))[0]
+    merged, values = np.concatenate([rows, near + start]), np.concatenate([squares, others[near]])
+    order = np.lexsort((merged, values))[: len(rows)]
+    rows[:], squares[:] = merged[order], values[order]
 
 
 @dataclass(frozen=True, eq=False)
 class Territory:
-    """Where each class lies: the mean direction of its correctly recognised images, and how far these stray.
+    """The center of each class in feature space.
 
-    `centres` is (classes, d), NaN where no image of the class was recognised; `strays` holds per class the
-    sorted distances of those images from their centre.
+    Attributes:
+        centres: mean direction of the correctly predicted images of each class; NaN if there are none.
+        strays: sorted distances of these images from the center, by class.
     """
 
     centres: Float[np.ndarray, "classes d"]
@@ -92,7 +92,7 @@ class Territory:
         correct: Bool[np.ndarray, " n"],
         classes: int,
     ) -> "Territory":
-        """The territories of all classes."""
+        """Compute the centers of all classes."""
         members = np.nonzero(correct & usable(directions))[0]
         counts = np.bincount(label[members], minlength=classes)
         sums = np.zeros((classes, directions.shape[1]))
@@ -101,21 +101,21 @@ class Territory:
                 sums[index] += directions[part].sum(axis=0, dtype=np.float64)
         centres = np.full(sums.shape, np.nan)
         np.divide(sums, counts[:, None], out=centres, where=counts[:, None] > 0)
-        made = cls(centres.astype(np.float32), ())
-        distances = made.distance(directions, members, label[members])
-        return cls(made.centres, tuple(np.sort(distances[label[members] == index]) for index in range(classes)))
+        bare = cls(centres.astype(np.float32), ())
+        distances = bare.distance(directions, members, label[members])
+        return cls(bare.centres, tuple(np.sort(distances[label[members] == index]) for index in range(classes)))
 
     def distance(
         self, directions: Directions, rows: Rows, classes: Int[np.ndarray, " rows"]
     ) -> Float[np.ndarray, " rows"]:
-        """How far each row is from the centre of a class; NaN where there is no centre or no direction."""
-        found = np.full(len(rows), np.nan, dtype=np.float32)
+        """Return the distance of each row from the center of its class in `classes`; NaN if either is NaN."""
+        distances = np.full(len(rows), np.nan, dtype=np.float32)
         for start in range(0, len(rows), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            found[part] = np.linalg.norm(directions[rows[part]] - self.centres[classes[part]], axis=1)
-        return found
+            distances[part] = np.linalg.norm(directions[rows[part]] - self.centres[classes[part]], axis=1)
+        return distances
 
     def farther_than(self, distance: float | np.floating, index: int) -> float:
-        """The share of the class's recognised images that are nearer to its centre than this."""
+        """Return the share of the class's correctly predicted images that are nearer to its center."""
         strays = self.strays[index]
         return float(np.searchsorted(strays, distance) / len(strays)) if len(strays) else float("nan")

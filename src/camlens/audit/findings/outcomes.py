@@ -1,18 +1,18 @@
-"""What the model said about every image, and whether that was right."""
+"""True and predicted classes of all images."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from camlens.audit.findings.reading import NONE, Columns, numbers, whole_numbers
+from camlens.audit.findings.reading import NONE, Run, numbers, whole_numbers
 
 Rows = Int[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """True and predicted class of n images, -1 where there is none, and the confidence, NaN where it failed."""
+    """True and predicted class of n images, -1 for none, and the confidence, NaN without a prediction."""
 
     label: Int[np.ndarray, " n"]
     predicted: Int[np.ndarray, " n"]
@@ -24,39 +24,39 @@ class Outcomes:
 
     @property
     def failed(self) -> Bool[np.ndarray, " n"]:
-        """Images that the model never saw."""
+        """Images without a prediction."""
         return self.predicted < 0
 
     @property
     def judged(self) -> Bool[np.ndarray, " n"]:
-        """Images with a label and a prediction: only these can be right or wrong."""
+        """Images with a label and a prediction."""
         return (self.label >= 0) & (self.predicted >= 0)
 
     @property
     def correct(self) -> Bool[np.ndarray, " n"]:
         """Images whose prediction is their label."""
-        right: Bool[np.ndarray, " n"] = self.judged & (self.label == self.predicted)
-        return right
+        mask: Bool[np.ndarray, " n"] = self.judged & (self.label == self.predicted)
+        return mask
 
     @property
     def wrong(self) -> Bool[np.ndarray, " n"]:
-        """Images whose prediction is another class than their label."""
-        wrong: Bool[np.ndarray, " n"] = self.judged & (self.label != self.predicted)
-        return wrong
+        """Images whose prediction is not their label."""
+        mask: Bool[np.ndarray, " n"] = self.judged & (self.label != self.predicted)
+        return mask
 
     @property
     def classes(self) -> int:
-        """How many classes there are: as many as have names, or more where a higher number occurs."""
+        """The number of classes: the number of names, or more if a higher index occurs."""
         highest = max(self.label.max(initial=NONE), self.predicted.max(initial=NONE))
         return max(len(self.class_names), int(highest) + 1)
 
     def name(self, index: int) -> str:
-        """The class in words."""
+        """Return the name of a class."""
         return self.class_names[index] if 0 <= index < len(self.class_names) else f"class {index}"
 
 
-def outcomes_of(run: Columns) -> Outcomes:
-    """The outcomes of a run; reads three columns."""
+def outcomes_of(run: Run) -> Outcomes:
+    """Read the outcomes of a run."""
     return Outcomes(
         whole_numbers(run, "label"),
         whole_numbers(run, "predicted"),

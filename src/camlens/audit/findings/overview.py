@@ -1,4 +1,4 @@
-"""All that is said about a run as a whole, from one reading of its columns and maps."""
+"""The findings of a whole run, from one pass over its columns and maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,30 +21,38 @@ from camlens.audit.findings.outcomes import Outcomes, outcomes_of
 from camlens.audit.findings.reading import Run, numbers
 
 MEASURES = {
-    "entropy": "how evenly the evidence is spread",
-    "spread": "how far the evidence reaches",
-    "border_energy": "share of the evidence on the border",
+    "entropy": "how evenly the evidence is distributed",
+    "spread": "how far the evidence extends",
+    "border_energy": "share of the evidence at the border",
     "corner_energy": "share of the evidence in the corners",
 }
-"""The measures of maps that are compared, and what each says."""
+"""The measures of maps that are compared, and their meaning."""
 
 _FEWEST = 20
 _APART = 0.15
 _SEEN = 0.05
 _NINTH = 1 / 9
-_WORDS = {
-    "entropy": ("more evenly spread", "less evenly spread", "entropy"),
-    "spread": ("farther spread", "closer together", "spread"),
-    "border_energy": ("more on the border", "less on the border", "border energy"),
-    "corner_energy": ("more in the corners", "less in the corners", "corner energy"),
+_COMPARISONS = {
+    "entropy": ("more evenly distributed", "less evenly distributed"),
+    "spread": ("more widespread", "more compact"),
+    "border_energy": ("more at the border", "less at the border"),
+    "corner_energy": ("more in the corners", "less in the corners"),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Overview:
-    """One run as a whole. Attention is grouped by predicted class, whose evidence the maps show.
+    """The findings of a run. Maps are grouped by predicted class, because they show its evidence.
 
-    `means` are the mean maps of the classes, `whole` the one of all images together.
+    Attributes:
+        outcomes: true and predicted classes.
+        matrix: confusion matrix.
+        classes: precision and recall by class.
+        pairs: confusions, the most frequent first.
+        calibrated: confidence compared with accuracy.
+        measures, distributions: values of each measure of the maps, and their distributions.
+        means, whole: mean map of each class, and of all images.
+        leaning: classes whose evidence is concentrated in the corners or at the border.
     """
 
     outcomes: Outcomes
@@ -60,14 +68,14 @@ class Overview:
 
     @classmethod
     def of(cls, run: Run) -> "Overview":
-        """The overview of a run; reads its maps once, a part at a time."""
+        """Compute the findings of a run, which reads its maps once, a part at a time."""
         outcomes = outcomes_of(run)
         matrix = confusion(outcomes)
         measures = {name: numbers(run, name) for name in MEASURES}
         groups, count = outcomes.predicted, outcomes.classes
         means = mean_maps(map_parts(run, groups), count, run.grid)
         corners = leans(measures["corner_energy"], groups, count, measure="corner_energy")
-        known = {lean.index for lean in corners}
+        in_corners = {lean.index for lean in corners}
         borders = leans(measures["border_energy"], groups, count, measure="border_energy")
         return cls(
             outcomes,
@@ -79,28 +87,30 @@ class Overview:
             {name: distribution(values, outcomes) for name, values in measures.items()},
             means,
             together(means),
-            [*corners, *(lean for lean in borders if lean.index not in known)],
+            [*corners, *(lean for lean in borders if lean.index not in in_corners)],
         )
 
     def sentences(self) -> list[str]:
-        """What stands out about where the model looks, in plain words with numbers; empty where nothing does."""
+        """Return a sentence for each notable finding on where the model looks."""
         return [*(self._leaning(lean) for lean in self.leaning), *self._everywhere(), *self._apart()]
 
     def _leaning(self, lean: Lean) -> str:
-        where = {"corner_energy": "in the corners", "border_energy": "on the border"}[lean.measure]
-        said = f"class {self.outcomes.name(lean.index)}: {percent(lean.mean)} of its evidence lies {where}, others"
-        said += f" {percent(lean.others)}"
+        part = {"corner_energy": "in the corners", "border_energy": "at the border"}[lean.measure]
+        sentence = (
+            f"class {self.outcomes.name(lean.index)}: {percent(lean.mean)} of its evidence is {part}, compared with"
+            f" {percent(lean.others)} for other classes"
+        )
         corner, share, others = self.favourite(lean.index)
         if share >= _NINTH * 2 and share >= 2 * others:
-            said += f"; {percent(share)} lies in the {corner} ninth of the image, others {percent(others)}"
-        return f"{said} ({lean.images:,} images)"
+            sentence += f"; {percent(share)} is in the {corner} ninth of the image, compared with {percent(others)}"
+        return f"{sentence} ({lean.images:,} images)"
 
     def favourite(self, index: int) -> tuple[str, float, float]:
-        """The corner, a third of each side long, with most of a class's evidence: its name, its share, and the share
-        that all other classes have there."""
-        corner, share = max(self.means.corners(index, width=1 / 3).items(), key=lambda one: one[1])
+        """Return the corner ninth of the image with most of a class's evidence, that share, and the other classes'."""
+        shares = self.means.corners(index, width=1 / 3)
+        corner = max(shares, key=shares.__getitem__)
         others = together(self.means, without=index).corners(0, width=1 / 3)[corner]
-        return corner, share, others
+        return corner, shares[corner], others
 
     def _everywhere(self) -> list[str]:
         if not self.whole.counts[0]:
@@ -111,32 +121,32 @@ class Overview:
         share, usual = sum(corners.values()), sum(even.corners(0).values())
         if share < 2 * usual or share < 0.3:
             return []
-        corner, most = max(corners.items(), key=lambda one: one[1])
+        corner = max(corners, key=corners.__getitem__)
         return [
-            f"over all images {percent(share)} of the evidence lies in the corners, {percent(most)} in the {corner};"
-            f" an even map has {percent(usual)} there"
+            f"over all images, {percent(share)} of the evidence is in the corners, and {percent(corners[corner])} in"
+            f" the {corner} one; a uniform map has {percent(usual)} in the corners"
         ]
 
     def _apart(self) -> list[str]:
-        """The two measures in which right and wrong answers differ most, where they differ at all."""
-        found = []
+        """Return sentences on the two measures that differ most between correct and incorrect predictions."""
+        differences = []
         for name, spread in self.distributions.items():
             chance, wrong = spread.superiority, int(spread.counts["incorrect"].sum())
             right_mean, wrong_mean = spread.means["correct"], spread.means["incorrect"]
             if wrong < _FEWEST or not (abs(chance - 0.5) >= _APART and abs(wrong_mean - right_mean) >= _SEEN):
                 continue
-            more, less, word = _WORDS[name]
-            where, than = (more, "higher") if chance > 0.5 else (less, "lower")
+            more, less = _COMPARISONS[name]
+            comparison, direction = (more, "higher") if chance > 0.5 else (less, "lower")
             sentence = (
-                f"wrong answers have their evidence {where}: {word} {wrong_mean:.2f}, right ones {right_mean:.2f}"
-                f" ({than} in {percent(max(chance, 1 - chance))} of pairs)"
+                f"evidence of incorrect predictions is {comparison}: mean {name.replace('_', ' ')} {wrong_mean:.2f},"
+                f" compared with {right_mean:.2f} ({direction} in {percent(max(chance, 1 - chance))} of pairs)"
             )
-            found.append((abs(chance - 0.5), sentence))
-        return [sentence for _, sentence in sorted(found, reverse=True)[:2]]
+            differences.append((abs(chance - 0.5), sentence))
+        return [sentence for _, sentence in sorted(differences, reverse=True)[:2]]
 
 
 def percent(share: float) -> str:
-    """A share in whole per cent, but never 100 % for less than all nor 0 % for more than nothing."""
+    """Format a share in percent, as 100 % only if it is 1 and as 0 % only if it is 0."""
     if share != share:
         return "–"
     return f"{min(max(round(100 * share), 1 if share > 0 else 0), 99 if share < 1 else 100)} %"

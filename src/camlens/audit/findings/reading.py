@@ -1,4 +1,4 @@
-"""What findings read of a run, and how nothing is written in its columns."""
+"""What findings read from a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +14,17 @@ _AT_ONCE = 8192
 
 
 @runtime_checkable
-class Columns(Protocol):
-    """Columns by name, one value per image, and the classes' names."""
+class Run(Protocol):
+    """The part of `camlens.audit.Audit` that findings and reports use."""
+
+    def __len__(self) -> int:
+        """The number of images."""
+        ...
 
     @property
     def class_names(self) -> Sequence[str]:
-        """The classes in the order of their numbers."""
+        """The names of the classes."""
         ...
-
-    def __len__(self) -> int:
-        """How many images the run has."""
-        ...
-
-    def column(self, name: str) -> np.ndarray:
-        """One column; whole numbers are masked, and other numbers NaN, where the run has nothing."""
-        ...
-
-
-@runtime_checkable
-class Run(Columns, Protocol):
-    """A run as `camlens.audit.open` gives it: columns, features, maps, images and a place on the disk."""
 
     @property
     def path(self) -> Path:
@@ -42,48 +33,49 @@ class Run(Columns, Protocol):
 
     @property
     def manifest(self) -> Any:
-        """The facts of the run."""
+        """The manifest of the run."""
         ...
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Height and width of a map in cells."""
+        """The (height, width) of a map in cells."""
         ...
 
     @property
     def missing(self) -> int:
-        """How many planned images have no row yet."""
+        """The number of planned images without a row."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column; null is masked in integers and NaN in floats."""
         ...
 
     def embeddings(self, rows: Any = None) -> np.ndarray:
-        """Features (n, d), NaN for images that failed."""
+        """Return embeddings (n, d); NaN for images without a prediction."""
         ...
 
     def maps(self, rows: Any = None, which: Any = "predicted") -> np.ndarray:
-        """Signed maps (n, h, w), NaN where there is none."""
+        """Return signed maps (n, h, w); NaN if there is no map."""
         ...
 
     def image(self, row: int) -> np.ndarray:
-        """The image (H, W, 3), read again from its source."""
+        """Read the image (H, W, 3) of a row."""
         ...
 
 
-def whole_numbers(run: Columns, name: str) -> Int[np.ndarray, " n"]:
-    """A column of whole numbers, -1 where there is none."""
-    values: Any = run.column(name)
-    if isinstance(values, np.ma.MaskedArray):
-        values = values.filled(NONE)
-    whole: Int[np.ndarray, " n"] = np.asarray(values).astype(np.int64)
-    return whole
+def whole_numbers(run: Run, name: str) -> Int[np.ndarray, " n"]:
+    """Return a column of integers, with -1 for null."""
+    values: Int[np.ndarray, " n"] = np.ma.filled(run.column(name), NONE).astype(np.int64)
+    return values
 
 
-def numbers(run: Columns, name: str) -> Float[np.ndarray, " n"]:
-    """A column of numbers as float32, NaN where there is none."""
+def numbers(run: Run, name: str) -> Float[np.ndarray, " n"]:
+    """Return a column of floats as float32, with NaN for null."""
     return np.asarray(run.column(name), dtype=np.float32)
 
 
 def directions_of(run: Run, rows: Int[np.ndarray, " rows"] | None = None) -> Directions:
-    """The features of the rows (all where None) scaled to length 1, read a part at a time."""
+    """Return the embeddings of some or all rows at unit length, read a part at a time."""
     chosen = np.arange(len(run)) if rows is None else rows
     if not len(chosen):
         return np.zeros((0, 1), np.float32)

@@ -1,6 +1,6 @@
-"""Why an image was probably taken for something else: plain sentences, each with its number.
+"""Likely reasons of an error.
 
-A reason is a hint to look at, not a cause: it says what is unusual about an error beside all other images.
+A reason states how an error differs from other images. It is a hint, not a proven cause.
 """
 
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from camlens.audit.findings.reading import Run, directions_of, numbers
 from camlens.core.errors import InputError
 
 _SMALL_MARGIN, _LOW_CONFIDENCE, _HIGH_CONFIDENCE = 0.2, 0.5, 0.8
-_USUAL_COUNT, _USUAL_SHARE, _USUAL_PART = 3, 0.05, 0.3
+_FREQUENT_COUNT, _FREQUENT_SHARE, _FREQUENT_PART = 3, 0.05, 0.3
 _FAR, _INSIDE = 0.95, 0.9
 _ELSEWHERE, _RARE = 0.4, 0.95
 _NEIGHBOURS, _AGREEING = 5, 4
-_EXPECTED = 0.6  # most errors are far from their class, so that this says less than the other reasons
+_FAR_STRENGTH = 0.6  # below the other reasons, because most errors are far from their class
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason in a sentence: what kind it is, its numbers, and how strong it is, from 0 to 1."""
+    """A likely reason: its kind, a sentence, its strength from 0 to 1, and the numbers in the sentence."""
 
     kind: str
     sentence: str
@@ -34,9 +34,9 @@ class Reason:
 
 @dataclass(frozen=True, eq=False)
 class Reasoner:
-    """What all images say together, so that each error can be compared with them.
+    """Finds likely reasons of errors by comparing them with all other images.
 
-    Build it once; `reasons` and `neighbours` of one image then take milliseconds.
+    Building it takes a pass over the embeddings; the reasons and neighbors of an image then take milliseconds.
     """
 
     outcomes: Outcomes
@@ -50,7 +50,7 @@ class Reasoner:
 
     @classmethod
     def of(cls, run: Run) -> "Reasoner":
-        """The reasoner of a run; reads its features once."""
+        """Build the reasoner of a run, which reads its embeddings."""
         return cls.of_arrays(
             outcomes_of(run), numbers(run, "margin"), numbers(run, "corner_energy"), directions_of(run)
         )
@@ -59,7 +59,7 @@ class Reasoner:
     def of_arrays(
         cls, outcomes: Outcomes, margin: np.ndarray, corner_energy: np.ndarray, directions: Directions
     ) -> "Reasoner":
-        """The reasoner of arrays with one row per image; `directions` are features of length 1."""
+        """Build the reasoner from arrays with one row per image; `directions` are features of unit length."""
         right = corner_energy[outcomes.correct & np.isfinite(corner_energy)]
         return cls(
             outcomes,
@@ -73,22 +73,25 @@ class Reasoner:
         )
 
     def neighbours(self, row: int, k: int = 3) -> tuple[Rows, np.ndarray]:
-        """The nearest correctly recognised images of an image, nearest first, and their distances."""
+        """Return the `k` nearest correctly predicted images and their distances, the nearest first."""
         rows, distances = nearest(self.directions, np.array([row]), k, candidates=self.outcomes.correct)
         known = rows[0] >= 0
         return rows[0][known], distances[0][known]
 
     def reasons(self, row: int) -> list[Reason]:
-        """The likely reasons of an error, the strongest first; never empty. Raises InputError for no error."""
+        """Return the likely reasons of an error, the strongest first; at least one.
+
+        Raises InputError if the prediction of the row is correct or unknown.
+        """
         if not self.outcomes.wrong[row]:
             raise InputError(
-                f"row {row} is no error: reasons are for images whose prediction is not their label",
+                f"row {row} is not an error: reasons exist only for incorrect predictions",
                 code="row.no-error",
                 row=row,
             )
-        makers = (self._unsure, self._usual_confusion, self._far_from_class, self._label_in_doubt, self._elsewhere)
-        found = [reason for reason in (make(row) for make in makers) if reason is not None]
-        return sorted(found, key=lambda reason: -reason.strength) or [self._nothing_unusual(row)]
+        checks = (self._unsure, self._usual_confusion, self._far_from_class, self._label_in_doubt, self._elsewhere)
+        reasons = [reason for reason in (check(row) for check in checks) if reason is not None]
+        return sorted(reasons, key=lambda reason: -reason.strength) or [self._nothing_unusual(row)]
 
     def _names(self, row: int) -> tuple[int, str, int, str]:
         true, predicted = int(self.outcomes.label[row]), int(self.outcomes.predicted[row])
@@ -102,7 +105,7 @@ class Reasoner:
         predicted = self._names(row)[3]
         sentence = (
             f"Low confidence: {_percent(confidence)} for {predicted}, {_percent(max(confidence - margin, 0))} for the"
-            f" next class. Answers about as sure are right in {_percent(right)} of {among:,} cases."
+            f" next class. Predictions of about this confidence are correct in {_percent(right)} of {among:,} cases."
         )
         return Reason("unsure", sentence, 1 - margin, {"confidence": confidence, "margin": margin, "right": right})
 
@@ -111,11 +114,11 @@ class Reasoner:
         count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
         errors = images - int(self.matrix[true, true])
         part, share = count / errors, count / images
-        if count < _USUAL_COUNT or part < _USUAL_PART or share < _USUAL_SHARE:
+        if count < _FREQUENT_COUNT or part < _FREQUENT_PART or share < _FREQUENT_SHARE:
             return None
         sentence = (
-            f"A usual confusion: {count:,} of {images:,} images of {name} are taken for {taken_for},"
-            f" {_percent(part)} of all its errors."
+            f"Frequent confusion: {count:,} of {images:,} images of {name} are predicted as {taken_for},"
+            f" {_percent(part)} of the errors of {name}."
         )
         return Reason("usual_confusion", sentence, part, {"count": count, "share": share, "part": part})
 
@@ -128,17 +131,17 @@ class Reasoner:
         usual = float(np.median(self.territory.strays[true]))
         most = "all" if farther == 1 else f"{_percent(farther)} of"
         sentence = (
-            f"Far from its class in feature space: farther from the centre of {name} than {most} its recognised images"
-            f" ({own:.2f}, usually {usual:.2f})"
+            f"Far from its class in feature space: farther from the center of {name} than {most} its correctly"
+            f" predicted images (distance {own:.2f}, median {usual:.2f})"
         )
-        sentence += "." if np.isnan(other) else f"; to the centre of {taken_for} it is {other:.2f}."
-        found: dict[str, float | int] = {
+        sentence += "." if np.isnan(other) else f"; the distance to the center of {taken_for} is {other:.2f}."
+        facts: dict[str, float | int] = {
             "distance": float(own),
             "usual": usual,
             "farther": farther,
             "other": float(other),
         }
-        return Reason("far_from_class", sentence, _EXPECTED * (farther - _INSIDE) / (1 - _INSIDE), found)
+        return Reason("far_from_class", sentence, _FAR_STRENGTH * (farther - _INSIDE) / (1 - _INSIDE), facts)
 
     def _label_in_doubt(self, row: int) -> Reason | None:
         _, _, predicted, taken_for = self._names(row)
@@ -152,19 +155,19 @@ class Reasoner:
         if agreeing < _AGREEING or not farther <= _INSIDE:
             return None
         sentence = (
-            f"The label may be wrong: {agreeing} of the {len(near)} nearest recognised images are {taken_for}, and the"
-            f" model is {_percent(confidence)} sure."
+            f"The label may be wrong: {agreeing} of the {len(near)} nearest correctly predicted images are {taken_for},"
+            f" and the confidence is {_percent(confidence)}."
         )
-        found: dict[str, float | int] = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
-        return Reason("label_in_doubt", sentence, confidence * agreeing / _NEIGHBOURS, found)
+        facts: dict[str, float | int] = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
+        return Reason("label_in_doubt", sentence, confidence * agreeing / _NEIGHBOURS, facts)
 
     def _elsewhere(self, row: int) -> Reason | None:
         share = float(self.corner_energy[row])
         if not (share >= _ELSEWHERE and share > self.usual_corner):
             return None
         sentence = (
-            f"It looks into the corners: {_percent(share)} of the evidence lies there; of the right answers"
-            f" {_percent(_RARE)} have less than {_percent(self.usual_corner)}."
+            f"Evidence in the corners: {_percent(share)} of the evidence is there; {_percent(_RARE)} of the correct"
+            f" predictions have less than {_percent(self.usual_corner)}."
         )
         return Reason("looks_elsewhere", sentence, share, {"corner_energy": share, "usual": self.usual_corner})
 
@@ -173,12 +176,12 @@ class Reasoner:
         count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
         confidence = float(self.outcomes.confidence[row])
         sentence = (
-            f"Nothing stands out: the model was {_percent(confidence)} sure, {count:,} of {images:,} images of {name}"
-            f" are taken for {taken_for}, and the features are not far from the class."
+            f"Nothing unusual: the confidence is {_percent(confidence)}, {count:,} of {images:,} images of {name} are"
+            f" predicted as {taken_for}, and the features are not far from the class."
         )
         return Reason("nothing_unusual", sentence, 0.0, {"confidence": confidence, "count": count})
 
 
 def _percent(share: float) -> str:
-    """A share in whole per cent, but never 100 % for less than all."""
+    """Format a share in percent, as 100 % only if it is 1."""
     return "none" if share != share else f"{min(round(100 * share), 99 if share < 1 else 100)} %"

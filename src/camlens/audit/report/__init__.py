@@ -1,4 +1,4 @@
-"""A run as one file of HTML: numbers, the confusion matrix, and a gallery of errors with their maps."""
+"""The HTML report of a run: accuracy, the confusion matrix, a gallery of errors with their maps."""
 
 from camlens.audit.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""The part of the report on where the model looks."""
+"""The section of the report on where the model looks."""
 
 from html import escape
 
@@ -14,33 +14,35 @@ _FINEST_PEAKS = 16
 
 
 def attention_section(run: Run, overview: Overview) -> str:
-    """Distributions, highest places, mean maps and measures by class, as HTML."""
+    """Return distributions, peaks, mean maps and measures by class, as HTML."""
     legend = (
-        '<p class="lead">Maps are of the predicted class.'
-        ' <span class="key good">right</span> <span class="key bad">wrong</span></p>'
+        '<p class="lead">Maps explain the predicted class, and cover the part of the image that the model saw.'
+        ' <span class="key good">correct</span> <span class="key bad">incorrect</span></p>'
     )
     charts = "".join(_measure(overview, name, words) for name, words in MEASURES.items())
     return (
         f'{legend}<div class="charts">{charts}</div>{_peaks(run, overview)}'
         '<div class="panel"><h3>Mean map of each class</h3>'
-        '<p class="note">Every map weighs the same. Classes that stand out come first.</p>'
+        '<p class="note">All maps have the same weight. Notable classes come first.</p>'
         f'<div class="means">{_means(overview)}</div></div>{_strips(overview)}'
     )
 
 
 def _measure(overview: Overview, name: str, words: str) -> str:
-    found = overview.distributions[name]
+    distribution = overview.distributions[name]
     title = name.replace("_", " ").capitalize()
     means = [
-        f"{said} {found.means[group]:.2f}"
-        for group, said in (("correct", "right"), ("incorrect", "wrong"), ("unlabelled", "no label"))
-        if found.counts[group].sum()
+        f"{words} {distribution.means[group]:.2f}"
+        for group, words in (("correct", "correct"), ("incorrect", "incorrect"), ("unlabelled", "no label"))
+        if distribution.counts[group].sum()
     ]
     apart = (
-        "" if found.superiority != found.superiority else f"; wrong is higher in {percent(found.superiority)} of pairs"
+        ""
+        if distribution.superiority != distribution.superiority
+        else f"; incorrect is higher in {percent(distribution.superiority)} of pairs"
     )
     return (
-        f'<div class="panel"><h3>{title}</h3><p class="note">{words}</p>{distribution_figure(found, title)}'
+        f'<div class="panel"><h3>{title}</h3><p class="note">{words}</p>{distribution_figure(distribution, title)}'
         f'<p class="note">{"mean " + ", ".join(means) if means else "no map"}{apart}</p></div>'
     )
 
@@ -48,20 +50,20 @@ def _measure(overview: Overview, name: str, words: str) -> str:
 def _peaks(run: Run, overview: Overview) -> str:
     cells = (min(run.grid[0], _FINEST_PEAKS), min(run.grid[1], _FINEST_PEAKS))
     down, across = numbers(run, "peak_y"), numbers(run, "peak_x")
-    words = {"correct": "Right answers", "incorrect": "Wrong answers", "unlabelled": "Without a label"}
+    words = {"correct": "Correct", "incorrect": "Incorrect", "unlabelled": "No label"}
     figures = []
     for group, mask in groups_of(overview.outcomes).items():
         counts = peaks(down, across, mask, cells=cells)
         if counts.sum():
-            figure = peaks_figure(counts, f"Highest place, {words[group].lower()}")
+            figure = peaks_figure(counts, f"Peaks, {words[group].lower()}")
             figures.append(f"<figure>{figure}<figcaption>{words[group]}, {int(counts.sum()):,}</figcaption></figure>")
     if not figures:
         return ""
-    return f'<div class="panel"><h3>Where the highest place lies</h3><div class="peaks">{"".join(figures)}</div></div>'
+    return f'<div class="panel"><h3>Peaks of the maps</h3><div class="peaks">{"".join(figures)}</div></div>'
 
 
 def mean_classes(overview: Overview) -> list[int]:
-    """Classes with a mean map: those that stand out first, then by the number of maps."""
+    """Return the classes whose mean map is shown: notable ones first, then by the number of maps."""
     counts = overview.means.counts
     leaning = [lean.index for lean in overview.leaning]
     others = [int(index) for index in np.argsort(-counts, kind="stable") if counts[index] and index not in leaning]
@@ -84,8 +86,8 @@ def _means(overview: Overview) -> str:
             f"<span>{int(overview.means.counts[index]):,} maps</span></figcaption></figure>"
         )
     left_out = int(np.count_nonzero(overview.means.counts)) - len(figures)
-    note = f'<p class="note">{left_out:,} classes are left out.</p>' if left_out > 0 else ""
-    return ("".join(figures) or "<p>No map has evidence.</p>") + note
+    note = f'<p class="note">{left_out:,} more classes are not shown.</p>' if left_out > 0 else ""
+    return ("".join(figures) or "<p>No map has positive evidence.</p>") + note
 
 
 def _strips(overview: Overview) -> str:
@@ -96,10 +98,10 @@ def _strips(overview: Overview) -> str:
     names, marked = [overview.outcomes.name(index) for index in shown], [index in leaning for index in shown]
     figures = []
     for name in ("corner_energy", "entropy"):
-        found = quantiles(overview.measures[name], overview.outcomes.predicted, overview.outcomes.classes)[shown]
+        points = quantiles(overview.measures[name], overview.outcomes.predicted, overview.outcomes.classes)[shown]
         title = f"{name.replace('_', ' ').capitalize()} by class"
         figures.append(
-            f'<div class="panel"><h3>{title}</h3><p class="note">Line: 10 to 90 % of the maps; box: the middle half;'
-            f" mark: the median.</p>{strips_figure(names, found, title, marked)}</div>"
+            f'<div class="panel"><h3>{title}</h3><p class="note">Line: 10 to 90 % quantiles; box: quartiles;'
+            f" mark: median.</p>{strips_figure(names, points, title, marked)}</div>"
         )
     return f'<div class="columns even">{"".join(figures)}</div>'

@@ -1,6 +1,6 @@
-"""The report's figures as SVG: calibration, distributions, peaks, and a measure by class.
+"""Figures of the report as SVG: calibration, distributions, peaks, and measures by class.
 
-Colours are classes of the style sheet, so that every figure follows the theme.
+Colors are classes of the style sheet, so that figures follow the theme.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from camlens.audit.findings.overview import percent
 
 Length = float | int
 
-_GROUPS = (("correct", "right", "good"), ("incorrect", "wrong", "bad"), ("unlabelled", "no label", "quiet"))
+_GROUPS = (("correct", "correct", "good"), ("incorrect", "incorrect", "bad"), ("unlabelled", "no label", "quiet"))
 
 
 def calibration_figure(calibrated: Calibration) -> str:
-    """Accuracy over confidence in bins, beside the line of a model that is as right as it says."""
+    """Draw accuracy by confidence in bins, and the line of a perfectly calibrated model."""
     side, left, top = 260, 52, 12
     bins = len(calibrated.counts)
     width = side / bins
@@ -32,8 +32,8 @@ def calibration_figure(calibrated: Calibration) -> str:
         x = left + place * width
         low, high = sorted((accuracy, confidence))
         words = (
-            f"confidence {calibrated.edges[place]:.1f} to {calibrated.edges[place + 1]:.1f}: {count:,} images, said"
-            f" {percent(confidence)}, right {percent(accuracy)}"
+            f"confidence {calibrated.edges[place]:.1f} to {calibrated.edges[place + 1]:.1f}: {count:,} images, mean"
+            f" confidence {percent(confidence)}, accuracy {percent(accuracy)}"
         )
         parts.append(
             f"<g><title>{escape(words)}</title>"
@@ -47,27 +47,27 @@ def calibration_figure(calibrated: Calibration) -> str:
     parts.append(_text(left + side / 2, top + side + 28, "confidence", "middle"))
     parts.append(_text(left + side / 2, top + side + 84, "images by confidence", "middle"))
     parts.append(
-        f'<text class="tick" transform="translate(10 {top + side / 2}) rotate(-90)" text-anchor="middle">right</text>'
+        f'<text class="tick" transform="translate(10 {top + side / 2}) rotate(-90)" text-anchor="middle">'
+        "accuracy</text>"
     )
     return _svg(left + side + 10, top + side + 92, "Accuracy by confidence", parts)
 
 
-def distribution_figure(found: Distribution, title: str) -> str:
-    """The shares of right and of wrong answers in each bin, one over the other."""
+def distribution_figure(distribution: Distribution, title: str) -> str:
+    """Draw the share of correct and incorrect predictions in each bin, one over the other."""
     width, height, left, top = 300, 96, 8, 8
-    present = [(group, words, look) for group, words, look in _GROUPS if found.counts[group].sum()]
-    shares = {group: found.counts[group] / found.counts[group].sum() for group, _, _ in present}
+    present = [(group, words, look) for group, words, look in _GROUPS if distribution.counts[group].sum()]
+    shares = {group: distribution.counts[group] / distribution.counts[group].sum() for group, _, _ in present}
     highest = max((float(values.max()) for values in shares.values()), default=1.0)
     parts = [f'<line class="axis" x1="{left}" y1="{top + height}" x2="{left + width}" y2="{top + height}"/>']
     for group, words, look in present:
         steps = [f"M{left} {top + height}"]
         for place, share in enumerate(shares[group]):
             y = top + height * (1 - share / highest)
-            steps.append(
-                f"L{_at(found.edges[place], left, width)} {y:.1f}L{_at(found.edges[place + 1], left, width)} {y:.1f}"
-            )
+            start, stop = (_at(edge, left, width) for edge in distribution.edges[place : place + 2])
+            steps.append(f"L{start} {y:.1f}L{stop} {y:.1f}")
         steps.append(f"L{left + width} {top + height}Z")
-        mean, count = found.means[group], int(found.counts[group].sum())
+        mean, count = distribution.means[group], int(distribution.counts[group].sum())
         parts.append(
             f"<g><title>{words}: {count:,} images, mean {mean:.2f}</title>"
             f'<path class="area {look}" d="{"".join(steps)}"/>'
@@ -79,7 +79,7 @@ def distribution_figure(found: Distribution, title: str) -> str:
 
 
 def peaks_figure(counts: Int[np.ndarray, "down across"], title: str) -> str:
-    """How often the highest place of a map lies in each part of the image."""
+    """Draw how many maps have their peak in each cell."""
     rows, columns = counts.shape
     total, highest = int(counts.sum()), max(int(counts.max(initial=0)), 1)
     cell = 150 / max(rows, columns)
@@ -97,7 +97,7 @@ def peaks_figure(counts: Int[np.ndarray, "down across"], title: str) -> str:
 def strips_figure(
     names: Sequence[str], quantiles: Float[np.ndarray, "classes 5"], title: str, marked: Sequence[bool]
 ) -> str:
-    """A measure in each class: a line from the 10 to the 90 % point, a box for the middle, a mark at the median."""
+    """Draw a box plot of a measure for each class: 10 and 90 % quantiles, quartiles, median."""
     left, width, pitch = 124, 400, 22
     parts = [
         f'<line class="rule" x1="{left + width * place}" x2="{left + width * place}" y1="2"'
@@ -114,7 +114,7 @@ def strips_figure(
         )
         if np.isfinite(points).all():
             at = [_at(point, left, width) for point in points]
-            words = f"{name}: median {points[2]:.2f}, middle half {points[1]:.2f} to {points[3]:.2f}"
+            words = f"{name}: median {points[2]:.2f}, quartiles {points[1]:.2f} and {points[3]:.2f}"
             parts.append(
                 f'<g class="{look}"><title>{escape(words)}</title><line x1="{at[0]}" x2="{at[4]}" y1="{y}" y2="{y}"/>'
                 f'<rect x="{at[1]}" y="{y - 5}" width="{max(float(at[3]) - float(at[1]), 1):.1f}" height="10" rx="2"/>'
@@ -139,7 +139,7 @@ def _grid(left: Length, top: Length, side: Length) -> str:
 
 
 def _counts(counts: Int[np.ndarray, " bins"], left: Length, top: Length, side: Length) -> str:
-    """Small bars of how many images lie in each bin."""
+    """Draw small bars for the number of images in each bin."""
     highest, width, height = max(int(counts.max(initial=0)), 1), side / len(counts), 36
     return "".join(
         f'<rect class="bar-quiet" x="{left + place * width + 1:.1f}" y="{top + height * (1 - count / highest):.1f}"'

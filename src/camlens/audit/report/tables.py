@@ -1,4 +1,4 @@
-"""The report's tables as HTML: the confusion matrix with a button in every cell, classes, facts, failures."""
+"""Tables of the report as HTML: confusion matrix, classes, confusions, unreadable images, facts."""
 
 from collections.abc import Sequence
 from html import escape
@@ -14,16 +14,16 @@ MOST_IN_MATRIX, MOST_IN_TABLE = 24, 40
 
 
 def matrix_classes(overview: Overview) -> list[int]:
-    """The classes of the matrix: all that occur, or those with the most errors where that is too many."""
+    """Return the classes in the confusion matrix: all that occur, or those with the most errors."""
     wrong = overview.matrix * ~np.eye(len(overview.matrix), dtype=bool)
     errors = wrong.sum(axis=0) + wrong.sum(axis=1)
-    seen = overview.matrix.sum(axis=0) + overview.matrix.sum(axis=1)
-    ranked = np.lexsort((np.arange(len(errors)), -seen, -errors))
-    return sorted(int(index) for index in ranked[:MOST_IN_MATRIX] if seen[index])
+    occurring = overview.matrix.sum(axis=0) + overview.matrix.sum(axis=1)
+    ranked = np.lexsort((np.arange(len(errors)), -occurring, -errors))
+    return sorted(int(index) for index in ranked[:MOST_IN_MATRIX] if occurring[index])
 
 
 def confusion_table(overview: Overview) -> str:
-    """The confusion matrix: rows are true classes, columns predicted ones, colours shares of the row."""
+    """Return the confusion matrix with a button in every cell. Rows are true classes, colors are shares of the row."""
     places = matrix_classes(overview)
     if not places:
         return "<p>No image has both a label and a prediction.</p>"
@@ -34,10 +34,10 @@ def confusion_table(overview: Overview) -> str:
         for true, name in zip(places, names, strict=True)
     )
     left_out = int(np.count_nonzero(overview.matrix.sum(axis=0) + overview.matrix.sum(axis=1))) - len(places)
-    note = f"<p class=note>The {len(places)} classes with the most errors; {left_out:,} others are left out.</p>"
+    note = f"<p class=note>The {len(places)} classes with the most errors; {left_out:,} others are not shown.</p>"
     return (
-        '<div class="scroll"><table id="matrix"><caption class="hidden">True classes in rows, predicted ones in columns'
-        f'</caption><thead><tr><td><span class="corner">true ↓ &nbsp;predicted →</span></td>{head}</tr></thead>'
+        '<div class="scroll"><table id="matrix"><caption class="hidden">True classes in rows, predicted classes in'
+        f' columns</caption><thead><tr><td><span class="corner">true ↓ &nbsp;predicted →</span></td>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{note if left_out > 0 else ''}"
     )
 
@@ -45,8 +45,7 @@ def confusion_table(overview: Overview) -> str:
 def _cell(overview: Overview, true: int, predicted: int) -> str:
     count, total = int(overview.matrix[true, predicted]), int(overview.matrix[true].sum())
     share = count / total if total else 0.0
-    name, taken_for = overview.outcomes.name(true), overview.outcomes.name(predicted)
-    words = f"{name} recognised" if true == predicted else f"{name} taken for {taken_for}"
+    words = f"{overview.outcomes.name(true)} predicted as {overview.outcomes.name(predicted)}"
     look = "hit" if true == predicted else "miss"
     strong = " strong" if share > 0.5 else ""
     return (
@@ -57,16 +56,16 @@ def _cell(overview: Overview, true: int, predicted: int) -> str:
 
 
 def class_table(classes: Sequence[ClassReport]) -> str:
-    """Precision and recall with their intervals, the class with the least recall first."""
-    present = [one for one in classes if one.recall.total or one.precision.total]
-    present.sort(key=lambda one: (one.recall.value if one.recall.total else 2.0, one.index))
+    """Return precision and recall with their intervals, the class with the lowest recall first."""
+    present = [report for report in classes if report.recall.total or report.precision.total]
+    present.sort(key=lambda report: (report.recall.value if report.recall.total else 2.0, report.index))
     rows = "".join(
-        f'<tr><th scope="row">{escape(one.name)}</th><td class="number">{one.recall.total:,}</td>'
-        f"<td>{_interval(one.recall)}</td><td>{_interval(one.precision)}</td></tr>"
-        for one in present[:MOST_IN_TABLE]
+        f'<tr><th scope="row">{escape(report.name)}</th><td class="number">{report.recall.total:,}</td>'
+        f"<td>{_interval(report.recall)}</td><td>{_interval(report.precision)}</td></tr>"
+        for report in present[:MOST_IN_TABLE]
     )
     left_out = len(present) - MOST_IN_TABLE
-    note = f"<p class=note>{left_out:,} classes with a higher recall are left out.</p>" if left_out > 0 else ""
+    note = f"<p class=note>{left_out:,} classes with a higher recall are not shown.</p>" if left_out > 0 else ""
     return (
         '<div class="scroll tall"><table class="plain classes"><thead><tr><th scope="col">Class</th><th scope="col"'
         ' class="number">Images</th><th scope="col">Recall</th><th scope="col">Precision</th></tr></thead>'
@@ -75,7 +74,7 @@ def class_table(classes: Sequence[ClassReport]) -> str:
 
 
 def _interval(share: Share) -> str:
-    """A share as a number and as a bar with its 95 % interval."""
+    """Return a proportion as a number and as a bar with its 95 % interval."""
     if not share.total:
         return '<span class="share">–</span>'
     words = f"{share.hits:,} of {share.total:,}, 95 % interval {100 * share.low:.1f} to {100 * share.high:.1f} %"
@@ -88,41 +87,41 @@ def _interval(share: Share) -> str:
 
 
 def pair_list(overview: Overview, most: int = 10) -> str:
-    """The most frequent confusions, each a button that opens its images."""
-    highest = max((one.count for one in overview.pairs), default=1)
+    """Return the most frequent confusions as buttons that show their images."""
+    highest = max((pair.count for pair in overview.pairs), default=1)
     rows = "".join(
-        f'<li><button type="button" data-pair data-label="{one.true}" data-predicted="{one.predicted}">'
-        f"<span>{escape(overview.outcomes.name(one.true))} <i>taken for</i>"
-        f" {escape(overview.outcomes.name(one.predicted))}"
-        f'</span><span class="number">{one.count:,} · {percent(one.share)}</span>'
-        f'<span class="bar"><span style="width:{100 * one.count / highest:.0f}%"></span></span></button></li>'
-        for one in overview.pairs[:most]
+        f'<li><button type="button" data-pair data-label="{pair.true}" data-predicted="{pair.predicted}">'
+        f"<span>{escape(overview.outcomes.name(pair.true))} <i>predicted as</i>"
+        f" {escape(overview.outcomes.name(pair.predicted))}"
+        f'</span><span class="number">{pair.count:,} · {percent(pair.share)}</span>'
+        f'<span class="bar"><span style="width:{100 * pair.count / highest:.0f}%"></span></span></button></li>'
+        for pair in overview.pairs[:most]
     )
-    return f'<ol class="pairs">{rows}</ol>' if rows else "<p>No class is taken for another.</p>"
+    return f'<ol class="pairs">{rows}</ol>' if rows else "<p>There are no confusions.</p>"
 
 
 def failure_table(summary: Summary) -> str:
-    """Images that could not be read, and why."""
+    """Return the unreadable images and their errors."""
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(error)}</td></tr>' for name, error in summary.failures
     )
     rest = summary.failed - len(summary.failures)
-    note = f"<p class=note>And {rest:,} more.</p>" if rest > 0 else ""
+    note = f"<p class=note>{rest:,} more are not shown.</p>" if rest > 0 else ""
     return f'<div class="scroll"><table class="plain"><tbody>{rows}</tbody></table></div>{note}'
 
 
 def fact_list(run: Run) -> str:
-    """Which model, data, layer and versions the run was made with."""
+    """Return the model, data, layer and versions of the run."""
     facts = run.manifest
-    known = [
-        ("Model", facts.model or "given as an object"),
+    listed = [
+        ("Model", facts.model or "passed as an object"),
         ("Weights", facts.weights[:23] + (f", from {facts.weights_file}" if facts.weights_file else "")),
-        ("Data", facts.data or "given as an object"),
+        ("Data", facts.data or "passed as an object"),
         ("Method", facts.method),
-        ("Layer", f"{facts.layer}: {facts.layer_reason}"),
-        ("Features", facts.embedding),
+        ("Layer", f"{facts.layer} ({facts.layer_reason})"),
+        ("Embedding", facts.embedding),
         ("Map", f"{run.grid[0]} × {run.grid[1]} cells"),
-        ("Made", facts.created),
-        ("With", f"camlens {facts.camlens}, torch {facts.torch}"),
+        ("Started", facts.created),
+        ("Versions", f"camlens {facts.camlens}, torch {facts.torch}"),
     ]
-    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in known) + "</dl>"
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in listed) + "</dl>"

@@ -243,8 +243,8 @@ def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Pl
             for kind, names in images.items()
         ]
         raise StoreError(
-            f"{directory.path} holds another run: {'; '.join(listed)}. Choose another output directory, or set force"
-            " to remove that run",
+            f"{directory.path} holds another run: {'; '.join(listed)}. Choose another output directory, or pass"
+            " --force (in Python, force=True) to replace that run",
             code="store.other-run",
             path=str(directory.path),
             changes=changes,
