@@ -1,1 +1,1 @@
-"""Time and memory of camlens beside the plain forward pass and its peers: `python -m benchmarks`."""
+"""Benchmarks of time and memory against the plain forward pass and other libraries: `python -m benchmarks`."""

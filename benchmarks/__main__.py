@@ -1,4 +1,4 @@
-"""`python -m benchmarks [GROUP ...] [--quick] [--write]`: print the tables; --write keeps those of these groups."""
+"""Print benchmark tables: `python -m benchmarks [GROUP ...] [--quick] [--write]`."""
 
 import argparse
 import importlib
@@ -16,23 +16,25 @@ import torch
 from benchmarks.harness import Plan, Row, table
 
 GROUPS = ("cam", "memory", "perturbation", "optimized", "threads", "loop", "imports")
-ASKED_FOR = ("attributions",)  # minutes of its own: `make bench-attributions`
+OPTIONAL = ("attributions",)  # takes minutes: `make bench-attributions`
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _PACKAGES = ("camlens", "torch", "torchvision", "numpy", "captum", "grad-cam", "torchcam", "lime")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the chosen groups and print one table for each."""
+    """Run the chosen groups and print a table for each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (all by default), {', '.join(ASKED_FOR)}"
+        "groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)} (default: all of these), {', '.join(OPTIONAL)}"
     )
-    parser.add_argument("--quick", action="store_true", help="small networks, few rounds: does it all run?")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md as well")
+    parser.add_argument(
+        "--quick", action="store_true", help="Use small networks and few rounds, to check that everything runs."
+    )
+    parser.add_argument("--write", action="store_true", help="Also write the tables to benchmarks/RESULTS.md.")
     chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.groups if name not in GROUPS + ASKED_FOR]
+    unknown = [name for name in chosen.groups if name not in GROUPS + OPTIONAL]
     if unknown:
-        parser.error(f"there is no group {', '.join(unknown)}; groups are {', '.join(GROUPS + ASKED_FOR)}")
+        parser.error(f"unknown group {', '.join(unknown)}; groups are {', '.join(GROUPS + OPTIONAL)}")
     plan = Plan(quick=chosen.quick)
     print(f"{heading(plan)}\n\n{conditions()}", flush=True)
     for name in chosen.groups or GROUPS:
@@ -45,16 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def keep(part: str, group: str, head: str) -> None:
-    """Write one group's table into RESULTS.md, in the place of its last one; the other groups' stay."""
+    """Replace the table of one group in RESULTS.md."""
     before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
     _, *known = re.split(r"^(?=## )", before, flags=re.MULTILINE)
     sections = {section.split(maxsplit=2)[1]: section.strip() for section in known} | {group: part}
-    ordered = [sections[name] for name in GROUPS + ASKED_FOR if name in sections]
+    ordered = [sections[name] for name in GROUPS + OPTIONAL if name in sections]
     RESULTS.write_text("\n\n".join([head, *ordered]) + "\n", encoding="utf-8")
 
 
 def rows_of(group: str, plan: Plan) -> list[Row]:
-    """The rows of one group; maps of random weights are often empty, and say so each time."""
+    """Return the rows of one group, without the warnings about empty maps of random weights."""
     module = importlib.import_module(f"benchmarks.{group}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -62,19 +64,23 @@ def rows_of(group: str, plan: Plan) -> list[Row]:
 
 
 def heading(plan: Plan) -> str:
-    """What the figures are, and how they were taken."""
-    quick = "\n\nA quick run: it shows that everything runs, and its figures mean nothing." if plan.quick else ""
+    """Return the title and a paragraph on how the figures were measured."""
+    quick = (
+        "\n\nThis was a quick run, which only checks that everything runs: its figures mean nothing."
+        if plan.quick
+        else ""
+    )
     return (
         f"# Benchmarks\n\n"
-        f"Ratios to the plain eager forward pass under inference mode, float32, {plan.size} x {plan.size}, "
-        f"random weights. {plan.rounds} rounds ({plan.single_rounds} of one image's maps), the candidates in random "
-        f"order each round, one process, no garbage collection while timing; median of the rounds, and the same from "
-        f"the minima. Targets are held against the median.{quick}"
+        f"Ratios are relative to the plain eager forward pass under inference mode; float32, {plan.size} x "
+        f"{plan.size}, random weights. All candidates run in one process, in random order in each of {plan.rounds} "
+        f"rounds ({plan.single_rounds} for single images), without garbage collection while timing. The tables show "
+        f"the ratio of medians and the ratio of minima; targets apply to the median.{quick}"
     )
 
 
 def conditions() -> str:
-    """Machine, versions, and how busy the machine was."""
+    """Describe the machine and the versions of the packages."""
     lines = [
         f"- machine: {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {platform.system()}",
         f"- python {platform.python_version()}, " + ", ".join(map(installed, _PACKAGES)),
@@ -83,15 +89,15 @@ def conditions() -> str:
 
 
 def busy() -> str:
-    """A warning where other work is using the machine right now: then the figures cannot be trusted."""
+    """Return a warning if other work is using the machine, else an empty string."""
     used = psutil.cpu_percent(interval=1)
     if used <= 20:
         return ""
-    return f"**The machine was busy** ({used:.0f} % of it before the first round): measure again when idle."
+    return f"**The machine was busy** ({used:.0f} % before the first round): repeat the measurement when it is idle."
 
 
 def processor() -> str:
-    """The processor's name where the system tells it."""
+    """Return the name of the processor, or of its architecture if the name is unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Classic explanations beside the libraries they are known from: same image, same settings, same draws."""
+"""LIME and Integrated Gradients compared with their libraries: same image, settings and random draws."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -18,7 +18,7 @@ from camlens.core.execution.draws import SeededDraws
 from camlens.data.demo import DemoPhotos
 
 SEGMENTS, BATCH, SEED = 100, 50, 0
-ROUNDING = 1.0  # thousandth of an R squared: the model's scores are float32, and batches are laid out differently
+ROUNDING = 1.0  # thousandths of R squared, from float32 scores
 
 
 def run(plan: Plan) -> Iterator[Row]:
@@ -27,11 +27,8 @@ def run(plan: Plan) -> Iterator[Row]:
     yield from layerless.run(plan)
 
 
-# LIME beside the lime package
-
-
 class SameDraws(np.random.RandomState):
-    """A random state that answers lime's one draw of its samples with ours."""
+    """A random state that replaces the lime package's draw of its samples."""
 
     def __init__(self, present: np.ndarray) -> None:
         super().__init__(SEED)
@@ -42,7 +39,7 @@ class SameDraws(np.random.RandomState):
 
 
 def lime(plan: Plan) -> list[Row]:
-    """A demo image with the demo model: the same segments, samples, batch and draws for both."""
+    """Time LIME on a demo image, with the same segments, samples, batch size and draws for both."""
     samples = 60 if plan.quick else 1000
     loaded = load_model("demo:photos")
     image = loaded.preprocess(DemoPhotos(split="test")[0].image)
@@ -63,7 +60,7 @@ def lime(plan: Plan) -> list[Row]:
     timings = race(candidates, 2 if plan.quick else 7)
     count = int(segments.max()) + 1
     case = f"LIME demo image, {samples} samples, {count} segments, batch {BATCH}"
-    rows = [Row(f"{case}: {name}", "s", one.median, one.minimum) for name, one in timings.items()]
+    rows = [Row(f"{case}: {name}", "s", timing.median, timing.minimum) for name, timing in timings.items()]
     rows.append(Row(f"{case}: camlens", "R squared", fidelity["camlens"]))
     if theirs is None:
         return rows
@@ -80,7 +77,7 @@ def lime(plan: Plan) -> list[Row]:
 def lime_package(
     model: nn.Module, image: Tensor, segments: Tensor, label: int, samples: int, fidelity: dict[str, float]
 ) -> Callable[[], object] | None:
-    """The lime package on the preprocessed image, every segment kept, without its progress bar."""
+    """Return a call of the lime package on the preprocessed image, or None if it is not installed."""
     try:
         from lime import lime_image
     except ImportError:
@@ -99,7 +96,7 @@ def lime_package(
 
     def explain() -> None:
         peer = lime_image.LimeImageExplainer(feature_selection="none", random_state=SameDraws(present))
-        found = peer.explain_instance(
+        explanation = peer.explain_instance(
             pixels,
             classify,
             labels=(label,),
@@ -108,16 +105,13 @@ def lime_package(
             batch_size=BATCH,
             segmentation_fn=lambda _: labels,
         )
-        fidelity["lime package"] = float(found.score)
+        fidelity["lime package"] = float(explanation.score)
 
     return explain
 
 
-# Integrated Gradients beside captum called directly
-
-
 def integrated_gradients(plan: Plan) -> list[Row]:
-    """Fifty steps of resnet18, in the same internal batches; camlens also measures how well the sum adds up."""
+    """Time fifty steps on resnet18, in the same internal batches; camlens also computes the completeness gap."""
     import captum.attr
 
     steps, batch = (4, 4) if plan.quick else (50, 25)

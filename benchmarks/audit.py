@@ -1,11 +1,12 @@
-"""What an audit costs beside a bare loop over the same files, and how a large run reads.
+"""Time audits.
 
     python -m benchmarks.audit [throughput demo reading] [--quick] [--images 192] [--rounds 5] [--workers 0]
 
-throughput: images per second of a whole run (decode, preprocess, forward, maps, embedding, measures, commit) over
-those of a DataLoader and a forward pass under inference mode, same files, same decoding, same batches. Setting up
-is not in it: it is a second or two, whatever the size of the data. reading: 100,000 made-up rows, opened, summed
-up and reported in a process of its own. demo: the whole command on the demo photographs.
+throughput: images per second of a run (decoding, preprocessing, forward pass, maps, embedding, measures, commit)
+relative to a DataLoader with a forward pass under inference mode, on the same files in the same batches. The
+constant second or two of planning is not included.
+demo: the whole command on the demo photographs.
+reading: opening, summing up and reporting 100,000 synthetic rows in a new process.
 """
 
 import argparse
@@ -38,7 +39,7 @@ BATCH = 32
 
 
 class Files(Dataset[Tensor]):
-    """The bare loop's data: decoded and prepared as an audit does it."""
+    """Images decoded and preprocessed as an audit does."""
 
     def __init__(self, paths: Sequence[Path], preprocess: Preprocess) -> None:
         self.paths = paths
@@ -52,7 +53,7 @@ class Files(Dataset[Tensor]):
 
 
 def photographs(folder: Path, count: int) -> Path:
-    """So many JPEG files of the usual size, pieces of real photographs, in two classes."""
+    """Write `count` JPEG files of 500 x 375, crops of real photographs, in two classes."""
     from PIL import Image
 
     from camlens.data.photographs import BACKGROUNDS, open_photograph
@@ -72,7 +73,7 @@ def photographs(folder: Path, count: int) -> Path:
 
 
 def throughput(plan: Plan, images: int, rounds: int, workers: int) -> Iterator[Row]:
-    """Images per second of a whole run over those of the bare loop, for two networks."""
+    """Compare the images per second of a run with those of the bare loop, for two networks."""
     with tempfile.TemporaryDirectory() as place:
         data = photographs(Path(place) / "images", images)
         for name in ("resnet18",) if plan.quick else ("resnet18", "resnet50"):
@@ -128,7 +129,7 @@ def reading(plan: Plan) -> Iterator[Row]:
 
 
 def demo(plan: Plan) -> Iterator[Row]:
-    """The demo as a newcomer meets it: the whole command, start of Python, summary and report in it."""
+    """Time the whole command, including the start of Python, the summary and the report."""
     images = 20 if plan.quick else 1000
     with tempfile.TemporaryDirectory() as place:
         words = ["audit", "demo:photos", "--model", "demo:photos", "--limit", str(images), "--output", f"{place}/run"]
@@ -146,7 +147,7 @@ def _measured(name: str, run: Path, picture: Path) -> dict[str, float]:
 
 
 def measure(name: str, run: Path, picture: Path) -> dict[str, float]:
-    """Seconds and the most memory of one way to read a run; every image is the same picture."""
+    """Return seconds and peak memory of reading a run in which every image is `picture`."""
     start = time.perf_counter()
     audit = camlens.audit.open(run)
     if name == "open":
@@ -162,10 +163,10 @@ def measure(name: str, run: Path, picture: Path) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one table for each group."""
+    """Print a table for each group."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.audit", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help="throughput, demo or reading; all by default")
-    parser.add_argument("--quick", action="store_true", help="few and small images: does it all run?")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help="throughput, demo or reading (default: all)")
+    parser.add_argument("--quick", action="store_true", help="Use few and small images, to check that everything runs.")
     parser.add_argument("--images", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0)
@@ -184,13 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     unknown = set(chosen.groups) - set(groups)
     if unknown:
-        parser.error(f"there is no group {', '.join(sorted(unknown))}; groups are {', '.join(groups)}")
+        parser.error(f"unknown group {', '.join(sorted(unknown))}; groups are {', '.join(groups)}")
     print("\n".join(filter(None, [conditions(), busy()])), flush=True)
     for name in chosen.groups or groups:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             print(f"\n## {name}\n\n{table([])}", flush=True)
-            for row in groups[name]():  # line by line: the larger network takes minutes
+            for row in groups[name]():  # one line at a time, because the larger network takes minutes
                 print(table([row]).splitlines()[-1], flush=True)
 
 

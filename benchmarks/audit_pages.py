@@ -1,4 +1,4 @@
-"""Time the pages over an audit run of 100,000 made-up rows and 1,000 classes, in headless Chromium.
+"""Time the studio's pages over an audit of 100,000 synthetic rows and 1,000 classes, in headless Chromium.
 
 python -m benchmarks.audit_pages [--rows 100000] [--run DIRECTORY]
 """
@@ -58,7 +58,7 @@ HOVER = """async () => {
 
 @contextmanager
 def served(run: Path) -> Iterator[str]:
-    """The address of a studio over the run, in a process of its own, once it answers."""
+    """Start a studio with the run in a new process and yield its address."""
     code = "from camlens.cli.main import run; run()"
     options = [
         "studio",
@@ -86,7 +86,7 @@ def served(run: Path) -> Iterator[str]:
 
 
 def rows_of(run: Path, playwright: Any) -> Iterator[Row]:
-    """What was promised, measured."""
+    """Measure the rows of the table."""
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
     browser.new_page().close()
@@ -126,7 +126,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--run", type=Path, help="a run that is there already")
+    parser.add_argument("--run", type=Path, help="Use an existing run.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as room, sync_playwright() as playwright:
         run = given.run or synthetic_run(Path(room) / "run", rows=given.rows, classes=CLASSES, width=WIDTH).path

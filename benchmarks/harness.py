@@ -1,4 +1,4 @@
-"""Fair timing: candidates in random order each round, in one process, with the median and the minimum."""
+"""Timing of candidates in random order, in one process, with median and minimum."""
 
 import gc
 import math
@@ -14,7 +14,7 @@ Candidate = Callable[[], object]
 
 @dataclass(frozen=True)
 class Plan:
-    """How thorough to be. Quick is for seeing that everything runs; its figures mean nothing."""
+    """Sizes and repetitions. `quick` only checks that everything runs; its figures mean nothing."""
 
     quick: bool = False
 
@@ -24,7 +24,7 @@ class Plan:
 
     @property
     def single_rounds(self) -> int:
-        """Of one image at a time: so short that a few milliseconds of anything else shift a median of ten."""
+        """Rounds for single images, which are so short that a median of ten is unstable."""
         return self.rounds if self.quick else 30
 
     @property
@@ -38,7 +38,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each round."""
+    """Seconds per round."""
 
     seconds: tuple[float, ...]
 
@@ -53,9 +53,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `value` comes from medians and is held against the target, `best` from minima.
+    """A row of the table: `value` from medians, compared with `target`, and `best` from minima.
 
-    `bound` says whether the target is the most or the least that is allowed; None: a peer, or for comparison.
+    `bound` tells whether the target is the largest or the smallest allowed value. Rows without a target are for
+    comparison.
     """
 
     case: str
@@ -75,10 +76,10 @@ class Row:
         return self.value <= self.target if self.bound == "most" else self.value >= self.target
 
     def cells(self) -> list[str]:
-        wanted = "" if self.target is None else f"{'<=' if self.bound == 'most' else '>='} {_number(self.target)}"
+        target = "" if self.target is None else f"{'<=' if self.bound == 'most' else '>='} {_number(self.target)}"
         verdict = {None: "", True: "met", False: "**not met**"}[self.met]
         best = "" if self.best is None else _number(self.best)
-        return [self.case, self.unit, _number(self.value), best, wanted, verdict, self.note]
+        return [self.case, self.unit, _number(self.value), best, target, verdict, self.note]
 
 
 def _number(value: float) -> str:
@@ -88,7 +89,7 @@ def _number(value: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a markdown table."""
+    """Format the rows as a Markdown table."""
     head = ["case", "unit", "median", "from minima", "target", "", "note"]
     lines = [head, ["---"] * len(head), *[row.cells() for row in rows]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -96,18 +97,18 @@ def table(rows: Sequence[Row]) -> str:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection inside, and as before afterwards."""
-    was = gc.isenabled()
+    """Disable garbage collection while the block runs."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if enabled:
             gc.enable()
 
 
 def race(candidates: Mapping[str, Candidate], rounds: int, *, seed: int = 0, warmups: int = 1) -> dict[str, Timing]:
-    """Seconds of each candidate, all of them once per round, in an order that is drawn anew each round."""
+    """Time all candidates once per round, in a new random order each round."""
     order, draws = list(candidates), random.Random(seed)
     for _ in range(warmups):
         for name in order:
@@ -115,7 +116,7 @@ def race(candidates: Mapping[str, Candidate], rounds: int, *, seed: int = 0, war
     seconds: dict[str, list[float]] = {name: [] for name in order}
     for _ in range(rounds):
         draws.shuffle(order)
-        gc.collect()  # between rounds: before each candidate it would empty the caches that each would find warm
+        gc.collect()  # not before each candidate, which would clear warm caches
         for name in order:
             with uncollected():
                 start = time.perf_counter()
@@ -131,7 +132,7 @@ def ratios(
     case: str,
     notes: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """A row for each candidate but `base`: its time over that of `base`."""
+    """Return a row for each candidate except `base`, with its time relative to `base`."""
     rows = []
     for name, timing in timings.items():
         if name != base:

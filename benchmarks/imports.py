@@ -1,4 +1,4 @@
-"""What `import camlens` adds to `import torch, numpy`, each time in a fresh interpreter."""
+"""Time of `import camlens` after torch and numpy, in a fresh interpreter each."""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ print((end - start) * 1000, (end - middle) * 1000, ','.join(sorted(added - {'cam
 
 
 def run(plan: Plan) -> Iterator[Row]:
-    # an installed package has its byte code beside it; a shell that forbids writing it would time the compiler
+    # without cached bytecode, this would time the compiler
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", TIMED]
     answers = [

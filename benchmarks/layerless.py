@@ -1,4 +1,4 @@
-"""Explanations that need no layer to be named: RISE beside one mask at a time, Winsor-CAM beside the forward pass."""
+"""RISE compared with one mask at a time, and Winsor-CAM compared with the forward pass."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,7 +21,7 @@ def run(plan: Plan) -> Iterator[Row]:
 
 
 def rise(plan: Plan) -> list[Row]:
-    """A demo image with the demo model, and resnet18: the same masks, really run, all in each round."""
+    """Time RISE on a demo image and on resnet18, with the same masks for both candidates."""
     loaded = load_model("demo:photos")
     image = loaded.preprocess(DemoPhotos(split="test")[0].image)[None]
     rows = _masked(plan, "demo image", loaded.model, image, 40 if plan.quick else 4000, 2.0)
@@ -57,7 +57,7 @@ def _masked(plan: Plan, name: str, model: nn.Module, image: Tensor, masks: int, 
 
 
 def _one_at_a_time(model: nn.Module, image: Tensor, masks: int, maps: dict[str, Tensor]) -> Callable[[], None]:
-    """The plain loop: make a mask, run the model, add up."""
+    """Return a plain loop: draw a mask, run the model, sum up."""
     size = tuple(image.shape[2:])
 
     def explain() -> None:
@@ -74,7 +74,7 @@ def _one_at_a_time(model: nn.Module, image: Tensor, masks: int, maps: dict[str, 
 
 
 def winsor(plan: Plan) -> list[Row]:
-    """All convolutions of resnet50, the layers chosen beforehand as an Explainer does for its first batch."""
+    """Time all convolutions of resnet50, with the layers already chosen."""
     model = network("resnet18" if plan.quick else "resnet50")
     rows = []
     for batch in plan.batches:

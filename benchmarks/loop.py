@@ -1,4 +1,4 @@
-"""A thousand calls in a row: what the process holds afterwards that it did not hold before."""
+"""Growth of memory over a thousand calls."""
 
 import gc
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from benchmarks.networks import network, pictures
 from camlens import Explainer
 
 SETTLING = 50
-ALLOWED_MB = 4.0  # pages that the allocator takes and keeps; a leaked map of layer4 alone would be 100 MB
+ALLOWED_MB = 4.0  # pages kept by the allocator; leaking one map of layer4 per call would be 100 MB
 
 
 def run(plan: Plan) -> Iterator[Row]:
@@ -19,7 +19,7 @@ def run(plan: Plan) -> Iterator[Row]:
 
 
 def grown(calls: int) -> float:
-    """Megabytes between the settled process and the last call; small images, since a leak does not care."""
+    """Return the megabytes by which the process grows after the first calls."""
     explainer, inputs = Explainer(network("resnet18"), layers="layer4"), pictures(4, 64)
     process = psutil.Process()
     settled = 0.0

@@ -1,4 +1,4 @@
-"""The networks that are timed: torchvision's, with seeded random weights, plain and by the peers."""
+"""Networks of torchvision with seeded random weights, and Grad-CAM by other libraries."""
 
 import copy
 from collections.abc import Callable
@@ -14,7 +14,7 @@ CLASS = 3
 
 
 def network(name: str) -> nn.Module:
-    """A torchvision model in evaluation mode; a head that is filled with zeros gets random weights."""
+    """Build a torchvision model in evaluation mode; linear layers filled with zeros get random weights."""
     import torchvision
 
     with torch.random.fork_rng():
@@ -32,7 +32,7 @@ def pictures(count: int, size: int) -> Tensor:
 
 
 def plain_forward(model: nn.Module, inputs: Tensor) -> Candidate:
-    """The yardstick: the model run eagerly under inference mode."""
+    """Return a call that runs the model eagerly under inference mode."""
 
     def run() -> object:
         with torch.inference_mode():
@@ -42,7 +42,7 @@ def plain_forward(model: nn.Module, inputs: Tensor) -> Candidate:
 
 
 def bare_hook(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
-    """What Grad-CAM costs at the least: one hook, one backward pass, and nothing that protects model or user."""
+    """Return a minimal Grad-CAM without any protection of the model: a lower bound of the cost."""
     module = model.get_submodule(layer)
 
     def run() -> object:
@@ -51,7 +51,7 @@ def bare_hook(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
         def begin(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
             kept.append(output.detach().requires_grad_())
             torch.set_grad_enabled(True)
-            return kept[0].clone()  # which a network may write to
+            return kept[0].clone()  # the network may write to it
 
         handle = module.register_forward_hook(begin)
         try:
@@ -66,19 +66,19 @@ def bare_hook(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:
 
 
 def peers(model: nn.Module, layer: str, inputs: Tensor) -> dict[str, Candidate]:
-    """Grad-CAM by the peers that are installed, each on its own copy since their hooks stay."""
+    """Return Grad-CAM by every installed library, each on its own copy because their hooks remain."""
     makers: dict[str, Callable[[nn.Module, str, Tensor], Candidate]] = {
         "captum": _captum,
         "pytorch-grad-cam": _pytorch_grad_cam,
         "torchcam": _torchcam,
     }
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for name, maker in makers.items():
         try:
-            found[name] = maker(copy.deepcopy(model), layer, inputs)
+            candidates[name] = maker(copy.deepcopy(model), layer, inputs)
         except ImportError:
             continue
-    return found
+    return candidates
 
 
 def _captum(model: nn.Module, layer: str, inputs: Tensor) -> Candidate:

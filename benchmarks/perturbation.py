@@ -1,4 +1,4 @@
-"""Methods that need many forward passes or a decomposition, beside pytorch-grad-cam and the textbook SVD."""
+"""Ablation-CAM and Score-CAM compared with pytorch-grad-cam, and Eigen-CAM with a full SVD."""
 
 import copy
 import io
@@ -24,7 +24,7 @@ def run(plan: Plan) -> Iterator[Row]:
 
 
 def ablation(plan: Plan, model: nn.Module, inputs: Tensor, layer: str, target: float | None) -> list[Row]:
-    """All channels, ours each round and theirs really run, fewer times because it is slow."""
+    """Time Ablation-CAM over all channels; pytorch-grad-cam runs fewer times because it is slow."""
     ours = race({"camlens": _ours(model, inputs, layer, "ablationcam")}, plan.rounds)["camlens"]
     case = f"Ablation-CAM resnet18 {layer}, all channels"
     rows = [Row(f"{case}: camlens", "s", ours.median, ours.minimum)]
@@ -46,7 +46,7 @@ def ablation(plan: Plan, model: nn.Module, inputs: Tensor, layer: str, target: f
 
 
 def score(plan: Plan, model: nn.Module, inputs: Tensor) -> list[Row]:
-    """Score-CAM of both, in the same rounds."""
+    """Time Score-CAM of both in the same rounds."""
     layer = "layer1" if plan.quick else "layer4"
     candidates = {"camlens": _ours(model, inputs, layer, "scorecam")}
     peer = _peer_call(model, inputs, layer, "ScoreCAM")
@@ -71,7 +71,7 @@ def score(plan: Plan, model: nn.Module, inputs: Tensor) -> list[Row]:
 
 
 def eigen(plan: Plan) -> Row:
-    """The first principal component of 16 x 2048 x 7 x 7, beside a full SVD of each image's features."""
+    """Time the first principal component of 16 x 2048 x 7 x 7 against a full SVD."""
     shape = (2, 64, 7, 7) if plan.quick else (16, 2048, 7, 7)
     features = torch.randn(shape, generator=torch.Generator().manual_seed(2)).relu()
     cells = features.flatten(2).transpose(1, 2)
@@ -106,7 +106,7 @@ def _peer(plan: Plan, model: nn.Module, inputs: Tensor, layer: str, method: str)
 
 
 def _peer_call(model: nn.Module, inputs: Tensor, layer: str, method: str) -> Candidate | None:
-    """pytorch-grad-cam's method over all channels, its progress bar held back."""
+    """Return a call of pytorch-grad-cam without its progress bar, or None if it is not installed."""
     try:
         import pytorch_grad_cam
         from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -114,7 +114,7 @@ def _peer_call(model: nn.Module, inputs: Tensor, layer: str, method: str) -> Can
         return None
     mine = copy.deepcopy(model)
     theirs = getattr(pytorch_grad_cam, method)(model=mine, target_layers=[mine.get_submodule(layer)])
-    theirs.batch_size = 32  # as ours
+    theirs.batch_size = 32  # the default of camlens
 
     def call() -> object:
         with redirect_stderr(io.StringIO()):
@@ -124,4 +124,4 @@ def _peer_call(model: nn.Module, inputs: Tensor, layer: str, method: str) -> Can
 
 
 def _runs(timing: Timing) -> str:
-    return f"really run, {len(timing.seconds)} times"
+    return f"{len(timing.seconds)} runs"

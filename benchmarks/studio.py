@@ -1,9 +1,9 @@
-"""How fast the studio answers people: clicks and sliders in a real browser, crowds at the API.
+"""Time the studio: clicks and sliders in a browser, concurrent clients at the API.
 
-    python -m benchmarks.studio [--rounds 30] [--write]
+    python -m benchmarks.studio [--rounds 20] [--write]
 
-Prints medians and 95th percentiles beside what they should stay under; `--write` keeps the table in
-benchmarks/STUDIO_RESULTS.md. Needs the built page and Chromium.
+Prints medians, 95th percentiles and limits; `--write` saves the table to benchmarks/STUDIO_RESULTS.md. Needs the
+built page and Chromium.
 """
 
 import argparse
@@ -54,7 +54,7 @@ SLIDE = CLICK.replace(
 
 @dataclass(frozen=True)
 class Row:
-    """One measured promise, in milliseconds."""
+    """One measurement with its limit, in milliseconds."""
 
     name: str
     times: Sequence[float]
@@ -78,7 +78,7 @@ class Row:
         return f"{self.name:<52} {numbers}  {self.verdict}"
 
     def cells(self) -> str:
-        """The row of a Markdown table."""
+        """Format the row for a Markdown table."""
         limit = "" if math.isinf(self.limit) else f"{self.limit:.0f}"
         verdict = "" if math.isinf(self.limit) else self.verdict
         return f"| {self.name} | {self.median:.1f} | {self.late:.1f} | {limit} | {len(self.times)} | {verdict} |"
@@ -86,7 +86,7 @@ class Row:
 
 @contextmanager
 def served() -> Iterator[tuple[str, float]]:
-    """A studio of its own process: its address, and how many seconds it took to answer."""
+    """Start a studio in a new process; yield its address and the seconds until it responded."""
     options = ["studio", "--port", "0", "--no-browser", "--token", "none"]
     code = "from camlens.cli.main import run; run()"
     start = time.perf_counter()
@@ -105,16 +105,16 @@ def served() -> Iterator[tuple[str, float]]:
 
 
 def until(fact: Callable[[], bool], patience: float = 60) -> None:
-    """Wait for a fact."""
+    """Wait until `fact` returns True."""
     end = time.perf_counter() + patience
     while not fact():
         if time.perf_counter() > end:
-            raise TimeoutError("the studio did not come so far")
+            raise TimeoutError(f"the studio was not ready after {patience:.0f} s")
         time.sleep(0.01)
 
 
 def asked(url: str, body: Any = None) -> Any:
-    """The JSON answer, or None where nobody answers yet."""
+    """Return the JSON response, or None if the studio does not respond yet."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
     try:
@@ -125,7 +125,7 @@ def asked(url: str, body: Any = None) -> Any:
 
 
 def opened(browser: Any, base: str) -> tuple[float, float]:
-    """Milliseconds from entering the address to the first overlay, and to the first paint, in a cold context."""
+    """Return the milliseconds from opening the page to the first overlay, and to the first paint."""
     page = browser.new_context(base_url=base).new_page()
     start = time.perf_counter()
     page.goto("/")
@@ -138,7 +138,7 @@ def opened(browser: Any, base: str) -> tuple[float, float]:
 
 
 def in_the_browser(base: str, rounds: int) -> Iterator[Row]:
-    """Clicks and sliders, in headless Chromium."""
+    """Measure clicks and sliders in headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -158,7 +158,7 @@ def in_the_browser(base: str, rounds: int) -> Iterator[Row]:
         layers = ["stage4", "stage3", "stage2", "stage1"]
         clicks, slides = [], []
         for number in range(rounds):
-            page.goto(f"/?image=s{500 + number}&layer={layers[number % 4]}")  # explains: model and picture are warm
+            page.goto(f"/?image=s{500 + number}&layer={layers[number % 4]}")  # warms up model and image
             page.wait_for_selector("text=Take away")
             field = page.get_by_role("combobox", name="Target class")
             field.click()
@@ -167,38 +167,40 @@ def in_the_browser(base: str, rounds: int) -> Iterator[Row]:
             clicks.append(page.evaluate(GENERATE))
             slides += [page.evaluate(SLIDE) for _ in range(5)]
         yield Row("first contentful paint", first_paint, 500)
-        yield Row("address entered to first overlay explained", first_overlay, 1000)
-        yield Row("the same while a new server loads its model", fresh, 1000)
-        yield Row("Generate to painted overlay, class not asked before", clicks, 120)
+        yield Row("opening the page to first overlay", first_overlay, 1000)
+        yield Row("the same while the server loads its model", fresh, 1000)
+        yield Row("Generate to overlay, new class", clicks, 120)
         yield Row("slider to pixels", slides, 20)
         browser.close()
 
 
 def check_maps(maps: dict[int, list[Any]]) -> None:
-    """Each person's maps are those that the same question gives alone."""
+    """Assert that the maps of each client equal those computed without the others."""
     import numpy as np
 
     from camlens import explain, load_model
     from camlens.data.demo import DemoPhotos
 
     loaded, photos = load_model("demo:photos"), DemoPhotos()
-    for person, found in maps.items():
-        inputs = loaded.preprocess(photos[person].image)[None]
+    for client, results in maps.items():
+        inputs = loaded.preprocess(photos[client].image)[None]
         alone = explain(loaded.model, inputs, method=["gradcam", "layercam"], layers=["stage2"])
-        for one in found:
-            values = np.frombuffer(base64.b64decode(one["grid"]["values"]), "<f4").reshape(one["grid"]["shape"])
-            np.testing.assert_allclose(values, alone[one["method"]].maps["stage2"][0, 0].numpy(), atol=1e-5, rtol=1e-4)
+        for result in results:
+            values = np.frombuffer(base64.b64decode(result["grid"]["values"]), "<f4").reshape(result["grid"]["shape"])
+            np.testing.assert_allclose(
+                values, alone[result["method"]].maps["stage2"][0, 0].numpy(), atol=1e-5, rtol=1e-4
+            )
 
 
 def page_weight() -> int:
-    """Bytes of the whole page, gzipped."""
+    """Return the gzipped size of the page in bytes."""
     from camlens.studio.app import PAGE
 
     return sum(len(gzip.compress(file.read_bytes())) for file in PAGE.rglob("*") if file.is_file())
 
 
 def in_a_crowd(base: str) -> Iterator[Row]:
-    """Twenty people at once, and a tiny request meanwhile."""
+    """Measure twenty clients at once, and a small request during that."""
     busy, tiny = True, []
 
     def knock() -> None:
@@ -210,37 +212,37 @@ def in_a_crowd(base: str) -> Iterator[Row]:
 
     maps: dict[int, list[Any]] = {}
 
-    def ask(person: int) -> float:
+    def ask(client: int) -> float:
         start = time.perf_counter()
-        body = {"image": f"s{person}", "methods": ["gradcam", "layercam"], "layers": ["stage2"]}
+        body = {"image": f"s{client}", "methods": ["gradcam", "layercam"], "layers": ["stage2"]}
         answer = asked(f"{base}/api/explanations?wait=60", body)
         assert answer["state"] == "done", answer
-        maps[person] = answer["result"]["maps"]
+        maps[client] = answer["result"]["maps"]
         return (time.perf_counter() - start) * 1000
 
     watcher = threading.Thread(target=knock)
     watcher.start()
-    with ThreadPoolExecutor(20) as people:
-        times = list(people.map(ask, range(700, 720)))
-        long = people.submit(
+    with ThreadPoolExecutor(20) as clients:
+        times = list(clients.map(ask, range(700, 720)))
+        long = clients.submit(
             asked, f"{base}/api/explanations?wait=60", {"image": "s721", "methods": ["scorecam"], "layers": ["stage2"]}
         )
         long.result()
     busy = False
     watcher.join()
     check_maps(maps)
-    yield Row("20 people at once, each until answered", times, 3000)
-    yield Row("a tiny request meanwhile", tiny, 100)
+    yield Row("20 clients at once", times, 3000)
+    yield Row("a small request during that", tiny, 100)
 
 
 def measured(rounds: int) -> Iterator[Row]:
-    """All rows, as they come."""
+    """Measure all rows."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
     torch_alone = time.perf_counter() - start
     with served() as (base, seconds):
-        yield Row("importing torch alone", [torch_alone * 1000], math.inf)
-        yield Row("server up, importing torch taken off", [(seconds - torch_alone) * 1000], 3000)
+        yield Row("importing torch", [torch_alone * 1000], math.inf)
+        yield Row("server start without importing torch", [(seconds - torch_alone) * 1000], 3000)
         until(lambda: (asked(f"{base}/api/status") or {}).get("state") == "ready")
         done = lambda: (lambda one: one["done"] == one["total"])(asked(f"{base}/api/status")["predictions"])  # noqa: E731
         until(done, 300)
@@ -249,15 +251,15 @@ def measured(rounds: int) -> Iterator[Row]:
 
 
 def written(rows: Sequence[Row], conditions: str, weight: int) -> str:
-    """The results as a page of Markdown."""
+    """Format the results as a Markdown page."""
     lines = [
-        "# The studio, timed",
+        "# Studio benchmarks",
         "",
-        "Written by `python -m benchmarks.studio --write`: the demo model, headless Chromium, milliseconds.",
+        "Written by `python -m benchmarks.studio --write`: demo model, headless Chromium, milliseconds.",
         "",
         conditions,
-        f"- the page: {weight / 1000:.0f} kB gzipped in total, of 150 allowed",
-        "- the maps of 20 people at once were each compared with the map computed alone",
+        f"- page: {weight / 1000:.0f} kB gzipped (limit: 150 kB)",
+        "- the maps of the 20 clients were compared with maps computed alone",
         "",
         "| | median | 95 % | limit | n | |",
         "|---|---|---|---|---|---|",
@@ -280,7 +282,7 @@ def main() -> None:
     for row in measured(options.rounds):
         print(row, flush=True)
         rows.append(row)
-    print(f"the page is {page_weight() / 1000:.0f} kB gzipped, of 150")
+    print(f"page: {page_weight() / 1000:.0f} kB gzipped (limit: 150 kB)")
     if options.write:
         RESULTS.write_text(written(rows, stated, page_weight()), encoding="utf-8")
         print(RESULTS)

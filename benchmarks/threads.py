@@ -1,4 +1,4 @@
-"""What it costs that a hook asks whose thread it is in: our relay beside a plain hook, same work."""
+"""Cost of hooks that act in one thread only, compared with a plain hook."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,12 +21,12 @@ def run(plan: Plan) -> Iterator[Row]:
         layer = model.get_submodule("features" if name.startswith("mobilenet") else "layer4")
         candidates = {PLAIN: lambda m=model, x=inputs, at=layer: with_plain_hook(m, x, at)}
         candidates["thread-safe relay"] = lambda m=model, x=inputs, at=layer: with_relay(m, x, at)
-        timings = race(candidates, 4 * plan.rounds)  # small differences of short times
+        timings = race(candidates, 4 * plan.rounds)  # the differences are small
         yield from ratios(timings, PLAIN, {"thread-safe relay": 1.05}, f"capture {name}, batch 1")
 
 
 def with_plain_hook(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
-    """Forward and backward from the layer on, with a hook that every thread would run."""
+    """Run forward, and backward to the layer, with a hook that acts in every thread."""
     kept: list[Tensor] = []
     with undisturbed(model, inputs.device):
         handle = layer.register_forward_hook(lambda _module, _inputs, output: _leaf(kept, output))
@@ -37,7 +37,7 @@ def with_plain_hook(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tenso
 
 
 def with_relay(model: nn.Module, inputs: Tensor, layer: nn.Module) -> Tensor:
-    """The same work, and the hook that acts for its own thread only."""
+    """Do the same with a hook that acts in its own thread only."""
     kept: list[Tensor] = []
     with undisturbed(model, inputs.device), observed([layer], lambda _module, output: _leaf(kept, output)):
         return _gradient(model, inputs, kept)

@@ -1,4 +1,4 @@
-"""Ask a run questions in SQL (DuckDB) and with data frames (polars): its Parquet files are all there is to it.
+"""Query the Parquet files of an audit with DuckDB and polars.
 
 python examples/audit_sql.py
 """
@@ -12,20 +12,22 @@ import polars
 
 import camlens.audit
 
-with tempfile.TemporaryDirectory() as place:
-    audit = camlens.audit.run("demo:watermark", "demo:watermark", Path(place) / "run", limit=120)
+with tempfile.TemporaryDirectory() as folder:
+    audit = camlens.audit.run("demo:watermark", "demo:watermark", Path(folder) / "run", limit=120)
     shards = f"{audit.path}/shards/*.parquet"
     names = list(audit.class_names)
 
-    print("How sure is the model, where it is right and where it is wrong? (DuckDB)")
+    print("How confident are correct and incorrect predictions? (DuckDB)")
     question = f"""
         select correct, count(*) as images, avg(confidence) as confidence, avg(corner_energy) as corner
         from '{shards}' where error is null group by correct order by correct desc
     """
     for correct, images, confidence, corner in duckdb.sql(question).fetchall():
-        print(f"  {'right' if correct else 'wrong'}: {images} images, {confidence:.0%} sure, corner {corner:.3f}")
+        print(
+            f"  {'correct' if correct else 'incorrect'}: {images} images, confidence {confidence:.0%}, corner {corner:.3f}"
+        )
 
-    print("Which class's evidence lies in the corners? (polars)")
+    print("Which class has its evidence in the corners? (polars)")
     corners = (
         polars.scan_parquet(shards)
         .group_by("predicted")
@@ -36,7 +38,7 @@ with tempfile.TemporaryDirectory() as place:
     for row in corners.head(3).iter_rows(named=True):
         print(f"  {names[row['predicted']]}: {row['corner_energy']:.1%} in the corners of {row['images']} images")
 
-    print("Which images look most alike to the model? (DuckDB, on the embeddings)")
+    print("Which two images have the most similar embeddings? (DuckDB)")
     alike = f"""
         with features as (select id, embedding::float[{audit.manifest.embedding_width}] as features from '{shards}')
         select a.id, b.id, array_cosine_similarity(a.features, b.features) as likeness

@@ -1,4 +1,4 @@
-"""How sharp and how meaningful: one photograph at every stage of the network, from a single pass.
+"""Explain one photograph at every stage of the network, from a single pass.
 
 python examples/compare_layers.py [layers.png]
 """
@@ -22,7 +22,7 @@ row = [loaded.preprocess.display(photo.image)]
 for name in explanation.layers:
     grid = tuple(explanation.maps[name].shape[2:])
     share = float((explanation.heatmaps(name) > 0.5).float().mean())
-    print(f"{name} grid {grid}, {share:5.1%} of the picture is warm")
+    print(f"{name} grid {grid}, {share:5.1%} of the image is warm")
     row.extend(explanation.overlay([loaded.preprocess.display(photo.image)], layer=name))
 
 path = sys.argv[1] if len(sys.argv) > 1 else "layers.png"

@@ -1,4 +1,4 @@
-"""Two kinds of why: where Grad-CAM looks, and which regions LIME finds for and against, with how far to believe it.
+"""Compare Grad-CAM with LIME, whose regions support or oppose the class.
 
 python examples/compare_lime.py [lime.png]
 """
@@ -21,12 +21,14 @@ lime = explain(loaded.model, images, method="lime", options={"segments": 60, "sa
 
 weights = lime.details["weights"][0, 0]
 print(
-    f"LIME explains {float(lime.details['r_squared'][0, 0]):.0%} of the score near this image; its strongest regions:"
+    f"LIME explains {float(lime.details['r_squared'][0, 0]):.0%} of the score near this image. The strongest regions:"
 )
 for segment in weights.abs().argsort(descending=True)[:5].tolist():
     share = float((lime.details["segments"][0] == segment).float().mean())
     effect = "supports" if weights[segment] > 0 else "opposes"
-    print(f"  segment {segment:2d}, {share:5.1%} of the picture, {effect} by {abs(float(weights[segment])):.2f}")
+    print(
+        f"  segment {segment:2d}, {share:5.1%} of the image, {effect} the class by {abs(float(weights[segment])):.2f}"
+    )
 
 path = sys.argv[1] if len(sys.argv) > 1 else "lime.png"
 Image.fromarray(np.hstack([shown, *cam.overlay([shown]), *lime.overlay([shown])])).save(path)

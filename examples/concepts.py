@@ -1,4 +1,4 @@
-"""What the last stage tells apart: the concepts that six photographs share, and which of them the answers rest on.
+"""Find the concepts that six photographs share, and how much the predictions depend on the concepts of each.
 
 python examples/concepts.py [concepts.png]
 """
@@ -23,12 +23,12 @@ shown = [loaded.preprocess.display(image) for image in chosen]
 shared = concepts(loaded.model, images, "stage4", count=COUNT)
 print(shared)
 for count in (1, 2, 8):
-    print(f"  with {count}: {concepts(loaded.model, images, 'stage4', count=count).error:.0%} left out")
+    print(f"  with {count} concepts: {concepts(loaded.model, images, 'stage4', count=count).error:.0%} not reproduced")
 
 explanation = explain(loaded.model, images, method="dff", layers="stage4", options={"concepts": COUNT})
 for image, (score, parts) in enumerate(zip(explanation.scores, explanation.details["contributions"], strict=True)):
-    lost = ", ".join(f"{float(part):+.1f}" for part in parts[0])
-    print(f"image {image}: score {float(score):.1f}; its own concepts give {lost}")
+    losses = ", ".join(f"{float(part):+.1f}" for part in parts[0])
+    print(f"image {image}: score {float(score):.1f}; its own concepts contribute {losses}")
 
 heatmaps = shared.heatmaps(shown[0].shape[:2]).numpy()
 columns = [

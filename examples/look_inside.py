@@ -1,4 +1,4 @@
-"""What the model is made of: its first filters, and the busiest channels of three layers in one photograph.
+"""Draw the first filters of the model, and the most active channels of three layers.
 
 python examples/look_inside.py [inside.png]
 """
@@ -20,12 +20,12 @@ images = loaded.preprocess(photo.image)[None]
 
 
 def tile(pixels: np.ndarray) -> np.ndarray:
-    """A small picture as one square of the sheet, its cells kept as they are."""
+    """Enlarge a small picture to one tile of the sheet, without smoothing."""
     return np.array(Image.fromarray(pixels).convert("RGB").resize((SIDE, SIDE), Image.Resampling.NEAREST))
 
 
 def stretched(channel: torch.Tensor) -> torch.Tensor:
-    """One channel in [0, 1]."""
+    """Scale a channel to [0, 1]."""
     return (channel - channel.min()) / (channel.max() - channel.min()).clamp_min(1e-12)
 
 
@@ -35,9 +35,11 @@ print(f"stem.0: {len(learned)} filters, norms {learned.norm.min():.2f} to {learn
 rows = [[tile(learned.picture(index).pixels) for index in strongest]]
 
 for name, seen in activations(loaded.model, images, ["stage1", "stage2", "stage4"]).items():
-    busiest = seen.ranked()[:COLUMNS]
-    print(f"{name}: {seen.features.shape[1]} channels {seen.grid}, {int(seen.dead.sum())} dead, busiest {busiest}")
-    rows.append([tile(colorize(stretched(seen.features[0, channel]))) for channel in busiest])
+    most_active = seen.ranked()[:COLUMNS]
+    print(
+        f"{name}: {seen.features.shape[1]} channels {seen.grid}, {int(seen.dead.sum())} dead, most active {most_active}"
+    )
+    rows.append([tile(colorize(stretched(seen.features[0, channel]))) for channel in most_active])
 
 sheet = np.full((len(rows) * (SIDE + GAP) - GAP, COLUMNS * (SIDE + GAP) - GAP, 3), 255, dtype=np.uint8)
 for row, tiles in enumerate(rows):

@@ -1,4 +1,4 @@
-"""A method of one's own: register it, check it, and see whether it beats chance.
+"""Register a method, check it, and compare it with Grad-CAM and chance.
 
 python examples/own_method.py
 """
@@ -12,13 +12,13 @@ from camlens.testing import check_method
 
 @register_method(
     "gradient-energy",
-    paper="an example, no paper",
+    paper="an example, unpublished",
     needs="gradients",
-    good_for="where the score is sensitive, whatever the sign",
+    good_for="where the score is sensitive, regardless of the sign",
     signed=False,
 )
 def gradient_energy(activations: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
-    """The length of the gradient times the activation, in each cell."""
+    """Compute the norm of gradient times activation in each cell."""
     return (activations * gradients).square().sum(dim=1).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""Explain four demo photographs and write them, with their heat maps, as one picture.
+"""Explain four demo photographs and draw them with their heat maps.
 
 python examples/quickstart.py [quickstart.png]
 """
@@ -21,7 +21,7 @@ pictures = [loaded.preprocess.display(photo.image) for photo in photos]
 overlays = explanation.overlay(pictures)
 
 for photo, index in zip(photos, explanation.classes[:, 0].tolist(), strict=True):
-    print(f"{loaded.class_names[photo.label]:12} was taken for {loaded.class_names[index]}")
+    print(f"{loaded.class_names[photo.label]:12} was predicted as {loaded.class_names[index]}")
 print(f"layer: {explanation.provenance['layer_choice']}")
 
 path = sys.argv[1] if len(sys.argv) > 1 else "quickstart.png"

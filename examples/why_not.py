@@ -1,4 +1,4 @@
-"""Why this class and not the runner-up? Contrast explains the difference of two scores.
+"""Explain why the model predicts this class and not the second most likely one, with a contrast.
 
 python examples/why_not.py [why-not.png]
 """
@@ -22,9 +22,9 @@ explanation = explain(loaded.model, images, target=[ClassScore(first), ClassScor
 
 names = [loaded.class_names[first], loaded.class_names[second]]
 maps = explanation.maps[explanation.layers[0]][0].flatten(1)
-alike = float(torch.corrcoef(maps[:2])[0, 1])
-print(f"the maps of {names[0]} and {names[1]} correlate {alike:.2f}")
-print(f"{names[0]} leads by {float(explanation.scores[0, 2]):.2f}: the third map shows by what")
+correlation = float(torch.corrcoef(maps[:2])[0, 1])
+print(f"the maps of {names[0]} and {names[1]} correlate at {correlation:.2f}")
+print(f"{names[0]} leads by {float(explanation.scores[0, 2]):.2f}; the third map shows why")
 
 row = [loaded.preprocess.display(photo.image)]
 for target in range(3):

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.harness import Plan, Row, Timing, race, ratios, table, uncollected
 
-GROUPS = sorted({*command.GROUPS, *command.ASKED_FOR} - {"memory"})
+GROUPS = sorted({*command.GROUPS, *command.OPTIONAL} - {"memory"})
 
 
 @pytest.mark.slow
