@@ -23,9 +23,8 @@ with tempfile.TemporaryDirectory() as folder:
         from '{shards}' where error is null group by correct order by correct desc
     """
     for correct, images, confidence, corner in duckdb.sql(question).fetchall():
-        print(
-            f"  {'correct' if correct else 'incorrect'}: {images} images, confidence {confidence:.0%}, corner {corner:.3f}"
-        )
+        answers = "correct" if correct else "incorrect"
+        print(f"  {answers}: {images} images, confidence {confidence:.0%}, {corner:.0%} of the evidence in the corners")
 
     print("Which class has its evidence in the corners? (polars)")
     corners = (
