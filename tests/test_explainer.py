@@ -23,6 +23,7 @@ from camlens import (
 )
 from camlens.targets import ClassScore, Contrast, Finer, TopK
 from tests.nets import ChannelsLast, ResidualNet, TinyVit, Wrapped, images, plain_cnn, seeded
+from tests.refusals import refused
 
 
 def test_a_list_of_methods_gives_each_its_explanation_from_one_pass() -> None:
@@ -59,8 +60,9 @@ def test_v17_the_best_layer_of_a_transformer_is_before_its_last_attention() -> N
 
 
 def test_v16_refusing_a_dead_layer_lists_layers_that_work() -> None:
-    with pytest.raises(NoGradientError, match=r"layers that can carry a map: .*block2\.norm1"):
+    with refused("layer.zero-gradient", NoGradientError, layer="block2") as caught:
         explain(seeded(TinyVit), images(), layers="block2")
+    assert "block2.norm1" in caught.value.facts["candidates"]
 
 
 def test_several_targets_and_layers_have_promised_shapes() -> None:
@@ -310,12 +312,12 @@ def test_an_explanation_can_be_pickled_and_copied() -> None:
     for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
         assert_close(again.maps["5"], result.maps["5"], rtol=1e-5, atol=1e-6)
         assert again.to_dict() == result.to_dict()
-        with pytest.raises(TypeError, match="does not support item assignment"):
+        with pytest.raises(TypeError):
             again.maps["5"] = result.maps["5"]
 
 
 def test_a_size_that_is_not_lengths_is_refused() -> None:
     result = explain(seeded(plain_cnn), images(), layers="5", target=1)
     for size in ((5,), (5, 0), (5, -1)):
-        with pytest.raises(InputError, match="size must be 2 positive lengths"):
+        with refused("size.invalid", InputError, size=size):
             result.heatmaps(size=size)

@@ -416,6 +416,7 @@ class Explanation:
                 " pass each picture as the model saw it, or explain pictures with a LoadedModel, which remembers them",
                 code="images.count",
                 expected=len(self.scores),
+                given=0 if images is None else len(given),
             )
         pictures = [as_picture(image) for image in given]
         for number, picture in enumerate(pictures):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from camlens import InputError, LayerError, filters
+from tests.refusals import refused
 
 
 def conv(weights: list, **options: object) -> nn.Conv2d:
@@ -70,16 +71,16 @@ def test_grouped_and_half_precision_and_one_and_three_axes() -> None:
     assert filters(nn.Conv2d(1, 2, 3).bfloat16()).weights.dtype == torch.float32
     line = filters(nn.Conv1d(3, 5, 7))
     assert (line.norm.shape, line.colours) == ((5,), "signed")
-    with pytest.raises(LayerError, match="filters with 3 axes are no pictures"):
+    with refused("layer.no-pictures", LayerError, axes=3):
         filters(nn.Conv3d(3, 5, 2)).picture(0)
 
 
 def test_what_has_no_filters_is_refused() -> None:
-    with pytest.raises(LayerError, match=r"a Linear has no filters.*pass a convolution"):
+    with refused("layer.no-filters", LayerError, type="Linear"):
         filters(nn.Linear(2, 2))
-    with pytest.raises(LayerError, match="a str has no filters"):
+    with refused("layer.no-filters", LayerError, type="str"):
         filters("conv1")
-    with pytest.raises(LayerError, match="lazy convolution has no weights yet"):
+    with refused("model.lazy", LayerError):
         filters(nn.LazyConv2d(2, 3))
-    with pytest.raises(InputError, match="there is no filter 2: it must be from 0 to 1"):
+    with refused("filter.out-of-range", InputError, index=2, filters=2):
         filters(nn.Conv2d(1, 2, 3)).picture(2)

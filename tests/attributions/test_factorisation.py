@@ -16,6 +16,7 @@ from camlens.targets import ClassScore
 from tests.core.test_harmless import assert_untouched, fingerprint, used_model
 from tests.methods import reference
 from tests.nets import ChannelsLast, images, plain_cnn, seeded
+from tests.refusals import refused
 
 NMF = pytest.importorskip("sklearn.decomposition").NMF
 
@@ -95,7 +96,7 @@ def test_heatmaps_share_one_scale_per_concept_over_the_images() -> None:
     found = Concepts("layer", maps, torch.eye(2), 0.0)
     assert_close(found.heatmaps((1, 2)), maps / torch.tensor([4.0, 1.0]).reshape(1, 2, 1, 1))
     assert found.heatmaps((3, 8)).shape == (2, 2, 3, 8)
-    with pytest.raises(InputError, match=r"size must be 2 positive lengths, not \(3,\)"):
+    with refused("size.invalid", InputError, size=(3,)):
         found.heatmaps((3,))
 
 
@@ -150,17 +151,17 @@ def test_the_model_and_every_random_state_are_left_alone() -> None:
 
 def test_what_cannot_be_factorised_is_refused() -> None:
     model = seeded(plain_cnn)
-    with pytest.raises(InputError, match=r"at most the layer's channels \(8\) and cells \(128\), not 9"):
+    with refused("argument.invalid", InputError, name="concepts", value=9, channels=8, cells=128):
         concepts(model, images(), "5", count=9)
-    with pytest.raises(InputError, match="count must be an int of 1 or more, not 0"):
+    with refused("argument.invalid", InputError, name="count", value=0):
         concepts(model, images(), "5", count=0)
-    with pytest.raises(LayerError, match="no spatial grid"):
+    with refused("layer.no-grid", LayerError, layer="8"):
         concepts(model, images(), "8", count=1)
-    with pytest.raises(InputError, match="concepts must be an int of 1 or more, not 0"):
+    with refused("argument.invalid", InputError, name="concepts", value=0):
         explain(model, images(), method="dff", layers="5", options={"concepts": 0})
 
 
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.decomposition", None)
-    with pytest.raises(MissingExtraError, match=r"camlens\[attributions\]"):
+    with refused("extra.missing", MissingExtraError, package="scikit-learn", extra="attributions"):
         factorised(mixed(), 2)

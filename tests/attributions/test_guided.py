@@ -13,6 +13,7 @@ from camlens import ModelError, activations, explain
 from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import ResidualNet, images, plain_cnn, seeded
+from tests.refusals import refused
 
 TARGETS = [ClassScore(0), ClassScore(3)]
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
@@ -66,5 +67,5 @@ def test_of_several_layers_the_last_one_counts() -> None:
 
 def test_a_model_without_relu_is_refused() -> None:
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 3)))
-    with pytest.raises(ModelError, match="runs none"):
+    with refused("model.no-relu", ModelError, type="Sequential"):
         explain(model, images(), method="guidedgradcam", layers="1", target=0)

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from camlens import METHODS, MissingExtraError, explain
 from camlens.attributions.libraries import library
 from tests.nets import ResidualNet, images, seeded
+from tests.refusals import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -78,7 +79,7 @@ def test_the_process_keeps_its_warning_filters(method: str) -> None:
 def test_a_missing_library_names_the_extra(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("captum", "captum.attr", "captum.attr._core.deep_lift", "skimage.segmentation"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtraError, match=r"camlens\[attributions\]"):
+    with refused("extra.missing", MissingExtraError, extra="attributions"):
         answer(seeded(ResidualNet), images(1), method, 1)
 
 

@@ -11,6 +11,7 @@ from camlens import ModelError, explain
 from camlens.targets import ClassScore, Probability
 from tests.methods import reference
 from tests.nets import ResidualNet, TinyVit, images, plain_cnn, seeded
+from tests.refusals import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -123,13 +124,13 @@ def test_a_nonlinearity_without_a_rule_is_refused_because_nothing_adds_up() -> N
         def forward(self, inputs: Tensor) -> Tensor:
             return inputs.flatten(1).pow(3).sum(dim=1, keepdim=True)
 
-    with pytest.raises(ModelError, match="holds a nonlinearity that has no rule"):
+    with refused("model.not-additive", ModelError, type="Curved"):
         explain(Curved(), images(1), method="deeplift", target=0)
 
 
 def test_a_model_without_relu_has_no_guided_backpropagation() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 4), nn.GELU(), nn.Linear(4, 2))
-    with pytest.raises(ModelError, match="Sequential runs none"):
+    with refused("model.no-relu", ModelError, type="Sequential"):
         explain(model, images(1), method="guidedbackprop", target=0)
 
 
@@ -139,7 +140,7 @@ def test_a_model_that_cannot_be_copied_is_refused_with_the_reason() -> None:
             raise TypeError("there is only one of me")
 
     model = Locked(nn.Flatten(), nn.Linear(768, 2), nn.ReLU())
-    with pytest.raises(ModelError, match="Locked cannot be copied: there is only one of me"):
+    with refused("model.no-copy", ModelError, type="Locked"):
         explain(model, images(1), method="guidedbackprop", target=0)
 
 

@@ -18,6 +18,7 @@ from camlens.core.execution.draws import SeededDraws
 from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
+from tests.refusals import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -266,33 +267,45 @@ def test_progress_reaches_the_end_and_raising_in_it_cancels() -> None:
         explain(model, inputs, method="lime", options={"segments": QUARTERS, "samples": 10}, progress=cancel)
 
 
-BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no samples": ({"samples": 0}, "samples must be an int of 1 or more, not 0"),
-    "one sample": ({"samples": 1}, "samples must be 2 or more"),
-    "one segment": ({"segments": 1}, "segments must be an int of 2 or more"),
-    "no features": ({"features": 0}, "features must be an int of 1 or more"),
-    "more features than segments": ({"segments": 5, "features": 6}, r"features must be no more than segments \(5\)"),
-    "one label": ({"segments": torch.zeros(16, 16, dtype=torch.long)}, "found a single segment"),
-    "labels of another size": ({"segments": torch.zeros(8, 8, dtype=torch.long)}, r"shape \(16, 16\)"),
-    "labels that are no numbers": ({"segments": torch.zeros(16, 16)}, "whole numbers"),
-    "no such segmentation": ({"segmentation": "watershed"}, "there are slic, quickshift"),
-    "no such baseline": ({"baseline": "blur"}, "baseline must be a finite number"),
-    "a baseline that does not fit": ({"baseline": torch.zeros(5, 16, 16)}, "does not fit an image"),
+BAD: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "no samples": ({"samples": 0}, "argument.invalid", {"name": "samples", "value": 0}),
+    "one sample": ({"samples": 1}, "argument.invalid", {"name": "samples", "value": 1}),
+    "one segment": ({"segments": 1}, "argument.invalid", {"name": "segments", "value": 1}),
+    "no features": ({"features": 0}, "argument.invalid", {"name": "features", "value": 0}),
+    "more features than segments": (
+        {"segments": 5, "features": 6},
+        "argument.invalid",
+        {"name": "features", "value": 6, "segments": 5},
+    ),
+    "one label": ({"segments": torch.zeros(16, 16, dtype=torch.long)}, "segments.single", {"image": 0}),
+    "labels of another size": (
+        {"segments": torch.zeros(8, 8, dtype=torch.long)},
+        "segments.labels",
+        {"shape": (16, 16)},
+    ),
+    "floating labels": ({"segments": torch.zeros(16, 16)}, "segments.labels", {"dtype": "torch.float32"}),
+    "unknown segmentation": (
+        {"segmentation": "watershed"},
+        "argument.invalid",
+        {"name": "segmentation", "value": "watershed"},
+    ),
+    "unknown baseline": ({"baseline": "blur"}, "argument.invalid", {"name": "baseline", "value": "blur"}),
+    "baseline of another shape": ({"baseline": torch.zeros(5, 16, 16)}, "baseline.shape", {"image": (3, 16, 16)}),
 }
 
 
 @pytest.mark.parametrize("method", ["lime", "kernelshap"])
 @pytest.mark.parametrize("case", list(BAD))
-def test_bad_settings_are_refused_with_the_mend(method: str, case: str) -> None:
-    options, message = BAD[case]
-    with pytest.raises(InputError, match=message):
+def test_invalid_options_are_refused(method: str, case: str) -> None:
+    options, code, facts = BAD[case]
+    with refused(code, InputError, **facts):
         explain(seeded(plain_cnn), images(1), method=method, options=options)
 
 
 def test_kernelshap_refuses_fewer_samples_than_segments_and_lime_a_kernel_without_width() -> None:
-    with pytest.raises(InputError, match=r"at least the number of segments \(4\)"):
+    with refused("argument.invalid", InputError, name="samples", value=3, segments=4):
         asked("kernelshap", seeded(plain_cnn), images(1), segments=QUARTERS, samples=3)
-    with pytest.raises(InputError, match="kernel_width must be above 0"):
+    with refused("argument.invalid", InputError, name="kernel_width", value=0):
         asked("lime", seeded(plain_cnn), images(1), kernel_width=0)
 
 

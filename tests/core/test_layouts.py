@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from camlens import LayerError, explain
 from tests.nets import images, seeded
+from tests.refusals import refused
 
 
 class Pooled(nn.Module):
@@ -38,7 +39,7 @@ def as_token(tokens: Tensor) -> Tensor:
 def test_a_pooled_vector_is_no_grid(shape: Callable[[Tensor], Tensor], width: int, count: int) -> None:
     model, inputs = seeded(lambda: Pooled(shape, width)), images(count, size=(24, 24))
     assert explain(model, inputs).layers == ("features",)
-    with pytest.raises(LayerError, match="'pooler' has no spatial grid"):
+    with refused("layer.no-grid", LayerError, layer="pooler"):
         explain(model, inputs, layers="pooler")
 
 

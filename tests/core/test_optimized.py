@@ -13,6 +13,7 @@ from camlens.core.execution.session import Session
 from camlens.core.optimized.folding import fold, folding_pairs
 from camlens.targets import ClassScore
 from tests.nets import ChannelsLast, ResidualNet, Untidy, images, plain_cnn, seeded
+from tests.refusals import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -295,7 +296,7 @@ def test_bf16_that_does_not_run_falls_back_to_exact() -> None:
 
 
 def test_an_unknown_precision_is_refused_with_the_allowed_ones() -> None:
-    with pytest.raises(InputError, match="'exact' or 'bf16', not 'int8'"):
+    with refused("argument.invalid", InputError, name="precision", value="int8"):
         Explainer(seeded(plain_cnn), layers="5").optimized(images(1), precision="int8")
 
 

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError
 from camlens.methods.activation import fem
 from tests.methods import reference
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 30), (3, 5, 6, 7), (2, 4, 3, 4, 5)], ids=str)
@@ -34,5 +35,5 @@ def test_fem_scales_with_the_activations_however_tiny() -> None:
 
 @pytest.mark.parametrize("sigmas", [-1.0, float("nan"), float("inf")])
 def test_fem_refuses_thresholds_that_are_none(sigmas: float) -> None:
-    with pytest.raises(InputError, match="sigmas must be a finite number of 0 or more"):
+    with refused("argument.invalid", InputError, name="sigmas"):
         fem(torch.zeros(1, 1, 2, 2), sigmas=sigmas)

@@ -4,6 +4,7 @@ import pytest
 
 from camlens.core.errors import InputError
 from camlens.methods.options import checked_count, checked_strength
+from tests.refusals import refused
 
 
 def test_good_values_come_back_as_they_are() -> None:
@@ -14,11 +15,11 @@ def test_good_values_come_back_as_they_are() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3", None])
 def test_a_count_is_a_whole_number_from_one(value: object) -> None:
-    with pytest.raises(InputError, match=f"samples must be an int of 1 or more, not {value!r}"):
+    with refused("argument.invalid", InputError, name="samples", value=value):
         checked_count("samples", value)
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), True, "1", None])
 def test_a_strength_is_a_finite_number_from_zero(value: object) -> None:
-    with pytest.raises(InputError, match=f"noise must be a finite number of 0 or more, not {value!r}"):
+    with refused("argument.invalid", InputError, name="noise", value=value):
         checked_strength("noise", value)

@@ -11,6 +11,7 @@ from camlens.core.types import TargetMaps
 from camlens.methods.perturbation import ablationcam, channel_masks, iscam, mask_weights, scorecam, sscam
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
+from tests.refusals import refused
 
 METHODS = [scorecam, sscam, iscam, ablationcam]
 AXES = [1, 2, 3]
@@ -164,16 +165,16 @@ def test_masks_of_tiny_activations_are_masks() -> None:
 @pytest.mark.parametrize("samples", [0, -1])
 def test_a_number_of_samples_that_is_none_is_refused(samples: int) -> None:
     for method in (sscam, iscam):
-        with pytest.raises(InputError, match="samples must be an int of 1 or more, not"):
+        with refused("argument.invalid", InputError, name="samples", value=samples):
             method(ToyProbe(), samples=samples)
 
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
 def test_noise_that_is_none_is_refused(noise: float) -> None:
-    with pytest.raises(InputError, match="noise must be a finite number of 0 or more"):
+    with refused("argument.invalid", InputError, name="noise"):
         sscam(ToyProbe(), noise=noise)
 
 
 def test_a_grid_that_does_not_fit_the_input_is_refused_with_a_reason() -> None:
-    with pytest.raises(LayerError, match=r"1 grid axes \(5,\) cannot be laid over 2 axes \(8, 8\)"):
+    with refused("size.invalid", LayerError, size=(8, 8)):
         channel_masks(torch.rand(3, 5), (8, 8))

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError, LayerError
 from camlens.methods.projection import eigencam, eigengradcam, energy, kpcacam, oriented, principal_projection
 from tests.methods import reference
+from tests.refusals import refused
 
 
 def activations_of(*shape: int, seed: int = 0) -> Tensor:
@@ -118,11 +119,11 @@ def test_kpcacam_with_the_linear_kernel_is_eigencam() -> None:
 
 def test_kpcacam_refuses_unknown_kernels_bad_gammas_and_grids_too_large() -> None:
     activations = activations_of(1, 2, 3, 4)
-    with pytest.raises(InputError, match="sigmoid, rbf, poly, linear, not 'cosine'"):
+    with refused("argument.invalid", InputError, name="kernel", value="cosine"):
         kpcacam(activations, kernel="cosine")
-    with pytest.raises(InputError, match=r"gamma must be a positive number .* not -1"):
+    with refused("argument.invalid", InputError, name="gamma", value=-1.0):
         kpcacam(activations, gamma=-1.0)
-    with pytest.raises(LayerError, match=r"at most 4096; the layer has 4225 \(65, 65\)"):
+    with refused("layer.too-many-cells", LayerError, cells=4225, allowed=4096):
         kpcacam(torch.zeros(1, 2, 65, 65))
 
 

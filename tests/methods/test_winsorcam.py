@@ -13,6 +13,7 @@ from camlens.methods.combine import winsorcam, winsorized_shares
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
 from tests.nets import ResidualNet, images, plain_cnn, seeded
+from tests.refusals import refused
 
 CONVOLUTIONS = ["stem", "block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2"]
 
@@ -117,22 +118,17 @@ def test_its_layers_are_found_once_and_its_map_has_a_name_that_fits_a_line() -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"percentile": 101.0}, "percentile must be from 0 to 100, not 101.0"),
-        ({"percentile": -1.0}, "percentile must be a finite number of 0 or more, not -1.0"),
-        ({"floor": 1.5}, "floor must be from 0 to 1, not 1.5"),
-        ({"importance": "sum"}, "importance must be 'mean' or 'max', not 'sum'"),
-    ],
+    ("name", "value"),
+    [("percentile", 101.0), ("percentile", -1.0), ("floor", 1.5), ("importance", "sum")],
 )
-def test_settings_that_mean_nothing_are_refused(options: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        winsorcam(ToyProbe(), **options)
+def test_invalid_options_are_refused(name: str, value: object) -> None:
+    with refused("argument.invalid", InputError, name=name, value=value):
+        winsorcam(ToyProbe(), **{name: value})
 
 
 def test_a_model_without_convolutions_is_refused_and_layers_can_still_be_named() -> None:
     model = seeded(lambda: nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(3 * 8 * 8, 4)))
-    with pytest.raises(LayerError, match="no convolution of this model can carry a map"):
+    with refused("layer.no-convolution", LayerError):
         explain(model, images(), method="winsorcam", target=1)
     named = explain(model, images(), method="winsorcam", layers="0", target=1, options={"importance": "max"})
     assert named.layers == ("0",)

@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.boxes import best_box_threshold, box_overlap, largest_regions, max_box_accuracy, regions
 from tests.metrics import reference
 from tests.metrics.test_localisation import drawn, expected
+from tests.refusals import refused
 
 
 def picture(*lines: str) -> Tensor:
@@ -78,5 +79,5 @@ def test_the_best_threshold_is_the_one_with_most_hits_and_leaves_undefined_image
     heat = torch.tensor([[[0.3, 0.3, 0.6, 1.0, 0.3]], [[0.0] * 5]])
     mask = torch.tensor([[[False, False, True, True, False]]] * 2)
     assert best_box_threshold(heat, mask, thresholds=[0.9, 0.5, 0.4, 0.2], overlap=0.8) == 0.4
-    with pytest.raises(InputError, match="empty"):
+    with refused("argument.empty", InputError, name="thresholds"):
         best_box_threshold(heat, mask, thresholds=[])

@@ -17,6 +17,7 @@ from camlens.metrics.localisation import (
     top_k_intersection,
 )
 from tests.metrics import reference
+from tests.refusals import refused
 
 NAN = float("nan")
 ALL = [
@@ -142,7 +143,7 @@ def test_one_channel_of_map_is_enough_for_colour_images_and_no_input_is_changed(
 def test_masks_of_another_size_or_number_are_refused(metric) -> None:
     maps = torch.rand(2, 4, 4)
     for size in [(1, 4, 4), (2, 4, 5), (4, 4)]:
-        with pytest.raises(InputError, match="resize"):
+        with refused("masks.shape", InputError, shape=size, maps=(2, 4, 4)):
             metric(maps, torch.ones(size, dtype=torch.bool))
 
 

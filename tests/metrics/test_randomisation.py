@@ -14,6 +14,7 @@ from camlens.metrics.randomisation import (
     stages_of,
     uses_noted,
 )
+from tests.refusals import refused
 
 
 class Backwards(nn.Module):
@@ -75,7 +76,7 @@ def test_stages_go_from_the_score_to_the_image_bare_parameters_included_and_unse
         "head", "block", "block.norm", "", "stem", "unused",
     ]  # fmt: skip
     assert len(stages_of(model, [], 100)) == 6
-    with pytest.raises(InputError, match="stages"):
+    with refused("argument.invalid", InputError, name="stages", value=0):
         stages_of(model, [], 0)
 
 
@@ -147,7 +148,7 @@ def test_tied_weights_stay_tied() -> None:
 def test_a_model_that_cannot_be_copied_or_has_nothing_to_forget_is_refused() -> None:
     model = nn.Linear(2, 2)
     model.kept = model.weight * 2
-    with pytest.raises(ModelError, match="cannot be copied"):
+    with refused("model.no-copy", ModelError, type="Linear"):
         copy_of(model)
-    with pytest.raises(ModelError, match="no parameters"):
+    with refused("model.no-parameters", ModelError, type="ReLU"):
         stages_of(nn.ReLU(), [], None)

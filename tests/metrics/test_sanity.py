@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.sanity import parameter_randomisation, random_logit_similarity, randomisation_curve
 from camlens.metrics.similarity import spearman, ssim
 from tests.metrics import reference
+from tests.refusals import refused
 
 CLASSES = torch.tensor([2, 0])
 
@@ -88,7 +89,7 @@ def test_a_method_that_does_not_ask_for_a_class_has_similarity_one() -> None:
 
 def test_classes_beyond_the_number_of_classes_are_refused() -> None:
     for number in (1, 2):
-        with pytest.raises(InputError, match="number_of_classes"):
+        with refused("argument.invalid", InputError, name="number_of_classes", value=number):
             random_logit_similarity(class_maps, images(), CLASSES, number_of_classes=number)
 
 

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError
 from camlens.metrics.similarity import pearson, ranks, spearman, ssim
 from tests.metrics import reference
+from tests.refusals import refused
 
 
 def pair(*size: int, levels: int | None = None) -> tuple[Tensor, Tensor]:
@@ -75,5 +76,5 @@ def test_a_constant_map_is_like_nothing(similarity) -> None:
 
 @pytest.mark.parametrize("similarity", [pearson, spearman, ssim])
 def test_maps_of_different_sizes_are_refused(similarity) -> None:
-    with pytest.raises(InputError, match="resize"):
+    with refused("maps.shape", InputError, shapes=((2, 4, 4), (1, 4, 4))):
         similarity(torch.rand(2, 4, 4), torch.rand(1, 4, 4))

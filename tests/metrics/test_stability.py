@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError
 from camlens.metrics.stability import average_sensitivity, coherency, max_sensitivity
 from tests.metrics import reference
+from tests.refusals import refused
 
 ALL = [max_sensitivity, average_sensitivity]
 
@@ -91,9 +92,9 @@ def test_coherency_of_the_same_map_is_one_of_the_opposite_zero_and_of_a_constant
 def test_maps_that_need_a_gradient_are_taken_and_the_wrong_number_of_maps_is_refused() -> None:
     inputs = images(4, 4).requires_grad_()
     assert not max_sensitivity(explain, inputs).requires_grad
-    with pytest.raises(InputError, match="one map each"):
+    with refused("explain.shape", InputError, shape=(4, 4), images=1):
         max_sensitivity(lambda inputs, row: torch.ones(4, 4), inputs)
-    with pytest.raises(InputError, match="radius"):
+    with refused("argument.invalid", InputError, name="radius", value=0.0):
         max_sensitivity(explain, inputs, radius=0.0)
-    with pytest.raises(InputError, match="samples"):
+    with refused("argument.invalid", InputError, name="samples", value=0):
         average_sensitivity(explain, inputs, samples=0)

@@ -106,6 +106,8 @@ def factorised(
             code="argument.invalid",
             name="concepts",
             value=count,
+            channels=channels,
+            cells=cells,
         )
     rows = features.clamp_min(0).movedim(1, -1).reshape(-1, channels).double().cpu()
     weights, directions = _nmf(rows, count)

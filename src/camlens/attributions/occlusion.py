@@ -103,5 +103,6 @@ def _lengths(name: str, given: object, default: tuple[int, ...], limits: tuple[i
             f"one per axis, not {given!r}",
             code="argument.invalid",
             name=name,
+            value=given,
         )
     return lengths

@@ -168,4 +168,5 @@ def _check_complete(probe: InputProbe, change: Tensor, gap: Tensor, scores: Tens
             f"{float(gap[worst]):.3g}: {type(probe.session.model).__name__} holds a nonlinearity that has no rule, "
             f"such as attention, GELU, layer norm or a function in place of a module; take integratedgradients",
             code="model.not-additive",
+            type=type(probe.session.model).__name__,
         )

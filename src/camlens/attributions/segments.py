@@ -71,6 +71,7 @@ def _given(segments: Tensor, image: Tensor, row: int) -> Tensor:
             f"not {segments.dtype} {tuple(segments.shape)}",
             code="segments.labels",
             shape=tuple(size),
+            dtype=str(segments.dtype),
         )
     return labels.cpu()
 

@@ -124,6 +124,7 @@ def kernelshap(
                 code="argument.invalid",
                 name="samples",
                 value=samples,
+                segments=count,
             )
         return _coalitions(samples, count), _shares
 
@@ -261,6 +262,7 @@ def _check(segments: object, samples: object, features: object) -> None:
             "samples must be 2 or more: one sample is the image itself, and nothing can be fitted to it",
             code="argument.invalid",
             name="samples",
+            value=samples,
         )
     wanted = None if isinstance(segments, Tensor) else checked_segments(segments)
     if features is None:
@@ -272,4 +274,5 @@ def _check(segments: object, samples: object, features: object) -> None:
             code="argument.invalid",
             name="features",
             value=shown,
+            segments=wanted,
         )

@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.faithfulness import average_drop, average_gain, increase_in_confidence
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
+from tests.refusals import refused
 
 ALL = [average_drop, increase_in_confidence, average_gain]
 
@@ -57,22 +58,22 @@ def test_a_score_of_zero_has_no_drop_and_a_score_of_one_no_gain() -> None:
 @pytest.mark.parametrize("metric", ALL)
 def test_logits_are_refused_where_probabilities_are_meant(metric) -> None:
     toy = ToyScore(4, 4, softmax=False)
-    with pytest.raises(InputError, match="softmax"):
+    with refused("score.not-a-probability", InputError):
         metric(toy, toy.inputs * 100, toy.maps)
 
 
 @pytest.mark.parametrize("metric", ALL)
 def test_maps_that_do_not_fit_are_refused(metric) -> None:
     toy = ToyScore(4, 4)
-    with pytest.raises(InputError, match=r"need \(2, 4, 4\)"):
+    with refused("maps.shape", InputError, shape=(2, 2, 4)):
         metric(toy, toy.inputs, toy.maps[:, :2])
-    with pytest.raises(InputError, match="heatmaps"):
+    with refused("heatmaps.range", InputError):
         metric(toy, toy.inputs, toy.maps - 0.5)
 
 
 def test_a_score_that_gives_all_classes_is_refused() -> None:
     toy = ToyScore(4, 4)
-    with pytest.raises(InputError, match="one number each"):
+    with refused("score.shape", InputError):
         average_drop(lambda inputs, row: torch.zeros(len(inputs), 10), toy.inputs, toy.maps)
 
 

@@ -10,6 +10,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.faithfulness import imputed, road_combined, road_lerf, road_morf, road_scores
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
+from tests.refusals import refused
 
 ALL = [road_morf, road_lerf, road_combined]
 NO_NOISE = {"noise": 0.0}
@@ -146,11 +147,11 @@ def test_a_constant_map_has_no_order_and_the_model_is_not_asked(metric) -> None:
 def test_impossible_shares_and_inputs_are_refused() -> None:
     toy = ToyScore(4, 4)
     for shares in ([0.0], [1.0], [50.0]):
-        with pytest.raises(InputError, match="share"):
+        with refused("argument.invalid", InputError, name="shares", value=shares[0]):
             road_morf(toy, toy.inputs, toy.maps, shares=shares)
-    with pytest.raises(InputError, match="empty"):
+    with refused("argument.empty", InputError, name="shares"):
         road_morf(toy, toy.inputs, toy.maps, shares=[])
-    with pytest.raises(InputError, match="at least one"):
+    with refused("input.all-removed", InputError):
         imputed(toy.inputs, torch.ones(2, 4, 4, dtype=torch.bool))
-    with pytest.raises(InputError, match=r"need \(2, 4, 4\)"):
+    with refused("maps.shape", InputError, shape=(2, 2, 4)):
         road_morf(toy, toy.inputs, toy.maps[:, :2])

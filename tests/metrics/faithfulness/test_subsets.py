@@ -18,6 +18,7 @@ from camlens.metrics.faithfulness import (
 from camlens.metrics.faithfulness.subsets import patch_of_each_cell, random_subsets
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
+from tests.refusals import refused
 
 ALL = [sensitivity_n, faithfulness_correlation, mu_fidelity, infidelity]
 SIZES = [(8,), (4, 5), (2, 3, 4)]
@@ -164,13 +165,13 @@ def test_an_images_figure_does_not_depend_on_its_neighbours_and_is_seeded(metric
 
 def test_impossible_settings_are_refused() -> None:
     toy = ToyScore(4, 4)
-    with pytest.raises(InputError, match="size is 16"):
+    with refused("argument.invalid", InputError, name="size", value=16):
         sensitivity_n(toy, toy.inputs, toy.maps, size=16)
-    with pytest.raises(InputError, match="share"):
+    with refused("argument.invalid", InputError, name="share", value=1.0):
         faithfulness_correlation(toy, toy.inputs, toy.maps, share=1.0)
-    with pytest.raises(InputError, match="samples"):
+    with refused("argument.invalid", InputError, name="samples", value=1):
         mu_fidelity(toy, toy.inputs, toy.maps, samples=1)
-    with pytest.raises(InputError, match="perturb gave"):
+    with refused("perturb.shape", InputError, shape=(3, 4, 4)):
         infidelity(toy, toy.inputs, toy.maps, perturb=lambda image, samples, generator: image)
-    with pytest.raises(InputError, match=r"need \(2, 4, 4\)"):
+    with refused("maps.shape", InputError, shape=(2, 2, 4)):
         sensitivity_n(toy, toy.inputs, toy.maps[:, :2])

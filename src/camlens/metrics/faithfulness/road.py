@@ -134,7 +134,7 @@ def _first_shares(first_to_go: Tensor, shares: Sequence[float]) -> Bool[Tensor, 
     total = len(first_to_go)
     if not shares:
         raise InputError("shares must not be empty", code="argument.empty", name="shares")
-    counts = [min(max(round(within("a share", one, 0, 1) * total), 1), total - 1) for one in shares]
+    counts = [min(max(round(within("shares", one, 0, 1) * total), 1), total - 1) for one in shares]
     places = torch.empty_like(first_to_go).scatter(0, first_to_go, torch.arange(total))
     return places < torch.tensor(counts)[:, None]
 
