@@ -12,10 +12,10 @@ from benchmarks import layerless
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, network, pictures
 from camlens import Explainer, load_model
-from camlens.attributions.segments import segmented
-from camlens.attributions.superpixels import fair_draws
 from camlens.core.execution.draws import SeededDraws
 from camlens.data.demo import DemoPhotos
+from camlens.methods.segments import segmented
+from camlens.methods.superpixels import fair_draws
 
 SEGMENTS, BATCH, SEED = 100, 50, 0
 ROUNDING = 1.0  # thousandths of R squared, from float32 scores

@@ -10,7 +10,7 @@ from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, FORWARD, network, pictures, plain_forward
 from camlens import Explainer, load_model
 from camlens.data.demo import DemoPhotos
-from camlens.methods.pixels.rise import draws
+from camlens.methods.rise import draws
 
 SEED = 0
 

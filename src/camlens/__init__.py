@@ -47,8 +47,8 @@ _ERRORS = (
 _LATER = {
     **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
     **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
-    **dict.fromkeys(("METHODS", "register_method"), "camlens.attributions"),  # which brings all methods
-    "Concepts": "camlens.attributions.factorisation",
+    **dict.fromkeys(("METHODS", "register_method"), "camlens.methods"),  # which brings all methods
+    "Concepts": "camlens.methods.factorisation",
     "Explainer": "camlens.explainer",
     "Explanation": "camlens.explanation",
     "Filters": "camlens.anatomy.filters",
@@ -56,7 +56,7 @@ _LATER = {
     "LoadedModel": "camlens.models",
     "METRICS": "camlens.metrics",
     "activations": "camlens.anatomy.activations",
-    "concepts": "camlens.attributions.factorisation",
+    "concepts": "camlens.methods.factorisation",
     "explain": "camlens.explainer",
     "filters": "camlens.anatomy.filters",
     "load_model": "camlens.models",
@@ -68,7 +68,6 @@ if _typing.TYPE_CHECKING:
     from camlens import targets
     from camlens.anatomy.activations import LayerActivations, activations
     from camlens.anatomy.filters import Filters, filters
-    from camlens.attributions.factorisation import Concepts, concepts
     from camlens.core.errors import (
         CamlensError,
         DataError,
@@ -87,6 +86,7 @@ if _typing.TYPE_CHECKING:
     from camlens.explainer import Explainer, explain
     from camlens.explanation import Explanation
     from camlens.gradcam import compute_gradcam, get_conv_layers, get_top_predictions
+    from camlens.methods.factorisation import Concepts, concepts
     from camlens.metrics import METRICS
     from camlens.models import LoadedModel, load_model
 

@@ -13,7 +13,6 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_
 import torch
 from torch import Tensor, nn
 
-from camlens.attributions import METHODS
 from camlens.core.applying import found_by, making
 from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
@@ -34,6 +33,7 @@ from camlens.core.registry import DefaultLayers, Entry, entry_of
 from camlens.core.targets import Scorer, Target, TargetLike, as_target
 from camlens.core.types import Layer, Method, Pictures, SelectOutput
 from camlens.explanation import Explanation, joined
+from camlens.methods import METHODS
 from camlens.models.geometry import View
 from camlens.models.loading import LoadedModel
 from camlens.pictures import prepared

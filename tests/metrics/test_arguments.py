@@ -6,7 +6,6 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError
 from camlens.metrics.arguments import (
     baseline_of,
-    counted,
     draws,
     probability,
     same_size,
@@ -53,8 +52,6 @@ def test_numbers_out_of_range_are_named() -> None:
     for value in (0.0, 1.0, -1.0, float("nan")):
         with refused("argument.invalid", InputError, name="share", value=value):
             within("share", value, 0, 1)
-    with refused("argument.invalid", InputError, name="steps", value=True):
-        counted("steps", True)
 
 
 def test_probabilities_may_miss_by_rounding_and_logits_are_refused() -> None:

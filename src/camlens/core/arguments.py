@@ -1,17 +1,20 @@
-"""Keywords that a function does not take: an error that names the right one."""
+"""Checks of arguments: unknown keywords, with a suggestion, and numbers out of range."""
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast, no_type_check
 
-from camlens.core.errors import UnknownArgumentError
+import numpy as np
+
+from camlens.core.errors import InputError, UnknownArgumentError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# what other libraries, and other functions of this one, call the same
+# names of the same argument in other libraries and in other functions of camlens
 _ALIASES = {
     "layer": "layers",
     "target_layer": "layers",
@@ -28,19 +31,19 @@ _ALIASES = {
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` most likely means, whatever its case, or None."""
-    by_case = {one.casefold(): one for one in known}
+    """Return the known name closest to `name`, ignoring case, or None."""
+    by_case = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
     return by_case[close[0]] if close else None
 
 
 def suggesting(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a public function: an unknown keyword raises UnknownArgumentError with the likely right one."""
-    known = {
-        name: one
-        for name, one in inspect.signature(function).parameters.items()
-        if name != "self" and one.kind is not one.POSITIONAL_ONLY
-    }
+    """Decorate a public function to raise UnknownArgumentError with a suggestion for an unknown keyword."""
+    known = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "self" and parameter.kind is not parameter.POSITIONAL_ONLY
+    ]
 
     @no_type_check  # the function checks its arguments itself, and warnings look for its caller
     @wraps(function)
@@ -59,3 +62,24 @@ def suggesting(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return cast(Callable[P, R], checked)
+
+
+def checked_count(name: str, value: object, *, least: int = 1) -> int:
+    """Return `value` as an int, or raise InputError unless it is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(
+            f"{name} must be an int of {least} or more, not {value!r}", code="argument.invalid", name=name, value=value
+        )
+    return int(value)
+
+
+def checked_strength(name: str, value: object) -> float:
+    """Return `value` as a float, or raise InputError unless it is a finite number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value < math.inf):
+        raise InputError(
+            f"{name} must be a finite number of 0 or more, not {value!r}",
+            code="argument.invalid",
+            name=name,
+            value=value,
+        )
+    return float(value)

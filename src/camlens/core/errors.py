@@ -13,18 +13,18 @@
     └── MissingExtraError   an optional dependency is not installed; names the extra
 
 Every message names the value, what is allowed and the likely fix. Programs should test `error.code` and read
-`error.facts`: both are stable, the sentences are not.
+`error.facts`: both are stable, the messages are not.
 """
 
 from typing import ClassVar
 
 
 class CamlensError(Exception):
-    """Root of everything camlens raises on purpose.
+    """Base class of all errors raised by camlens.
 
     Attributes:
-        code: what went wrong, as a stable name such as "layer.unknown" or "target.out-of-range".
-        facts: the values that the message is about, by name.
+        code: a stable identifier such as "layer.unknown" or "target.out-of-range".
+        facts: the values in the message, by name.
     """
 
     default_code: ClassVar[str] = "camlens"
@@ -36,43 +36,43 @@ class CamlensError(Exception):
 
 
 class ModelError(CamlensError):
-    """The model, its weights or the form of its output cannot be used as asked."""
+    """The model, its weights or its output cannot be used."""
 
     default_code = "model.unusable"
 
 
 class LayerError(CamlensError):
-    """The layer cannot carry a map. The message lists layers that can."""
+    """No map can be computed at the layer. The message lists layers where it can."""
 
     default_code = "layer.unusable"
 
 
 class NoGradientError(LayerError, RuntimeError):
-    """The layer does not feed the score, so there is no gradient to weigh it by."""
+    """The score has no gradient at the layer."""
 
     default_code = "layer.no-gradient"
 
 
 class TargetError(CamlensError):
-    """The class, score or number of targets asked for does not exist."""
+    """The target does not fit the output of the model."""
 
     default_code = "target.invalid"
 
 
 class InputError(CamlensError):
-    """An input tensor or a setting is not what the call takes."""
+    """An input tensor or an argument is invalid."""
 
     default_code = "input.invalid"
 
 
 class MisfitError(InputError, RuntimeError):
-    """The model cannot run on such inputs: their axes, channels, size, type or device. It quotes torch's own error."""
+    """The inputs do not fit the model in axes, channels, size, dtype or device. The message quotes torch's error."""
 
     default_code = "input.misfit"
 
 
 class UnknownArgumentError(InputError, TypeError):
-    """A keyword that the function does not take. `facts` hold its `name` and the likely `suggestion`, or None."""
+    """Unknown keyword argument. `facts` holds its `name` and a `suggestion` or None."""
 
     default_code = "argument.unknown"
 
@@ -84,29 +84,29 @@ class DataError(CamlensError):
 
 
 class StoreError(CamlensError):
-    """A result cannot be written, or cannot be read back."""
+    """A result cannot be written or read."""
 
     default_code = "store.failed"
 
 
 class MissingExtraError(CamlensError, ImportError):
-    """An optional dependency is missing. The message names the extra that brings it."""
+    """An optional dependency is missing. The message names the extra to install."""
 
     default_code = "extra.missing"
 
     @classmethod
     def of(cls, package: str, extra: str) -> "MissingExtraError":
-        """The error for an absent `package` that `pip install "camlens[extra]"` brings."""
+        """Return the error for a missing `package` that `pip install "camlens[extra]"` installs."""
         message = f'this needs {package}, which is not installed: pip install "camlens[{extra}]"'
         return cls(message, package=package, extra=extra)
 
 
 class EvidenceWarning(UserWarning):
-    """Maps that can be drawn but show little: all negative, constant, or not finite. One per call.
+    """Some maps are all negative, constant or not finite, so their heat maps are empty. One warning per call.
 
     Attributes:
-        facts: "maps", for each such map a mapping with its method, layer, image, target and a code:
-            "map.negative", "map.constant" or "map.not-finite".
+        facts: "maps" lists for each such map its method, layer, image, target and code: "map.negative",
+            "map.constant" or "map.not-finite".
     """
 
     def __init__(self, message: object = "", **facts: object) -> None:

@@ -1,4 +1,4 @@
-"""Named entries that the command line, the documentation and the tests iterate."""
+"""The registries of methods and metrics."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -12,23 +12,28 @@ Needs = Literal["activations", "gradients", "probe"]
 Scope = Literal["layer", "layers", "model", "input"]
 DefaultLayers = Literal["best", "convolutions"]
 Cost = Literal["cheap", "seconds", "minutes"]
+Better = Literal["higher", "lower", "neither"]
 Function = TypeVar("Function", bound=Callable[..., Any])
-_SAME_OPTION = {"samples": "masks", "masks": "samples"}  # how many times the model is asked
+_SAME_OPTION = {"samples": "masks", "masks": "samples"}  # the number of forward passes, in different methods
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method or metric: what computes it, where it comes from and when to choose it.
+    """One method or metric: its function, its paper and what it is good for.
 
-    `needs` says what the function is called with: "activations" `f(activations)`, "gradients"
-    `f(activations, gradients)`, "probe" `f(probe)`. For metrics it names the arguments in words. `scope` says
-    what one map is about: one layer, all layers asked for fused into one, the whole model down to its input
-    while a layer is captured as well ("model"), or the input alone ("input": no layer is needed or looked for,
-    and the function is called with an `InputProbe`).
-    `retarget` turns the user's target into the one the method is defined for. `diverging` says that the map is
-    evidence for and against alike, to be drawn in two colours that meet at zero. `default_layers` are looked
-    at where none is named: the best one, or every convolution. `replays` says that the function asks for
-    `feature_scores`: the capture of a single image then records what comes before the layer along the way.
+    Attributes:
+        needs: the arguments of a method: "activations" for `f(activations)`, "gradients" for
+            `f(activations, gradients)`, "probe" for `f(probe)`. For a metric, the names of its arguments.
+        cost: the order of magnitude of the run time.
+        signed: whether the maps can be negative.
+        scope: what one map covers: one "layer"; all requested "layers" fused into one map; the "model", from a
+            captured layer down to the input; or the "input" alone, without a layer, from an `InputProbe`.
+        retarget: converts the user's target to the one that the method explains.
+        diverging: whether negative values are evidence against the target, drawn in a second color.
+        default_layers: the layers used if none is given: the "best" one, or all "convolutions".
+        replays: whether the function calls `feature_scores`. The capture of a single image then also records what
+            runs before the layer.
+        better: for a metric, whether "higher" or "lower" values are better.
     """
 
     name: str
@@ -43,22 +48,25 @@ class Entry:
     diverging: bool = False
     default_layers: DefaultLayers = "best"
     replays: bool = False
+    better: Better = "neither"
 
     @property
     def looks_at_one_layer(self) -> bool:
-        """Whether a model family's default layer is what it looks at where none is named."""
+        """Whether the model's default layer is used if none is given."""
         return self.scope != "input" and self.default_layers == "best"
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The method's own settings with their defaults: what `options` of `explain` may hold."""
+        """The options of the method with their defaults, as passed in `options` of `explain`."""
         parameters = inspect.signature(self.function).parameters.values()
-        return {one.name: one.default for one in parameters if one.default is not one.empty}
+        return {
+            parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+        }
 
     def check_options(self, given: Mapping[str, Any]) -> None:
-        """Raise InputError for a setting that the method does not have."""
+        """Raise InputError for an option that the method does not have."""
         parameters = inspect.signature(self.function).parameters.values()
-        if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             return
         for name in given:
             if name not in self.options:
@@ -75,7 +83,7 @@ class Entry:
                 )
 
     def shows_both_signs(self, contrast: bool = False) -> bool:
-        """Whether a map is drawn as evidence for and against; that of a contrast is, where its sign means so."""
+        """Whether maps are drawn with both signs: those of a diverging method, or of a `contrast` of two classes."""
         return self.diverging or (contrast and self.signed and self.needs != "activations")
 
 
@@ -100,43 +108,47 @@ class Registry(Mapping[str, Entry]):
         diverging: bool = False,
         default_layers: DefaultLayers = "best",
         replays: bool = False,
+        better: Better = "neither",
     ) -> Callable[[Function], Function]:
-        """Decorate a pure function to make it available under `name` everywhere."""
+        """Return a decorator that registers a pure function under `name`; see `Entry` for the arguments."""
         if not isinstance(name, str) or not name:
             raise InputError(
-                f"a {self.kind} is registered under a name, not {name!r}", code="argument.invalid", name=name
+                f"the name of a {self.kind} must be a non-empty string, not {name!r}",
+                code="argument.invalid",
+                name=name,
             )
         if self.kind == "method" and needs not in get_args(Needs):
             raise InputError(
-                f"a method needs one of {', '.join(get_args(Needs))}, not {needs!r}",
+                f"needs must be one of {', '.join(get_args(Needs))}, not {needs!r}",
                 code="argument.invalid",
                 needs=needs,
             )
         if name in self._entries:
             raise InputError(
-                f"a {self.kind} named {name!r} is registered already; choose another name",
+                f"a {self.kind} named {name!r} is already registered: choose another name",
                 code=f"{self.kind}.taken",
                 name=name,
             )
 
-        def keep(function: Function) -> Function:
+        def add(function: Function) -> Function:
             self._entries[name] = Entry(
                 name,
                 function,
-                paper,
-                needs,
-                good_for,
-                cost,
-                signed,
-                scope,
-                retarget,
-                diverging,
-                default_layers,
-                replays,
+                paper=paper,
+                needs=needs,
+                good_for=good_for,
+                cost=cost,
+                signed=signed,
+                scope=scope,
+                retarget=retarget,
+                diverging=diverging,
+                default_layers=default_layers,
+                replays=replays,
+                better=better,
             )
             return function
 
-        return keep
+        return add
 
     def __getitem__(self, name: str) -> Entry:
         try:
@@ -145,7 +157,7 @@ class Registry(Mapping[str, Entry]):
             suggestion = closest(name, self._entries)
             hint = f"did you mean {suggestion!r}? " if suggestion else ""
             raise UnknownNameError(
-                f"there is no {self.kind} named {name!r}; {hint}known are {', '.join(self._entries)}",
+                f"unknown {self.kind} {name!r}; {hint}available: {', '.join(self._entries)}",
                 code=f"{self.kind}.unknown",
                 name=name,
                 suggestion=suggestion,
@@ -165,7 +177,7 @@ class Registry(Mapping[str, Entry]):
 
 
 class UnknownNameError(InputError, KeyError):
-    """A name that no registry entry has; also a KeyError, so that mappings behave as expected."""
+    """An unknown name; also a KeyError, as `Mapping` requires."""
 
     __str__ = Exception.__str__
 
@@ -177,14 +189,14 @@ register_metric = METRICS.register
 
 
 def entry_of(method: object) -> Entry:
-    """The entry of a name or function in METHODS; a function of one's own gets one for this call."""
+    """Return the entry of a method: a registered name or function, an Entry, or a function that is not registered."""
     if isinstance(method, str):
         return METHODS[method]
     if isinstance(method, Entry):
         return method
     if not callable(method):
         raise InputError(
-            f"a method is a name or a function, not {method!r}; methods are {', '.join(METHODS)}",
+            f"method must be a name or a function, not {method!r}; available: {', '.join(METHODS)}",
             code="argument.invalid",
             name="method",
             value=method,
@@ -194,7 +206,7 @@ def entry_of(method: object) -> Entry:
             return entry
     try:
         parameters = inspect.signature(method).parameters.values()
-    except (ValueError, TypeError):  # a builtin tells nothing about itself
+    except (ValueError, TypeError):  # some builtins have no signature
         parameters = inspect.signature(lambda: None).parameters.values()
     required = [
         parameter.name for parameter in parameters if parameter.default is parameter.empty and parameter.kind in (0, 1)
@@ -202,8 +214,8 @@ def entry_of(method: object) -> Entry:
     needs = "probe" if required == ["probe"] else {1: "activations", 2: "gradients"}.get(len(required), "")
     if not needs:
         raise InputError(
-            f"a method takes (activations), (activations, gradients) or (probe), not ({', '.join(required)})",
+            f"a method must take (activations), (activations, gradients) or (probe), not ({', '.join(required)})",
             code="method.signature",
             parameters=tuple(required),
         )
-    return Entry(getattr(method, "__name__", "custom"), method, "", needs, "your own")
+    return Entry(getattr(method, "__name__", "custom"), method, "", needs, "a function that is not registered")

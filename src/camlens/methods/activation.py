@@ -1,22 +1,22 @@
-"""Methods that read the activations alone, channel by channel."""
+"""Methods that use only the activations of a layer, channel by channel."""
 
+from camlens.core.arguments import checked_strength
 from camlens.core.registry import register_method
 from camlens.core.types import Features, Maps
-from camlens.methods.options import checked_strength
 
 
 @register_method(
     "fem",
     paper="Fuad et al. 2020, Features Understanding in 3D CNNs for Actions Recognition in Video, IPTA",
     needs="activations",
-    good_for="the rare strong responses of a layer, whatever the class",
+    good_for="unusually strong responses of a layer, independent of the class",
 )
 def fem(activations: Features, *, sigmas: float = 2.0) -> Maps:
-    """Where channels respond unusually strongly, each channel counted by its mean activation.
+    """Sum the channels that respond unusually strongly at a cell, each weighted by its mean activation.
 
     L = sum_k mu_k [A_k > mu_k + sigmas * sigma_k], mu and sigma the channel's mean and standard deviation
-    over the grid (Feature Explanation Method, Fuad et al. 2020, IPTA). Does not know the class. A constant
-    channel has no unusual response and adds nothing.
+    over the grid (Feature Explanation Method, Fuad et al. 2020, IPTA). Independent of the class. Constant
+    channels add nothing.
 
         explain(model, images, method="fem")
     """

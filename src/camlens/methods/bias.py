@@ -1,4 +1,4 @@
-"""Methods that account for the biases as well as for the input."""
+"""FullGrad, which attributes the score to the biases as well as to the input."""
 
 import torch
 from jaxtyping import Float
@@ -20,12 +20,12 @@ from camlens.methods.resizing import resized
     scope="model",
 )
 def fullgrad(probe: Probe) -> TargetMaps:
-    """What the input and every layer's bias add to the score, as one map at the input's own resolution.
+    """Sum the contributions of the input and of every layer's bias to the score, at the input's resolution.
 
     L = sum_c psi(x * dY/dx)_c + sum over layers and channels of psi(b_c * dY/db_c), psi =
     resize(rescale(|.|)), rescale being min-max to [0, 1] of each channel (Srinivas and Fleuret 2019, arXiv
-    1905.00780, eq. 7). Never negative; the layer asked for plays no part. Layers without the input's number
-    of grid axes (linear ones) are left out, as in the paper.
+    1905.00780, eq. 7). Never negative; independent of `layers`. Layers whose grid has another number of axes than
+    the input, such as linear layers, are left out, as in the paper.
 
         explain(model, images, method="fullgrad")
     """
@@ -34,13 +34,13 @@ def fullgrad(probe: Probe) -> TargetMaps:
     for bias, gradients in probe.bias_terms():
         if gradients.ndim == probe.inputs.ndim + 1:
             weight = bias.to(gradients).reshape(-1, *[1] * len(size))
-            # Resizing is linear: one map per layer is resized instead of one per channel.
+            # resizing is linear, so one map per layer is resized instead of one per channel
             total = total + resized(_rescaled(weight * gradients).sum(dim=2), size)
     return total
 
 
 def _rescaled(terms: Float[Tensor, "n t k *grid"]) -> Float[Tensor, "n t k *grid"]:
-    """Magnitudes of each channel, min-max to [0, 1]; a channel without range becomes zero."""
+    """Scale the magnitudes of each channel to [0, 1] by min-max; constant channels become zero."""
     magnitudes = terms.flatten(3).abs()
     low, high = torch.aminmax(magnitudes, dim=3, keepdim=True)
     span = (high - low).where(high > low, high.new_ones(()))

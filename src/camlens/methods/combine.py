@@ -1,16 +1,16 @@
-"""Methods that combine several captures: of several layers, or of several noisy copies of the image."""
+"""Methods that combine several layers, or several noisy copies of the image."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.arguments import checked_count, checked_strength
 from camlens.core.errors import InputError
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
 from camlens.methods.draws import same_draws
 from camlens.methods.gradient import damping, layercam
-from camlens.methods.options import checked_count, checked_strength
 from camlens.methods.pooling import weighted_maps
 from camlens.methods.resizing import resized
 
@@ -19,38 +19,34 @@ from camlens.methods.resizing import resized
     "fusion",
     paper="Jiang et al. 2021, LayerCAM, IEEE TIP 30 (no arXiv version)",
     needs="probe",
-    good_for="one sharp and one safe map in one: detail of shallow layers, meaning of deep ones",
+    good_for="the detail of shallow layers combined with the semantics of deep ones",
     signed=False,
     scope="layers",
 )
 def fusion(probe: Probe, *, gamma: float = 2.0) -> TargetMaps:
-    """The LayerCAM maps of all layers asked for, brought to one scale and joined by their maximum.
+    """Scale the LayerCAM maps of all given layers and take their maximum.
 
-    M' = tanh(gamma * M / max M) for the rectified LayerCAM map M of each layer, at the finest of their
+    M' = tanh(gamma * M / max M) for the rectified LayerCAM map M of each layer, resized to the finest of their
     grids, then the elementwise maximum (Jiang et al. 2021, IEEE TIP 30, eq. 9, gamma 2). Between 0 and
-    tanh(gamma); a layer without positive evidence adds nothing.
+    tanh(gamma). Layers without positive evidence add nothing.
 
         explain(model, images, method="fusion", layers=["layer2", "layer3", "layer4"])
     """
     checked_strength("gamma", gamma)
     layers = [_layer_maps(*captured) for captured in probe.layer_captures.values()]
     finest = max((maps.shape[2:] for maps in layers), key=lambda grid: grid.numel())
-    scaled = [resized(_saturated(maps, gamma), finest) for maps in layers]
+    scaled = [resized(torch.tanh(gamma * _unit(maps)), finest) for maps in layers]
     return torch.stack(scaled).amax(dim=0)
 
 
 def _layer_maps(activations: Tensor, gradients: Tensor) -> TargetMaps:
-    """LayerCAM of each target: (n, k, *grid) and (n, t, k, *grid) to (n, t, *grid), rectified."""
-    each = [layercam(activations, of_target) for of_target in gradients.unbind(dim=1)]
-    return torch.stack(each, dim=1).clamp_min(0)
-
-
-def _saturated(maps: TargetMaps, gamma: float) -> TargetMaps:
-    return torch.tanh(gamma * _unit(maps))
+    """Rectified LayerCAM maps of each target, from gradients (n, t, k, *grid)."""
+    maps = [layercam(activations, target_gradients) for target_gradients in gradients.unbind(dim=1)]
+    return torch.stack(maps, dim=1).clamp_min(0)
 
 
 def _unit(maps: TargetMaps) -> TargetMaps:
-    """Each map divided by its maximum where that is above zero."""
+    """Divide each map by its maximum, unless that is zero."""
     highest = maps.flatten(2).amax(dim=2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
     return maps / highest.where(highest > 0, highest.new_ones(()))
 
@@ -59,20 +55,20 @@ def _unit(maps: TargetMaps) -> TargetMaps:
     "winsorcam",
     paper="Wall et al. 2025, Winsor-CAM, arXiv 2507.10846",
     needs="probe",
-    good_for="what all convolutions see together, without one loud layer drowning the rest; no layer to choose",
+    good_for="all convolutions together, without a single dominant layer; no layer to choose",
     signed=False,
     scope="layers",
     default_layers="convolutions",
 )
 def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, importance: str = "mean") -> TargetMaps:
-    """The Grad-CAM maps of all convolutions, weighted by their layers' importances with the extreme ones cut down.
+    """Sum the Grad-CAM maps of all convolutions, weighted by winsorized importances of the layers.
 
     L = sum_l r_l relu(G_l) / max relu(G_l) at the finest of the layers' grids, G_l the Grad-CAM map of layer l.
-    A layer's importance is i_l = relu(mean_k w_k) over its channels' Grad-CAM weights, or their maximum with
-    `importance="max"`. Winsorised: i_l above the `percentile` of the importances that are positive is set to
-    it. What is left is brought to r_l in [`floor`, 1]; layers of no importance stay at 0 (Wall et al. 2025,
-    arXiv 2507.10846). A low percentile lets the layers speak alike, 100 lets the important ones dominate. Never
-    negative. All convolutions where no layers are named.
+    The importance of a layer is i_l = relu(mean_k w_k) over its Grad-CAM weights, or their maximum with
+    `importance="max"`. Importances above the given `percentile` of the positive ones are set to that percentile, then
+    all positive ones are scaled to r_l in [`floor`, 1]; the others are 0 (Wall et al. 2025, arXiv 2507.10846). A low
+    percentile makes the layers count alike, 100 lets the important ones dominate. Never negative. Uses all
+    convolutions unless `layers` is given.
 
         explain(model, images, method="winsorcam", options={"percentile": 60})
     """
@@ -100,23 +96,23 @@ def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, imp
         maps.append(_unit(weighted_maps(weights, activations).clamp_min(0)))
         importances.append((weights.mean(dim=2) if importance == "mean" else weights.amax(dim=2)).clamp_min(0))
     shares = winsorized_shares(torch.stack(importances), percentile / 100, floor)
-    finest = max((one.shape[2:] for one in maps), key=lambda grid: grid.numel())
+    finest = max((layer_maps.shape[2:] for layer_maps in maps), key=lambda grid: grid.numel())
     total = torch.zeros((), device=shares.device)
-    for share, one in zip(shares, maps, strict=True):
-        total = total + share.reshape(*share.shape, *[1] * len(finest)) * resized(one, finest)
+    for share, layer_maps in zip(shares, maps, strict=True):
+        total = total + share.reshape(*share.shape, *[1] * len(finest)) * resized(layer_maps, finest)
     return total
 
 
 def winsorized_shares(
     importances: Float[Tensor, "layers n t"], quantile: float, floor: float
 ) -> Float[Tensor, "layers n t"]:
-    """Importances cut at a quantile of the positive ones, then brought to [floor, 1]; zeros stay zeros."""
+    """Clip importances at a quantile of the positive ones and scale them to [floor, 1]; zeros stay zero."""
     positive = importances.where(importances > 0, torch.nan)
     cut = positive.minimum(positive.nanquantile(quantile, dim=0))
     present = ~cut.isnan()
     low = cut.where(present, torch.inf).amin(dim=0)
     high = cut.where(present, -torch.inf).amax(dim=0)
-    span = (high - low).where(high > low, torch.inf)  # all alike: all speak fully
+    span = (high - low).where(high > low, torch.inf)  # equal importances all become 1
     shares = 1 - (1 - floor) * (high - cut) / span
     return shares.where(present, 0)
 
@@ -125,17 +121,16 @@ def winsorized_shares(
     "smoothgradcam++",
     paper="Omeiza et al. 2019, Smooth Grad-CAM++, arXiv 1908.01224",
     needs="probe",
-    good_for="noisy gradients: the map of the image's neighbourhood rather than of one point",
+    good_for="noisy gradients, which are averaged over a neighborhood of the image",
     cost="seconds",
 )
 def smooth_gradcam_plusplus(probe: Probe, *, samples: int = 16, noise: float = 0.1) -> TargetMaps:
-    """Grad-CAM++ with its derivatives averaged over noisy copies of the image.
+    """Compute Grad-CAM++ with its derivatives averaged over noisy copies of the image.
 
     w_k = sum_ij alpha_ij relu(m1_ij), alpha_ij = m2_ij / (2 m2_ij + m3_ij sum_ab A_ab), m_p the mean over
-    `samples` of g^p, the p-th derivatives of exp(Y) (Omeiza et al. 2019, arXiv 1908.01224; the numerator
-    there reads m1, which has not the dimension of Grad-CAM++'s). `noise` is the standard deviation as a
-    share of the image's value range. Seeded: every image and every call sees the same draws. With noise 0
-    this is Grad-CAM++.
+    `samples` of g^p, the p-th derivatives of exp(Y) (Omeiza et al. 2019, arXiv 1908.01224, with m2 in place of its
+    numerator m1, as in Grad-CAM++). `noise` is the standard deviation as a share of the image's value range. Seeded:
+    every image and every call gets the same draws. With noise 0 this is Grad-CAM++.
 
         explain(model, images, method="smoothgradcam++", options={"samples": 16})
     """
@@ -146,7 +141,7 @@ def smooth_gradcam_plusplus(probe: Probe, *, samples: int = 16, noise: float = 0
 
 
 def _smooth_weights(probe: Probe, row: int, samples: int, noise: float) -> Float[Tensor, "t k"]:
-    """Grad-CAM++ weights of image `row` from the moments of its gradients, in units of the clean ones."""
+    """Grad-CAM++ weights of image `row` from the moments of its gradients, in units of the gradients without noise."""
     image, generator = probe.inputs[row], same_draws(probe.generator)
     spread = noise * (image.amax() - image.amin())
     unit = probe.gradients[row].flatten(1).abs().amax(dim=1)

@@ -1,4 +1,4 @@
-"""The control that every method should beat."""
+"""A random baseline for other methods."""
 
 import torch
 
@@ -11,14 +11,14 @@ from camlens.methods.pooling import weighted_maps
 
 @register_method(
     "random",
-    paper="a control of ours: no paper",
+    paper="control without a paper",
     needs="probe",
-    good_for="the floor: a method that does not beat it shows the layer, not the class",
+    good_for="a baseline: a method that does no better shows the layer, not the class",
 )
 def random(probe: Probe) -> TargetMaps:
-    """Channels weighted at random between -1 and 1: what a map looks like that knows nothing of the class.
+    """Weight the channels at random: a baseline that is independent of the class.
 
-    L = sum_k w_k A_k, w_k uniform in [-1, 1], seeded, the same weights for every image.
+    L = sum_k w_k A_k, w_k uniform in [-1, 1]. Seeded, with the same weights for every image.
 
         explain(model, images, method="random", seed=0)
     """

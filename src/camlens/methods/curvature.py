@@ -1,4 +1,4 @@
-"""Methods that ask how the gradient itself changes."""
+"""Shapley-CAM, which uses second derivatives."""
 
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
@@ -14,10 +14,10 @@ from camlens.methods.pooling import weighted_maps
     cost="seconds",
 )
 def shapleycam(probe: Probe) -> TargetMaps:
-    """Grad-CAM with the gradient corrected for curvature: each channel's share in a coalition game.
+    """Weight the channels by their mean gradient, corrected for curvature.
 
     w_k = mean_ij (g - H A / 2)_k,ij, H the Hessian of the score with respect to the features (Cai 2025,
-    arXiv 2501.06261). Where what follows the layer is piecewise linear, H is zero and this is Grad-CAM.
+    arXiv 2501.06261). If the network after the layer is piecewise linear, H is zero and this is Grad-CAM.
 
         explain(model, images, method="shapleycam", target=Probability(281))
     """

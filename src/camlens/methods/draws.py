@@ -1,13 +1,13 @@
-"""Random draws that do not depend on an image's place in its batch."""
+"""Random draws that do not depend on the position of an image in its batch."""
 
 import torch
 
 
 def same_draws(generator: torch.Generator) -> torch.Generator:
-    """A twin that starts where `generator` stands and leaves it untouched.
+    """Return a copy of `generator` in its current state.
 
-    Every image draws from its own twin, so that its map is the same alone, in a batch, and in half a batch.
+    Each image draws from its own copy, so its map does not depend on the rest of the batch.
     """
-    twin = torch.Generator(device=generator.device)
-    twin.set_state(generator.get_state())
-    return twin
+    copy = torch.Generator(device=generator.device)
+    copy.set_state(generator.get_state())
+    return copy

@@ -1,4 +1,4 @@
-"""Methods that read one activation and one gradient: Grad-CAM and its closed-form relatives."""
+"""Methods computed from the activations and gradients of one layer: Grad-CAM and its variants."""
 
 import torch
 from torch import Tensor
@@ -8,20 +8,20 @@ from camlens.core.targets import Finer
 from camlens.core.types import Features, Maps
 from camlens.methods.pooling import cells, is_constant, spatial_mean, spatial_sum, weighted_sum
 
-_ROUNDING = 8  # times the dtype's eps: a sum this small beside its summands' magnitudes is rounding
+_ROUNDING = 8  # a sum below this multiple of eps times the sum of magnitudes is rounding error
 
 
 @register_method(
     "gradcam",
     paper="Selvaraju et al. 2017, Grad-CAM, arXiv 1610.02391",
     needs="gradients",
-    good_for="the first look: what speaks for the class at the last convolution",
+    good_for="the default: evidence for the class at the last convolution",
 )
 def gradcam(activations: Features, gradients: Features) -> Maps:
-    """Channels weighted by their mean gradient: where the score rises with what the layer sees.
+    """Weight the channels by their mean gradient.
 
     L = sum_k w_k A_k with w_k = mean_ij dY/dA_k,ij (Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2).
-    The default choice; after the last convolution it is exact for networks that end in pooling + linear.
+    The default method. After the last convolution it is exact for networks that end in pooling + linear.
 
         explain(model, images, method="gradcam")
     """
@@ -32,14 +32,14 @@ def gradcam(activations: Features, gradients: Features) -> Maps:
     "finercam",
     paper="Zhang et al. 2025, Finer-CAM, arXiv 2501.11309",
     needs="gradients",
-    good_for="telling look-alike classes apart: bird species, car models",
+    good_for="differences between similar classes: bird species, car models",
     retarget=Finer,
 )
 def finercam(activations: Features, gradients: Features) -> Maps:
-    """Grad-CAM of a class against its look-alikes: what tells it from them, not what they share.
+    """Compute Grad-CAM of a class minus the classes most similar to it.
 
-    L = sum_k w_k A_k as in Grad-CAM, of the score Y_c - gamma * mean of the most similar classes' logits: the
-    target c asked for becomes `Finer(c, similar=3, gamma=0.6)` (Zhang et al. 2025, arXiv 2501.11309).
+    L = sum_k w_k A_k as in Grad-CAM, for the score Y_c - gamma * mean of the most similar classes' logits: target c
+    is replaced by `Finer(c, similar=3, gamma=0.6)` (Zhang et al. 2025, arXiv 2501.11309).
 
         explain(model, images, method="finercam", target=281)
     """
@@ -47,11 +47,11 @@ def finercam(activations: Features, gradients: Features) -> Maps:
 
 
 def damping(pull: Tensor) -> Tensor:
-    """Grad-CAM++'s alpha = 1 / (2 + pull), with pull_ij = g_ij * sum_ab A_ab.
+    """Return alpha = 1 / (2 + pull) of Grad-CAM++, with pull_ij = g_ij * sum_ab A_ab.
 
-    Equation 19 of the paper with its g^2 cancelled, so alpha has no scale and needs no epsilon. The paper
-    takes A >= 0, where alpha lies in (0, 1/2] for every g > 0. With negative activations 2 + pull may come
-    near zero or pass it; it is kept at 1 or above, which bounds alpha by 1 and leaves it continuous.
+    This is equation 19 of the paper with g^2 cancelled, so it needs no epsilon. The paper assumes A >= 0: then
+    alpha lies in (0, 1/2] for every g > 0. With negative activations 2 + pull can reach zero, so it is clamped to 1,
+    which bounds alpha by 1 and keeps it continuous.
     """
     return (2 + pull).clamp_min(1).reciprocal()
 
@@ -60,14 +60,14 @@ def damping(pull: Tensor) -> Tensor:
     "gradcam++",
     paper="Chattopadhyay et al. 2018, Grad-CAM++, arXiv 1710.11063",
     needs="gradients",
-    good_for="several objects of one class in a picture",
+    good_for="several objects of one class in an image",
 )
 def gradcam_plusplus(activations: Features, gradients: Features) -> Maps:
-    """Channels weighted by their positive gradients, each cell damped by how much the channel is active.
+    """Weight the channels by their positive gradients, damped where the channel is active.
 
     w_k = sum_ij alpha_ij relu(g_ij), alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab A_ab), which is
     1 / (2 + g_ij sum_ab A_ab), under the paper's assumption that the explained score is exp(Y)
-    (Chattopadhyay et al. 2018, arXiv 1710.11063, eq. 19). `damping` says what happens where A is negative.
+    (Chattopadhyay et al. 2018, arXiv 1710.11063, eq. 19). See `damping` for negative activations.
 
         explain(model, images, method="gradcam++")
     """
@@ -82,13 +82,13 @@ def gradcam_plusplus(activations: Features, gradients: Features) -> Maps:
     "xgradcam",
     paper="Fu et al. 2020, XGrad-CAM, arXiv 2008.02312",
     needs="gradients",
-    good_for="maps whose sum stays true to the score (sensitivity and conservation axioms)",
+    good_for="maps that satisfy the sensitivity and conservation axioms",
 )
 def xgradcam(activations: Features, gradients: Features) -> Maps:
-    """Channels weighted by their gradient where they are active: Grad-CAM with an activation-weighted mean.
+    """Weight the channels by their mean gradient, averaged with the activations as weights.
 
-    w_k = sum_ij A_ij g_ij / sum_ij A_ij (Fu et al. 2020, arXiv 2008.02312). Written for A >= 0. A channel
-    whose activations cancel to zero has no such mean and gets the weight 0.
+    w_k = sum_ij A_ij g_ij / sum_ij A_ij (Fu et al. 2020, arXiv 2008.02312). Defined for A >= 0. Channels whose
+    activations sum to zero get the weight 0.
 
         explain(model, images, method="xgradcam")
     """
@@ -107,7 +107,7 @@ def xgradcam(activations: Features, gradients: Features) -> Maps:
     good_for="fine maps at shallow layers",
 )
 def layercam(activations: Features, gradients: Features) -> Maps:
-    """Every cell weighted by its own positive gradient, so that shallow layers give sharp maps.
+    """Weight every cell by its own positive gradient.
 
     L = sum_k relu(g_k) * A_k, cell by cell (Jiang et al. 2021, IEEE TIP 30, eq. 6 and 7).
 
@@ -122,13 +122,13 @@ def layercam(activations: Features, gradients: Features) -> Maps:
     "hirescam",
     paper="Draelos and Carin 2020, HiResCAM, arXiv 2011.08891",
     needs="gradients",
-    good_for="maps that show only cells the model did use, also when the head is not plain pooling",
+    good_for="only cells that the model used, also if the head is not global pooling",
 )
 def hirescam(activations: Features, gradients: Features) -> Maps:
-    """Gradient times activation, cell by cell: what each cell adds to the score.
+    """Sum gradient times activation over channels, cell by cell.
 
-    L = sum_k g_k * A_k (Draelos and Carin 2020, arXiv 2011.08891, eq. 3). The same as Grad-CAM where the
-    gradient is constant over the grid; more faithful where it is not.
+    L = sum_k g_k * A_k (Draelos and Carin 2020, arXiv 2011.08891, eq. 3). Equal to Grad-CAM if the gradient is
+    constant over the grid; more faithful otherwise.
 
         explain(model, images, method="hirescam")
     """
@@ -141,11 +141,11 @@ def hirescam(activations: Features, gradients: Features) -> Maps:
     "gradcam-elementwise",
     paper="Pillai and Pirsiavash 2021, Explainable Models with Consistent Interpretations, AAAI 35",
     needs="gradients",
-    good_for="seeing all support at once: evidence against the class cannot cancel it",
+    good_for="all positive evidence: negative evidence in other channels does not cancel it",
     signed=False,
 )
 def gradcam_elementwise(activations: Features, gradients: Features) -> Maps:
-    """The positive part of gradient times activation, summed over channels: support without its opposition.
+    """Sum the positive part of gradient times activation over channels.
 
     L = sum_k relu(g_k * A_k) (Pillai and Pirsiavash 2021, AAAI 35). Never negative.
 

@@ -1,4 +1,4 @@
-"""Methods that change something and look at what the score does. No gradients."""
+"""Methods that perturb the input or the features and compare scores; they need no gradients."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from camlens.core.arguments import checked_count, checked_strength
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
 from camlens.methods.draws import same_draws
-from camlens.methods.options import checked_count, checked_strength
 from camlens.methods.pooling import weighted_maps
 from camlens.methods.resizing import resized
 
@@ -26,33 +26,31 @@ Variant = Callable[[Tensor], Tensor]
     cost="minutes",
 )
 def scorecam(probe: Probe) -> TargetMaps:
-    """Channels weighted by the score of the image seen through them alone.
+    """Weight the channels by the score of the image masked with each channel.
 
-    w = softmax over channels of Y(x * H_k) - Y(0), H_k the activation A_k interpolated to the image
-    (corners on corners) and min-maxed to [0, 1] (Wang et al. 2020, arXiv 1910.01279). Y is the target's
-    score, for classes the logit; the baseline Y(0) is the same for all channels and cancels in the softmax,
-    so it is not computed. Constant channels make no mask: they get the weight 0 and take no part in the
-    softmax. All targets share one forward pass per mask.
+    w = softmax over channels of Y(x * H_k) - Y(0), H_k the activation A_k interpolated to the image size
+    (align_corners) and scaled to [0, 1] by min-max (Wang et al. 2020, arXiv 1910.01279). Y is the target's
+    score, for classes the logit. The baseline Y(0) cancels in the softmax and is not computed. Constant channels
+    get the weight 0 and are left out of the softmax. All targets share one forward pass per mask.
 
         explain(model, images, method="scorecam")
     """
-    return weighted_maps(mask_weights(probe, [_unchanged]), probe.activations)
+    return weighted_maps(mask_weights(probe, [lambda masks: masks]), probe.activations)
 
 
 @register_method(
     "sscam",
     paper="Wang et al. 2020, SS-CAM, arXiv 2006.14255",
     needs="probe",
-    good_for="Score-CAM with less chance in it",
+    good_for="Score-CAM with less noise",
     cost="minutes",
 )
 def sscam(probe: Probe, *, samples: int = 10, noise: float = 0.2) -> TargetMaps:
-    """Score-CAM with each mask's score averaged over noisy copies of the mask.
+    """Compute Score-CAM with the score of each mask averaged over noisy copies of the mask.
 
     w = softmax over channels of mean_i Y(x * (H_k + d_i)), d_i Gaussian with standard deviation `noise` in
-    the mask's own unit range (Wang et al. 2020, arXiv 2006.14255, first variant). Seeded; all channels and
-    all images meet the same `samples` draws, so that they are compared under equal conditions. With noise 0
-    this is Score-CAM.
+    units of the mask (Wang et al. 2020, arXiv 2006.14255, first variant). Seeded; all channels and images get the
+    same `samples` draws. With noise 0 this is Score-CAM.
 
         explain(model, images, method="sscam", options={"samples": 10})
     """
@@ -67,15 +65,15 @@ def sscam(probe: Probe, *, samples: int = 10, noise: float = 0.2) -> TargetMaps:
     "iscam",
     paper="Naidu et al. 2020, IS-CAM, arXiv 2010.03023",
     needs="probe",
-    good_for="Score-CAM where the score saturates",
+    good_for="Score-CAM for scores that saturate",
     cost="minutes",
 )
 def iscam(probe: Probe, *, samples: int = 10) -> TargetMaps:
-    """Score-CAM with each mask's score averaged on the way from nothing to the whole mask.
+    """Compute Score-CAM with the score of each mask averaged over a path from zero to the mask.
 
     w = softmax over channels of mean_i Y(x * H_k * i / N), i = 1 ... N = `samples` (Naidu et al. 2020,
-    arXiv 2010.03023, its integral read as the straight path of integrated gradients). With one sample this is
-    Score-CAM.
+    arXiv 2010.03023, with the integral taken along a straight path as in integrated gradients). With one sample
+    this is Score-CAM.
 
         explain(model, images, method="iscam", options={"samples": 10})
     """
@@ -89,31 +87,30 @@ def iscam(probe: Probe, *, samples: int = 10) -> TargetMaps:
     "ablationcam",
     paper="Desai and Ramaswamy 2020, Ablation-CAM, WACV",
     needs="probe",
-    good_for="what the model loses without a channel: faithful where gradients vanish",
+    good_for="the effect of removing a channel; faithful if gradients vanish",
     cost="seconds",
     replays=True,
 )
 def ablationcam(probe: Probe, *, relative: bool = True) -> TargetMaps:
-    """Channels weighted by the share of the score that is lost when the channel is set to zero.
+    """Weight the channels by the relative drop of the score if the channel is set to zero.
 
     w_k = (Y - Y without A_k) / Y (Desai and Ramaswamy 2020, WACV, eq. 3). Only the network after the layer
-    runs; channels that are zero already lose nothing and are not tried. Where Y is negative the division
-    turns the map round, so that positive means against the target: `relative=False` leaves the division
-    out, as is done where Y is 0.
+    runs, and only for channels that are not zero. If Y is negative, the division flips the sign of the map, so
+    positive means against the target: `relative=False` omits the division, as is always done if Y is 0.
 
         explain(model, images, method="ablationcam", options={"relative": False})
     """
     total = int(sum(_active(features).sum() for features in probe.activations))
-    done, drops = 0, []
+    done, rows = 0, []
     for row, features in enumerate(probe.activations):
         scores = []
         for chosen in _chunks(_active(features), probe.batch_size):
             scores.append(probe.feature_scores(_without(features, chosen), row))
             done += len(chosen)
             probe.progress(done, total)
-        lost = [probe.scores[row] - one for one in scores]
-        drops.append(_scattered(lost, _active(features), probe.scores[row]))
-    weights = torch.stack(drops)
+        drops = [probe.scores[row] - chunk for chunk in scores]
+        rows.append(_scattered(drops, _active(features), probe.scores[row]))
+    weights = torch.stack(rows)
     if relative:
         scale = probe.scores.where(probe.scores != 0, probe.scores.new_ones(()))
         weights = weights / scale[:, :, None]
@@ -123,7 +120,7 @@ def ablationcam(probe: Probe, *, relative: bool = True) -> TargetMaps:
 def mask_weights(probe: Probe, variants: Sequence[Variant]) -> Float[Tensor, "n t k"]:
     """Softmax over channels of the score of the image under each channel's mask, averaged over `variants`.
 
-    A variant makes another mask of a mask (m, *size). Constant channels have the weight 0.
+    A variant is a function of masks (m, *size). Constant channels have the weight 0.
     """
     size = probe.inputs.shape[2:]
     total = int(sum(_varying(features).sum() for features in probe.activations)) * len(variants)
@@ -145,15 +142,11 @@ def mask_weights(probe: Probe, variants: Sequence[Variant]) -> Float[Tensor, "n 
 
 
 def channel_masks(channels: Float[Tensor, "m *grid"], size: Sequence[int]) -> Masks:
-    """Each channel interpolated to `size` with corners on corners, then min-maxed to [0, 1]."""
+    """Interpolate each channel to `size` with align_corners and scale it to [0, 1] by min-max."""
     wide = resized(channels[:, None], size, align_corners=True).flatten(1)
     low, high = torch.aminmax(wide, dim=1, keepdim=True)
     span = (high - low).where(high > low, high.new_ones(()))
     return ((wide - low) / span).reshape(-1, *size)
-
-
-def _unchanged(masks: Tensor) -> Tensor:
-    return masks
 
 
 def _varying(features: Float[Tensor, "k *grid"]) -> Bool[Tensor, " k"]:
@@ -166,20 +159,20 @@ def _active(features: Float[Tensor, "k *grid"]) -> Bool[Tensor, " k"]:
 
 
 def _chunks(chosen: Bool[Tensor, " k"], size: int) -> Sequence[Tensor]:
-    """The indices of the chosen channels, `size` at a time; none where none is chosen."""
+    """Split the indices of the chosen channels into chunks of `size`."""
     indices = chosen.nonzero().squeeze(1)
     return torch.split(indices, size) if len(indices) else ()
 
 
 def _without(features: Float[Tensor, "k *grid"], chosen: Tensor) -> Float[Tensor, "m k *grid"]:
-    """Copies of the features, each with one of the chosen channels set to zero."""
+    """Return copies of the features, each with one of the chosen channels set to zero."""
     copies = features.expand(len(chosen), *features.shape).clone()
     copies[torch.arange(len(chosen), device=features.device), chosen] = 0
     return copies
 
 
 def _scattered(rows: Sequence[Tensor], chosen: Bool[Tensor, " k"], scores: Float[Tensor, " t"]) -> Float[Tensor, "t k"]:
-    """Values (m, t) of the chosen channels in chunks, put in their places among k zeros."""
+    """Scatter chunks of values (m, t) of the chosen channels into zeros (t, k)."""
     zeros = scores.new_zeros(len(chosen), len(scores))
     if not rows:
         return zeros.T

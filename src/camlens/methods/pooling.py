@@ -1,4 +1,4 @@
-"""From gradients to channel weights, and from channel weights to maps."""
+"""Spatial pooling of gradients and weighted sums of activations."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,16 +10,16 @@ TargetWeights = Float[Tensor, "n t k"]
 
 
 def is_constant(gradients: Features) -> bool:
-    """Whether every cell of the grid is the same memory, as in an `expand`ed closed-form gradient."""
+    """Whether all cells of the grid share memory, as in the expanded gradient of a linear head."""
     return all(
         step == 0 or length == 1 for step, length in zip(gradients.stride()[2:], gradients.shape[2:], strict=True)
     )
 
 
 def cells(gradients: Features) -> Float[Tensor, "n k *cells"]:
-    """The gradients with one cell per different value: one cell if constant over the grid, else as given.
+    """Return a single cell of gradients that are constant over the grid, else the gradients.
 
-    Averages over the grid of functions of the gradient alone are the same on either, only faster on one cell.
+    The spatial mean of any function of the gradient is the same, but faster to compute.
     """
     if not is_constant(gradients):
         return gradients
@@ -27,19 +27,19 @@ def cells(gradients: Features) -> Float[Tensor, "n k *cells"]:
 
 
 def spatial_mean(features: Features) -> Weights:
-    """Mean of each channel over the grid: (n, k, *grid) to (n, k)."""
+    """Mean of each channel over the grid."""
     return cells(features).flatten(2).mean(dim=2)
 
 
 def spatial_sum(features: Features) -> Weights:
-    """Sum of each channel over the grid: (n, k, *grid) to (n, k)."""
+    """Sum of each channel over the grid."""
     return features.flatten(2).sum(dim=2)
 
 
 def weighted_sum(weights: Weights, activations: Features) -> Maps:
-    """Sum over channels of weight times activation: (n, k) and (n, k, *grid) to (n, *grid).
+    """Sum weight times activation over channels.
 
-    One image expanded over n (its many classes) costs one matrix product and no copy.
+    A single image expanded to n, one for each class, costs one matrix product and no copy.
     """
     grid = activations.shape[2:]
     if len(activations) > 1 and activations.stride(0) == 0:
@@ -48,5 +48,5 @@ def weighted_sum(weights: Weights, activations: Features) -> Maps:
 
 
 def weighted_maps(weights: TargetWeights, activations: Features) -> TargetMaps:
-    """Sum over channels of weight times activation for each target: (n, t, k) and (n, k, *grid)."""
+    """Sum weight times activation over channels for each target."""
     return (weights @ activations.flatten(2)).reshape(*weights.shape[:2], *activations.shape[2:])

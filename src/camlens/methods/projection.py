@@ -1,4 +1,4 @@
-"""Methods that project the layer's cells on the direction in which they differ most."""
+"""Methods that project the cells of a layer on their first principal component."""
 
 import torch
 from jaxtyping import Float
@@ -11,21 +11,21 @@ from camlens.methods.gradient import hirescam
 
 _KERNELS = ("sigmoid", "rbf", "poly", "linear")
 _MOST_CELLS = 4096  # a kernel matrix of 64 x 64 cells: 64 MB per image
-_UNDECIDED = 1e-5  # correlations below this are rounding
+_UNDECIDED = 1e-5  # correlations below this are rounding error
 
 
 @register_method(
     "eigencam",
     paper="Muhammad and Yeasin 2020, Eigen-CAM, arXiv 2008.00299",
     needs="activations",
-    good_for="the main object without naming a class; models whose gradients cannot be had",
+    good_for="the main object, independent of the class; models without gradients",
 )
 def eigencam(activations: Features) -> Maps:
-    """The first principal component of the layer's cells, turned so that strong activity is positive.
+    """Project the cells on their first principal component, with the sign that makes strong activation positive.
 
-    L = X v1, X the cells x channels matrix centred over the cells, v1 its first right singular vector
-    (Muhammad and Yeasin 2020, arXiv 2008.00299). The sign of v1 is arbitrary: the map is turned to
-    correlate positively with the activation energy, the mean of A^2 over channels. Does not know the class.
+    L = X v1, X the cells x channels matrix centered over the cells, v1 its first right singular vector
+    (Muhammad and Yeasin 2020, arXiv 2008.00299). The sign of v1 is arbitrary and chosen so that the map correlates
+    positively with the mean of A^2 over channels. Independent of the class.
 
         explain(model, images, method="eigencam")
     """
@@ -36,14 +36,14 @@ def eigencam(activations: Features) -> Maps:
     "eigengradcam",
     paper="Muhammad and Yeasin 2020, Eigen-CAM, arXiv 2008.00299, on gradient times activation",
     needs="gradients",
-    good_for="Eigen-CAM's clean maps with the class in view",
+    good_for="Eigen-CAM of one class",
 )
 def eigengradcam(activations: Features, gradients: Features) -> Maps:
-    """The first principal component of gradient times activation, turned to agree with their sum.
+    """Project gradient times activation on its first principal component, with the sign of its sum over channels.
 
-    L = X v1 as in Eigen-CAM (arXiv 2008.00299), X the cells x channels matrix of g * A, centred over the
-    cells. The map is turned to correlate positively with sum_k g_k A_k, so that positive means in favour of
-    the class.
+    L = X v1 as in Eigen-CAM (arXiv 2008.00299), X the cells x channels matrix of g * A, centered over the
+    cells. The sign is chosen so that the map correlates positively with sum_k g_k A_k: positive is evidence for the
+    class.
 
         explain(model, images, method="eigengradcam")
     """
@@ -54,15 +54,15 @@ def eigengradcam(activations: Features, gradients: Features) -> Maps:
     "kpcacam",
     paper="Karmani et al. 2024, KPCA-CAM, arXiv 2410.00267",
     needs="activations",
-    good_for="Eigen-CAM where channels interact non-linearly",
+    good_for="Eigen-CAM with nonlinear interactions of channels",
 )
 def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | None = None) -> Maps:
-    """The first kernel principal component of the layer's cells, turned so that strong activity is positive.
+    """Project the cells on their first kernel principal component, with the sign of the activation energy.
 
-    L = sqrt(l1) u1 of the centred kernel matrix K of the centred cells (Karmani et al. 2024, arXiv
+    L = sqrt(l1) u1 of the centered kernel matrix K of the centered cells (Karmani et al. 2024, arXiv
     2410.00267): sigmoid tanh(gamma x.y + 1), rbf exp(-gamma |x - y|^2), poly (gamma x.y + 1)^3, linear x.y
-    (Eigen-CAM). `gamma` is 1 / channels by default. Kernels have a scale: unlike Eigen-CAM the map of twice
-    the activations is another map. At most 4096 cells.
+    (Eigen-CAM). `gamma` is 1 / channels by default. Unlike Eigen-CAM, the map depends on the scale of the
+    activations. At most 4096 cells.
 
         explain(model, images, method="kpcacam", options={"kernel": "rbf"})
     """
@@ -75,7 +75,7 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
         )
     if gamma is not None and not 0 < gamma < float("inf"):
         raise InputError(
-            f"gamma must be a positive number or None (1 / channels), not {gamma!r}",
+            f"gamma must be a positive finite number or None (1 / channels), not {gamma!r}",
             code="argument.invalid",
             name="gamma",
             value=gamma,
@@ -85,13 +85,13 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
         return eigencam(activations)
     if grid.numel() > _MOST_CELLS:
         raise LayerError(
-            f"kpcacam compares all pairs of cells and takes at most {_MOST_CELLS}; the layer has "
-            f"{grid.numel()} {tuple(grid)}: choose a deeper layer, or eigencam",
+            f"kpcacam supports at most {_MOST_CELLS} cells, as it compares all pairs, and the layer has "
+            f"{grid.numel()} {tuple(grid)}: use a deeper layer or eigencam",
             code="layer.too-many-cells",
             cells=grid.numel(),
             allowed=_MOST_CELLS,
         )
-    rows, scale = centred(activations)
+    rows, scale = centered(activations)
     rows = _precise(rows)
     products = (rows.mT @ rows) * scale.square()
     similarity = _kernel_matrix(products, kernel, gamma or 1 / activations.shape[1])
@@ -99,11 +99,11 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
     return oriented(projection, towards=energy(activations))
 
 
-def centred(features: Features) -> tuple[Float[Tensor, "n k p"], Float[Tensor, "n 1 1"]]:
-    """Channels with their mean over the cells removed, divided by the image's scale, and that scale.
+def centered(features: Features) -> tuple[Float[Tensor, "n k p"], Float[Tensor, "n 1 1"]]:
+    """Return the channels minus their mean over the cells, divided by the image's scale, and that scale.
 
-    The first cell is taken off before the mean, so that a constant channel becomes exactly zero. The scale
-    keeps products of tiny gradients from vanishing; it is 1 where nothing varies.
+    The first cell is subtracted before the mean, so constant channels become exactly zero. The scale keeps products
+    of tiny gradients from underflowing; it is 1 if nothing varies.
     """
     flat = features.flatten(2)
     rows = flat - flat[:, :, :1]
@@ -114,12 +114,12 @@ def centred(features: Features) -> tuple[Float[Tensor, "n k p"], Float[Tensor, "
 
 
 def principal_projection(features: Features) -> Maps:
-    """The cells' coordinates along their first principal direction, sign arbitrary.
+    """Project the cells on their first principal component, with arbitrary sign.
 
-    With s1 u1 v1' the leading term of the centred cells x channels matrix X, this is X v1 = s1 u1: u1 and
-    s1^2 are the leading eigenpair of X X', v1 that of X' X. The smaller of the two is decomposed, not X.
+    For the leading term s1 u1 v1' of the centered cells x channels matrix X this is X v1 = s1 u1. u1 and s1^2 are the
+    leading eigenpair of X X', v1 and s1^2 that of X' X; the smaller of these two matrices is decomposed.
     """
-    rows, scale = centred(features)
+    rows, scale = centered(features)
     rows = _precise(rows)
     _, channels, positions = rows.shape
     if positions <= channels:
@@ -132,21 +132,21 @@ def principal_projection(features: Features) -> Maps:
 
 
 def oriented(projection: Maps, *, towards: Maps) -> Maps:
-    """`projection` or its negative, whichever correlates positively with the map `towards`.
+    """Return `projection` or its negative, whichever correlates positively with the map `towards`.
 
-    Where the correlation is nil the largest magnitude is made positive.
+    If the correlation is zero, the value of the largest magnitude is made positive.
     """
     flat, guide = projection.flatten(1), towards.flatten(1)
     guide = guide - guide.mean(dim=1, keepdim=True)
     flat_unit, guide_unit = _unit(flat), _unit(guide)
     agreement = (flat_unit * guide_unit).sum(dim=1)
     peak = flat.amax(dim=1) + flat.amin(dim=1)
-    turned = agreement.where(agreement.abs() > _UNDECIDED, peak) < 0
-    return projection.where(~turned.reshape(-1, *[1] * (projection.ndim - 1)), -projection)
+    flipped = agreement.where(agreement.abs() > _UNDECIDED, peak) < 0
+    return projection.where(~flipped.reshape(-1, *[1] * (projection.ndim - 1)), -projection)
 
 
 def energy(activations: Features) -> Maps:
-    """The mean over channels of the squared activation, in units of the image's largest activation."""
+    """Mean over channels of the squared activation, in units of the largest activation of the image."""
     flat = activations.flatten(1)
     largest = flat.abs().amax(dim=1, keepdim=True)
     shares = flat / largest.where(largest != 0, largest.new_ones(()))
@@ -154,14 +154,14 @@ def energy(activations: Features) -> Maps:
 
 
 def _unit(flat: Tensor) -> Tensor:
-    """Rows (n, p) divided by their length in two steps, so that tiny rows do not vanish; zero stays zero."""
+    """Divide rows (n, p) by their norm, in two steps so that tiny rows do not underflow; zero stays zero."""
     largest = flat.abs().amax(dim=1, keepdim=True)
     shares = flat / largest.where(largest != 0, largest.new_ones(()))
     return torch.nn.functional.normalize(shares, dim=1, eps=1e-30)
 
 
 def _precise(rows: Tensor) -> Tensor:
-    """In float64 where the device has it: products of rows keep half the digits of the rows."""
+    """Convert to float64 if the device supports it, since products of rows lose half of the digits."""
     return rows if rows.device.type == "mps" else rows.double()
 
 
@@ -182,7 +182,7 @@ def _kernel_matrix(products: Float[Tensor, "n p p"], kernel: str, gamma: float) 
 
 
 def _leading(similarity: Float[Tensor, "n p p"]) -> Float[Tensor, "n p"]:
-    """sqrt(l1) u1 of the doubly centred matrix; zero where nothing is left but rounding."""
+    """Return sqrt(l1) u1 of the doubly centered matrix, or zero if it is only rounding error."""
     largest = similarity.abs().amax(dim=(1, 2))[:, None]
     rows = similarity - similarity.mean(dim=2, keepdim=True)
     values, vectors = _eigh(rows - rows.mean(dim=1, keepdim=True))

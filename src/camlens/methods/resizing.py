@@ -1,4 +1,4 @@
-"""Linear interpolation of maps on a line, a plane or a volume."""
+"""Linear interpolation of maps with 1, 2 or 3 axes."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 def resized(
     maps: Float[Tensor, "m t *grid"], size: Sequence[int], *, align_corners: bool = False
 ) -> Float[Tensor, "m t *size"]:
-    """The maps interpolated linearly to `size`, which has as many axes as their grid."""
+    """Interpolate maps linearly to `size`, which must have as many axes as their grid."""
     axes = maps.ndim - 2
     if axes != len(size) or axes not in _MODES:
         raise LayerError(
-            f"a map with {axes} grid axes {tuple(maps.shape[2:])} cannot be laid over {len(size)} axes "
-            f"{tuple(size)}: choose a layer whose grid has as many axes (1, 2 or 3) as the input",
+            f"a map with grid {tuple(maps.shape[2:])} cannot be resized to {tuple(size)}: use a layer whose grid has "
+            f"as many axes (1, 2 or 3) as the input",
             code="size.invalid",
             size=tuple(size),
         )

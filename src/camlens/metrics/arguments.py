@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -120,15 +119,6 @@ def within(name: str, value: float | int, low: float | int, high: float | int) -
             value=value,
         )
     return value
-
-
-def counted(name: str, value: int, *, least: int = 1) -> int:
-    """`value` as an int if it is one of at least `least`, else an InputError that names it."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(
-            f"{name} must be an int of {least} or more, not {value!r}", code="argument.invalid", name=name, value=value
-        )
-    return int(value)
 
 
 def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:

@@ -33,7 +33,8 @@ _POOLS = {1: max_pool1d, 2: max_pool2d, 3: max_pool3d}
     "max_box_accuracy",
     paper="Choe et al. 2020, Evaluating WSOL Methods Right, arXiv 2001.07437",
     needs="heatmaps, masks",
-    good_for="whether a box drawn around the heat would do as a detection; higher is better",
+    good_for="whether a box drawn around the heat would do as a detection",
+    better="higher",
 )
 def max_box_accuracy(
     heatmaps: Maps, masks: Masks, *, threshold: float = 0.5, overlap: float = 0.5, diagonal: bool = True

@@ -15,7 +15,8 @@ Figures = Float[Tensor, " n"]
     "adcc",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="coherency, complexity, average_drop",
-    good_for="one figure for ranking methods: coherent, simple and sufficient at once; higher is better",
+    good_for="one figure for ranking methods: coherent, simple and sufficient at once",
+    better="higher",
 )
 def adcc(coherency: Figures, complexity: Figures, average_drop: Figures) -> PerImage:
     """Harmonic mean of coherency, 1 - complexity and 1 - average drop, each in [0, 1].
@@ -29,7 +30,8 @@ def adcc(coherency: Figures, complexity: Figures, average_drop: Figures) -> PerI
     "arcc",
     paper="ARCC 2026, arXiv 2605.14641",
     needs="coherency, complexity, road_combined",
-    good_for="ADCC with a fairer removal in place of the average drop; higher is better",
+    good_for="ADCC with a fairer removal in place of the average drop",
+    better="higher",
 )
 def arcc(coherency: Figures, complexity: Figures, road_combined: Figures) -> PerImage:
     """Harmonic mean of coherency, 1 - complexity and twice the combined ROAD figure held to [0, 1].

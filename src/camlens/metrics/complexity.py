@@ -36,7 +36,8 @@ def sparseness(maps: Maps) -> PerImage:
     "entropy",
     paper="Bhatt et al. 2020 (complexity), arXiv 2005.00631",
     needs="maps",
-    good_for="how evenly the map is spread, whatever its resolution; lower is simpler",
+    good_for="how evenly the map is spread, whatever its resolution",
+    better="lower",
 )
 def entropy(maps: Maps) -> PerImage:
     """Entropy of the map's absolute values as a distribution, divided by ln n: 0 one cell, 1 all alike.
@@ -55,7 +56,8 @@ def entropy(maps: Maps) -> PerImage:
     "complexity",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="heatmaps",
-    good_for="how much of the picture is hot; lower is simpler",
+    good_for="how much of the picture is hot",
+    better="lower",
 )
 def complexity(heatmaps: Maps) -> PerImage:
     """Mean heat of a heat map in [0, 1]. Not the entropy, which other papers call complexity too."""
@@ -67,7 +69,8 @@ def complexity(heatmaps: Maps) -> PerImage:
     "effective_complexity",
     paper="Nguyen and Martinez 2020, On quantitative aspects of model interpretability, arXiv 2007.07584",
     needs="maps",
-    good_for="which share of the places matters at all; lower is simpler",
+    good_for="which share of the places matters at all",
+    better="lower",
 )
 def effective_complexity(maps: Maps, *, threshold: float = 0.01) -> PerImage:
     """Share of cells whose absolute value exceeds `threshold` times the map's highest absolute value.
@@ -85,7 +88,8 @@ def effective_complexity(maps: Maps, *, threshold: float = 0.01) -> PerImage:
     "border_energy",
     paper="ours, after Lapuschkin et al. 2019, Unmasking Clever Hans predictors, arXiv 1902.10178",
     needs="maps",
-    good_for="heat on the rim, where frames, captions and watermarks are; lower is better",
+    good_for="heat on the rim, where frames, captions and watermarks are",
+    better="lower",
 )
 def border_energy(maps: Maps, *, width: float = 0.1) -> PerImage:
     """Share of the positive evidence in the rim, `width` of the picture wide on every side.
@@ -99,7 +103,8 @@ def border_energy(maps: Maps, *, width: float = 0.1) -> PerImage:
     "corner_energy",
     paper="ours, after Lapuschkin et al. 2019, Unmasking Clever Hans predictors, arXiv 1902.10178",
     needs="maps",
-    good_for="heat in the corners, where logos and time stamps are; lower is better",
+    good_for="heat in the corners, where logos and time stamps are",
+    better="lower",
 )
 def corner_energy(maps: Maps, *, width: float = 0.2) -> PerImage:
     """Share of the positive evidence in the corners, `width` of the picture long along every axis.

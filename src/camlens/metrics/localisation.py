@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
+from camlens.core.arguments import checked_count
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.metrics.arguments import (
@@ -21,7 +22,6 @@ from camlens.metrics.arguments import (
     Masks,
     PerImage,
     cells_of,
-    counted,
     masks_of,
     per_image,
     says_something,
@@ -34,7 +34,8 @@ from camlens.metrics.arguments import (
     "pointing_game",
     paper="Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507",
     needs="heatmaps, masks",
-    good_for="whether the hottest place lies on the object; higher is better",
+    good_for="whether the hottest place lies on the object",
+    better="higher",
 )
 def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerImage:
     """1 where the hottest cell lies on the object or within `tolerance` cells of it, else 0.
@@ -42,7 +43,7 @@ def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerIma
     Several hottest cells count by the share of them that hit. Distances are Euclidean; the paper allows 15
     pixels and averages per class before it averages over classes.
     """
-    radius = counted("tolerance", tolerance, least=0)
+    radius = checked_count("tolerance", tolerance, least=0)
     targets = masks_of(heatmaps, grown(tensor_of("masks", masks), radius))
     cells = cells_of(heatmaps)
     hottest = cells == cells.amax(dim=1, keepdim=True)
@@ -54,7 +55,8 @@ def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerIma
     "energy_inside",
     paper="Wang et al. 2020, Score-CAM (energy-based pointing game), arXiv 1910.01279",
     needs="maps, masks",
-    good_for="how much of the heat lies on the object; higher is better",
+    good_for="how much of the heat lies on the object",
+    better="higher",
 )
 def energy_inside(maps: Maps, masks: Masks) -> PerImage:
     """Share of the positive evidence that lies inside the mask.
@@ -72,7 +74,8 @@ def energy_inside(maps: Maps, masks: Masks) -> PerImage:
     "relevance_rank_accuracy",
     paper="Arras et al. 2022, CLEVR-XAI, arXiv 2003.07258",
     needs="maps, masks",
-    good_for="agreement with the mask without choosing a threshold; higher is better",
+    good_for="agreement with the mask without choosing a threshold",
+    better="higher",
 )
 def relevance_rank_accuracy(maps: Maps, masks: Masks) -> PerImage:
     """Share of the k hottest cells that lie inside the mask, k being the size of the mask."""
@@ -85,7 +88,8 @@ def relevance_rank_accuracy(maps: Maps, masks: Masks) -> PerImage:
     "top_k_intersection",
     paper="Theiner et al. 2022, Interpretable Semantic Photo Geolocation, arXiv 2104.14995",
     needs="maps, masks",
-    good_for="whether the very hottest cells lie on the object, however large it is; higher is better",
+    good_for="whether the very hottest cells lie on the object, however large it is",
+    better="higher",
 )
 def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     """Share of the k hottest cells that lie inside the mask, for the same k on every image.
@@ -93,7 +97,7 @@ def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     A mask of fewer than k cells cannot reach 1.
     """
     cells, targets = cells_of(maps), masks_of(maps, masks)
-    count = counted("k", k)
+    count = checked_count("k", k)
     if count > cells.shape[1]:
         raise InputError(
             f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k",
@@ -109,7 +113,8 @@ def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     "intersection_over_union",
     paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150",
     needs="heatmaps, masks",
-    good_for="agreement of the hot region's outline with the object's; higher is better",
+    good_for="agreement of the hot region's outline with the object's",
+    better="higher",
 )
 def intersection_over_union(heatmaps: Maps, masks: Masks, *, threshold: float = 0.5) -> PerImage:
     """Overlap of the mask with the cells that have at least `threshold` times the highest heat.
@@ -126,7 +131,8 @@ def intersection_over_union(heatmaps: Maps, masks: Masks, *, threshold: float = 
     "pixel_average_precision",
     paper="Choe et al. 2020, Evaluating WSOL Methods Right, arXiv 2001.07437",
     needs="maps, masks",
-    good_for="agreement with the mask over all thresholds at once; higher is better",
+    good_for="agreement with the mask over all thresholds at once",
+    better="higher",
 )
 def pixel_average_precision(maps: Maps, masks: Masks) -> PerImage:
     """Area under precision over recall when cells are taken for object from the hottest downwards.

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from camlens.core.arguments import checked_count
 from camlens.core.errors import ModelError
-from camlens.metrics.arguments import counted
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def stages_of(model: nn.Module, uses: Sequence[str], count: int | None) -> list[
             code="model.no-parameters",
             type=type(model).__name__,
         )
-    pieces = len(units) if count is None else min(counted("stages", count), len(units))
+    pieces = len(units) if count is None else min(checked_count("stages", count), len(units))
     bounds = [round(piece * len(units) / pieces) for piece in range(pieces + 1)]
     return [_stage(units[low:high]) for low, high in pairwise(bounds)]
 

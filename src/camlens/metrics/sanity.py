@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from camlens.core.arguments import checked_count
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
-from camlens.metrics.arguments import PerImage, answer_of, counted, draws, tensor_of
+from camlens.metrics.arguments import PerImage, answer_of, draws, tensor_of
 from camlens.metrics.randomisation import copy_of, forget, remembered, stages_of, uses_noted
 from camlens.metrics.similarity import spearman
 
@@ -28,7 +29,8 @@ ExplainModel = Callable[[nn.Module, Tensor], Tensor]
     "random_logit_similarity",
     paper="Sixt et al. 2020, When Explanations Lie, arXiv 1912.09818",
     needs="explain, inputs, classes",
-    good_for="whether the map knows which class it was asked about; lower is better",
+    good_for="whether the map knows which class it was asked about",
+    better="lower",
     cost="seconds",
 )
 def random_logit_similarity(
@@ -44,7 +46,7 @@ def random_logit_similarity(
 
     Methods that ask for no class (Eigen-CAM, KPCA-CAM, FEM) have 1 by design.
     """
-    count = counted("number_of_classes", number_of_classes, least=2)
+    count = checked_count("number_of_classes", number_of_classes, least=2)
     if count <= int(tensor_of("classes", classes).max()):
         raise InputError(
             f"number_of_classes is {count}, and classes go up to {int(classes.max())}",
@@ -61,7 +63,8 @@ def random_logit_similarity(
     "parameter_randomisation",
     paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv 1810.03292",
     needs="model, explain, inputs",
-    good_for="whether the map shows what the model has learned; lower is better",
+    good_for="whether the map shows what the model has learned",
+    better="lower",
     cost="minutes",
 )
 def parameter_randomisation(

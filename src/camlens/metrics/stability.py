@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.arguments import checked_count
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
@@ -22,7 +23,6 @@ from camlens.metrics.arguments import (
     PerImage,
     answer_of,
     cells_of,
-    counted,
     draws,
     per_image,
     same_size,
@@ -37,7 +37,8 @@ from camlens.metrics.similarity import pearson
     "max_sensitivity",
     paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
     needs="explain, inputs",
-    good_for="how much the map can change when the image hardly does; lower is better",
+    good_for="how much the map can change when the image hardly does",
+    better="lower",
     cost="minutes",
 )
 def max_sensitivity(
@@ -60,7 +61,8 @@ def max_sensitivity(
     "average_sensitivity",
     paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
     needs="explain, inputs",
-    good_for="how much the map changes on average when the image hardly does; lower is better",
+    good_for="how much the map changes on average when the image hardly does",
+    better="lower",
     cost="minutes",
 )
 def average_sensitivity(
@@ -79,7 +81,8 @@ def average_sensitivity(
     "coherency",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="explain, inputs, heatmaps",
-    good_for="whether the image seen through its map has the same map again; higher is better",
+    good_for="whether the image seen through its map has the same map again",
+    better="higher",
     cost="seconds",
 )
 def coherency(explain: Explain, inputs: Images, heatmaps: Maps) -> PerImage:
@@ -106,7 +109,7 @@ def _changes(
 ) -> Float[Tensor, "n samples"]:
     """Relative change of every image's map for every draw; the draws are the same for all images."""
     within("radius", radius, 0, float("inf"))
-    samples = counted("samples", samples)
+    samples = checked_count("samples", samples)
     rows = []
     for row, image in enumerate(inputs):
         still = cells_of(_maps_of(explain, image[None], row))

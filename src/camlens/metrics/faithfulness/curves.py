@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from camlens.core.arguments import checked_count
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import (
@@ -24,7 +25,6 @@ from camlens.metrics.arguments import (
     Score,
     baseline_of,
     cells_of,
-    counted,
     draws,
     per_image,
     same_size,
@@ -41,7 +41,8 @@ Order = Literal["most", "least"]
     "insertion_auc",
     paper="Petsiuk et al. 2018, RISE, arXiv 1806.07421",
     needs="score, inputs, heatmaps",
-    good_for="whether the hot places alone are enough for the class; higher is better",
+    good_for="whether the hot places alone are enough for the class",
+    better="higher",
     cost="seconds",
 )
 def insertion_auc(
@@ -66,7 +67,8 @@ def insertion_auc(
     "deletion_auc",
     paper="Petsiuk et al. 2018, RISE, arXiv 1806.07421",
     needs="score, inputs, heatmaps",
-    good_for="whether the class needs the hot places; lower is better",
+    good_for="whether the class needs the hot places",
+    better="lower",
     cost="seconds",
 )
 def deletion_auc(
@@ -89,7 +91,8 @@ def deletion_auc(
     "pixel_flipping_morf",
     paper="Bach et al. 2015, PLOS ONE 10(7); Samek et al. 2017 (AOPC), arXiv 1509.06321",
     needs="score, inputs, maps",
-    good_for="how fast the score falls without the most relevant places; higher is better",
+    good_for="how fast the score falls without the most relevant places",
+    better="higher",
     cost="seconds",
 )
 def pixel_flipping_morf(
@@ -110,7 +113,8 @@ def pixel_flipping_morf(
     "pixel_flipping_lerf",
     paper="Samek et al. 2017 (AOPC, least relevant first), arXiv 1509.06321",
     needs="score, inputs, maps",
-    good_for="whether the score bears the loss of the least relevant places; lower is better",
+    good_for="whether the score bears the loss of the least relevant places",
+    better="lower",
     cost="seconds",
 )
 def pixel_flipping_lerf(
@@ -153,7 +157,7 @@ def ranking(cells: Float[Tensor, " cells"], order: Order, generator: torch.Gener
 
 def step_counts(cells: int, steps: int) -> list[int]:
     """How many cells have changed after each step: from 0 to all, as evenly as whole numbers allow."""
-    steps = min(counted("steps", steps), cells)
+    steps = min(checked_count("steps", steps), cells)
     return [round(step * cells / steps) for step in range(steps + 1)]
 
 

@@ -32,7 +32,8 @@ from camlens.metrics.arguments import (
     "average_drop",
     paper="Chattopadhyay et al. 2018, Grad-CAM++, arXiv 1710.11063",
     needs="score, inputs, heatmaps",
-    good_for="what the class loses when only the hot places can be seen; lower is better",
+    good_for="what the class loses when only the hot places can be seen",
+    better="lower",
     cost="seconds",
 )
 def average_drop(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
@@ -47,7 +48,8 @@ def average_drop(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
     "increase_in_confidence",
     paper="Chattopadhyay et al. 2018, Grad-CAM++, arXiv 1710.11063",
     needs="score, inputs, heatmaps",
-    good_for="how often hiding the cold places helps the class; higher is better",
+    good_for="how often hiding the cold places helps the class",
+    better="higher",
     cost="seconds",
 )
 def increase_in_confidence(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
@@ -59,7 +61,8 @@ def increase_in_confidence(score: Score, inputs: Images, heatmaps: Maps) -> PerI
     "average_gain",
     paper="Zhang et al. 2024, Opti-CAM, arXiv 2301.07002",
     needs="score, inputs, heatmaps",
-    good_for="how much hiding the cold places helps the class; higher is better",
+    good_for="how much hiding the cold places helps the class",
+    better="higher",
     cost="seconds",
 )
 def average_gain(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:

@@ -36,7 +36,8 @@ _PAPER = "Rong et al. 2022, A Consistent and Efficient Evaluation Strategy (ROAD
     "road_morf",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="whether the score falls without the most relevant places, fairly removed; lower is better",
+    good_for="whether the score falls without the most relevant places, fairly removed",
+    better="lower",
     cost="seconds",
 )
 def road_morf(
@@ -60,7 +61,8 @@ def road_morf(
     "road_lerf",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="whether the score bears the loss of the least relevant places; higher is better",
+    good_for="whether the score bears the loss of the least relevant places",
+    better="higher",
     cost="seconds",
 )
 def road_lerf(
@@ -81,7 +83,8 @@ def road_lerf(
     "road_combined",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="one figure for both orders of removal; higher is better, a random map has 0",
+    good_for="one figure for both orders of removal; a random map has 0",
+    better="higher",
     cost="seconds",
 )
 def road_combined(

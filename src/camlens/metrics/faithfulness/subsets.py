@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from camlens.core.arguments import checked_count
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
@@ -24,7 +25,6 @@ from camlens.metrics.arguments import (
     answer_of,
     baseline_of,
     cells_of,
-    counted,
     draws,
     per_image,
     same_size,
@@ -43,7 +43,8 @@ Perturb = Callable[[Tensor, int, torch.Generator], Tensor]
     "sensitivity_n",
     paper="Ancona et al. 2018, Towards better understanding of gradient-based attribution, arXiv 1711.06104",
     needs="score, inputs, maps",
-    good_for="whether the map's sums predict the fall of the score, for one size of set; higher is better",
+    good_for="whether the map's sums predict the fall of the score, for one size of set",
+    better="higher",
     cost="seconds",
 )
 def sensitivity_n(
@@ -62,7 +63,7 @@ def sensitivity_n(
     the score.
     """
     cells = maps[0].numel()
-    size = max(1, round(cells / 10)) if size is None else counted("size", size)
+    size = max(1, round(cells / 10)) if size is None else checked_count("size", size)
     if size >= cells:
         raise InputError(
             f"size is {size}, and a map has {cells} cells: choose a smaller size",
@@ -79,7 +80,8 @@ def sensitivity_n(
     "faithfulness_correlation",
     paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
     needs="score, inputs, maps",
-    good_for="whether the map's sums predict the fall of the score, against a baseline; higher is better",
+    good_for="whether the map's sums predict the fall of the score, against a baseline",
+    better="higher",
     cost="seconds",
 )
 def faithfulness_correlation(
@@ -106,7 +108,8 @@ def faithfulness_correlation(
     "mu_fidelity",
     paper="Fel et al. 2021, Look at the Variance! (muFidelity), arXiv 2111.04138, after arXiv 2005.00631",
     needs="score, inputs, maps",
-    good_for="the same over patches, so that one lost pixel need not matter; higher is better",
+    good_for="the same over patches, so that one lost pixel need not matter",
+    better="higher",
     cost="seconds",
 )
 def mu_fidelity(
@@ -124,7 +127,7 @@ def mu_fidelity(
 
     The picture is cut into `grid` patches along every axis (fewer where it has fewer cells). Spearman.
     """
-    patches = patch_of_each_cell(maps.shape[1:], counted("grid", grid))
+    patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid))
     count = int(patches.max()) + 1
     members = random_subsets(count, _share_of(count, share), samples, generator)[:, patches]
     sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
@@ -135,7 +138,8 @@ def mu_fidelity(
     "infidelity",
     paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
     needs="score, inputs, maps",
-    good_for="how far the map's own prediction of score changes is off; lower is better",
+    good_for="how far the map's own prediction of score changes is off",
+    better="lower",
     cost="seconds",
 )
 def infidelity(
@@ -156,7 +160,7 @@ def infidelity(
     square of what the score loses. The default perturbation is `removed_squares()`.
     """
     same_size(inputs, maps)
-    samples = counted("samples", samples)
+    samples = checked_count("samples", samples)
     cells, values = cells_of(maps), []
     for row, finite in enumerate(cells.isfinite().all(dim=1).tolist()):
         if not finite:
@@ -208,7 +212,7 @@ def random_subsets(
     total: int, size: int, samples: int, generator: torch.Generator | None
 ) -> Bool[Tensor, "samples total"]:
     """Random sets of exactly `size` of `total` members, each set equally likely."""
-    samples = counted("samples", samples, least=2)
+    samples = checked_count("samples", samples, least=2)
     order = torch.rand(samples, total, generator=draws(generator), dtype=torch.float64).argsort(dim=1)
     return torch.zeros(samples, total, dtype=torch.bool).scatter(1, order[:, :size], True)
 

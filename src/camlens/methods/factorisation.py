@@ -1,4 +1,4 @@
-"""Deep feature factorisation: a layer's features as a few concepts, each with a direction and a map."""
+"""Deep feature factorization: the features of a layer as a few concepts, each with a direction and a map."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.anatomy.activations import activations
-from camlens.attributions.libraries import library
+from camlens.core.arguments import checked_count
 from camlens.core.details import Found
 from camlens.core.errors import InputError
 from camlens.core.execution.session import Session, checked_inputs
@@ -20,20 +20,20 @@ from camlens.core.layouts import Kind
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import Features
-from camlens.methods.options import checked_count
+from camlens.methods.libraries import library
 
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True, eq=False)
 class Concepts:
-    """What one layer's features of n images are made of, the weightiest concept first.
+    """The concepts of one layer in n images, sorted by their total weight.
 
     Attributes:
         layer: the layer's name.
-        maps: float32 (n, concepts, *grid), never negative: how much of each concept is where.
-        directions: float32 (concepts, k), never negative, each of length 1: what a concept is in channels.
-        error: the part of the features that the concepts leave out, |F - WH| / |F|, from 0 to 1.
+        maps: float32 (n, concepts, *grid), nonnegative: the weight of each concept in each cell.
+        directions: float32 (concepts, k), nonnegative, of norm 1: the channels of each concept.
+        error: the relative error of the factorization, |F - WH| / |F|, from 0 to 1.
     """
 
     layer: str
@@ -43,16 +43,16 @@ class Concepts:
 
     @property
     def features(self) -> Features:
-        """The features (n, k, *grid) that the concepts stand for: sum_j maps_j directions_j."""
+        """The features (n, k, *grid) reconstructed from the concepts: sum_j maps_j directions_j."""
         return torch.einsum("nj...,jk->nk...", self.maps, self.directions)
 
     def heatmaps(self, size: Sequence[int]) -> Float[Tensor, "n concepts *size"]:
-        """The maps in [0, 1] at `size`, each concept divided by its highest value in any image."""
+        """The maps resized to `size` in [0, 1], each concept divided by its maximum over all images."""
         highest = self.maps.transpose(0, 1).flatten(1).amax(dim=1)
         scale = highest.where(highest > 0, 1).reshape(-1, *[1] * (self.maps.ndim - 2))
         if len(size) != self.maps.ndim - 2 or any(length < 1 for length in size):
             raise InputError(
-                f"size must be {self.maps.ndim - 2} positive lengths, not {tuple(size)}",
+                f"size must have {self.maps.ndim - 2} positive integers, not {tuple(size)}",
                 code="size.invalid",
                 size=tuple(size),
             )
@@ -60,7 +60,7 @@ class Concepts:
 
     def __repr__(self) -> str:
         images, count = self.maps.shape[:2]
-        return f"<Concepts: {count} of {self.layer} in {images} image(s), {self.error:.0%} of the features left out>"
+        return f"<Concepts: {count} of {self.layer} in {images} image(s), relative error {self.error:.0%}>"
 
 
 def concepts(
@@ -73,15 +73,15 @@ def concepts(
     kwargs: Mapping[str, Any] | None = None,
     layout: Kind | None = None,
 ) -> Concepts:
-    """Factorise what `layer` sees in all `inputs` together, so that images share their concepts.
+    """Factorize the features of `layer` for all `inputs` together into concepts that the images share.
 
-    F = WH for the (n * cells, k) matrix F of the layer's features, negative ones set to zero; W and H are
-    never negative (Collins et al. 2018, Deep Feature Factorization, arXiv 1806.10206). scikit-learn's NMF from
-    its nndsvda start with a fixed seed: the same inputs give the same concepts. `layer` None is the last one
-    with a spatial grid. The model is left bit for bit as it was.
+    F = WH for the (n * cells, k) matrix F of the layer's features, with negative ones set to zero; W and H are
+    nonnegative (Collins et al. 2018, Deep Feature Factorization, arXiv 1806.10206). Computed by scikit-learn's NMF
+    from its nndsvda start with a fixed seed, so results are reproducible. If `layer` is None, the last layer with a
+    spatial grid is used. The model is left unchanged.
 
-    Raises MissingExtraError without scikit-learn (extra `attributions`), InputError where `count` is more than
-    the layer's channels or cells, LayerError as `activations` does.
+    Raises MissingExtraError without scikit-learn (extra `attributions`), InputError if `count` exceeds the layer's
+    channels or cells, and LayerError as `activations` does.
 
         concepts(model, images, "layer4", count=4).heatmaps((224, 224))
     """
@@ -98,11 +98,11 @@ def concepts(
 def factorised(
     features: Features, count: int
 ) -> tuple[Float[Tensor, "n count *grid"], Float[Tensor, "count k"], float]:
-    """Maps, directions of length 1 and relative error of the positive part of features, weightiest concept first."""
+    """Return maps, directions of norm 1 and the relative error for the positive part of features, sorted by weight."""
     channels, cells = features.shape[1], len(features) * features.shape[2:].numel()
     if count > min(channels, cells):
         raise InputError(
-            f"concepts must be at most the layer's channels ({channels}) and cells ({cells}), not {count}",
+            f"concepts must be at most the number of channels ({channels}) and of cells ({cells}), not {count}",
             code="argument.invalid",
             name="concepts",
             value=count,
@@ -116,18 +116,18 @@ def factorised(
     weights = weights * lengths
     order = weights.sum(dim=0).argsort(descending=True, stable=True)
     weights, directions = weights[:, order], directions[order]
-    whole = float(rows.norm())
-    error = float((rows - weights @ directions).norm()) / whole if whole > 0 else 0.0
+    norm = float(rows.norm())
+    error = float((rows - weights @ directions).norm()) / norm if norm > 0 else 0.0
     maps = weights.reshape(len(features), *features.shape[2:], count).movedim(-1, 1)
     return maps.to(features).contiguous(), directions.to(features), error
 
 
 def _nmf(rows: Float[Tensor, "p k"], count: int) -> tuple[Float[Tensor, "p count"], Float[Tensor, "count k"]]:
-    """Factors of rows that are not negative; zeros of zeros."""
+    """Nonnegative factors of nonnegative rows; zero for zero rows."""
     nmf = library("sklearn.decomposition").NMF
     if not rows.any():
         return rows.new_zeros(len(rows), count), rows.new_zeros(count, rows.shape[1])
-    # without a tolerance every run takes all its steps, and none warns that it did not settle
+    # with tol=0 every run takes all iterations, and there is no ConvergenceWarning
     model = nmf(count, init="nndsvda", tol=0.0, max_iter=_ITERATIONS, random_state=0)
     weights = model.fit_transform(rows.numpy())
     return torch.from_numpy(weights), torch.from_numpy(model.components_)
@@ -137,45 +137,45 @@ def _nmf(rows: Float[Tensor, "p k"], count: int) -> tuple[Float[Tensor, "p count
     "dff",
     paper="Collins et al. 2018, Deep Feature Factorization, arXiv 1806.10206",
     needs="probe",
-    good_for="what the layer tells apart, part by part, and which of it the score rests on",
+    good_for="the concepts that a layer distinguishes, and how much each contributes to the score",
     cost="seconds",
     diverging=True,
     replays=True,
 )
 def dff(probe: Probe, *, concepts: int = 4) -> Found:
-    """The layer's concepts, each laid where it is and weighed by what the score loses without it.
+    """Sum the concepts of the layer, each weighted by the drop of the score without it.
 
-    L = sum_j c_j W_j / sum_cells W_j, with F = WH the factorised features of one image and c_j = Y(F) - Y(F -
-    W_j H_j), what the score loses when concept j is taken out (factorisation by Collins et al. 2018, arXiv
-    1806.10206; the weighing is ours, as the paper's concepts know no class). The map sums to the concepts'
-    contributions. After the last convolution of a network that ends in pooling + linear this is Grad-CAM of
-    the features that the concepts stand for.
+    L = sum_j c_j W_j / sum_cells W_j, with F = WH the factorized features of one image and c_j = Y(F) - Y(F -
+    W_j H_j), the drop of the score if concept j is removed (factorization by Collins et al. 2018, arXiv
+    1806.10206, whose concepts are independent of the class; the weights are ours). The map sums to the contributions
+    of the concepts. After the last convolution of a network that ends in pooling + linear this is Grad-CAM of the
+    reconstructed features.
 
-    Each image has concepts of its own, so that a map does not depend on its neighbours; `camlens.concepts`
-    shares them over a batch. Details: `concepts` (n, concepts, *grid), `contributions` (n, t, concepts),
-    `error` (n,), the share of the features left out.
+    Concepts are computed for each image separately, so a map does not depend on the batch; `camlens.concepts` shares
+    them over a batch. Details: `concepts` (n, concepts, *grid), `contributions` (n, t, concepts) and the relative
+    `error` (n,).
 
         explain(model, images, method="dff", layers="layer4", options={"concepts": 4})
     """
     checked_count("concepts", concepts)
     maps, contributions, errors = [], [], []
     for row, features in enumerate(probe.activations):
-        one, directions, error = factorised(features[None], concepts)
-        maps.append(one[0])
+        (image_maps,), directions, error = factorised(features[None], concepts)
+        maps.append(image_maps)
         errors.append(error)
-        contributions.append(_contributions(probe, row, one[0], directions))
+        contributions.append(_contributions(probe, row, image_maps, directions))
         probe.progress(row + 1, len(probe.activations))
-    stacked, gained = torch.stack(maps), torch.stack(contributions)
+    stacked, drops = torch.stack(maps), torch.stack(contributions)
     amounts = stacked.flatten(2).sum(dim=2)
-    shares = gained / amounts.where(amounts > 0, torch.inf)[:, None]
-    weighted = torch.einsum("ntj,nj...->nt...", shares, stacked)
-    return Found(weighted, {"concepts": stacked, "contributions": gained, "error": torch.tensor(errors)})
+    weights = drops / amounts.where(amounts > 0, torch.inf)[:, None]
+    weighted = torch.einsum("ntj,nj...->nt...", weights, stacked)
+    return Found(weighted, {"concepts": stacked, "contributions": drops, "error": torch.tensor(errors)})
 
 
 def _contributions(
     probe: Probe, row: int, maps: Float[Tensor, "concepts *grid"], directions: Float[Tensor, "concepts k"]
 ) -> Float[Tensor, "t concepts"]:
-    """What each target's score loses when one concept is taken out of the features of image `row`."""
+    """The drop of each target's score if a concept is removed from the features of image `row`."""
     without = probe.activations[row] - torch.einsum("j...,jk->jk...", maps, directions)
     scores = [probe.feature_scores(chunk, row) for chunk in without.split(probe.batch_size)]
     return (probe.scores[row] - torch.cat(scores)).T

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import camlens
 from camlens import InputError, LayerError, MissingExtraError, concepts, explain
-from camlens.attributions.factorisation import Concepts, factorised
+from camlens.methods.factorisation import Concepts, factorised
 from camlens.targets import ClassScore
 from tests.core.test_harmless import assert_untouched, fingerprint, used_model
 from tests.methods import reference

@@ -1,4 +1,4 @@
-"""The simple model that stands in for the network near one image: a linear one, fitted for every target by captum."""
+"""Linear surrogate models of the network near one image, one for each target."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from camlens.attributions.libraries import library
 from camlens.core.execution.draws import SeededDraws
+from camlens.methods.libraries import library
 
-_SELECTING = 0.01  # the ridge of the fit that only ranks segments
+_SELECTING = 0.01  # ridge of the fit that selects segments
 
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """Score = intercept + sum of the weights of the segments that are there; how well that holds.
+    """Linear models: score = intercept + sum of the weights of the present segments.
 
     Attributes:
-        weights: (t, s), in the scores' dtype; zero for segments that were not chosen.
+        weights: (t, s), in the dtype of the scores; zero for segments that were not chosen.
         intercept: (t,).
-        r_squared: (t,), the weighted share of the score's variance that is explained; at most 1.
+        r_squared: (t,), the weighted coefficient of determination; at most 1.
         chosen: bool (t, s).
     """
 
@@ -35,14 +35,14 @@ Fit = Callable[[Float[Tensor, "m s"], Float[Tensor, "m t"], Float[Tensor, " m"]]
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbourhood:
-    """The images near one image that a surrogate is fitted to, each of them its segments that are present.
+class Neighborhood:
+    """The samples near one image that a surrogate is fitted to; a sample tells which segments are present.
 
     Attributes:
-        draws: captum's perturb_func: a generator function that is given all segments as (1, s) ones and yields
-            such rows of 0 and 1. It may draw from torch as it likes.
-        samples: how many of them are taken.
-        nearness: how much a row (1, s) counts in the fit.
+        draws: captum's perturb_func: a generator function that takes ones (1, s) and yields rows (1, s) of 0 and 1.
+            It may use torch's global random state.
+        samples: the number of samples.
+        nearness: the weight of a row (1, s) in the fit.
     """
 
     draws: Callable[..., Iterator[Tensor]]
@@ -52,28 +52,28 @@ class Neighbourhood:
 
 def fitted_surrogate(
     fit: Fit,
-    near: Neighbourhood,
+    near: Neighborhood,
     segments: int,
     scores: Callable[[Bool[Tensor, "m s"]], Float[Tensor, "m t"]],
     *,
     batch_size: int,
     generator: torch.Generator,
 ) -> Surrogate:
-    """What captum's LimeBase makes of draws, scores and a fit; all targets are asked at once.
+    """Run captum's LimeBase for all targets at once.
 
-    To captum the function that is explained is one of the segments that are present, and `scores` makes the images
-    of a whole batch: one image at a time, as captum's own transform would, costs as much as a small network.
+    For captum the explained function takes the present segments, and `scores` makes the images of a whole batch.
+    captum's own transform would make one image at a time, which costs as much as a small network.
     """
     with SeededDraws(generator) as draws:
 
-        def answered(present: Tensor) -> Tensor:
+        def first_target_scores(present: Tensor) -> Tensor:
             with draws.paused():
                 model.scores.append(scores(present.bool()))
             return model.scores[-1][:, 0]
 
         model = _EveryTarget(fit)
         lime = library("captum.attr").LimeBase(
-            answered,
+            first_target_scores,
             model,
             similarity_func=lambda _whole, _perturbed, present, **_: near.nearness(present),
             perturb_func=near.draws,
@@ -87,26 +87,27 @@ def fitted_surrogate(
             perturbations_per_eval=batch_size,
             num_interp_features=segments,
         )
-    fitted, dtype = model.found[0], model.scores[0].dtype
+    fitted, dtype = model.surrogates[0], model.scores[0].dtype
     return Surrogate(fitted.weights.to(dtype), fitted.intercept.to(dtype), fitted.r_squared.to(dtype), fitted.chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class _EveryTarget:
-    """captum's protocol of an interpretable model, which is handed one score per sample: it keeps all targets'."""
+    """captum's interface of an interpretable model, for the scores of all targets instead of one."""
 
-    surrogate: Fit
+    fit_surrogate: Fit
     scores: list[Tensor] = field(default_factory=list)
-    found: list[Surrogate] = field(default_factory=list)
+    surrogates: list[Surrogate] = field(default_factory=list)
 
     def fit(self, train_data: Any, **_: object) -> None:
-        """Fit the surrogate to the segments that are present, their nearness, and every target's scores."""
-        present, _first, nearness = train_data.dataset.tensors  # its loader would fetch and stack row by row
-        self.found.append(self.surrogate(present.double(), torch.cat(self.scores).double(), nearness.double()))
+        """Fit the surrogate to the present segments, their weights and the scores of all targets."""
+        present, _first, nearness = train_data.dataset.tensors  # iterating over the loader would be slow
+        scores = torch.cat(self.scores)
+        self.surrogates.append(self.fit_surrogate(present.double(), scores.double(), nearness.double()))
 
     def representation(self) -> Tensor:
         """The weights (t, s)."""
-        return self.found[0].weights
+        return self.surrogates[0].weights
 
 
 def ridge_surrogate(
@@ -117,9 +118,9 @@ def ridge_surrogate(
     ridge: float,
     features: int | None,
 ) -> Surrogate:
-    """Weighted ridge regression of the scores on which segments are present.
+    """Weighted ridge regression of the scores on the present segments.
 
-    With `features` a first fit ranks the segments by magnitude, and a second is fitted to the best of them.
+    With `features`, a first fit selects that many segments of the largest weights for the final fit.
     """
     segments, targets = present.shape[1], scores.shape[1]
     chosen = torch.ones(targets, segments, dtype=torch.bool)
@@ -131,7 +132,7 @@ def ridge_surrogate(
         weights = torch.zeros(targets, segments, dtype=torch.float64).masked_scatter(
             chosen, torch.cat([weight[0] for weight, _ in fits])
         )
-        intercept = torch.cat([one for _, one in fits])
+        intercept = torch.cat([fit_intercept for _, fit_intercept in fits])
     else:
         weights, intercept = _ridge(present, scores, nearness, ridge)
     fitted = present @ weights.T + intercept
@@ -146,9 +147,9 @@ def additive_surrogate(
     nothing: Float[Tensor, " t"],
     everything: Float[Tensor, " t"],
 ) -> Surrogate:
-    """Weighted least squares under two exact conditions: nothing present scores `nothing`, all of it `everything`.
+    """Weighted least squares with exact scores `nothing` for no segments and `everything` for all segments.
 
-    The weights then add up to the difference of the two. The last weight is eliminated by that condition.
+    The weights add up to the difference of the two, which eliminates the last weight.
     """
     gain = everything - nothing
     design = present[:, :-1] - present[:, -1:]
@@ -165,7 +166,7 @@ def additive_surrogate(
 def r_squared(
     scores: Float[Tensor, "m t"], fitted: Float[Tensor, "m t"], nearness: Float[Tensor, " m"]
 ) -> Float[Tensor, " t"]:
-    """The weighted coefficient of determination of each target; 1 where a constant score is fitted exactly."""
+    """Weighted coefficient of determination of each target; 1 if a constant score is fitted exactly."""
     shares = (nearness / nearness.sum())[:, None]
     residual = (shares * (scores - fitted).square()).sum(dim=0)
     total = (shares * (scores - (shares * scores).sum(dim=0)).square()).sum(dim=0)

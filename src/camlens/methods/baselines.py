@@ -1,4 +1,4 @@
-"""What stands in for a part of the image that is taken away: checks of the `baseline` option."""
+"""The `baseline` option: the values that replace removed parts of the image."""
 
 import math
 
@@ -12,17 +12,16 @@ Baseline = float | int | Tensor
 
 
 def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Float[Tensor, "c *spatial"]:
-    """An image that is all baseline: a number in the model's own units, or a tensor that fits the image.
+    """Return the baseline in the shape of the image, from a number or a tensor in the units of the model's inputs.
 
-    In a model's own units 0 is the mean colour of its training data where the preprocessing subtracts a
-    mean, and black where it does not.
+    0 is the mean color of the training data if the preprocessing subtracts a mean, else black.
     """
     if isinstance(baseline, Tensor):
         try:
             return baseline.to(image).expand(image.shape)
         except RuntimeError:
             raise InputError(
-                f"a baseline of shape {tuple(baseline.shape)} does not fit an image {tuple(image.shape)}",
+                f"a baseline of shape {tuple(baseline.shape)} does not broadcast to an image {tuple(image.shape)}",
                 code="baseline.shape",
                 shape=tuple(baseline.shape),
                 image=tuple(image.shape),
@@ -38,7 +37,7 @@ def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Floa
 
 
 def segment_means(image: Float[Tensor, "c *spatial"], labels: Tensor, count: int) -> Float[Tensor, "c *spatial"]:
-    """The image with every segment filled with its own mean colour."""
+    """Fill every segment of the image with its mean color."""
     flat, places = image.flatten(1).double(), labels.flatten().long().to(image.device)
     totals = flat.new_zeros(len(image), count).index_add(1, places, flat)
     sizes = torch.bincount(places, minlength=count)

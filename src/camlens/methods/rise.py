@@ -1,4 +1,4 @@
-"""RISE: the score of the image seen through many random masks, and what showing a pixel does to it."""
+"""RISE: the average effect of showing a pixel, estimated from the scores of randomly masked images."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from camlens.core.arguments import checked_count
 from camlens.core.details import Found
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import Scores, TargetMaps
 from camlens.methods.draws import same_draws
-from camlens.methods.options import checked_count
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The masks of one run, small: coarse grids of 0 and 1 (m, *cells), and how far each is shifted (m, axes)."""
+    """The masks of one run as coarse grids of 0 and 1 (m, *cells) and their shifts in pixels (m, axes)."""
 
     grids: Float[Tensor, "m *cells"]
     shifts: Int[Tensor, "m axes"]
@@ -29,7 +29,7 @@ class Draws:
         return len(self.grids)
 
     def masks(self, start: int, stop: int, size: Sequence[int]) -> Float[Tensor, "m *size"]:
-        """The masks from `start` to `stop` in [0, 1]: each grid enlarged linearly, and cut out at its shift."""
+        """Return the masks from `start` to `stop` in [0, 1]: grids upsampled linearly and cropped at their shifts."""
         masks = self.grids[start:stop]
         for axis, length in enumerate(size):
             shares = _shares(self.shifts[start:stop, axis], length, masks.shape[axis + 1]).to(masks)
@@ -38,7 +38,7 @@ class Draws:
 
 
 def draws(generator: torch.Generator, count: int, size: Sequence[int], *, cells: int = 7, keep: float = 0.5) -> Draws:
-    """`count` random grids with each cell kept at the chance `keep`, shifted by less than a cell."""
+    """Draw `count` random grids, whose cells are 1 with probability `keep`, and shifts of less than a cell."""
     grids = torch.rand(count, *[cells] * len(size), generator=generator, dtype=torch.float32) < keep
     steps = torch.tensor([math.ceil(length / cells) for length in size])
     shifts = (torch.rand(count, len(size), generator=generator, dtype=torch.float32) * steps).long()
@@ -46,20 +46,20 @@ def draws(generator: torch.Generator, count: int, size: Sequence[int], *, cells:
 
 
 def _shares(shifts: Int[Tensor, " m"], length: int, cells: int) -> Float[Tensor, "m length cells"]:
-    """How much each cell gives to each place of one axis.
+    """Interpolation weights of the cells at each pixel of one axis.
 
-    `cells` are enlarged to (cells + 1) * step places, step = ceil(length / cells), of which `length` are seen
-    from the shift on; so every place is covered whatever the shift.
+    `cells` are upsampled to (cells + 1) * step pixels, step = ceil(length / cells), and cropped to `length` from the
+    shift on, so every pixel is covered for any shift.
     """
     step = math.ceil(length / cells)
-    places = shifts[:, None] + torch.arange(length) + 0.5
-    centres = (places * cells / ((cells + 1) * step) - 0.5).clamp(0, cells - 1)
-    return (1 - (centres[:, :, None] - torch.arange(cells)).abs()).clamp_min(0)
+    pixels = shifts[:, None] + torch.arange(length) + 0.5
+    centers = (pixels * cells / ((cells + 1) * step) - 0.5).clamp(0, cells - 1)
+    return (1 - (centers[:, :, None] - torch.arange(cells)).abs()).clamp_min(0)
 
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """What one half of the masks has gathered: sum of M (*size), of Y M (n, t, *size), of Y (n, t), and how many."""
+    """Sums over one half of the masks: M (*size), Y M (n, t, *size) and Y (n, t), and the number of masks."""
 
     shown: Tensor
     scored: Tensor
@@ -75,7 +75,7 @@ class _Sums:
         )
 
     def centred(self) -> Tensor:
-        """Mean score weighted by how much of the pixel was shown, minus the mean score."""
+        """Mean score weighted by the mask, minus the mean score."""
         average = (self.scores / self.count).reshape(*self.scores.shape, *[1] * self.shown.ndim)
         seen = self.shown > 0
         difference: Tensor = self.scored / self.shown.where(seen, torch.inf) - average.where(seen, 0)
@@ -84,7 +84,7 @@ class _Sums:
 
 @dataclass(frozen=True, eq=False)
 class RiseEstimate:
-    """The maps as far as `done` of `total` masks tell them."""
+    """The maps estimated from `done` of `total` masks."""
 
     done: int
     total: int
@@ -93,17 +93,17 @@ class RiseEstimate:
     dtype: torch.dtype
 
     def maps(self, *, centred: bool = True) -> TargetMaps:
-        """The estimate (n, t, *size) so far: centred, or as the paper writes it."""
+        """Return the current maps (n, t, *size): centered, or as defined in the paper."""
         sums = self.halves[0] + self.halves[1]
         maps = sums.centred() if centred else sums.scored / (self.keep * sums.count)
         return maps.to(self.dtype)
 
     def agreement(self) -> Scores:
-        """Correlation (n, t) of the maps that the two halves of the masks give: near 1 once there are enough."""
+        """Correlation (n, t) of the maps of the two halves of the masks: close to 1 if there are enough masks."""
         if not all(half.count for half in self.halves):
             return torch.zeros_like(self.halves[0].scores, dtype=self.dtype)
         first, second = (half.centred().flatten(2) for half in self.halves)
-        first, second = (one - one.mean(dim=2, keepdim=True) for one in (first, second))
+        first, second = (half - half.mean(dim=2, keepdim=True) for half in (first, second))
         lengths = first.norm(dim=2) * second.norm(dim=2)
         correlation: Tensor = (first * second).sum(dim=2) / lengths.where(lengths > 0, torch.inf)
         return correlation.to(self.dtype)
@@ -113,22 +113,21 @@ class RiseEstimate:
     "rise",
     paper="Petsiuk et al. 2018, RISE, arXiv 1806.07421",
     needs="probe",
-    good_for="models of which nothing but the answers can be had: no gradients, no layers",
+    good_for="black-box models: no gradients, no layers",
     cost="minutes",
     scope="input",
 )
 def rise(probe: InputProbe, *, masks: int = 4000, cells: int = 7, keep: float = 0.5, centred: bool = True) -> Found:
-    """How the score changes, on average over random masks, when a pixel is shown rather than hidden.
+    """Estimate how showing a pixel changes the score, on average over random masks.
 
-    L = sum_i Y(x * M_i) M_i / sum_i M_i - mean_i Y(x * M_i): the paper's estimate of E[Y | pixel shown] without
-    the chance in sum_i M_i, less the mean score, so that an offset of the score does not show (Petsiuk et al.
-    2018, arXiv 1806.07421). `centred=False` is the paper's equation 6, sum_i Y(x * M_i) M_i / (keep * masks).
-    M_i are `cells` per axis, each kept at the chance `keep`, enlarged linearly and shifted at random.
+    L = sum_i Y(x * M_i) M_i / sum_i M_i - mean_i Y(x * M_i): the paper's estimate of E[Y | pixel shown], normalized
+    by the actual sum of the masks, minus the mean score, so that an offset of the score has no effect (Petsiuk et al.
+    2018, arXiv 1806.07421). `centred=False` is equation 6 of the paper, sum_i Y(x * M_i) M_i / (keep * masks).
+    M_i has `cells` per axis, each 1 with probability `keep`, upsampled linearly and shifted at random.
 
-    Seeded, and the same masks for every image and target; all targets share the forward passes, and no more
-    than `batch_size` masks exist at a time; after each of these `explain(..., estimate=show)` sees the maps so far.
-    The detail `agreement` (n, t) is the correlation of the maps of the masks with even and with odd numbers: low
-    means that more masks are needed.
+    Seeded, with the same masks for every image and target; all targets share the forward passes. Masks are made in
+    batches of `batch_size`, and after each batch `explain(..., estimate=show)` calls `show` with the current maps.
+    The detail `agreement` (n, t) is the correlation of the maps of even and of odd masks: use more masks if it is low.
 
         explain(model, images, method="rise", options={"masks": 1000})
     """
@@ -144,9 +143,9 @@ def rise(probe: InputProbe, *, masks: int = 4000, cells: int = 7, keep: float = 
 def rise_estimates(
     probe: InputProbe, *, masks: int = 4000, cells: int = 7, keep: float = 0.5
 ) -> Iterator[RiseEstimate]:
-    """The running estimate of `rise`, after every `batch_size` masks; leaving the loop costs nothing more.
+    """Yield the estimate of `rise` after every `batch_size` masks.
 
-    For a method of one's own that shows what there is so far, or stops when it is enough:
+    Use it in a custom method that shows intermediate maps or stops early:
 
         def settled(probe):
             for estimate in rise_estimates(probe.at_input, masks=8000):
@@ -189,14 +188,14 @@ def _check(masks: int, cells: int, keep: float, size: tuple[int, ...]) -> None:
     most = min(size)
     if cells > most:
         raise InputError(
-            f"cells must be at most the input's smallest side, {most}, not {cells}: say options={{'cells': {most}}}",
+            f"cells must be at most the input's smallest side, {most}, not {cells}: pass options={{'cells': {most}}}",
             code="argument.invalid",
             name="cells",
             value=cells,
         )
     if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
         raise InputError(
-            f"keep must be a chance between 0 and 1, both excluded, not {keep!r}",
+            f"keep must be a probability above 0 and below 1, not {keep!r}",
             code="argument.invalid",
             name="keep",
             value=keep,

@@ -1,4 +1,4 @@
-"""Methods that walk backwards by rules of their own where the network rectifies: guided backprop, DeepLift."""
+"""Methods with their own backward rules at nonlinearities: guided backpropagation and DeepLIFT."""
 
 from typing import Any
 
@@ -6,36 +6,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camlens.attributions.baselines import Baseline, baseline_image
-from camlens.attributions.libraries import library
-from camlens.attributions.private_copy import PrivateCopy
 from camlens.core.details import Found
 from camlens.core.errors import ModelError
 from camlens.core.execution.saved_tensors import despite_writing
-from camlens.core.probe import InputProbe
+from camlens.core.probe import InputProbe, Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
+from camlens.methods.baselines import Baseline, baseline_image
+from camlens.methods.gradient import gradcam
+from camlens.methods.libraries import library
+from camlens.methods.private_copy import PrivateCopy
+from camlens.methods.resizing import resized
 
-_COMPLETE = 0.05  # how much of the score's change DeepLift may miss before the map is refused
+_COMPLETE = 0.05  # the relative error of DeepLIFT's sum above which an error is raised
 
 
 @register_method(
     "guidedbackprop",
     paper="Springenberg et al. 2015, Striving for Simplicity, arXiv 1412.6806",
     needs="probe",
-    good_for="crisp edges of what excites the network; hardly knows the class",
+    good_for="sharp edges of what activates the network; hardly depends on the class",
     cost="seconds",
     signed=False,
     scope="input",
 )
 def guided_backprop(probe: InputProbe) -> TargetMaps:
-    """The gradient with every negative value dropped on its way back through a rectifier.
+    """Compute the gradient with negative values set to zero at every ReLU of the backward pass.
 
     R_l = [f_l > 0] [R_l+1 > 0] R_l+1 at every ReLU, and the map is max over channels of |R_0| (Springenberg
-    et al. 2015, arXiv 1412.6806, section 3.4; computed by captum on a private copy of the model, in which a
-    ReLU that is called several times, or as a function, is one module for each call). It recovers the image's
-    edges and changes little with the class (Adebayo et al. 2018, arXiv 1810.03292): read it for detail, not as
-    evidence. A model without ReLU is a ModelError.
+    et al. 2015, arXiv 1412.6806, section 3.4; computed by captum on a copy of the model in which every call of a
+    ReLU, as a module or a function, is a module of its own). It shows the edges of the image and changes little with
+    the class (Adebayo et al. 2018, arXiv 1810.03292): use it for detail, not as evidence. Raises ModelError for a
+    model without ReLU.
 
         explain(model, images, method="guidedbackprop")
     """
@@ -43,13 +45,12 @@ def guided_backprop(probe: InputProbe) -> TargetMaps:
 
 
 def guided_gradients(probe: InputProbe) -> Float[Tensor, "n t c *spatial"]:
-    """Guided backpropagation's signed gradients at the images, channels kept; see `guided_backprop`."""
+    """Signed gradients of guided backpropagation for each channel; see `guided_backprop`."""
     hooked = PrivateCopy(probe)
     if not len(hooked.rectifiers):
         name = type(probe.session.model).__name__
         raise ModelError(
-            f"guided backpropagation changes how ReLUs are walked through, and {name} runs none: "
-            f"take integratedgradients or smoothgrad for this model",
+            f"guided backpropagation needs ReLUs, and {name} has none: use integratedgradients or smoothgrad",
             code="model.no-relu",
             type=name,
         )
@@ -57,16 +58,15 @@ def guided_gradients(probe: InputProbe) -> Float[Tensor, "n t c *spatial"]:
     rows = []
     for row in range(images):
         hooked.row = row
-        each = [_guided(hooked, probe, target) for target in range(targets)]
+        rows.append(torch.stack([_guided(hooked, probe, target) for target in range(targets)]))
         probe.progress(row + 1, images)
-        rows.append(torch.stack(each))
     return torch.stack(rows)
 
 
 def _guided(hooked: PrivateCopy, probe: InputProbe, target: int) -> Tensor:
     attribution = library("captum.attr").GuidedBackprop(hooked)
     try:
-        # attribute() is these lines and a warning that it hooks the model, which would be the whole process's
+        # as attribute() does, without its warning, which cannot be silenced for one thread only
         hooked.apply(attribution._register_hooks)
         with probe.still():
             image = probe.inputs[hooked.row][None].clone().requires_grad_()
@@ -77,24 +77,46 @@ def _guided(hooked: PrivateCopy, probe: InputProbe, target: int) -> Tensor:
 
 
 @register_method(
+    "guidedgradcam",
+    paper="Selvaraju et al. 2017, Guided Grad-CAM, arXiv 1610.02391",
+    needs="probe",
+    good_for="fine detail within the region that supports the class",
+    cost="seconds",
+    signed=False,
+    scope="model",
+)
+def guidedgradcam(probe: Probe) -> TargetMaps:
+    """Multiply guided backpropagation with the positive part of Grad-CAM.
+
+    L = R * relu(G), R the `guidedbackprop` map, G the Grad-CAM map of the layer interpolated to the image
+    (Selvaraju et al. 2017, arXiv 1610.02391, section 3.2). Never negative. Guided backpropagation hardly depends on
+    the class, so the class shows only in the Grad-CAM region. With several layers the last one is used.
+
+        explain(model, images, method="guidedgradcam", layers="layer4")
+    """
+    maps = [gradcam(probe.activations, gradients) for gradients in probe.gradients.unbind(dim=1)]
+    region = torch.stack(maps, dim=1).clamp_min(0)
+    return guided_backprop(probe.at_input) * resized(region, probe.inputs.shape[2:])
+
+
+@register_method(
     "deeplift",
     paper="Shrikumar et al. 2017, DeepLIFT, arXiv 1704.02685",
     needs="probe",
-    good_for="an account against a baseline as Integrated Gradients gives, in one pass back",
+    good_for="contributions relative to a baseline as in Integrated Gradients, in one backward pass",
     cost="seconds",
     scope="input",
     diverging=True,
 )
 def deeplift(probe: InputProbe, *, baseline: Baseline = 0.0) -> Found:
-    """Each pixel's part in the score's difference from the baseline, by the rescale rule.
+    """Compute the contribution of each pixel to the score's difference from the baseline, by the rescale rule.
 
     C = (x - x') * m with sum C = Y(x) - Y(x'), the multipliers m being (f(z) - f(z')) / (z - z') at every
-    nonlinearity (Shrikumar et al. 2017, arXiv 1704.02685, eq. 1 and 11; computed by captum on a private copy
-    of the model, in which a nonlinearity that is called several times is one module for each call), summed
-    over channels. `baseline` x' is a number or an image in the model's own units; 0 is the mean colour for
-    most preprocessings. `details` hold baseline_scores and completeness_gap (n, t). Where the sum misses the
-    difference by more than a twentieth, the model holds a nonlinearity that has no rule (attention, GELU,
-    layer norm, a function in place of a module): that is a ModelError, since the map would not be DeepLIFT's.
+    nonlinearity (Shrikumar et al. 2017, arXiv 1704.02685, eq. 1 and 11; computed by captum on a copy of the model in
+    which every call of a nonlinearity is a module of its own), summed over channels. `baseline` x' is a number or an
+    image in the units of the model's inputs; 0 is the mean color for most preprocessings. `details` holds
+    baseline_scores and completeness_gap (n, t). Raises ModelError if the sum differs from the difference by more than
+    5 %: the model then has a nonlinearity without a rule (attention, GELU, layer norm, a function instead of a module).
 
         explain(model, images, method="deeplift", options={"baseline": 0.0})
     """
@@ -108,8 +130,8 @@ def deeplift(probe: InputProbe, *, baseline: Baseline = 0.0) -> Found:
         start = baseline_image(baseline, image)[None]
         with torch.autocast(image.device.type, enabled=False):  # captum's hooks must return the types they get
             scores, start_scores = probe.input_scores(torch.cat([image[None], start]), row)
-            each = [_lifted(deep_lift(hooked), probe, image, start, target) for target in range(targets)]
-        maps.append(torch.stack(each))
+            target_maps = [_lifted(deep_lift(hooked), probe, image, start, target) for target in range(targets)]
+        maps.append(torch.stack(target_maps))
         starts.append(start_scores)
         change = scores - start_scores
         gaps.append((maps[-1].flatten(1).sum(dim=1) - change).abs())
@@ -121,7 +143,7 @@ def deeplift(probe: InputProbe, *, baseline: Baseline = 0.0) -> Found:
 def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, target: int) -> Tensor:
     hooked, handles = attribution.model, []
     try:
-        # attribute() is these lines and a warning that it hooks the model, which would be the whole process's
+        # as attribute() does, without its warning, which cannot be silenced for one thread only
         handles = attribution._hook_main_model()
         hooked.apply(attribution._register_hooks)
         with probe.still():
@@ -132,8 +154,8 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
         if not any(text in str(error) for text in ("must match the size", "deterministic implementation")):
             raise
         raise ModelError(
-            f"captum's rule for a nonlinearity of {type(probe.session.model).__name__} fails: {error}. It needs the "
-            "images along the first axis, and no torch.use_deterministic_algorithms; take integratedgradients",
+            f"captum's DeepLIFT rule fails for a nonlinearity of {type(probe.session.model).__name__}: {error}. It"
+            " needs images along the first axis and no torch.use_deterministic_algorithms; use integratedgradients",
             code="model.no-rule",
         ) from error
     finally:
@@ -158,15 +180,15 @@ def _check_complete(probe: InputProbe, change: Tensor, gap: Tensor, scores: Tens
         worst = int((gap - allowed).argmax())
         if _is_probability(probe):
             raise ModelError(
-                "DeepLIFT's parts do not add up to a probability, since softmax mixes all classes: explain the logits "
-                "(a model without its last softmax, or a class instead of Probability(class))",
+                "DeepLIFT contributions do not add up to a probability, since softmax mixes all classes: explain the "
+                "logits (a model without its final softmax, or a class instead of Probability(class))",
                 code="model.explain-logits",
                 model=type(probe.session.model).__name__,
             )
         raise ModelError(
-            f"DeepLIFT's parts must add up to the change of the score ({float(change[worst]):.3g}) and miss it by "
-            f"{float(gap[worst]):.3g}: {type(probe.session.model).__name__} holds a nonlinearity that has no rule, "
-            f"such as attention, GELU, layer norm or a function in place of a module; take integratedgradients",
+            f"DeepLIFT contributions must add up to the change of the score ({float(change[worst]):.3g}) and are off "
+            f"by {float(gap[worst]):.3g}: {type(probe.session.model).__name__} has a nonlinearity without a rule, such "
+            f"as attention, GELU, layer norm or a function instead of a module; use integratedgradients instead",
             code="model.not-additive",
             type=type(probe.session.model).__name__,
         )

@@ -1,4 +1,4 @@
-"""The optional libraries that these methods call, imported when one of them is called."""
+"""Import of the optional libraries that some methods call."""
 
 import importlib
 import random
@@ -11,13 +11,13 @@ _PACKAGES = {"captum": "captum", "skimage": "scikit-image", "sklearn": "scikit-l
 
 
 def library(module: str) -> Any:
-    """The module named, or a MissingExtraError that says which extra brings it."""
-    known, state = module in sys.modules, random.getstate()
+    """Import and return a module, or raise MissingExtraError naming the extra to install."""
+    imported, state = module in sys.modules, random.getstate()
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         raise MissingExtraError.of(_PACKAGES.get(package, package), "attributions") from error
     finally:
-        if not known:
-            random.setstate(state)  # some of them draw while they are imported
+        if not imported:
+            random.setstate(state)  # some libraries draw random numbers when imported

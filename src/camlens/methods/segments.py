@@ -1,4 +1,4 @@
-"""Superpixels: parts of one image that hang together in place and colour."""
+"""Segmentation of an image into superpixels."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camlens.attributions.libraries import library
 from camlens.core.errors import InputError
+from camlens.methods.libraries import library
 
 SEGMENTATIONS = ("slic", "quickshift")
 Labels = Int[Tensor, "*spatial"]
@@ -18,10 +18,9 @@ Labels = Int[Tensor, "*spatial"]
 def segmented(
     image: Float[Tensor, "c *spatial"], segments: object, segmentation: object, row: int, seed: int
 ) -> Labels:
-    """Labels 0 to S-1 of one image's segments, every number taken, at least two of them.
+    """Return labels 0 to S - 1 of the segments of one image, with S of at least 2.
 
-    `segments` is how many are wanted, or the labels themselves as an integer tensor (*spatial), or
-    (n, *spatial) of which `row` is taken.
+    `segments` is the wanted number of segments, or an integer tensor of labels, (*spatial) or (n, *spatial).
     """
     if isinstance(segments, Tensor):
         labels = _given(segments, image, row)
@@ -34,24 +33,24 @@ def segmented(
             labels = _quickshift(pixels, wanted, seed)
         else:
             raise InputError(
-                f"there is no segmentation {segmentation!r}; there are {', '.join(SEGMENTATIONS)}",
+                f"segmentation must be {' or '.join(map(repr, SEGMENTATIONS))}, not {segmentation!r}",
                 code="argument.invalid",
                 name="segmentation",
                 value=segmentation,
             )
-    numbers, places = torch.unique(labels, return_inverse=True)
-    if len(numbers) < 2:
+    values, renumbered = torch.unique(labels, return_inverse=True)
+    if len(values) < 2:
         raise InputError(
-            f"the segmentation of image {row} ({tuple(labels.shape)}) found a single segment, and one segment "
-            f"cannot be told from another: ask for more segments, or pass labels of your own as segments=",
+            f"image {row} has a single segment, and at least two are needed: increase the number of segments, or "
+            f"pass your own labels as segments=",
             code="segments.single",
             image=row,
         )
-    return torch.as_tensor(places).view(image.shape[1:]).to(torch.int32)
+    return torch.as_tensor(renumbered).view(image.shape[1:]).to(torch.int32)
 
 
 def checked_segments(segments: object) -> int:
-    """How many segments are wanted, at least 2, or an InputError."""
+    """Return the wanted number of segments, or raise InputError unless it is an int of at least 2."""
     if isinstance(segments, bool) or not isinstance(segments, int) or segments < 2:
         raise InputError(
             f"segments must be an int of 2 or more, or a tensor of labels, not {segments!r}",
@@ -67,7 +66,7 @@ def _given(segments: Tensor, image: Tensor, row: int) -> Tensor:
     labels = segments[row] if segments.ndim == len(size) + 1 and row < len(segments) else segments
     if labels.shape != size or labels.is_floating_point() or labels.is_complex():
         raise InputError(
-            f"labels of segments must be whole numbers of shape {tuple(size)}, or one such map per image, "
+            f"labels of segments must be integers of shape {tuple(size)} or (n, *{tuple(size)}), "
             f"not {segments.dtype} {tuple(segments.shape)}",
             code="segments.labels",
             shape=tuple(size),
@@ -77,40 +76,43 @@ def _given(segments: Tensor, image: Tensor, row: int) -> Tensor:
 
 
 def _pixels(image: Tensor) -> NDArray[np.float64]:
-    """The image as (*spatial, c) in [0, 1], whatever the model's own units are."""
+    """Return the image as (*spatial, c), scaled to [0, 1] by min-max."""
     values = image.detach().double().cpu()
     low, high = torch.aminmax(values)
     return ((values - low) / (high - low).clamp_min(1e-12)).movedim(0, -1).numpy()
 
 
 def _slic(pixels: NDArray[np.float64], wanted: int) -> Tensor:
-    """SLIC, made more compact until at least half of the segments wanted are there: in noise they fall apart."""
-    colour, on_a_line = pixels.shape[-1] == 3, pixels.ndim == 2
+    """Run SLIC with increasing compactness until it gives at least half of the wanted segments.
+
+    On noisy images it gives too few with low compactness.
+    """
+    color, on_a_line = pixels.shape[-1] == 3, pixels.ndim == 2
     labels = np.zeros(pixels.shape[:-1], dtype=np.int64)
     for times in (1.0, 10.0, 100.0, 1000.0):
-        found = library("skimage.segmentation").slic(
+        result = library("skimage.segmentation").slic(
             pixels[None] if on_a_line else pixels,
             n_segments=wanted,
-            compactness=times * (10.0 if colour else 0.1),  # distances in Lab run to 100, in other channels to 1
-            convert2lab=colour,
+            compactness=times * (10.0 if color else 0.1),  # distances in Lab run to 100, in other channels to 1
+            convert2lab=color,
             start_label=0,
             channel_axis=-1,
         )
-        labels = np.ascontiguousarray(found[0] if on_a_line else found)
+        labels = np.ascontiguousarray(result[0] if on_a_line else result)
         if len(np.unique(labels)) >= wanted / 2:
             break
     return torch.from_numpy(labels)
 
 
 def _quickshift(pixels: NDArray[np.float64], wanted: int, seed: int) -> Tensor:
-    """Quickshift's tree of pixels, cut at its longest links until there are as many segments as wanted.
+    """Cut the pixel tree of quickshift at its longest links until there are `wanted` segments.
 
-    Quickshift itself cuts at a fixed length; how many segments that gives cannot be said beforehand. Where the
-    tree is in more pieces than wanted, the smallest are merged into the neighbour that is most like them.
+    Quickshift itself cuts links above a fixed length, which gives an unpredictable number of segments. If there are
+    more trees than wanted, the smallest segments are merged into their most similar neighbor.
     """
     if pixels.ndim != 3:
         raise InputError(
-            f"quickshift is for images with two axes, not {pixels.ndim - 1}: take segmentation='slic'",
+            f"quickshift supports images with two axes, not {pixels.ndim - 1}: use segmentation='slic'",
             code="segments.axes",
             axes=pixels.ndim - 1,
         )
@@ -131,20 +133,21 @@ def _quickshift(pixels: NDArray[np.float64], wanted: int, seed: int) -> Tensor:
 
 
 def _cut(parents: NDArray[Any], lengths: NDArray[Any], wanted: int) -> NDArray[Any]:
-    """The tree with its longest links removed, so that `wanted` trees are left, if there were not more."""
-    places = np.arange(len(parents))
-    links = places[parents != places]
-    cuts = max(0, wanted - (len(places) - len(links)))
+    """Remove the longest links, so that there are at least `wanted` trees."""
+    pixels = np.arange(len(parents))
+    links = pixels[parents != pixels]
+    cuts = max(0, wanted - (len(pixels) - len(links)))
     longest = links[np.argsort(-lengths[links], kind="stable")[:cuts]]
-    return np.where(np.isin(places, longest), places, parents)
+    return np.where(np.isin(pixels, longest), pixels, parents)
 
 
 def _merged(labels: NDArray[Any], pixels: NDArray[np.float64], wanted: int) -> NDArray[Any]:
-    """The smallest segments joined to the neighbour whose mean colour is nearest, until `wanted` are left."""
+    """Merge the smallest segment into the neighbor with the nearest mean color until `wanted` are left."""
     _, labels = np.unique(labels, return_inverse=True)
     labels = labels.reshape(pixels.shape[:-1])
     sizes = np.bincount(labels.reshape(-1)).astype(float)
-    colours = np.stack([np.bincount(labels.reshape(-1), one.reshape(-1)) for one in np.moveaxis(pixels, -1, 0)], 1)
+    channels = np.moveaxis(pixels, -1, 0)
+    colors = np.stack([np.bincount(labels.reshape(-1), channel.reshape(-1)) for channel in channels], 1)
     beside = np.zeros((len(sizes), len(sizes)), dtype=bool)
     for first, second in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1])):
         beside[first, second] = beside[second, first] = True
@@ -152,11 +155,11 @@ def _merged(labels: NDArray[Any], pixels: NDArray[np.float64], wanted: int) -> N
     joined = np.arange(len(sizes))
     for _ in range(len(sizes) - wanted):
         small = int(np.where(sizes > 0, sizes, np.inf).argmin())
-        means = colours / np.maximum(sizes, 1)[:, None]
+        means = colors / np.maximum(sizes, 1)[:, None]
         distance = np.linalg.norm(means - means[small], axis=1)
         near = int(np.where(beside[small], distance, np.inf).argmin())
         joined = np.where(joined == small, near, joined)
-        sizes[near], colours[near] = sizes[near] + sizes[small], colours[near] + colours[small]
+        sizes[near], colors[near] = sizes[near] + sizes[small], colors[near] + colors[small]
         beside[near] |= beside[small]
         beside[:, near] |= beside[:, small]
         sizes[small], beside[small], beside[:, small], beside[near, near] = 0, False, False, False

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from camlens import METHODS, MissingExtraError, explain
-from camlens.attributions.libraries import library
+from camlens.methods.libraries import library
 from tests.nets import ResidualNet, images, seeded
 from tests.refusals import refused
 

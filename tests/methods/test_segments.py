@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from camlens import InputError
-from camlens.attributions.segments import segmented
+from camlens.methods.segments import segmented
 from tests.refusals import refused
 
 

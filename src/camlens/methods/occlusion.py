@@ -1,4 +1,4 @@
-"""Occlusion: what the score loses when a window of the image is covered."""
+"""Occlusion: the drop of the score if a window of the image is covered."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from camlens.attributions.baselines import Baseline, baseline_image
-from camlens.attributions.libraries import library
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
+from camlens.methods.baselines import Baseline, baseline_image
+from camlens.methods.libraries import library
 
 Lengths = int | Sequence[int] | None
 
@@ -21,7 +21,7 @@ Lengths = int | Sequence[int] | None
     "occlusion",
     paper="Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks, arXiv 1311.2901",
     needs="probe",
-    good_for="the plainest question: what happens when this part is covered?",
+    good_for="the effect of covering a part of the image",
     cost="seconds",
     scope="input",
     diverging=True,
@@ -29,13 +29,13 @@ Lengths = int | Sequence[int] | None
 def occlusion(
     probe: InputProbe, *, window: Lengths = None, stride: Lengths = None, baseline: Baseline = 0.0
 ) -> TargetMaps:
-    """How much the score falls when a window over each place is filled with the baseline.
+    """Compute the mean drop of the score over all windows that cover a pixel.
 
     O_p = mean over windows w that cover p of Y(x) - Y(x with w covered) (Zeiler and Fergus 2014, arXiv
-    1311.2901, section 4.2; computed by captum). `window` and `stride` are pixels, one number or one per axis;
-    without them a window is a seventh of each axis and moves by half of itself. `baseline` is a number or an
-    image in the model's own units; 0 is the mean colour for most preprocessings. Negative where covering the
-    place helps the target. All targets share the forward passes.
+    1311.2901, section 4.2; computed by captum). `window` and `stride` are in pixels, one number or one per axis. By
+    default a window is a seventh of each axis and the stride half a window. `baseline` is a number or an image in the
+    units of the model's inputs; 0 is the mean color for most preprocessings. Negative if covering the pixel increases
+    the score. All targets share the forward passes.
 
         explain(model, images, method="occlusion", options={"window": 32, "stride": 16})
     """
@@ -47,9 +47,9 @@ def occlusion(
     total = len(probe.inputs) * (1 + int(torch.Size(positions).numel()))
     maps = []
     for row, image in enumerate(probe.inputs):
-        answers = _Answers(probe, row, total)
-        each = [
-            attribution(answers.of(target)).attribute(
+        window_scores = _WindowScores(probe, row, total)
+        target_maps = [
+            attribution(window_scores.of(target)).attribute(
                 image[None],
                 sliding_window_shapes=(len(image), *windows),
                 strides=(len(image), *strides),
@@ -58,49 +58,49 @@ def occlusion(
             )
             for target in range(probe.scores.shape[1])
         ]
-        maps.append(torch.stack([precise(found[0, 0]) for found in each]))
+        maps.append(torch.stack([precise(target_map[0, 0]) for target_map in target_maps]))
     return torch.stack(maps)
 
 
 @dataclass(frozen=True, eq=False)
-class _Answers:
-    """The scores of one image under its windows: computed for the first target, remembered for the others."""
+class _WindowScores:
+    """The scores of one image under its windows, computed for the first target and cached for the others."""
 
     probe: InputProbe
     row: int
     total: int
-    kept: list[Tensor] = field(default_factory=list)
+    cache: list[Tensor] = field(default_factory=list)
 
     def of(self, target: int) -> Callable[[Tensor], Tensor]:
-        """One target's scores of the windows, which are asked in the same order for every target."""
-        places = count()
+        """Return the score function of one target, to be called with the same windows in the same order for each."""
+        calls = count()
 
         def score(inputs: Tensor) -> Tensor:
-            place = next(places)
-            if place == len(self.kept):
-                self.kept.append(self.probe.input_scores(inputs, self.row))
-                asked = self.row * self.total // len(self.probe.inputs) + sum(map(len, self.kept))
-                self.probe.progress(min(asked, self.total), self.total)
-            return self.kept[place][:, target]
+            call = next(calls)
+            if call == len(self.cache):
+                self.cache.append(self.probe.input_scores(inputs, self.row))
+                done = self.row * self.total // len(self.probe.inputs) + sum(map(len, self.cache))
+                self.probe.progress(min(done, self.total), self.total)
+            return self.cache[call][:, target]
 
         return score
 
 
 def _lengths(name: str, given: object, default: tuple[int, ...], limits: tuple[int, ...]) -> tuple[int, ...]:
-    """One length per axis, each from 1 to its limit, or an InputError."""
+    """Return one length per axis, or raise InputError unless each is from 1 to its limit."""
     if given is None:
         return default
     lengths = (given,) * len(limits) if isinstance(given, int) else tuple(given) if isinstance(given, Sequence) else ()
-    whole = all(isinstance(one, int) and not isinstance(one, bool) for one in lengths)
+    integers = all(isinstance(length, int) and not isinstance(length, bool) for length in lengths)
     if (
         len(lengths) != len(limits)
-        or not whole
-        or not all(1 <= one <= limit for one, limit in zip(lengths, limits, strict=True))
+        or not integers
+        or not all(1 <= length <= limit for length, limit in zip(lengths, limits, strict=True))
     ):
-        limit = "the image" if name == "window" else "the window"
+        limit = "image" if name == "window" else "window"
         raise InputError(
-            f"{name} must be from 1 pixel to {limit} itself, {' x '.join(map(str, limits))}, as one whole number or "
-            f"one per axis, not {given!r}",
+            f"{name} must be an int, or one per axis, from 1 to the size of the {limit}, "
+            f"{' x '.join(map(str, limits))}, not {given!r}",
             code="argument.invalid",
             name=name,
             value=given,

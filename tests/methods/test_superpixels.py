@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from camlens import Explanation, InputError, explain
-from camlens.attributions.superpixels import fair_draws, paired_draws
 from camlens.core.execution.draws import SeededDraws
+from camlens.methods.superpixels import fair_draws, paired_draws
 from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
@@ -195,7 +195,7 @@ def test_lime_equals_the_lime_package_on_its_own_draws(monkeypatch: pytest.Monke
     def their_draws(_whole: Tensor, **_: Any) -> Iterator[Tensor]:
         yield from present.split(1)
 
-    monkeypatch.setattr("camlens.attributions.superpixels.fair_draws", their_draws)
+    monkeypatch.setattr("camlens.methods.superpixels.fair_draws", their_draws)
     found = asked("lime", model, inputs, segments=QUARTERS, samples=60, target=ClassScore(2))
     expected = torch.tensor([weight for _, weight in sorted(theirs.local_exp[2])])
     assert_close(found.details["weights"][0, 0].double(), expected.double(), rtol=1e-3, atol=1e-5)

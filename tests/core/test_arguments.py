@@ -2,8 +2,8 @@
 
 import pytest
 
+from camlens.core.arguments import checked_count, checked_strength
 from camlens.core.errors import InputError
-from camlens.methods.options import checked_count, checked_strength
 from tests.refusals import refused
 
 

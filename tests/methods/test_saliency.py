@@ -9,10 +9,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from camlens import explain
-from camlens.methods.pixels.saliency import gradientxinput, saliency
+from camlens.methods.saliency import gradientxinput, saliency
 from camlens.targets import ClassScore
 from tests.methods import reference
-from tests.methods.pixels.quadratic import Quadratic, pictures, probe_of
+from tests.methods.quadratic import Quadratic, pictures, probe_of
 from tests.nets import images, plain_cnn, seeded
 
 TARGETS = [ClassScore(2), ClassScore(0)]

@@ -12,10 +12,10 @@ from camlens import explain
 from camlens.core.errors import InputError
 from camlens.core.probe import Probe
 from camlens.methods.draws import same_draws
-from camlens.methods.pixels.rise import Draws, draws, rise, rise_estimates
+from camlens.methods.rise import Draws, draws, rise, rise_estimates
 from camlens.targets import AllClasses, ClassScore
 from tests.methods import reference
-from tests.methods.pixels.quadratic import SIZES, Quadratic, pictures, probe_of
+from tests.methods.quadratic import SIZES, Quadratic, pictures, probe_of
 from tests.nets import images, plain_cnn, seeded
 from tests.refusals import refused
 

@@ -1,8 +1,8 @@
-"""A copy of the model in which every activation is a module of its own, so that rules can be hung on each.
+"""A copy of the model in which every call of an activation is a separate module, for backward rules in hooks.
 
-captum changes gradients by hooks on modules. On a model that is shared between threads, or that calls one
-module several times or none at all (torch.nn.functional.relu), that gives errors or silently another map. In
-the copy nothing is shared, nothing works in place, and every call of an activation has its own module.
+captum changes gradients by hooks on modules. If the model is used by several threads, calls a module several times, or
+uses functions such as torch.nn.functional.relu, that fails or silently gives another map. In the copy no module is
+shared or in-place.
 """
 
 import copy
@@ -22,14 +22,14 @@ _WRITING = {torch.relu_, Tensor.relu_}
 
 
 class _PlainReLU(nn.Module):
-    """Stands where an nn.ReLU stood; what it calls is routed to a module of its own."""
+    """Replaces nn.ReLU; `_Routed` sends its calls to a separate module each."""
 
     def forward(self, features: Tensor) -> Tensor:
         return _RELU(features)
 
 
 class _Calls(nn.Module):
-    """Stands where a module stood that is called several times: one copy for each of its calls, in turn."""
+    """Replaces a module that is called several times by one copy for each call."""
 
     def __init__(self, module: nn.Module, calls: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _Calls(nn.Module):
 
 
 class _Routed(TorchFunctionMode):
-    """Every rectification in the block goes to the next of the modules, or is only counted where there are none."""
+    """Send every ReLU call in the block to the next of the modules, or only count the calls if there are none."""
 
     def __init__(self, modules: nn.ModuleList | None) -> None:
         super().__init__()
@@ -64,10 +64,10 @@ class _Routed(TorchFunctionMode):
 
 
 class PrivateCopy(nn.Module):
-    """Scores (m, t) of one image of the probe, by a copy of its model that may be hooked.
+    """Scores (m, t) of one image of the probe, computed by a copy of its model that may be hooked.
 
-    `rectifiers` are nn.ReLU modules, one for each rectification of a forward pass, whether the model's own code
-    writes it as a module or as a function. `kinds` are other modules to be given one copy for each call.
+    `rectifiers` has one nn.ReLU for each ReLU call of a forward pass, whether the model calls a module or a function.
+    Modules whose type is in `kinds` get one copy for each call.
     """
 
     def __init__(self, probe: InputProbe, kinds: tuple[type[nn.Module], ...] = ()) -> None:
@@ -88,7 +88,7 @@ class PrivateCopy(nn.Module):
         def count(module: nn.Module, _args: object) -> None:
             counts[module] = counts.get(module, 0) + 1
 
-        handles = [one.register_forward_pre_hook(count) for one in self.twin.modules() if type(one) in kinds]
+        handles = [module.register_forward_pre_hook(count) for module in self.twin.modules() if type(module) in kinds]
         routed = _Routed(None)
         try:
             with probe.still(), routed:
@@ -96,12 +96,12 @@ class PrivateCopy(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-        _exchange(self.twin, {one: _Calls(one, calls) for one, calls in counts.items() if calls > 1})
+        _exchange(self.twin, {module: _Calls(module, calls) for module, calls in counts.items() if calls > 1})
         self.rectifiers = nn.ModuleList(nn.ReLU() for _ in range(routed.calls))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Scores (m, t) of `inputs` (m, c, *spatial) in the place of image `row`."""
-        for buffers, name, buffer in self._buffers_before:  # which the passes for other images may have changed
+        """Return the scores (m, t) of `inputs` (m, c, *spatial) as variants of image `row`."""
+        for buffers, name, buffer in self._buffers_before:  # other images may have changed them
             buffers[name] = buffer.clone()
         with _Routed(self.rectifiers):
             return self._probe.live_scores(inputs, self.row, self.twin)
@@ -112,8 +112,7 @@ def _bare_copy(model: nn.Module) -> nn.Module:
         twin = copy.deepcopy(model)
     except (TypeError, RuntimeError, AttributeError, NotImplementedError) as error:
         raise ModelError(
-            f"this method hangs rules on a private copy of the model, and {type(model).__name__} cannot be "
-            f"copied: {error}",
+            f"this method needs a copy of the model, and {type(model).__name__} cannot be copied: {error}",
             code="model.no-copy",
             type=type(model).__name__,
         ) from error
@@ -122,13 +121,13 @@ def _bare_copy(model: nn.Module) -> nn.Module:
         if getattr(module, "inplace", False) is True:
             module.__dict__["inplace"] = False
     twin.requires_grad_(False)
-    _exchange(twin, {one: unwrapped(one) for one in twin.modules() if "_orig_mod" in one._modules})
-    _exchange(twin, {one: _PlainReLU() for one in twin.modules() if type(one) is nn.ReLU})
+    _exchange(twin, {module: unwrapped(module) for module in twin.modules() if "_orig_mod" in module._modules})
+    _exchange(twin, {module: _PlainReLU() for module in twin.modules() if type(module) is nn.ReLU})
     return _PlainReLU() if type(twin) is nn.ReLU else twin
 
 
 def _exchange(root: nn.Module, others: dict[nn.Module, nn.Module]) -> None:
-    """Put other modules in the places of some, wherever they stand in the model."""
+    """Replace modules of the model by others, wherever they occur."""
     for parent in list(root.modules()):
         for name, child in parent._modules.items():
             if child in others:
