@@ -83,7 +83,7 @@ def test_concepts_of_a_batch_are_shared_and_repeatable() -> None:
     assert found.error == pytest.approx(float((seen - found.features).norm() / seen.norm()), rel=1e-4)
     again = concepts(model, inputs, "5", count=3)
     assert torch.equal(found.maps, again.maps)
-    assert repr(found) == f"<Concepts: 3 of 5 in 4 image(s), {found.error:.0%} of the features left out>"
+    assert repr(found) == f"<Concepts: 3 of 5 in 4 image(s), relative error {found.error:.0%}>"
 
 
 def test_the_layer_is_chosen_by_looking_and_channels_last_is_read_as_such() -> None:

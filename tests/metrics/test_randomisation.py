@@ -8,11 +8,11 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError, ModelError
 from camlens.metrics.randomisation import (
     copy_of,
-    forget,
     normal_of_same_size,
-    remembered,
+    randomize,
+    recorded_uses,
+    restored,
     stages_of,
-    uses_noted,
 )
 from tests.refusals import refused
 
@@ -52,7 +52,7 @@ def built() -> Backwards:
 
 
 def order_of(model: nn.Module) -> list[str]:
-    with uses_noted(model) as uses:
+    with recorded_uses(model) as uses:
         _ = [parameter.shape for parameter in model.parameters()]
         _ = [parameter.sum() for parameter in model.parameters()]
         model(torch.ones(2, 5))
@@ -83,11 +83,11 @@ def test_stages_go_from_the_score_to_the_image_bare_parameters_included_and_unse
 def test_noting_leaves_no_hook_and_changes_no_answer() -> None:
     model = built()
     before = model(torch.ones(2, 5))
-    with uses_noted(model), pytest.raises(RuntimeError):
+    with recorded_uses(model), pytest.raises(RuntimeError):
         model(torch.ones(2, 6))
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
-    with uses_noted(model):
+    with recorded_uses(model):
         assert torch.equal(model(torch.ones(2, 5)), before)
 
 
@@ -95,7 +95,7 @@ def test_forgetting_reaches_every_floating_parameter_also_zeros_and_layer_scales
     model, twin = built(), copy_of(built())
     draw = torch.Generator().manual_seed(0)
     for stage in stages_of(twin, [], None):
-        forget(twin, stage, draw)
+        randomize(twin, stage, draw)
     pairs = dict(model.named_parameters()), dict(twin.named_parameters())
     for name, parameter in pairs[0].items():
         same = parameter == pairs[1][name]
@@ -125,8 +125,8 @@ def test_a_remembered_stage_comes_back_bit_for_bit_also_after_an_error() -> None
     stage = stages_of(model, [], 1)[0]
 
     def interrupted() -> None:
-        with remembered(model, stage):
-            forget(model, stage, torch.Generator())
+        with restored(model, stage):
+            randomize(model, stage, torch.Generator())
             assert not torch.equal(model.token, before["token"])
             raise KeyboardInterrupt
 
@@ -140,7 +140,7 @@ def test_tied_weights_stay_tied() -> None:
     model[1].weight = model[0].weight
     twin = copy_of(model)
     for stage in stages_of(twin, [], None):
-        forget(twin, stage, torch.Generator())
+        randomize(twin, stage, torch.Generator())
     assert twin[1].weight is twin[0].weight
     assert not torch.equal(twin[0].weight, model[0].weight)
 

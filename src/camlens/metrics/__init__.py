@@ -5,7 +5,7 @@ Every result is float32 (n,) on the CPU: one number per image, NaN if the metric
 averaged over images. An entry's `better` tells whether higher or lower values are better.
 """
 
-from camlens.core.registry import METRICS
+from camlens.core.registry import METRICS, Better
 from camlens.metrics import (
     boxes,
     combined,
@@ -22,9 +22,15 @@ __all__ = [
     "boxes",
     "combined",
     "complexity",
+    "direction",
     "faithfulness",
     "localisation",
     "sanity",
     "similarity",
     "stability",
 ]
+
+
+def direction(name: str) -> Better:
+    """Return whether "higher" or "lower" values of a metric are better, or "neither"."""
+    return METRICS[name].better

@@ -1,4 +1,4 @@
-"""What metrics are given, checked once at their doors, and the one way in which they ask for scores."""
+"""Checks of the arguments of metrics, and the calls of their score and explain functions."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,19 +16,19 @@ PerImage = Float[Tensor, " n"]
 Cells = Float[Tensor, "n cells"]
 Baseline = Tensor | float | int
 Score = Callable[[Tensor, int], Tensor]
-"""score(inputs (m, c, *spatial), row) -> (m,): scores of image `row`'s class for m variants of it."""
+"""score(inputs (m, c, *spatial), row) -> (m,): scores of the class of image `row` for m variants of that image."""
 Explain = Callable[[Tensor, int], Tensor]
-"""explain(inputs (m, c, *spatial), row) -> (m, *size): maps of image `row`'s class for m variants of it."""
+"""explain(inputs (m, c, *spatial), row) -> (m, *size): maps for the class of image `row` for m variants of it."""
 
 AT_ONCE = 32
 UNDEFINED = math.nan
 
 
 def tensor_of(name: str, value: object) -> Tensor:
-    """`value` if it is a tensor, else an InputError that names it."""
+    """Return `value`, or raise InputError unless it is a tensor."""
     if not isinstance(value, Tensor):
         raise InputError(
-            f"{name} must be a torch.Tensor, not {_kind(value)}: say torch.as_tensor(...)",
+            f"{name} must be a torch.Tensor, not {_kind(value)}: pass torch.as_tensor(...)",
             code="argument.invalid",
             name=name,
             value=value,
@@ -37,12 +37,12 @@ def tensor_of(name: str, value: object) -> Tensor:
 
 
 def answer_of(name: str, function: Callable[..., Any], *asked: object) -> Tensor:
-    """What a function that was handed over gives, if it is one and gives a tensor."""
+    """Call a function that was passed as an argument, and check that it returns a tensor."""
     if not callable(function):
         raise InputError(
             f"{name} must be a function, not {_kind(function)}", code="argument.invalid", name=name, value=function
         )
-    return tensor_of(f"what {name} gives", function(*asked))
+    return tensor_of(f"the result of {name}", function(*asked))
 
 
 def _kind(value: object) -> str:
@@ -51,7 +51,7 @@ def _kind(value: object) -> str:
 
 
 def cells_of(maps: Tensor) -> Cells:
-    """Every map as one row of cells, float64, on the CPU, where metrics do their sums."""
+    """Flatten every map to one row of cells, in float64 on the CPU, as metrics compute them."""
     tensor_of("maps", maps)
     if maps.ndim < 2 or maps.numel() == 0:
         raise InputError(
@@ -63,20 +63,21 @@ def cells_of(maps: Tensor) -> Cells:
 
 
 def says_something(cells: Cells) -> Bool[Tensor, " n"]:
-    """Which maps are finite and not constant: only those say anything about places."""
+    """Whether each map is finite and not constant."""
     return cells.isfinite().all(dim=1) & (cells.amax(dim=1) > cells.amin(dim=1))
 
 
 def masks_of(maps: Tensor, masks: Tensor) -> Bool[Tensor, "n cells"]:
-    """Every mask as one row of cells, if there is one bool mask of the right size per map."""
+    """Flatten every mask to one row of cells; raise InputError unless there is one bool mask per map, of its size."""
     tensor_of("masks", masks)
     if masks.dtype != torch.bool:
         raise InputError(
-            f"masks must be bool, not {masks.dtype}: say masks > 0", code="masks.dtype", dtype=str(masks.dtype)
+            f"masks must be bool, not {masks.dtype}: pass masks > 0", code="masks.dtype", dtype=str(masks.dtype)
         )
     if masks.shape != maps.shape:
         raise InputError(
-            f"masks are {tuple(masks.shape)} and maps {tuple(maps.shape)}: resize the maps to the masks",
+            f"masks of shape {tuple(masks.shape)} do not fit maps of shape {tuple(maps.shape)}: resize the maps to the"
+            " size of the masks",
             code="masks.shape",
             shape=tuple(masks.shape),
             maps=tuple(maps.shape),
@@ -85,13 +86,13 @@ def masks_of(maps: Tensor, masks: Tensor) -> Bool[Tensor, "n cells"]:
 
 
 def same_size(inputs: Tensor, maps: Tensor) -> None:
-    """Refuse maps that do not lie on the images cell by cell."""
+    """Raise InputError unless there is one map per image, of the image's size."""
     wanted = (len(tensor_of("inputs", inputs)), *inputs.shape[2:])
     tensor_of("maps", maps)
     if tuple(maps.shape) != wanted:
         raise InputError(
-            f"maps are {tuple(maps.shape)}, and images {tuple(inputs.shape)} need {wanted}:"
-            " take explanation.heatmaps() of one target, or resize the maps",
+            f"maps must have the shape {wanted} for images {tuple(inputs.shape)}, not {tuple(maps.shape)}:"
+            " use explanation.heatmaps() of one target, or resize the maps",
             code="maps.shape",
             shape=tuple(maps.shape),
             inputs=tuple(inputs.shape),
@@ -99,21 +100,21 @@ def same_size(inputs: Tensor, maps: Tensor) -> None:
 
 
 def unit_range(heatmaps: Tensor) -> None:
-    """Refuse maps outside [0, 1], which cannot be laid on an image as a mask."""
+    """Raise InputError for heat maps outside [0, 1], which cannot be used as masks."""
     finite = heatmaps[heatmaps.isfinite()]
     if finite.numel() and not (finite.min() >= 0 and finite.max() <= 1):
         raise InputError(
-            f"heat maps must lie in [0, 1], not [{finite.min():.3g}, {finite.max():.3g}]:"
-            " take explanation.heatmaps(), not .maps",
+            f"heat maps must be in [0, 1], not [{finite.min():.3g}, {finite.max():.3g}]:"
+            " use explanation.heatmaps(), not .maps",
             code="heatmaps.range",
         )
 
 
 def within(name: str, value: float | int, low: float | int, high: float | int) -> float:
-    """`value` if low < value < high, else an InputError that names it."""
+    """Return `value`, or raise InputError unless low < value < high."""
     if not low < value < high:
         raise InputError(
-            f"{name} must lie between {low:g} and {high:g}, both left out, not {value!r}",
+            f"{name} must be above {low:g} and below {high:g}, not {value!r}",
             code="argument.invalid",
             name=name,
             value=value,
@@ -122,69 +123,69 @@ def within(name: str, value: float | int, low: float | int, high: float | int) -
 
 
 def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
-    """What removed places show, as a tensor of the images' shape."""
-    shown = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device)
+    """Expand the values of removed pixels to the shape of the images."""
+    values = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device)
     try:
-        return shown.expand(inputs.shape)
+        return values.expand(inputs.shape)
     except RuntimeError:
         raise InputError(
-            f"the baseline is {tuple(shown.shape)}: it must be a number or expand to {tuple(inputs.shape)}",
+            f"a baseline of shape {tuple(values.shape)} does not broadcast to {tuple(inputs.shape)}",
             code="baseline.shape",
-            shape=tuple(shown.shape),
+            shape=tuple(values.shape),
             inputs=tuple(inputs.shape),
         ) from None
 
 
 def draws(generator: torch.Generator | None) -> torch.Generator:
-    """A twin of `generator` that leaves it untouched, or one with seed 0: same call, same numbers.
+    """Return a copy of `generator` in its current state, or a generator with seed 0.
 
-    Every image draws from the start, so that its figure does not depend on its neighbours in the batch.
+    Each image draws from its own copy, so its result does not depend on the rest of the batch.
     """
-    twin = torch.Generator()
+    copy = torch.Generator()
     if generator is None:
-        return twin.manual_seed(0)
+        return copy.manual_seed(0)
     if generator.device.type != "cpu":
         raise InputError(
-            f"the generator must be on the CPU, not on {generator.device}",
+            f"generator must be on the CPU, not on {generator.device}",
             code="generator.device",
             device=str(generator.device),
         )
-    twin.set_state(generator.get_state())
-    return twin
+    copy.set_state(generator.get_state())
+    return copy
 
 
 def scores_of(score: Score, variants: Iterable[Tensor], row: int) -> Float[Tensor, " m"]:
-    """Scores of variants given in parts (m_i, c, *spatial), float64 on the CPU, without a graph."""
-    answers = []
+    """Compute the scores of variants in batches (m_i, c, *spatial), in float64 on the CPU, without gradients."""
+    scores = []
     with torch.no_grad():
         for part in variants:
-            answer = answer_of("score", score, part, row)
-            if answer.shape != part.shape[:1]:
+            values = answer_of("score", score, part, row)
+            if values.shape != part.shape[:1]:
                 raise InputError(
-                    f"score gave {tuple(answer.shape)} for {len(part)} images: it must give one number each",
+                    f"score must return one number per image, ({len(part)},), not {tuple(values.shape)}",
                     code="score.shape",
-                    shape=tuple(answer.shape),
+                    shape=tuple(values.shape),
                     images=len(part),
                 )
-            answers.append(answer.to("cpu", torch.float64))
-    return torch.cat(answers)
+            scores.append(values.to("cpu", torch.float64))
+    return torch.cat(scores)
 
 
 def score_of(score: Score, image: Float[Tensor, "c *spatial"], row: int) -> float:
-    """Score of one image."""
+    """Compute the score of one image."""
     return float(scores_of(score, [image[None]], row)[0])
 
 
 def probability(value: float) -> float:
-    """`value` if it can be a probability, else an InputError: logits give other figures, silently."""
+    """Return `value` clipped to [0, 1], or raise InputError if it is not a probability, as for logits."""
     if not -1e-6 <= value <= 1 + 1e-6:
         raise InputError(
-            f"this needs probabilities, and score gave {value:.4g}: apply softmax to the logits",
+            f"score must return probabilities, not {value:.4g}: apply softmax to the logits",
             code="score.not-a-probability",
         )
     return min(max(value, 0.0), 1.0)
 
 
 def per_image(values: Sequence[float]) -> PerImage:
-    """The result of a metric: float32, one number per image, NaN where it is undefined."""
+    """Return the result of a metric as float32, one number per image, NaN if undefined."""
     return torch.tensor(values, dtype=torch.float32)

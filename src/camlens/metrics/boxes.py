@@ -1,4 +1,4 @@
-"""Boxes around the heat: connected regions, the largest one's box, and whether it fits the object's."""
+"""Bounding boxes of the hot regions, compared with the box of the object."""
 
 from collections.abc import Sequence
 
@@ -33,18 +33,18 @@ _POOLS = {1: max_pool1d, 2: max_pool2d, 3: max_pool3d}
     "max_box_accuracy",
     paper="Choe et al. 2020, Evaluating WSOL Methods Right, arXiv 2001.07437",
     needs="heatmaps, masks",
-    good_for="whether a box drawn around the heat would do as a detection",
+    good_for="whether a box around the hot region is a good detection",
     better="higher",
 )
 def max_box_accuracy(
     heatmaps: Maps, masks: Masks, *, threshold: float = 0.5, overlap: float = 0.5, diagonal: bool = True
 ) -> PerImage:
-    """1 where the box of the largest hot region overlaps the mask's box by at least `overlap`, else 0.
+    """1 if the box of the largest hot region overlaps the mask's box by at least `overlap`, else 0.
 
-    Hot are cells with at least `threshold` times the highest heat. The paper's figure is the mean at the
-    best threshold: find that with `best_box_threshold` on other images than the ones judged. The region with
-    the most cells counts; of two equally large ones the first in reading order. `diagonal` says whether
-    cells that touch at a corner belong together (8-connectivity in 2-D, else 4).
+    A cell is hot if its value is at least `threshold` times the maximum. The overlap is the intersection over union.
+    Of several regions of the same size, the first in reading order is used. If `diagonal`, cells that touch at a corner
+    are connected (8-connectivity in 2-D, else 4). The paper reports the mean at the best threshold: choose it with
+    `best_box_threshold` on other images.
     """
     within("overlap", overlap, 0, 1)
     overlaps = box_overlap(heatmaps, masks, threshold=threshold, diagonal=diagonal)
@@ -52,7 +52,7 @@ def max_box_accuracy(
 
 
 def box_overlap(heatmaps: Maps, masks: Masks, *, threshold: float = 0.5, diagonal: bool = True) -> PerImage:
-    """Intersection over union of the largest hot region's box and the tight box around the mask."""
+    """Intersection over union of the boxes of the largest hot region and of the mask."""
     cells, targets = cells_of(heatmaps), masks_of(heatmaps, masks)
     defined = says_something(cells) & targets.any(dim=1) & (cells.amax(dim=1) > 0)
     hot = (hot_cells(cells, threshold) & defined[:, None]).view(masks.shape)
@@ -67,27 +67,28 @@ def box_overlap(heatmaps: Maps, masks: Masks, *, threshold: float = 0.5, diagona
 def best_box_threshold(
     heatmaps: Maps, masks: Masks, *, thresholds: Sequence[float] = THRESHOLDS, overlap: float = 0.5
 ) -> float:
-    """The threshold at which most boxes fit; of several equally good ones the lowest.
+    """Return the threshold with the highest mean `max_box_accuracy`; the lowest one in case of ties.
 
-    For images set aside for this choice: chosen on the images that are judged, it flatters the method.
+    Use images that are not evaluated afterwards, else the results are too optimistic.
     """
     if not thresholds:
         raise InputError("thresholds must not be empty", code="argument.empty", name="thresholds")
     hits = [
-        float(max_box_accuracy(heatmaps, masks, threshold=one, overlap=overlap).nansum()) for one in sorted(thresholds)
+        float(max_box_accuracy(heatmaps, masks, threshold=threshold, overlap=overlap).nansum())
+        for threshold in sorted(thresholds)
     ]
     return sorted(thresholds)[hits.index(max(hits))]
 
 
 def regions(masks: Bool[Tensor, "n *size"], *, diagonal: bool = True) -> Int[Tensor, "n *size"]:
-    """Connected regions of every mask: cells of one region share a label, -1 outside.
+    """Label the connected regions of every mask; cells outside get -1.
 
-    A label is the highest flat index of its region in the batch. Neighbours hand on their label, and each
-    label then jumps to the label of the cell it names, so that long winding regions take few rounds.
+    A label is the highest flat index of its region in the batch. In each round cells take the highest label of their
+    neighbors and then the label of the cell at that index, so long winding regions need few rounds.
     """
     if masks.ndim - 1 not in _POOLS:
         raise InputError(
-            f"masks must have 1, 2 or 3 axes after the first, not {masks.ndim - 1}",
+            f"masks must have 1, 2 or 3 spatial axes, not {masks.ndim - 1}",
             code="masks.shape",
             axes=masks.ndim - 1,
         )
@@ -102,37 +103,33 @@ def regions(masks: Bool[Tensor, "n *size"], *, diagonal: bool = True) -> Int[Ten
 
 
 def largest_regions(masks: Bool[Tensor, "n *size"], *, diagonal: bool = True) -> Bool[Tensor, "n *size"]:
-    """Of every mask only its largest connected region; of equally large ones the first in reading order."""
+    """Return the largest connected region of every mask; the first in reading order in case of ties."""
     result = []
     for labels in regions(masks, diagonal=diagonal):
         inside = labels[labels >= 0]
         if inside.numel() == 0:
             result.append(labels >= 0)
             continue
-        names, sizes = inside.unique(return_counts=True)
-        largest = names[sizes == sizes.max()]
+        region_labels, sizes = inside.unique(return_counts=True)
+        largest = region_labels[sizes == sizes.max()]
         first = inside[torch.isin(inside, largest)][0]
         result.append(labels == first)
     return torch.stack(result)
 
 
 def box_of(mask: Bool[Tensor, "*size"]) -> Box:
-    """The tight box around the True cells of a mask that has some."""
-    places = mask.nonzero()
-    lows, highs = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+    """Return the bounding box of the True cells of a mask that is not empty."""
+    indices = mask.nonzero()
+    lows, highs = indices.amin(dim=0).tolist(), indices.amax(dim=0).tolist()
     return tuple((int(low), int(high) + 1) for low, high in zip(lows, highs, strict=True))
 
 
 def _highest_nearby(labels: Int[Tensor, "n *size"], *, diagonal: bool) -> Int[Tensor, "n *size"]:
     axes = labels.ndim - 1
     values: Float[Tensor, "n 1 *size"] = labels.double()[:, None]
-    kernels = [(3,) * axes] if diagonal else [_one_axis(axis, axes) for axis in range(axes)]
+    kernels = [(3,) * axes] if diagonal else [tuple(3 if k == axis else 1 for k in range(axes)) for axis in range(axes)]
     pooled = [_POOLS[axes](values, kernel, stride=1, padding=tuple(side // 2 for side in kernel)) for kernel in kernels]
     return torch.stack(pooled).amax(dim=0)[:, 0].long()
-
-
-def _one_axis(axis: int, axes: int) -> tuple[int, ...]:
-    return tuple(3 if one == axis else 1 for one in range(axes))
 
 
 def _overlap(first: Box, second: Box) -> float:

@@ -1,4 +1,4 @@
-"""One figure from several: harmonic means, which are only high where every part is."""
+"""Harmonic means of several metrics."""
 
 import torch
 from jaxtyping import Float
@@ -15,13 +15,13 @@ Figures = Float[Tensor, " n"]
     "adcc",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="coherency, complexity, average_drop",
-    good_for="one figure for ranking methods: coherent, simple and sufficient at once",
+    good_for="ranking methods by coherency, simplicity and average drop together",
     better="higher",
 )
 def adcc(coherency: Figures, complexity: Figures, average_drop: Figures) -> PerImage:
     """Harmonic mean of coherency, 1 - complexity and 1 - average drop, each in [0, 1].
 
-    3 / (1/coherency + 1/(1 - complexity) + 1/(1 - drop)); 0 where a part is 0, NaN where one is NaN.
+    3 / (1/coherency + 1/(1 - complexity) + 1/(1 - drop)); 0 if a part is 0, NaN if a part is NaN.
     """
     return harmonic_mean({"coherency": coherency, "complexity": 1 - complexity, "average_drop": 1 - average_drop})
 
@@ -30,25 +30,23 @@ def adcc(coherency: Figures, complexity: Figures, average_drop: Figures) -> PerI
     "arcc",
     paper="ARCC 2026, arXiv 2605.14641",
     needs="coherency, complexity, road_combined",
-    good_for="ADCC with a fairer removal in place of the average drop",
+    good_for="ADCC with ROAD instead of the average drop",
     better="higher",
 )
 def arcc(coherency: Figures, complexity: Figures, road_combined: Figures) -> PerImage:
-    """Harmonic mean of coherency, 1 - complexity and twice the combined ROAD figure held to [0, 1].
+    """Harmonic mean of coherency, 1 - complexity and twice `road_combined` clipped to [0, 1].
 
-    The ROAD figure must come from probabilities. 0 where a part is 0, NaN where one is NaN.
+    `road_combined` must be computed from probabilities. 0 if a part is 0, NaN if a part is NaN.
     """
     faithful = (2 * road_combined).clamp(0, 1)
     return harmonic_mean({"coherency": coherency, "complexity": 1 - complexity, "road_combined": faithful})
 
 
 def harmonic_mean(parts: dict[str, Tensor]) -> PerImage:
-    """Harmonic mean of named parts in [0, 1], image by image; 0 where a part is 0."""
+    """Harmonic mean of named parts in [0, 1] for each image; 0 if a part is 0."""
     for name, part in parts.items():
         known = part[~part.isnan()]
         if known.numel() and not (known.min() >= 0 and known.max() <= 1):
-            raise InputError(
-                f"{name} must lie in [0, 1]: give it as a share, not in per cent", code="argument.invalid", name=name
-            )
+            raise InputError(f"{name} must be in [0, 1], not in percent", code="argument.invalid", name=name)
     stacked = torch.stack(list(parts.values())).double()
     return (len(parts) / stacked.reciprocal().sum(dim=0)).float()

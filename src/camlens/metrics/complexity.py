@@ -1,7 +1,7 @@
-"""How much must a reader take in? Concentration and place of the heat, from the map alone.
+"""Complexity and location of the heat, from the map alone.
 
-Maps are (n, *size), results (n,). Where a sign makes no sense the absolute value counts. A map that is zero
-everywhere, or not finite, gives NaN.
+Maps are (n, *size), results (n,). Metrics without a meaning for negative values use absolute values. Maps that are zero
+everywhere or not finite give NaN.
 """
 
 import math
@@ -18,12 +18,12 @@ from camlens.metrics.arguments import UNDEFINED, Maps, PerImage, cells_of, per_i
     "sparseness",
     paper="Chalasani et al. 2020, Concise Explanations of Neural Networks, arXiv 1810.06583",
     needs="maps",
-    good_for="whether few places carry the map (Gini index): 0 is even, towards 1 is concentrated",
+    good_for="concentration of the map on few cells (Gini index): 0 uniform, close to 1 concentrated",
 )
 def sparseness(maps: Maps) -> PerImage:
     """Gini index of the map's absolute values: 2 sum(i a_i) / (n sum(a)) - (n + 1) / n, a ascending.
 
-    From 0, all cells alike, to 1 - 1/n, one cell alone.
+    From 0 for a uniform map to 1 - 1/n for a single cell.
     """
     sizes = cells_of(maps).abs().sort(dim=1).values
     count = sizes.shape[1]
@@ -36,14 +36,14 @@ def sparseness(maps: Maps) -> PerImage:
     "entropy",
     paper="Bhatt et al. 2020 (complexity), arXiv 2005.00631",
     needs="maps",
-    good_for="how evenly the map is spread, whatever its resolution",
+    good_for="uniformity of the map, independent of its resolution",
     better="lower",
 )
 def entropy(maps: Maps) -> PerImage:
-    """Entropy of the map's absolute values as a distribution, divided by ln n: 0 one cell, 1 all alike.
+    """Entropy of the map's absolute values, divided by ln n: 0 for a single cell, 1 for a uniform map.
 
-    -sum p ln p / ln n with p = |map| / sum |map|. The paper's figure is without the division and grows with
-    the resolution. A map of one cell gives NaN.
+    -sum p ln p / ln n with p = |map| / sum |map|. The paper does not divide by ln n, so its values grow with the
+    resolution. A map of one cell gives NaN.
     """
     sizes = cells_of(maps).abs()
     chances = sizes / sizes.sum(dim=1, keepdim=True)
@@ -56,11 +56,11 @@ def entropy(maps: Maps) -> PerImage:
     "complexity",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="heatmaps",
-    good_for="how much of the picture is hot",
+    good_for="the mean heat",
     better="lower",
 )
 def complexity(heatmaps: Maps) -> PerImage:
-    """Mean heat of a heat map in [0, 1]. Not the entropy, which other papers call complexity too."""
+    """Mean of a heat map in [0, 1]. Some papers call the entropy complexity."""
     unit_range(heatmaps)
     return _where_not_zero(cells_of(heatmaps).mean(dim=1), heatmaps)
 
@@ -69,14 +69,13 @@ def complexity(heatmaps: Maps) -> PerImage:
     "effective_complexity",
     paper="Nguyen and Martinez 2020, On quantitative aspects of model interpretability, arXiv 2007.07584",
     needs="maps",
-    good_for="which share of the places matters at all",
+    good_for="the share of cells that are not negligible",
     better="lower",
 )
 def effective_complexity(maps: Maps, *, threshold: float = 0.01) -> PerImage:
     """Share of cells whose absolute value exceeds `threshold` times the map's highest absolute value.
 
-    The paper counts the cells: times n. A threshold relative to the map makes the figure the same for the
-    map in any unit.
+    The paper counts cells, n times this value. The threshold is relative, so the scale of the map has no effect.
     """
     sizes = cells_of(maps).abs()
     within("threshold", threshold, 0, 1)
@@ -88,13 +87,13 @@ def effective_complexity(maps: Maps, *, threshold: float = 0.01) -> PerImage:
     "border_energy",
     paper="ours, after Lapuschkin et al. 2019, Unmasking Clever Hans predictors, arXiv 1902.10178",
     needs="maps",
-    good_for="heat on the rim, where frames, captions and watermarks are",
+    good_for="heat at the border, where frames, captions and watermarks are",
     better="lower",
 )
 def border_energy(maps: Maps, *, width: float = 0.1) -> PerImage:
-    """Share of the positive evidence in the rim, `width` of the picture wide on every side.
+    """Share of the positive evidence in a border, `width` times the image wide on every side.
 
-    At least one cell wide. An even map has the rim's share of the picture, 0.36 in 2-D with the default.
+    The border is at least one cell wide. A uniform map gives its share of the image, 0.36 in 2-D by default.
     """
     return _energy_where(maps, _rims(maps, width) >= 1)
 
@@ -103,13 +102,13 @@ def border_energy(maps: Maps, *, width: float = 0.1) -> PerImage:
     "corner_energy",
     paper="ours, after Lapuschkin et al. 2019, Unmasking Clever Hans predictors, arXiv 1902.10178",
     needs="maps",
-    good_for="heat in the corners, where logos and time stamps are",
+    good_for="heat in the corners, where logos and timestamps are",
     better="lower",
 )
 def corner_energy(maps: Maps, *, width: float = 0.2) -> PerImage:
-    """Share of the positive evidence in the corners, `width` of the picture long along every axis.
+    """Share of the positive evidence in the corners, `width` times the image long along every axis.
 
-    At least one cell. An even map has the corners' share of the picture, 0.16 in 2-D with the default.
+    Corners have at least one cell. A uniform map gives their share of the image, 0.16 in 2-D by default.
     """
     return _energy_where(maps, _rims(maps, width) == maps.ndim - 1)
 
@@ -118,12 +117,12 @@ def corner_energy(maps: Maps, *, width: float = 0.2) -> PerImage:
     "spread",
     paper="second moment of the heat, as in image moments (Hu 1962, IRE Trans. Information Theory 8)",
     needs="maps",
-    good_for="whether the heat is one spot or all over the picture: 0 one cell, 1 as an even map",
+    good_for="the extent of the heat: 0 for a single cell, 1 for a uniform map",
 )
 def spread(maps: Maps) -> PerImage:
-    """Root mean square distance of the positive evidence from its centre, divided by that of an even map.
+    """Root mean square distance of the positive evidence from its center, relative to that of a uniform map.
 
-    Sides count as equally long, whatever the number of cells. Above 1 where heat lies on opposite borders.
+    All axes have length 1, whatever their number of cells. Above 1 if the heat is at opposite borders.
     """
     energy = cells_of(maps).clamp_min(0)
     chances = energy / energy.sum(dim=1, keepdim=True)
@@ -135,14 +134,14 @@ def spread(maps: Maps) -> PerImage:
 
 
 def _variance(places: Float[Tensor, "axes cells"], chances: Float[Tensor, "n cells"]) -> Float[Tensor, " n"]:
-    """Variance of a place along all axes together."""
-    centres = chances @ places.T
-    distances = places - centres[:, :, None]
+    """Sum of the variances along all axes."""
+    centers = chances @ places.T
+    distances = places - centers[:, :, None]
     return (chances[:, None] * distances.square()).sum(dim=(1, 2))
 
 
 def _rims(maps: Tensor, width: float) -> Tensor:
-    """For every cell the number of axes along which it lies near an end."""
+    """The number of axes along which each cell is within `width` of an end."""
     within("width", width, 0, 0.5)
     near = torch.zeros((), dtype=torch.long)
     for side in maps.shape[1:]:

@@ -1,8 +1,7 @@
-"""Does the heat lie where the object is? Maps against masks of what they should point at.
+"""Localization: comparison of maps with masks of the object.
 
-Maps and masks are (n, *size); results (n,). Masks that mark nothing, and maps that are constant or not
-finite, give NaN: neither a hit nor a miss. Cells of equal heat are never ordered by chance: what depends on
-their order is the mean over all orders.
+Maps and masks are (n, *size), results (n,). Empty masks, and maps that are constant or not finite, give NaN. If the
+result depends on the order of cells of equal value, it is the mean over all orders.
 """
 
 import itertools
@@ -34,14 +33,14 @@ from camlens.metrics.arguments import (
     "pointing_game",
     paper="Zhang et al. 2016, Top-down Neural Attention by Excitation Backprop, arXiv 1608.00507",
     needs="heatmaps, masks",
-    good_for="whether the hottest place lies on the object",
+    good_for="whether the maximum is on the object",
     better="higher",
 )
 def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerImage:
-    """1 where the hottest cell lies on the object or within `tolerance` cells of it, else 0.
+    """1 if the maximum is on the object or within `tolerance` cells of it, else 0.
 
-    Several hottest cells count by the share of them that hit. Distances are Euclidean; the paper allows 15
-    pixels and averages per class before it averages over classes.
+    If several cells share the maximum, the result is the share of them that hit. Distances are Euclidean. The paper
+    uses a tolerance of 15 pixels and averages per class before it averages over classes.
     """
     radius = checked_count("tolerance", tolerance, least=0)
     targets = masks_of(heatmaps, grown(tensor_of("masks", masks), radius))
@@ -55,15 +54,14 @@ def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerIma
     "energy_inside",
     paper="Wang et al. 2020, Score-CAM (energy-based pointing game), arXiv 1910.01279",
     needs="maps, masks",
-    good_for="how much of the heat lies on the object",
+    good_for="the share of the heat on the object",
     better="higher",
 )
 def energy_inside(maps: Maps, masks: Masks) -> PerImage:
-    """Share of the positive evidence that lies inside the mask.
+    """Share of the positive evidence inside the mask.
 
-    sum of relu(map) inside / sum of relu(map). Give signed maps or ones that start at zero: subtracting the
-    minimum first, as min-max normalisation does, gives every cell heat and changes the figure. Maps without
-    positive evidence give NaN.
+    sum of relu(map) inside / sum of relu(map). Pass maps that are not shifted: min-max normalization of a signed map
+    makes almost every cell positive and changes the result. Maps without positive evidence give NaN.
     """
     cells, targets = cells_of(maps), masks_of(maps, masks)
     energy = cells.clamp_min(0)
@@ -74,11 +72,11 @@ def energy_inside(maps: Maps, masks: Masks) -> PerImage:
     "relevance_rank_accuracy",
     paper="Arras et al. 2022, CLEVR-XAI, arXiv 2003.07258",
     needs="maps, masks",
-    good_for="agreement with the mask without choosing a threshold",
+    good_for="agreement with the mask without a threshold",
     better="higher",
 )
 def relevance_rank_accuracy(maps: Maps, masks: Masks) -> PerImage:
-    """Share of the k hottest cells that lie inside the mask, k being the size of the mask."""
+    """Share of the k highest cells that are inside the mask, k the size of the mask."""
     cells, targets = cells_of(maps), masks_of(maps, masks)
     values = [_hottest_inside(row, target, int(target.sum())) for row, target in zip(cells, targets, strict=True)]
     return _where_defined(torch.tensor(values), cells, targets)
@@ -88,19 +86,19 @@ def relevance_rank_accuracy(maps: Maps, masks: Masks) -> PerImage:
     "top_k_intersection",
     paper="Theiner et al. 2022, Interpretable Semantic Photo Geolocation, arXiv 2104.14995",
     needs="maps, masks",
-    good_for="whether the very hottest cells lie on the object, however large it is",
+    good_for="whether the highest cells are on the object, whatever its size",
     better="higher",
 )
 def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
-    """Share of the k hottest cells that lie inside the mask, for the same k on every image.
+    """Share of the k highest cells that are inside the mask.
 
-    A mask of fewer than k cells cannot reach 1.
+    Below 1 for masks of fewer than k cells.
     """
     cells, targets = cells_of(maps), masks_of(maps, masks)
     count = checked_count("k", k)
     if count > cells.shape[1]:
         raise InputError(
-            f"k is {k}, and a map has {cells.shape[1]} cells: choose a smaller k",
+            f"k must be at most the number of cells of a map, {cells.shape[1]}, not {k}",
             code="argument.invalid",
             name="k",
             value=k,
@@ -113,13 +111,13 @@ def top_k_intersection(maps: Maps, masks: Masks, *, k: int = 1000) -> PerImage:
     "intersection_over_union",
     paper="Zhou et al. 2016, Learning Deep Features for Discriminative Localization, arXiv 1512.04150",
     needs="heatmaps, masks",
-    good_for="agreement of the hot region's outline with the object's",
+    good_for="agreement of the hot region with the mask",
     better="higher",
 )
 def intersection_over_union(heatmaps: Maps, masks: Masks, *, threshold: float = 0.5) -> PerImage:
-    """Overlap of the mask with the cells that have at least `threshold` times the highest heat.
+    """Intersection over union of the mask and the cells above `threshold` times the maximum.
 
-    Choose the threshold on images that are not the ones judged. Maps without positive heat give NaN.
+    Choose the threshold on images that are not evaluated. Maps without positive values give NaN.
     """
     cells, targets = cells_of(heatmaps), masks_of(heatmaps, masks)
     hot = hot_cells(cells, threshold)
@@ -135,10 +133,10 @@ def intersection_over_union(heatmaps: Maps, masks: Masks, *, threshold: float = 
     better="higher",
 )
 def pixel_average_precision(maps: Maps, masks: Masks) -> PerImage:
-    """Area under precision over recall when cells are taken for object from the hottest downwards.
+    """Area under the precision-recall curve of the cells as predictions of the mask.
 
-    sum over distinct heats of (recall - recall before) * precision; cells of equal heat enter together. The
-    paper's PxAP pools the cells of all images, this is the same area image by image.
+    sum over distinct values of (recall - previous recall) * precision; cells of equal value enter together. The
+    paper's PxAP pools the cells of all images; this is the same area for each image.
     """
     cells, targets = cells_of(maps), masks_of(maps, masks)
     values = [_average_precision(row, target) for row, target in zip(cells, targets, strict=True)]
@@ -146,13 +144,13 @@ def pixel_average_precision(maps: Maps, masks: Masks) -> PerImage:
 
 
 def hot_cells(cells: Float[Tensor, "n cells"], threshold: float) -> Bool[Tensor, "n cells"]:
-    """Cells with at least `threshold` times the highest value of their map."""
+    """Whether each cell is at least `threshold` times the maximum of its map."""
     within("threshold", threshold, 0, 1)
     return cells >= threshold * cells.amax(dim=1, keepdim=True)
 
 
 def grown(masks: Masks, radius: int) -> Masks:
-    """Masks (n, *size) with every cell that lies within `radius` cells of them, Euclidean."""
+    """Dilate masks (n, *size) by a Euclidean radius in cells."""
     if radius == 0:
         return masks
     leading = masks.ndim - 2
@@ -170,19 +168,19 @@ def grown(masks: Masks, radius: int) -> Masks:
 
 
 def _window(offsets: Sequence[int], radius: int, size: Sequence[int]) -> tuple[slice, ...]:
-    """Where a padded tensor shows its middle shifted by `offsets` along its leading axes."""
+    """Slices of a padded tensor that shift its center by `offsets` along the leading axes."""
     starts = [radius + offset for offset in offsets]
     return (slice(None), *[slice(start, start + length) for start, length in zip(starts, size, strict=True)])
 
 
 def _hottest_inside(cells: Tensor, target: Tensor, count: int) -> float:
-    """Expected share of the `count` hottest cells inside the target when ties are broken at random."""
+    """Expected share of the `count` highest cells inside the target if ties are broken at random."""
     if count == 0 or not bool(cells.isfinite().all()):
         return UNDEFINED
     edge = cells.topk(count).values[-1]
     above, tied = cells > edge, cells == edge
-    places = count - int(above.sum())
-    inside = float((above & target).sum()) + places * float((tied & target).sum()) / float(tied.sum())
+    remaining = count - int(above.sum())
+    inside = float((above & target).sum()) + remaining * float((tied & target).sum()) / float(tied.sum())
     return inside / count
 
 
@@ -190,11 +188,11 @@ def _average_precision(cells: Tensor, target: Tensor) -> float:
     if not bool(target.any()):
         return UNDEFINED
     order = cells.argsort(descending=True)
-    last_of_its_heat = torch.cat([cells[order].diff() != 0, torch.ones(1, dtype=torch.bool)])
-    found = target[order].double().cumsum(dim=0)[last_of_its_heat]
-    taken = (last_of_its_heat.nonzero().squeeze(1) + 1).double()
-    recall = found / found[-1]
-    return float((recall.diff(prepend=recall.new_zeros(1)) * found / taken).sum())
+    last_of_value = torch.cat([cells[order].diff() != 0, torch.ones(1, dtype=torch.bool)])
+    hits = target[order].double().cumsum(dim=0)[last_of_value]
+    predicted = (last_of_value.nonzero().squeeze(1) + 1).double()
+    recall, precision = hits / hits[-1], hits / predicted
+    return float((recall.diff(prepend=recall.new_zeros(1)) * precision).sum())
 
 
 def _where_defined(values: Tensor, cells: Tensor, targets: Tensor) -> PerImage:

@@ -1,8 +1,8 @@
-"""Forgetting what a model has learned, from the score downwards or one layer at a time, on a copy.
+"""Randomization of the parameters of a copied model, in stages.
 
-A unit is a module with parameters of its own, also bare ones: class tokens, position embeddings, layer
-scales. Units go in the order in which the forward pass uses their parameters, not in which the class
-happens to define them. Nothing here draws from torch's global random state.
+A unit is a module with parameters of its own, including bare ones such as class tokens, position embeddings and layer
+scales. Units are ordered by the use of their parameters in the forward pass, not by their definition. torch's global
+random state is not used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,27 +22,27 @@ from camlens.core.errors import ModelError
 
 @dataclass(frozen=True)
 class Stage:
-    """Modules, by name, whose own parameters forget together."""
+    """Names of modules whose own parameters are randomized together."""
 
     name: str
     modules: tuple[str, ...]
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A copy that shares nothing with `model`."""
+    """Return a deep copy of the model, or raise ModelError."""
     try:
         return deepcopy(model)
     except (RuntimeError, TypeError) as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied ({error}): randomise a model without tensors that carry"
-            " a graph, such as one freshly loaded",
+            f"{type(model).__name__} cannot be copied ({error}): pass a model without attributes that require"
+            " gradients, such as a newly loaded one",
             code="model.no-copy",
             type=type(model).__name__,
         ) from error
 
 
 class UsesInOrder(TorchFunctionMode):
-    """Notes which parameters of a model its forward pass uses, first use first, while it is active."""
+    """Records the parameters that forward passes of a model use, in the order of their first use."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class UsesInOrder(TorchFunctionMode):
         self.running = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Note the parameters among the arguments and go on; reading an attribute is not using it."""
+        """Record parameters among the arguments, except if only an attribute is read."""
         if self.running and getattr(func, "__name__", "") != "__get__":
             for tensor in _tensors((args, kwargs or {})):
                 if id(tensor) in self.names:
@@ -59,17 +59,17 @@ class UsesInOrder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def begin(self, *_: object) -> None:
-        """The forward pass begins."""
+        """Pre-hook of the forward pass."""
         self.running += 1
 
     def end(self, *_: object) -> None:
-        """The forward pass ends."""
+        """Hook after the forward pass."""
         self.running -= 1
 
 
 @contextmanager
-def uses_noted(model: nn.Module) -> Iterator[list[str]]:
-    """Collect the names of the parameters used by forward passes in the block, first use first."""
+def recorded_uses(model: nn.Module) -> Iterator[list[str]]:
+    """Collect the names of the parameters used by forward passes in the block, in the order of their first use."""
     order: list[str] = []
     uses = UsesInOrder(model)
     handles = [
@@ -86,9 +86,9 @@ def uses_noted(model: nn.Module) -> Iterator[list[str]]:
 
 
 def stages_of(model: nn.Module, uses: Sequence[str], count: int | None) -> list[Stage]:
-    """Units with parameters of their own, last used first, in at most `count` stages of about equal length.
+    """Group the units, last used first, into at most `count` stages of about equal length.
 
-    Units of which no use was seen, as in a scripted model, come last, in reversed order of definition.
+    Units without a recorded use, as in a scripted model, come last in reversed order of definition.
     """
     place = {name: position for position, name in enumerate(uses)}
     uses_of: dict[str, list[int]] = {}
@@ -99,7 +99,7 @@ def stages_of(model: nn.Module, uses: Sequence[str], count: int | None) -> list[
     units = sorted(uses_of, key=lambda owner: min(uses_of[owner], default=-1))[::-1]
     if not units:
         raise ModelError(
-            f"{type(model).__name__} has no parameters that could be randomised",
+            f"{type(model).__name__} has no floating-point parameters to randomize",
             code="model.no-parameters",
             type=type(model).__name__,
         )
@@ -108,8 +108,8 @@ def stages_of(model: nn.Module, uses: Sequence[str], count: int | None) -> list[
     return [_stage(units[low:high]) for low, high in pairwise(bounds)]
 
 
-def forget(model: nn.Module, stage: Stage, generator: torch.Generator) -> None:
-    """Redraw the stage's parameters in place and reset its running statistics; only ever for a copy."""
+def randomize(model: nn.Module, stage: Stage, generator: torch.Generator) -> None:
+    """Randomize the parameters of the stage in place and reset its running statistics."""
     for name in stage.modules:
         module = model.get_submodule(name)
         with torch.no_grad():
@@ -122,10 +122,9 @@ def forget(model: nn.Module, stage: Stage, generator: torch.Generator) -> None:
 
 
 def normal_of_same_size(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Normal values with mean 0 and the root mean square of the given ones; of zeros, that of new tokens.
+    """Draw normal values with mean 0 and the root mean square of `values`, or 0.02 if that is zero.
 
-    The size is kept so that signals neither die nor explode on their way; 0.02 is how class tokens are
-    commonly drawn.
+    Keeping the root mean square avoids vanishing and exploding signals; 0.02 is a common scale of class tokens.
     """
     size = values.detach().double().square().mean().sqrt()
     drawn = torch.randn(values.shape, generator=generator)
@@ -133,10 +132,10 @@ def normal_of_same_size(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @contextmanager
-def remembered(model: nn.Module, stage: Stage) -> Iterator[None]:
-    """Give the stage its parameters and buffers back after the block."""
+def restored(model: nn.Module, stage: Stage) -> Iterator[None]:
+    """Restore the parameters and buffers of the stage after the block."""
     modules = [model.get_submodule(name) for name in stage.modules]
-    kept = [
+    saved = [
         (tensor, tensor.detach().clone())
         for module in modules
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
@@ -145,7 +144,7 @@ def remembered(model: nn.Module, stage: Stage) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for tensor, values in kept:
+            for tensor, values in saved:
                 tensor.copy_(values)
 
 
@@ -155,7 +154,7 @@ def _stage(units: Sequence[str]) -> Stage:
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
-    """All tensors in nested arguments."""
+    """Yield all tensors in nested arguments."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""Does the map depend on what it should: the class it is asked about, and what the model has learned?"""
+"""Sanity checks: dependence of the map on the class and on the parameters of the model."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import PerImage, answer_of, draws, tensor_of
-from camlens.metrics.randomisation import copy_of, forget, remembered, stages_of, uses_noted
+from camlens.metrics.randomisation import copy_of, randomize, recorded_uses, restored, stages_of
 from camlens.metrics.similarity import spearman
 
 Order = Literal["cascading", "independent"]
@@ -29,7 +29,7 @@ ExplainModel = Callable[[nn.Module, Tensor], Tensor]
     "random_logit_similarity",
     paper="Sixt et al. 2020, When Explanations Lie, arXiv 1912.09818",
     needs="explain, inputs, classes",
-    good_for="whether the map knows which class it was asked about",
+    good_for="dependence of the map on the class",
     better="lower",
     cost="seconds",
 )
@@ -42,14 +42,14 @@ def random_logit_similarity(
     similarity: Similarity = spearman,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Similarity of the map of each image's class and that of another class drawn at random.
+    """Similarity of the maps of each image's class and of another class drawn at random.
 
-    Methods that ask for no class (Eigen-CAM, KPCA-CAM, FEM) have 1 by design.
+    Methods that are independent of the class (Eigen-CAM, KPCA-CAM, FEM) give 1 by design.
     """
     count = checked_count("number_of_classes", number_of_classes, least=2)
     if count <= int(tensor_of("classes", classes).max()):
         raise InputError(
-            f"number_of_classes is {count}, and classes go up to {int(classes.max())}",
+            f"number_of_classes must be above the highest class, {int(classes.max())}, not {count}",
             code="argument.invalid",
             name="number_of_classes",
             value=count,
@@ -63,7 +63,7 @@ def random_logit_similarity(
     "parameter_randomisation",
     paper="Adebayo et al. 2018, Sanity Checks for Saliency Maps, arXiv 1810.03292",
     needs="model, explain, inputs",
-    good_for="whether the map shows what the model has learned",
+    good_for="dependence of the map on the learned parameters",
     better="lower",
     cost="minutes",
 )
@@ -77,10 +77,10 @@ def parameter_randomisation(
     similarity: Similarity = spearman,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Mean similarity of the map with the maps of the model as it forgets, over all stages of forgetting.
+    """Mean similarity of the map and the maps of the model with randomized parameters, over all stages.
 
-    Stages whose maps are constant or not finite are left out of the mean. The stages one by one, which the
-    paper plots, are given by `randomisation_curve`.
+    Stages whose maps are constant or not finite are left out of the mean. `randomisation_curve` returns the value of
+    each stage, as plotted in the paper.
     """
     curve = randomisation_curve(
         model, explain, inputs, order=order, stages=stages, similarity=similarity, generator=generator
@@ -98,12 +98,12 @@ def randomisation_curve(
     similarity: Similarity = spearman,
     generator: torch.Generator | None = None,
 ) -> dict[str, PerImage]:
-    """Similarity of the map with that of the model after each stage of forgetting, by name of the stage.
+    """Similarity of the maps before and after the randomization of each stage, by name of the stage.
 
-    `explain(model, inputs)` must ask for the same classes every time. The model is copied and stays as it
-    is. "cascading" forgets from the score downwards and keeps forgetting, "independent" forgets one stage at
-    a time. By default a stage is one module with parameters of its own; `stages` limits their number.
-    Forgetting means normal values of the size the parameters had, and fresh running statistics.
+    `explain(model, inputs)` must explain the same classes every time. A copy of the model is randomized. "cascading"
+    randomizes stages one after the other, from the output to the input; "independent" randomizes one stage at a time.
+    By default a stage is one module with parameters of its own; `stages` limits their number. Parameters become
+    normal random values of the same root mean square, and running statistics are reset.
     """
     if order not in ("cascading", "independent"):
         raise InputError(
@@ -112,12 +112,12 @@ def randomisation_curve(
             name="order",
             value=order,
         )
-    twin, draw = copy_of(model), draws(generator)
-    with uses_noted(twin) as uses:
-        before = answer_of("explain", explain, twin, inputs).detach().clone()
+    copy, generator = copy_of(model), draws(generator)
+    with recorded_uses(copy) as uses:
+        before = answer_of("explain", explain, copy, inputs).detach().clone()
     curve = {}
-    for stage in stages_of(twin, uses, stages):
-        with remembered(twin, stage) if order == "independent" else nullcontext():
-            forget(twin, stage, draw)
-            curve[stage.name] = similarity(before, answer_of("explain", explain, twin, inputs))
+    for stage in stages_of(copy, uses, stages):
+        with restored(copy, stage) if order == "independent" else nullcontext():
+            randomize(copy, stage, generator)
+            curve[stage.name] = similarity(before, answer_of("explain", explain, copy, inputs))
     return curve

@@ -1,6 +1,6 @@
-"""How alike are two maps? Every figure is of one pair: maps (n, *size) twice, results (n,).
+"""Similarity of pairs of maps (n, *size), results (n,).
 
-Pairs with a constant or not finite map give NaN: nothing can be said about how alike they are.
+If one of the maps is constant or not finite, the result is NaN.
 """
 
 import torch
@@ -29,10 +29,10 @@ OtherMaps = Float[Tensor, "..."]
     "pearson",
     paper="Pearson 1895, Notes on regression and inheritance",
     needs="first, second",
-    good_for="whether two maps rise and fall together, in proportion; 1 is the same map",
+    good_for="linear correlation of two maps; 1 for equal maps",
 )
 def pearson(first: Maps, second: OtherMaps) -> PerImage:
-    """Correlation of the two maps' values, in [-1, 1]."""
+    """Correlation of the values of two maps, in [-1, 1]."""
     return _correlation(*_pair(first, second))
 
 
@@ -40,12 +40,12 @@ def pearson(first: Maps, second: OtherMaps) -> PerImage:
     "spearman",
     paper="Spearman 1904, The Proof and Measurement of Association between Two Things",
     needs="first, second",
-    good_for="whether two maps order the places alike, whatever their scales; 1 is the same order",
+    good_for="rank correlation of two maps, independent of their scales; 1 for the same order",
 )
 def spearman(first: Maps, second: OtherMaps) -> PerImage:
-    """Correlation of the two maps' ranks, in [-1, 1]; cells of equal value share the mean of their ranks.
+    """Correlation of the ranks of two maps, in [-1, 1]; cells of equal value share their mean rank.
 
-    Give the maps' `.abs()` to leave the sign out of it.
+    Pass absolute values to ignore the sign.
     """
     left, right = _pair(first, second)
     return _correlation(ranks(left), ranks(right))
@@ -55,13 +55,13 @@ def spearman(first: Maps, second: OtherMaps) -> PerImage:
     "ssim",
     paper="Wang et al. 2004, Image Quality Assessment (SSIM), IEEE Trans. Image Processing 13",
     needs="first, second",
-    good_for="whether two heat maps look alike, place by place; 1 is the same map",
+    good_for="local similarity of two heat maps; 1 for equal maps",
 )
 def ssim(first: Maps, second: OtherMaps, *, deviation: float = 1.5, data_range: float = 1.0) -> PerImage:
-    """Mean structural similarity of the two maps under a Gaussian window, in [-1, 1].
+    """Mean structural similarity of two maps under a Gaussian window, in [-1, 1].
 
-    The window has 11 cells along every axis, or the largest odd number that fits, and only places where all
-    of it lies inside count. `data_range` is the span that values can have: 1 for heat maps.
+    The window has 11 cells along every axis, or the largest odd number that fits, and is not padded. `data_range` is
+    the range of the values: 1 for heat maps.
     """
     left, right = _pair(first, second)
     within("data_range", data_range, 0, float("inf"))
@@ -82,7 +82,7 @@ def ssim(first: Maps, second: OtherMaps, *, deviation: float = 1.5, data_range: 
 
 
 def ranks(cells: Cells) -> Cells:
-    """Rank of each cell in its row from 1 upwards; equal values share the mean of their ranks."""
+    """Rank of each cell in its row, from 1; equal values share their mean rank."""
     ordered, order = cells.sort(dim=1)
     below = torch.searchsorted(ordered, ordered, side="left")
     up_to = torch.searchsorted(ordered, ordered, side="right")
@@ -92,7 +92,7 @@ def ranks(cells: Cells) -> Cells:
 def _pair(first: Tensor, second: Tensor) -> tuple[Cells, Cells]:
     if tensor_of("maps", first).shape != tensor_of("maps", second).shape:
         raise InputError(
-            f"the maps are {tuple(first.shape)} and {tuple(second.shape)}: resize one to the other's size",
+            f"maps must have the same shape, not {tuple(first.shape)} and {tuple(second.shape)}: resize one of them",
             code="maps.shape",
             shapes=(tuple(first.shape), tuple(second.shape)),
         )

@@ -1,8 +1,7 @@
-"""Does the map stay when little changes? Maps of nearly the same image, and of the image under its map.
+"""Stability of maps under small changes of the image.
 
-`explain(inputs (m, c, *spatial), row)` gives the maps (m, *size) of image `row`'s class for m variants of
-that image. The class must stay the same when the variant would be classified otherwise, else two different
-questions are compared.
+`explain(inputs (m, c, *spatial), row)` must return the maps (m, *size) of the class of image `row` for m variants of
+that image, also if the model predicts another class for a variant.
 """
 
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ from camlens.metrics.similarity import pearson
     "max_sensitivity",
     paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
     needs="explain, inputs",
-    good_for="how much the map can change when the image hardly does",
+    good_for="the largest change of the map under small changes of the image",
     better="lower",
     cost="minutes",
 )
@@ -51,8 +50,8 @@ def max_sensitivity(
 ) -> PerImage:
     """Largest relative change of the map, |map(x + d) - map(x)| / |map(x)|, over random small d.
 
-    d is uniform in [-radius, radius] in every value of the input, in the input's units; the norm is
-    Euclidean. NaN where the map of x is zero everywhere.
+    d is uniform in [-radius, radius] for every value of the input, in the input's units; the norm is
+    Euclidean. NaN if the map of x is zero everywhere.
     """
     return _changes(explain, inputs, radius, samples, generator).amax(dim=1)
 
@@ -61,7 +60,7 @@ def max_sensitivity(
     "average_sensitivity",
     paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
     needs="explain, inputs",
-    good_for="how much the map changes on average when the image hardly does",
+    good_for="the mean change of the map under small changes of the image",
     better="lower",
     cost="minutes",
 )
@@ -81,15 +80,15 @@ def average_sensitivity(
     "coherency",
     paper="Poppi et al. 2021, Revisiting The Evaluation of Class Activation Mapping (ADCC), arXiv 2104.10252",
     needs="explain, inputs, heatmaps",
-    good_for="whether the image seen through its map has the same map again",
+    good_for="whether the image masked by its map has the same map",
     better="higher",
     cost="seconds",
 )
 def coherency(explain: Explain, inputs: Images, heatmaps: Maps) -> PerImage:
-    """Correlation of the map of the image with the map of the image under it: (Pearson + 1) / 2.
+    """Correlation of the map of the image and the map of the image masked by it: (Pearson + 1) / 2.
 
-    In [0, 1]. `heatmaps` are those of `inputs`, in [0, 1] and of the images' size; `explain` must give the
-    same kind. NaN where either map is constant.
+    In [0, 1]. `heatmaps` are those of `inputs`, in [0, 1] and of the images' size; `explain` must return the same
+    kind. NaN if either map is constant.
     """
     same_size(inputs, heatmaps)
     unit_range(heatmaps)
@@ -107,24 +106,24 @@ def coherency(explain: Explain, inputs: Images, heatmaps: Maps) -> PerImage:
 def _changes(
     explain: Explain, inputs: Tensor, radius: float, samples: int, generator: torch.Generator | None
 ) -> Float[Tensor, "n samples"]:
-    """Relative change of every image's map for every draw; the draws are the same for all images."""
+    """Relative change of every image's map for every sample; samples are the same for all images."""
     within("radius", radius, 0, float("inf"))
     samples = checked_count("samples", samples)
     rows = []
     for row, image in enumerate(inputs):
-        still = cells_of(_maps_of(explain, image[None], row))
-        size = float(still.norm())
-        if size == 0:
+        original = cells_of(_maps_of(explain, image[None], row))
+        norm = float(original.norm())
+        if norm == 0:
             rows.append(torch.full((samples,), UNDEFINED))
             continue
         parts = _nearby(image, radius, samples, draws(generator))
-        moved = torch.cat([cells_of(_maps_of(explain, part, row)) for part in parts])
-        rows.append(((moved - still).norm(dim=1) / size).float())
+        changed = torch.cat([cells_of(_maps_of(explain, part, row)) for part in parts])
+        rows.append(((changed - original).norm(dim=1) / norm).float())
     return torch.stack(rows)
 
 
 def _nearby(image: Tensor, radius: float, samples: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Copies of the image with uniform noise, some at a time."""
+    """Yield copies of the image with uniform noise, in batches."""
     for start in range(0, samples, AT_ONCE):
         count = min(AT_ONCE, samples - start)
         noise = 2 * torch.rand(count, *image.shape, generator=generator) - 1
@@ -135,7 +134,7 @@ def _maps_of(explain: Explain, images: Tensor, row: int) -> Tensor:
     maps = answer_of("explain", explain, images, row)
     if maps.ndim < 2 or len(maps) != len(images):
         raise InputError(
-            f"explain gave {tuple(maps.shape)} for {len(images)} images: it must give one map each",
+            f"explain must return one map for each of {len(images)} images, not {tuple(maps.shape)}",
             code="explain.shape",
             shape=tuple(maps.shape),
             images=len(images),

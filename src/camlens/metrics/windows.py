@@ -1,4 +1,4 @@
-"""Gaussian windows over any number of axes, one axis after the other."""
+"""Separable Gaussian filters for any number of axes."""
 
 import torch
 from jaxtyping import Float
@@ -9,14 +9,14 @@ from camlens.core.types import Images
 
 
 def gaussian_window(length: int, deviation: float) -> Float[Tensor, " length"]:
-    """Weights of a Gaussian of the given standard deviation at `length` cells, which sum to one."""
+    """Gaussian weights of `length` cells, which sum to 1."""
     offsets = torch.arange(length, dtype=torch.float64) - (length - 1) / 2
     weights = torch.exp(-offsets.square() / (2 * deviation**2))
     return weights / weights.sum()
 
 
 def filtered(values: Float[Tensor, "n *size"], window: Tensor) -> Float[Tensor, "n *smaller"]:
-    """Weighted means under the window along every axis but the first, where the window fits inside."""
+    """Convolve every axis but the first with the window, without padding."""
     for axis in range(1, values.ndim):
         lines = values.movedim(axis, -1)
         smooth = conv1d(lines.reshape(-1, 1, lines.shape[-1]), window.to(values)[None, None])
@@ -25,7 +25,7 @@ def filtered(values: Float[Tensor, "n *size"], window: Tensor) -> Float[Tensor, 
 
 
 def blurred(inputs: Images, *, deviation: float = 5.0, length: int = 11) -> Images:
-    """Images (n, c, *size) blurred with a Gaussian window; the border repeats its last cell.
+    """Blur images (n, c, *size) with a Gaussian window and replicate padding.
 
     The defaults are those of RISE's insertion (Petsiuk et al. 2018, arXiv 1806.07421).
     """

@@ -1,7 +1,7 @@
-"""Does the score follow the map? Four ways of asking.
+"""Faithfulness: agreement of the map with changes of the score.
 
-masking: the image under its map; curves: places taken or put back in the map's order; road: places taken so
-that the hole tells nothing (filled by imputation); subsets: random sets of places against the map's sums.
+masking: the image multiplied by its map; curves: cells removed or inserted in the order of the map; road: cells removed
+and imputed; subsets: sums of the map over random sets of cells, compared with the drop of the score.
 """
 
 from camlens.metrics.faithfulness.curves import (

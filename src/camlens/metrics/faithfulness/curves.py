@@ -1,9 +1,8 @@
-"""The score while places are taken away or put back in the order of the map, and the areas under it.
+"""Insertion, deletion and pixel flipping: the score while cells are removed or inserted in the order of the map.
 
-`score(inputs (m, c, *spatial), row)` gives the score of image `row`'s class for m variants of that image:
-probabilities (softmax) for insertion and deletion, logits or probabilities for pixel flipping; say which with
-the figures. A place is one cell of the map, all channels of it at once. Every step changes exactly the
-number of places it says, also where many have the same heat: those are ordered by the generator.
+`score(inputs (m, c, *spatial), row)` must return the score of the class of image `row` for m variants of that image:
+probabilities (softmax) for insertion and deletion, logits or probabilities for pixel flipping. All channels of a cell
+are changed together. Every step changes exactly the given number of cells: ties are broken by the generator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,14 +33,14 @@ from camlens.metrics.arguments import (
 from camlens.metrics.windows import blurred
 
 Order = Literal["most", "least"]
-"""Which places go first: the most relevant ones (MoRF) or the least relevant ones (LeRF)."""
+"""Order of removal: most relevant first (MoRF) or least relevant first (LeRF)."""
 
 
 @register_metric(
     "insertion_auc",
     paper="Petsiuk et al. 2018, RISE, arXiv 1806.07421",
     needs="score, inputs, heatmaps",
-    good_for="whether the hot places alone are enough for the class",
+    good_for="whether the hot cells are sufficient for the class",
     better="higher",
     cost="seconds",
 )
@@ -54,10 +53,10 @@ def insertion_auc(
     baseline: Baseline | None = None,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Area under the score while the hottest places are put back first, from 0 to all of them.
+    """Area under the score while cells are inserted, hottest first, by the trapezoidal rule.
 
-    The empty picture is the blurred image, as in the paper, or `baseline`. Trapezoids over the share of
-    places, so that a score that is always s has the area s.
+    The start is the blurred image, as in the paper, or `baseline`. The x-axis is the share of inserted cells, so a
+    constant score s has the area s.
     """
     empty = blurred(inputs) if baseline is None else baseline_of(inputs, baseline)
     return _areas(score, (empty, inputs), heatmaps, steps, generator)
@@ -67,7 +66,7 @@ def insertion_auc(
     "deletion_auc",
     paper="Petsiuk et al. 2018, RISE, arXiv 1806.07421",
     needs="score, inputs, heatmaps",
-    good_for="whether the class needs the hot places",
+    good_for="whether the hot cells are necessary for the class",
     better="lower",
     cost="seconds",
 )
@@ -80,9 +79,9 @@ def deletion_auc(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Area under the score while the hottest places are replaced by `baseline` first, until none is left.
+    """Area under the score while cells are replaced by `baseline`, hottest first, by the trapezoidal rule.
 
-    The paper's baseline is 0, which in normalised inputs is the mean colour.
+    The paper's baseline is 0, the mean color of normalized inputs.
     """
     return _areas(score, (inputs, baseline_of(inputs, baseline)), heatmaps, steps, generator)
 
@@ -91,7 +90,7 @@ def deletion_auc(
     "pixel_flipping_morf",
     paper="Bach et al. 2015, PLOS ONE 10(7); Samek et al. 2017 (AOPC), arXiv 1509.06321",
     needs="score, inputs, maps",
-    good_for="how fast the score falls without the most relevant places",
+    good_for="the drop of the score without the most relevant cells",
     better="higher",
     cost="seconds",
 )
@@ -104,7 +103,7 @@ def pixel_flipping_morf(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Mean fall of the score, s(x) - s(x_k) over k = 0 ... steps, most relevant places first (AOPC)."""
+    """Mean drop of the score, s(x) - s(x_k) over k = 0 ... steps, most relevant cells first (AOPC)."""
     curves = flipping_curves(score, inputs, maps, order="most", steps=steps, baseline=baseline, generator=generator)
     return (curves[:, :1] - curves).mean(dim=1)
 
@@ -113,7 +112,7 @@ def pixel_flipping_morf(
     "pixel_flipping_lerf",
     paper="Samek et al. 2017 (AOPC, least relevant first), arXiv 1509.06321",
     needs="score, inputs, maps",
-    good_for="whether the score bears the loss of the least relevant places",
+    good_for="the drop of the score without the least relevant cells",
     better="lower",
     cost="seconds",
 )
@@ -126,7 +125,7 @@ def pixel_flipping_lerf(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Mean fall of the score, s(x) - s(x_k) over k = 0 ... steps, least relevant places first."""
+    """Mean drop of the score, s(x) - s(x_k) over k = 0 ... steps, least relevant cells first."""
     curves = flipping_curves(score, inputs, maps, order="least", steps=steps, baseline=baseline, generator=generator)
     return (curves[:, :1] - curves).mean(dim=1)
 
@@ -141,22 +140,22 @@ def flipping_curves(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n points"]:
-    """Scores while places are replaced by `baseline`, in steps + 1 points from none to all of them.
+    """Scores while cells are replaced by `baseline`, at steps + 1 points from none to all of them.
 
-    A map of fewer cells than `steps` has one step per cell. Rows of constant maps are NaN.
+    Maps of fewer cells than `steps` have one step per cell. Rows of constant maps are NaN.
     """
     ends = (inputs, baseline_of(inputs, baseline))
     return _curves(score, ends, maps, step_counts(maps[0].numel(), steps), order, generator)
 
 
 def ranking(cells: Float[Tensor, " cells"], order: Order, generator: torch.Generator | None) -> Int[Tensor, " cells"]:
-    """The cells' indices, first to go first; cells of equal value in an order drawn from the generator."""
+    """Indices of the cells in the order of removal; ties are in random order."""
     shuffled = torch.randperm(len(cells), generator=draws(generator))
     return shuffled[cells[shuffled].argsort(descending=order == "most", stable=True)]
 
 
 def step_counts(cells: int, steps: int) -> list[int]:
-    """How many cells have changed after each step: from 0 to all, as evenly as whole numbers allow."""
+    """Number of cells changed after each step, evenly spaced from 0 to all."""
     steps = min(checked_count("steps", steps), cells)
     return [round(step * cells / steps) for step in range(steps + 1)]
 
@@ -168,7 +167,7 @@ def _areas(
     steps: int,
     generator: torch.Generator | None,
 ) -> PerImage:
-    """Areas under the scores on the way from the first to the second of `ends`, hottest places first."""
+    """Areas under the scores from the first to the second image of `ends`, hottest cells first."""
     same_size(ends[0], heatmaps)
     counts = step_counts(heatmaps[0].numel(), steps)
     curves = _curves(score, ends, heatmaps, counts, "most", generator)
@@ -191,16 +190,15 @@ def _curves(
         if not known:
             rows.append(per_image([UNDEFINED] * len(counts)))
             continue
-        first_to_go = ranking(cells[row], order, generator)
-        variants = _exchanged(ends[0][row], ends[1][row], first_to_go, counts)
+        removal = ranking(cells[row], order, generator)
+        variants = _exchanged(ends[0][row], ends[1][row], removal, counts)
         rows.append(scores_of(score, variants, row).float())
     return torch.stack(rows)
 
 
-def _exchanged(before: Tensor, after: Tensor, first_to_go: Tensor, counts: Sequence[int]) -> Iterator[Tensor]:
-    """`before` with the first `count` places as in `after`, for every count, some variants at a time."""
-    places = torch.empty_like(first_to_go).scatter(0, first_to_go, torch.arange(len(first_to_go)))
+def _exchanged(before: Tensor, after: Tensor, removal: Tensor, counts: Sequence[int]) -> Iterator[Tensor]:
+    """Yield `before` with the first `count` cells taken from `after`, for every count, in batches."""
+    ranks = torch.empty_like(removal).scatter(0, removal, torch.arange(len(removal)))
     for start in range(0, len(counts), AT_ONCE):
-        gone = places < torch.tensor(counts[start : start + AT_ONCE])[:, None]
-        shaped = gone.view(-1, 1, *before.shape[1:]).to(before.device)
-        yield torch.where(shaped, after, before)
+        exchanged = ranks < torch.tensor(counts[start : start + AT_ONCE])[:, None]
+        yield torch.where(exchanged.view(-1, 1, *before.shape[1:]).to(before.device), after, before)

@@ -1,9 +1,9 @@
-"""Filling removed pixels from their neighbours: one sparse linear system per picture.
+"""Noisy linear imputation of removed pixels: one sparse linear system per image.
 
-A removed pixel is the weighted mean of its eight neighbours (side 1/6, corner 1/12, beyond the border
-nothing), removed ones included (Rong et al. 2022, arXiv 2202.00449). A little noise on top hides how smooth
-the answer is. The matrix is symmetric and positive definite as long as one pixel is left: conjugate
-gradients, preconditioned by one multigrid cycle, need about 15 rounds however large the hole is.
+A removed pixel is the weighted mean of its eight neighbors (side 1/6, corner 1/12, nothing beyond the border),
+including removed ones, plus noise (Rong et al. 2022, arXiv 2202.00449). The matrix is symmetric and positive definite
+if at least one pixel is left. Conjugate gradients with a multigrid cycle as preconditioner need about 15 iterations
+for holes of any size.
 """
 
 import torch
@@ -16,7 +16,7 @@ from camlens.metrics.arguments import draws
 
 Pictures = Float[Tensor, "m c h w"]
 Level = tuple[Bool[Tensor, "_ 1 _ _"], Float[Tensor, "1 1 _ _"]]
-"""Which pixels are gone, and the weight of all neighbours of each pixel."""
+"""Removed pixels, and the sum of the weights of the neighbors of each pixel."""
 
 COARSEST = 8
 MOST_ROUNDS = 1000
@@ -30,16 +30,13 @@ def imputed(
     generator: torch.Generator | None = None,
     tolerance: float = 1e-5,
 ) -> Pictures:
-    """Pictures whose removed pixels are the weighted mean of their neighbours, plus Gaussian noise.
+    """Replace removed pixels by the weighted mean of their neighbors plus Gaussian noise.
 
-    Solved in the pictures' own precision, at least float32, down to a residual of `tolerance` times the
-    right-hand side. The noise has the standard deviation `noise`, in the pictures' units; all pictures meet
-    the same noise.
+    Solved in the dtype of the pictures, at least float32, up to a residual of `tolerance` relative to the right-hand
+    side. The noise has the standard deviation `noise` in the units of the pictures and is the same for all pictures.
     """
     if bool(removed.flatten(1).all(dim=1).any()):
-        raise InputError(
-            "all pixels of a picture are removed: keep at least one to impute from", code="input.all-removed"
-        )
+        raise InputError("all pixels of an image are removed: keep at least one", code="input.all-removed")
     drawn = torch.randn(pictures.shape[1:], generator=draws(generator)).to(pictures) * noise
     gone = removed[:, None].to(pictures.device)
     exact = pictures if pictures.dtype == torch.float64 else pictures.float()
@@ -48,13 +45,13 @@ def imputed(
 
 
 def solved(pictures: Pictures, gone: Bool[Tensor, "m 1 h w"], *, tolerance: float) -> Pictures:
-    """Pictures whose `gone` pixels solve: weight of the neighbours * pixel = weighted sum of the neighbours.
+    """Solve for the `gone` pixels: weight of the neighbors * pixel = weighted sum of the neighbors.
 
-    All channels of all pictures walk together, each with its own step length.
+    Conjugate gradients run for all channels of all pictures together, each with its own step length.
     """
     kept = pictures.masked_fill(gone, 0)
     levels = _levels(gone, pictures)
-    target = _neighbours(kept).where(gone, 0)
+    target = _neighbors(kept).where(gone, 0)
     guess = (_total(kept) / _total((~gone).to(kept))).where(gone, 0)
     residual = target - _applied(guess, levels[0])
     limit = tolerance**2 * _total(target.square())
@@ -72,7 +69,7 @@ def solved(pictures: Pictures, gone: Bool[Tensor, "m 1 h w"], *, tolerance: floa
 
 
 def _cycle(residual: Pictures, levels: list[Level]) -> Pictures:
-    """About the correction that removes `residual`: fine errors by sweeps, coarse ones on a coarser grid."""
+    """Approximate the correction for `residual` by a multigrid cycle of Jacobi sweeps."""
     here, coarser = levels[0], levels[1:]
     correction = residual / here[1]
     if coarser:
@@ -87,10 +84,10 @@ def _cycle(residual: Pictures, levels: list[Level]) -> Pictures:
 
 
 def _levels(gone: Bool[Tensor, "m 1 h w"], pictures: Pictures) -> list[Level]:
-    """Grids of half the size each; a coarse pixel is gone if all that it stands for is gone."""
+    """Grids of half the size each; a coarse pixel is removed if all of its pixels are."""
     levels = []
     while True:
-        levels.append((gone, _neighbours(torch.ones_like(gone[:1], dtype=pictures.dtype))))
+        levels.append((gone, _neighbors(torch.ones_like(gone[:1], dtype=pictures.dtype))))
         if min(gone.shape[2:]) < COARSEST:
             return levels
         gone = max_pool2d((~gone).to(pictures.dtype), 2, ceil_mode=True) == 0
@@ -98,11 +95,11 @@ def _levels(gone: Bool[Tensor, "m 1 h w"], pictures: Pictures) -> list[Level]:
 
 def _applied(pictures: Pictures, level: Level) -> Pictures:
     gone, weight = level
-    return (weight * pictures - _neighbours(pictures)).where(gone, 0)
+    return (weight * pictures - _neighbors(pictures)).where(gone, 0)
 
 
-def _neighbours(pictures: Pictures) -> Pictures:
-    """Weighted sum of the eight neighbours: (1 2 1) along both axes, without the middle, over 12."""
+def _neighbors(pictures: Pictures) -> Pictures:
+    """Weighted sum of the eight neighbors: (1 2 1) along both axes, without the center, over 12."""
     wide = pad(pictures, (1, 1, 1, 1))
     rows = wide[:, :, :-2] + 2 * wide[:, :, 1:-1] + wide[:, :, 2:]
     both = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
@@ -114,5 +111,5 @@ def _total(pictures: Pictures) -> Float[Tensor, "m c 1 1"]:
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, and 0 where a system is solved already and both vanish."""
+    """part / whole, or 0 for a system that is already solved."""
     return torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), 0)

@@ -1,10 +1,8 @@
-"""Does the score follow the map? What is left of a class when only the hot places can be seen.
+"""Change of the class probability if the image is multiplied by its heat map.
 
-`score(inputs (m, c, *spatial), row)` gives the probability (softmax) of image `row`'s class for m variants
-of that image; with logits some of these figures turn round, so what cannot be a probability is refused.
-Inputs are (n, c, *size), heat maps (n, *size) in [0, 1], results (n,). The image is multiplied by its map:
-where the map is 0 the model sees 0, which in normalised inputs is the mean colour, not black. A constant map
-singles out no place and gives NaN, also where it would win.
+`score(inputs (m, c, *spatial), row)` must return the probability (softmax) of the class of image `row` for m variants
+of that image; logits are refused. Inputs are (n, c, *size), heat maps (n, *size) in [0, 1], results (n,). Masked pixels
+become 0, which is the mean color of normalized inputs, not black. Constant maps give NaN.
 """
 
 from collections.abc import Callable
@@ -32,14 +30,14 @@ from camlens.metrics.arguments import (
     "average_drop",
     paper="Chattopadhyay et al. 2018, Grad-CAM++, arXiv 1710.11063",
     needs="score, inputs, heatmaps",
-    good_for="what the class loses when only the hot places can be seen",
+    good_for="the drop of the class probability if only hot cells are visible",
     better="lower",
     cost="seconds",
 )
 def average_drop(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
-    """Share of the class's probability that is lost under the map: max(0, s(x) - s(x * M)) / s(x).
+    """Relative drop of the class probability under the map: max(0, s(x) - s(x * M)) / s(x).
 
-    In [0, 1]; the paper prints the mean times 100. NaN where s(x) is 0.
+    In [0, 1]; the paper reports percent. NaN if s(x) is 0.
     """
     return _compared(score, inputs, heatmaps, lambda whole, seen: _share(max(0.0, whole - seen), whole))
 
@@ -48,12 +46,12 @@ def average_drop(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
     "increase_in_confidence",
     paper="Chattopadhyay et al. 2018, Grad-CAM++, arXiv 1710.11063",
     needs="score, inputs, heatmaps",
-    good_for="how often hiding the cold places helps the class",
+    good_for="how often hiding cold cells increases the probability",
     better="higher",
     cost="seconds",
 )
 def increase_in_confidence(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
-    """1 where the class is more probable under the map, s(x * M) > s(x), else 0."""
+    """1 if the class is more probable under the map, s(x * M) > s(x), else 0."""
     return _compared(score, inputs, heatmaps, lambda whole, seen: float(seen > whole))
 
 
@@ -61,20 +59,20 @@ def increase_in_confidence(score: Score, inputs: Images, heatmaps: Maps) -> PerI
     "average_gain",
     paper="Zhang et al. 2024, Opti-CAM, arXiv 2301.07002",
     needs="score, inputs, heatmaps",
-    good_for="how much hiding the cold places helps the class",
+    good_for="how much hiding cold cells increases the probability",
     better="higher",
     cost="seconds",
 )
 def average_gain(score: Score, inputs: Images, heatmaps: Maps) -> PerImage:
-    """Share of the missing probability that is won under the map: max(0, s(x * M) - s(x)) / (1 - s(x)).
+    """Relative gain of the class probability under the map: max(0, s(x * M) - s(x)) / (1 - s(x)).
 
-    In [0, 1]; NaN where s(x) is 1 and nothing is left to win.
+    In [0, 1]; NaN if s(x) is 1.
     """
     return _compared(score, inputs, heatmaps, lambda whole, seen: _share(max(0.0, seen - whole), 1 - whole))
 
 
 def _compared(score: Score, inputs: Tensor, heatmaps: Tensor, figure: Callable[[float, float], float]) -> PerImage:
-    """`figure` of the probability of each whole image and of the image seen through its map."""
+    """Apply `figure` to the probabilities of each image and of the image multiplied by its map."""
     same_size(inputs, heatmaps)
     unit_range(heatmaps)
     values = []

@@ -1,7 +1,6 @@
-"""Remove and debias: places are taken away so that the hole itself tells the model nothing.
+"""ROAD (remove and debias): the score after pixels are removed and imputed from their neighbors.
 
-Removed pixels are filled from their neighbours (imputation.py). Exactly the share asked for is removed, also
-where many pixels have the same heat, and the noise is seeded.
+Exactly the given share of pixels is removed, also if many have the same value. The noise is seeded.
 """
 
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ _PAPER = "Rong et al. 2022, A Consistent and Efficient Evaluation Strategy (ROAD
     "road_morf",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="whether the score falls without the most relevant places, fairly removed",
+    good_for="the change of the score if the most relevant pixels are imputed",
     better="lower",
     cost="seconds",
 )
@@ -49,9 +48,9 @@ def road_morf(
     noise: float = 0.01,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Mean change of the score, s(without) - s(x), most relevant places removed first.
+    """Mean change of the score, s(without) - s(x), over `shares` of removed pixels, most relevant first.
 
-    The mean is over `shares` of the pixels. The score may be a logit or a probability: say which.
+    The score may be a logit or a probability.
     """
     left = road_scores(score, inputs, maps, order="most", shares=shares, noise=noise, generator=generator)
     return _change(score, inputs, left)
@@ -61,7 +60,7 @@ def road_morf(
     "road_lerf",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="whether the score bears the loss of the least relevant places",
+    good_for="the change of the score if the least relevant pixels are imputed",
     better="higher",
     cost="seconds",
 )
@@ -74,7 +73,7 @@ def road_lerf(
     noise: float = 0.01,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Mean change of the score, s(without) - s(x), least relevant places removed first."""
+    """Mean change of the score, s(without) - s(x), over `shares` of removed pixels, least relevant first."""
     left = road_scores(score, inputs, maps, order="least", shares=shares, noise=noise, generator=generator)
     return _change(score, inputs, left)
 
@@ -83,7 +82,7 @@ def road_lerf(
     "road_combined",
     paper=_PAPER,
     needs="score, inputs, maps",
-    good_for="one figure for both orders of removal; a random map has 0",
+    good_for="both orders of removal; 0 for a random map",
     better="higher",
     cost="seconds",
 )
@@ -96,7 +95,7 @@ def road_combined(
     noise: float = 0.01,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Half the mean gap between removing the least and the most relevant places: (LeRF - MoRF) / 2."""
+    """Half the mean difference between both orders of removal: (LeRF - MoRF) / 2."""
     least = road_scores(score, inputs, maps, order="least", shares=shares, noise=noise, generator=generator)
     most = road_scores(score, inputs, maps, order="most", shares=shares, noise=noise, generator=generator)
     return (least - most).mean(dim=1) / 2
@@ -112,11 +111,11 @@ def road_scores(
     noise: float = 0.01,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n shares"]:
-    """Scores after each share of the pixels was removed in the given order and imputed."""
+    """Scores after each share of the pixels is removed in the given order and imputed."""
     same_size(inputs, maps)
     if inputs.ndim != 4:
         raise InputError(
-            f"ROAD imputes pictures (n, c, height, width), not inputs {tuple(inputs.shape)}",
+            f"ROAD needs inputs (n, c, height, width), not {tuple(inputs.shape)}",
             code="input.axes",
             shape=tuple(inputs.shape),
         )
@@ -132,18 +131,18 @@ def road_scores(
     return torch.stack(rows)
 
 
-def _first_shares(first_to_go: Tensor, shares: Sequence[float]) -> Bool[Tensor, "shares cells"]:
-    """For every share the first so many cells: exactly round(share * cells), at least one, never all."""
-    total = len(first_to_go)
+def _first_shares(removal: Tensor, shares: Sequence[float]) -> Bool[Tensor, "shares cells"]:
+    """The first round(share * cells) cells for every share, at least one and never all."""
+    total = len(removal)
     if not shares:
         raise InputError("shares must not be empty", code="argument.empty", name="shares")
-    counts = [min(max(round(within("shares", one, 0, 1) * total), 1), total - 1) for one in shares]
-    places = torch.empty_like(first_to_go).scatter(0, first_to_go, torch.arange(total))
-    return places < torch.tensor(counts)[:, None]
+    counts = [min(max(round(within("shares", share, 0, 1) * total), 1), total - 1) for share in shares]
+    ranks = torch.empty_like(removal).scatter(0, removal, torch.arange(total))
+    return ranks < torch.tensor(counts)[:, None]
 
 
 def _change(score: Score, inputs: Pictures, left: Float[Tensor, "n shares"]) -> PerImage:
-    """Mean score that is left minus the score of the whole picture; undefined rows are not asked about."""
-    known = left.isfinite().all(dim=1).tolist()
-    whole = [score_of(score, inputs[row], row) if one else UNDEFINED for row, one in enumerate(known)]
+    """Mean of the scores `left` minus the score of the whole image; NaN rows stay NaN and are not scored."""
+    defined = left.isfinite().all(dim=1).tolist()
+    whole = [score_of(score, inputs[row], row) if known else UNDEFINED for row, known in enumerate(defined)]
     return left.mean(dim=1) - per_image(whole)

@@ -1,8 +1,8 @@
-"""Do the map's numbers add up? Sums of the map over random sets of places against what the score loses.
+"""Sums of the map over random sets of cells, compared with the drop of the score without them.
 
-`score(inputs (m, c, *spatial), row)` gives the score of image `row`'s class for m variants of that image;
-these papers use logits, probabilities saturate. Maps are (n, *size), signed or not, results (n,). A place is
-one cell of the map, all channels of it at once. Every image meets the same seeded sets.
+`score(inputs (m, c, *spatial), row)` must return the score of the class of image `row` for m variants of that image;
+the papers use logits, since probabilities saturate. Maps are (n, *size), signed or not, results (n,). All channels of a
+cell are removed together. The seeded random sets are the same for every image.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,14 +36,14 @@ from camlens.metrics.arguments import (
 from camlens.metrics.similarity import pearson, spearman
 
 Perturb = Callable[[Tensor, int, torch.Generator], Tensor]
-"""perturb(image (c, *spatial), samples, generator) -> I (samples, c, *spatial), taken from the image."""
+"""perturb(image (c, *spatial), samples, generator) -> I (samples, c, *spatial), to be subtracted from the image."""
 
 
 @register_metric(
     "sensitivity_n",
     paper="Ancona et al. 2018, Towards better understanding of gradient-based attribution, arXiv 1711.06104",
     needs="score, inputs, maps",
-    good_for="whether the map's sums predict the fall of the score, for one size of set",
+    good_for="whether sums of the map predict the drop of the score, for sets of one size",
     better="higher",
     cost="seconds",
 )
@@ -56,17 +56,16 @@ def sensitivity_n(
     samples: int = 100,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Correlation, over random sets of `size` places, of the map's sum and the score lost without them.
+    """Correlation, over random sets of `size` cells, of the sum of the map and the drop of the score.
 
-    Lost is s(x) - s(x with the set at 0). Pearson, in [-1, 1]. The paper looks at many sizes, from one place
-    to nearly all; without one a tenth of the places is taken. NaN where the map is constant or no set changes
-    the score.
+    The drop is s(x) - s(x with the set at 0). Pearson, in [-1, 1]. By default `size` is a tenth of the cells; the paper
+    uses many sizes, from one cell to nearly all. NaN if the map is constant or no set changes the score.
     """
     cells = maps[0].numel()
     size = max(1, round(cells / 10)) if size is None else checked_count("size", size)
     if size >= cells:
         raise InputError(
-            f"size is {size}, and a map has {cells} cells: choose a smaller size",
+            f"size must be below the number of cells of a map, {cells}, not {size}",
             code="argument.invalid",
             name="size",
             value=size,
@@ -80,7 +79,7 @@ def sensitivity_n(
     "faithfulness_correlation",
     paper="Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv 2005.00631",
     needs="score, inputs, maps",
-    good_for="whether the map's sums predict the fall of the score, against a baseline",
+    good_for="whether sums of the map predict the drop of the score, with a baseline",
     better="higher",
     cost="seconds",
 )
@@ -94,9 +93,9 @@ def faithfulness_correlation(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Correlation, over random sets of a `share` of the places, of the map's sum and the score lost.
+    """Correlation, over random sets of a `share` of the cells, of the sum of the map and the drop of the score.
 
-    Lost is s(x) - s(x with the set as in `baseline`). Pearson, in [-1, 1].
+    The drop is s(x) - s(x with the set as in `baseline`). Pearson, in [-1, 1].
     """
     cells = maps[0].numel()
     members = random_subsets(cells, _share_of(cells, share), samples, generator)
@@ -108,7 +107,7 @@ def faithfulness_correlation(
     "mu_fidelity",
     paper="Fel et al. 2021, Look at the Variance! (muFidelity), arXiv 2111.04138, after arXiv 2005.00631",
     needs="score, inputs, maps",
-    good_for="the same over patches, so that one lost pixel need not matter",
+    good_for="whether sums of the map over patches predict the drop of the score",
     better="higher",
     cost="seconds",
 )
@@ -123,9 +122,9 @@ def mu_fidelity(
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
 ) -> PerImage:
-    """Rank correlation, over random sets of patches, of the map's sum and the score lost.
+    """Rank correlation (Spearman), over random sets of patches, of the sum of the map and the drop of the score.
 
-    The picture is cut into `grid` patches along every axis (fewer where it has fewer cells). Spearman.
+    The image is divided into `grid` patches along every axis, or into single cells if it has fewer.
     """
     patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid))
     count = int(patches.max()) + 1
@@ -138,7 +137,7 @@ def mu_fidelity(
     "infidelity",
     paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
     needs="score, inputs, maps",
-    good_for="how far the map's own prediction of score changes is off",
+    good_for="the error of score changes predicted from the map",
     better="lower",
     cost="seconds",
 )
@@ -154,10 +153,10 @@ def infidelity(
 ) -> PerImage:
     """Mean of (scale * I . map - (s(x) - s(x - I)))^2 over random perturbations I.
 
-    I . map adds up all channels of I at a place. With `scaled` the scale is the best one for each map,
-    mean(ab) / mean(a^2); without, it is 1, which only makes sense for signed attributions in units of the
-    score, never for heat maps in [0, 1]. A constant map has a value like any other; if it is zero, that is the mean
-    square of what the score loses. The default perturbation is `removed_squares()`.
+    I . map sums over cells and channels of I. If `scaled`, the scale is optimal for each map, mean(ab) / mean(a^2);
+    otherwise it is 1, which is meaningful only for signed attributions in units of the score, not for heat maps in
+    [0, 1]. Constant maps have a value too: that of a zero map is the mean square of the score change. The default
+    perturbation is `removed_squares()`.
     """
     same_size(inputs, maps)
     samples = checked_count("samples", samples)
@@ -169,19 +168,19 @@ def infidelity(
         taken = answer_of("perturb", perturb or removed_squares(), inputs[row], samples, draws(generator))
         if taken.shape != (samples, *inputs.shape[1:]):
             raise InputError(
-                f"perturb gave {tuple(taken.shape)}, not {(samples, *inputs.shape[1:])}",
+                f"perturb must return {(samples, *inputs.shape[1:])}, not {tuple(taken.shape)}",
                 code="perturb.shape",
                 shape=tuple(taken.shape),
             )
-        foreseen = cells_of(taken.sum(dim=1)) @ cells[row]
+        predicted = cells_of(taken.sum(dim=1)) @ cells[row]
         parts = ((inputs[row] - part) for part in taken.split(AT_ONCE))
         losses = score_of(score, inputs[row], row) - scores_of(score, parts, row)
-        values.append(_mean_square_gap(foreseen, losses, scaled=scaled))
+        values.append(_mean_square_error(predicted, losses, scaled=scaled))
     return per_image(values)
 
 
 def removed_squares(share: float = 0.25) -> Perturb:
-    """Perturbations that set one random square to zero, `share` of the picture long along every axis."""
+    """Return a perturbation that sets one random square to zero, `share` of the image long along every axis."""
     within("share", share, 0, 1)
 
     def perturb(image: Tensor, samples: int, generator: torch.Generator) -> Tensor:
@@ -189,17 +188,18 @@ def removed_squares(share: float = 0.25) -> Perturb:
         for axis, length in enumerate(image.shape[1:]):
             side = max(1, round(share * length))
             starts = torch.randint(length - side + 1, (samples, 1), generator=generator)
-            places = torch.arange(length)
-            hit = (places >= starts) & (places < starts + side)
-            shape = [samples, 1, *[length if one == axis else 1 for one in range(image.ndim - 1)]]
-            inside = inside & hit.view(shape)
+            indices = torch.arange(length)
+            within_side = (indices >= starts) & (indices < starts + side)
+            shape = [samples, 1, *[1] * (image.ndim - 1)]
+            shape[axis + 2] = length
+            inside = inside & within_side.view(shape)
         return image * inside.to(image.device)
 
     return perturb
 
 
 def gaussian_noise(deviation: float = 0.1) -> Perturb:
-    """Perturbations by independent Gaussian noise, in the images' units."""
+    """Return a perturbation by independent Gaussian noise, in the units of the images."""
     within("deviation", deviation, 0, float("inf"))
 
     def perturb(image: Tensor, samples: int, generator: torch.Generator) -> Tensor:
@@ -211,14 +211,14 @@ def gaussian_noise(deviation: float = 0.1) -> Perturb:
 def random_subsets(
     total: int, size: int, samples: int, generator: torch.Generator | None
 ) -> Bool[Tensor, "samples total"]:
-    """Random sets of exactly `size` of `total` members, each set equally likely."""
+    """Draw random subsets of exactly `size` of `total` members, uniformly."""
     samples = checked_count("samples", samples, least=2)
     order = torch.rand(samples, total, generator=draws(generator), dtype=torch.float64).argsort(dim=1)
     return torch.zeros(samples, total, dtype=torch.bool).scatter(1, order[:, :size], True)
 
 
 def patch_of_each_cell(size: Sequence[int], grid: int) -> Tensor:
-    """Number of the patch that each cell belongs to, flat, for a grid of about equal patches."""
+    """Index of the patch of each cell, flattened, for a grid of about equal patches."""
     patches = torch.zeros((), dtype=torch.long)
     for length in size:
         along = min(grid, length)
@@ -233,7 +233,7 @@ def _share_of(total: int, share: float) -> int:
 def _sums_and_losses(
     score: Score, inputs: Tensor, maps: Tensor, members: Bool[Tensor, "m cells"], shown: Tensor
 ) -> tuple[Float[Tensor, "n m"], Float[Tensor, "n m"]]:
-    """For every image and set: the map's sum over it, and the score lost without it, NaN if undefined."""
+    """Sum of the map over each set and drop of the score without it, for every image; NaN if undefined."""
     same_size(inputs, maps)
     cells = cells_of(maps)
     sums, losses = cells @ members.to(cells).T, []
@@ -247,9 +247,9 @@ def _sums_and_losses(
     return sums, torch.stack(losses)
 
 
-def _mean_square_gap(foreseen: Tensor, losses: Tensor, *, scaled: bool) -> float:
-    if not scaled:
-        return float((foreseen - losses).square().mean())
-    power = float(foreseen.square().mean())
-    scale = (foreseen * losses).mean() / power if power > 0 else 0.0
-    return float((scale * foreseen - losses).square().mean())
+def _mean_square_error(predicted: Tensor, losses: Tensor, *, scaled: bool) -> float:
+    scale: Tensor | float = 1.0
+    if scaled:
+        power = float(predicted.square().mean())
+        scale = (predicted * losses).mean() / power if power > 0 else 0.0
+    return float((scale * predicted - losses).square().mean())
