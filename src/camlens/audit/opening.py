@@ -17,7 +17,7 @@ from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, STRINGS, row_schema
-from camlens.core.errors import DataError, InputError, StoreError
+from camlens.core.errors import DataError, InputError, StoreError, invalid_argument
 from camlens.data.decode import decode_image
 from camlens.data.places import is_url
 from camlens.data.samples import Sample, Source
@@ -110,12 +110,7 @@ class Audit:
         `top_confidences` are (n, k), with -1 and NaN for null. `embedding` and the maps are as `embeddings` and `maps`
         return them.
         """
-        if name not in self._schema.names:
-            raise InputError(
-                f"unknown column {name!r}: choose one of {', '.join(self._schema.names)}",
-                code="column.unknown",
-                column=name,
-            )
+        self._check_columns([name])
         if name == "embedding":
             return self.embeddings()
         if name in ARRAYS:
@@ -128,13 +123,7 @@ class Audit:
     def table(self, columns: Sequence[str] | None = None) -> Any:
         """Return the rows as a pyarrow.Table. Its maps are divided by their scale, as they are stored."""
         names = list(self._schema.names if columns is None else columns)
-        unknown = [name for name in names if name not in self._schema.names]
-        if unknown:
-            raise InputError(
-                f"unknown column {unknown[0]!r}: choose from {', '.join(self._schema.names)}",
-                code="column.unknown",
-                column=unknown[0],
-            )
+        self._check_columns(names)
         tables = [self._read(shard, names) for shard in self.shards]
         schema = arrow().schema([self._schema.field(name) for name in names])
         return arrow().concat_tables(tables) if tables else schema.empty_table()
@@ -214,6 +203,15 @@ class Audit:
     def _index_of_id(self) -> Mapping[str, int]:
         return {sample.id: index for index, sample in enumerate(self._source)}
 
+    def _check_columns(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self._schema.names:
+                raise InputError(
+                    f"unknown column {name!r}: choose from {', '.join(self._schema.names)}",
+                    code="column.unknown",
+                    column=name,
+                )
+
     def _read(self, shard: int, names: Sequence[str]) -> Any:
         path = RunDirectory(self.path).shard_path(shard)
         try:
@@ -251,21 +249,10 @@ class Audit:
                     rows=count,
                 )
             return np.flatnonzero(places)
-        if places.ndim == 0 and np.issubdtype(places.dtype, np.integer):
-            raise InputError(
-                f"rows must be indices, a slice or a mask, not {rows!r}: pass [{rows}] for one row",
-                code="argument.invalid",
-                name="rows",
-                value=rows,
-            )
         if places.size == 0:
             return np.zeros(0, np.int64)
         if places.ndim != 1 or not np.issubdtype(places.dtype, np.integer):
-            raise InputError(
-                f"rows must be indices, a slice or a mask, not an array of {places.dtype} {places.shape}",
-                code="argument.invalid",
-                name="rows",
-            )
+            raise invalid_argument("rows", rows, "a list of indices, a slice or a mask")
         if places.min() < -count or places.max() >= count:
             worst = places.min() if places.min() < -count else places.max()
             raise InputError(

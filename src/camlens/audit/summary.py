@@ -50,10 +50,6 @@ class Summary:
         """The number of incorrect predictions."""
         return self.accuracy.total - self.accuracy.hits
 
-    def name(self, index: int) -> str:
-        """Return the name of a class."""
-        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
-
     def to_dict(self) -> dict[str, Any]:
         """Return the summary as values for JSON, with None for NaN."""
         return {
@@ -68,7 +64,7 @@ class Summary:
                 for report in self.worst
             ],
             "confused": [
-                {"true": self.name(pair.true), "predicted": self.name(pair.predicted)}
+                {"true": self.class_names[pair.true], "predicted": self.class_names[pair.predicted]}
                 | {"count": pair.count, "share": pair.share}
                 for pair in self.pairs
             ],
@@ -106,12 +102,14 @@ class Summary:
                 f" precision {percent(report.precision.value)}"
                 for report in self.worst
             ]
-            confusions = [f"{self.name(pair.true)} predicted as {self.name(pair.predicted)}" for pair in self.pairs]
+            confusions = [
+                f"{self.class_names[pair.true]} predicted as {self.class_names[pair.predicted]}" for pair in self.pairs
+            ]
             width = max(map(len, confusions))
             lines += ["", "Most frequent confusions"]
             lines += [
                 f"  {confusion:{width}}  {pair.count:,} {'image' if pair.count == 1 else 'images'},"
-                f" {percent(pair.share)} of {self.name(pair.true)}"
+                f" {percent(pair.share)} of {self.class_names[pair.true]}"
                 for confusion, pair in zip(confusions, self.pairs, strict=True)
             ]
         return lines

@@ -65,6 +65,11 @@ class InputError(CamlensError):
     default_code = "input.invalid"
 
 
+def invalid_argument(name: str, value: object, allowed: str) -> InputError:
+    """Return the error for an argument with an invalid value; `allowed` completes the words "must be"."""
+    return InputError(f"{name} must be {allowed}, not {value!r}", code="argument.invalid", name=name, value=value)
+
+
 class MisfitError(InputError, RuntimeError):
     """The inputs do not fit the model in axes, channels, size, dtype or device. The message quotes torch's error."""
 

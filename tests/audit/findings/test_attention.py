@@ -15,7 +15,6 @@ from camlens.audit.findings.attention import (
     superiority,
 )
 from camlens.audit.findings.outcomes import Outcomes, outcomes_of
-from camlens.core.errors import InputError
 from camlens.metrics.complexity import corner_energy
 from tests.audit.fake import fake_run
 
@@ -49,12 +48,6 @@ def test_no_labels_leave_nothing_to_compare() -> None:
     assert math.isnan(found.superiority)
     assert math.isnan(found.means["correct"])
     assert found.means["unlabelled"] == pytest.approx(0.3)
-
-
-def test_no_bins_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        distribution(np.array([0.2]), judged([True]), bins=0)
-    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "bins", "value": 0})
 
 
 def test_quantiles_are_those_of_each_class() -> None:

@@ -5,7 +5,6 @@ import pytest
 
 from camlens.audit.findings.calibration import calibration
 from camlens.audit.findings.outcomes import Outcomes
-from camlens.core.errors import InputError
 
 
 def judged(confidence: list[float], right: list[bool]) -> Outcomes:
@@ -45,9 +44,3 @@ def test_nothing_judged_gives_not_a_number_and_null_in_json() -> None:
     assert math.isnan(found.overconfidence)
     assert math.isnan(found.ece)
     assert np.isnan(found.accuracy).all()
-
-
-def test_no_bins_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        calibration(judged([0.5], [True]), bins=0)
-    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "bins", "value": 0})

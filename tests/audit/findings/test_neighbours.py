@@ -5,7 +5,6 @@ import pytest
 
 from camlens.audit.findings import neighbours
 from camlens.audit.findings.neighbours import Territory, nearest, unit, usable
-from camlens.core.errors import InputError
 
 
 def some(n: int = 60, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -51,12 +50,6 @@ def test_only_candidates_are_neighbours_and_missing_ones_are_none() -> None:
     rows, distances = nearest(directions, np.array([0]), 3, candidates=np.array([True, False, False, True, False]))
     assert rows.tolist() == [[3, -1, -1]]
     assert np.isnan(distances[0, 1:]).all()
-
-
-def test_no_neighbours_are_refused() -> None:
-    with pytest.raises(InputError) as caught:
-        nearest(some(), np.array([0]), 0)
-    assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "k", "value": 0})
 
 
 def test_a_territory_has_the_mean_of_recognised_images_and_their_distances() -> None:

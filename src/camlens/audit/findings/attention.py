@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from camlens.audit.findings.neighbours import Rows
 from camlens.audit.findings.outcomes import Outcomes
 from camlens.audit.findings.reading import NONE, Run
-from camlens.core.errors import InputError
 
 Values = Float[np.ndarray, " n"]
 Classes = Int[np.ndarray, " n"]
@@ -50,8 +49,6 @@ def groups_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
 
 def distribution(values: Values, outcomes: Outcomes, *, bins: int = 25) -> Distribution:
     """Return the distribution of a measure in [0, 1]. Higher values count as 1, NaN is left out."""
-    if bins < 1:
-        raise InputError(f"bins must be at least 1, not {bins}", code="argument.invalid", name="bins", value=bins)
     finite = {name: values[mask & np.isfinite(values)] for name, mask in groups_of(outcomes).items()}
     edges = np.linspace(0, 1, bins + 1)
     return Distribution(

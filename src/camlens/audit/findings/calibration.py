@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from camlens.audit.findings.outcomes import Outcomes
-from camlens.core.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +44,6 @@ class Calibration:
 
 def calibration(outcomes: Outcomes, *, bins: int = 10) -> Calibration:
     """Return accuracy and mean confidence of the labeled predictions in `bins` bins of confidence."""
-    if bins < 1:
-        raise InputError(
-            f"bins must be at least 1 (10 is usual), not {bins}", code="argument.invalid", name="bins", value=bins
-        )
     judged = outcomes.judged & np.isfinite(outcomes.confidence)
     confidence = outcomes.confidence[judged].astype(np.float64)
     places = _bins(confidence, bins)

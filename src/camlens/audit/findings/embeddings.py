@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from camlens.audit.findings.neighbours import Directions, Rows, usable
 from camlens.audit.findings.reading import NONE
-from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.errors import InputError, MissingExtraError, invalid_argument
 from camlens.core.probe import Progress, silent
 
 Points = Float[np.ndarray, "n 2"]
@@ -50,37 +50,18 @@ class LayoutChoice:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(
-                f"kind must be one of {', '.join(KINDS)}, not {self.kind!r}",
-                code="argument.invalid",
-                name="kind",
-                value=self.kind,
-            )
-        if self.samples < 1:
-            raise InputError(
-                f"samples must be at least 1, not {self.samples}",
-                code="argument.invalid",
-                name="samples",
-                value=self.samples,
-            )
-        if self.seed < 0:
-            raise InputError(
-                f"seed must be at least 0, not {self.seed}", code="argument.invalid", name="seed", value=self.seed
-            )
-        if self.perplexity is not None and self.kind != "tsne":
-            raise InputError(
-                f"perplexity is a parameter of t-SNE, not of {self.kind}: remove it",
-                code="option.unknown",
-                name="perplexity",
-                kind=self.kind,
-            )
-        if self.neighbours is not None and self.kind != "umap":
-            raise InputError(
-                f"neighbours is a parameter of UMAP, not of {self.kind}: remove it",
-                code="option.unknown",
-                name="neighbours",
-                kind=self.kind,
-            )
+            raise invalid_argument("kind", self.kind, f"one of {', '.join(KINDS)}")
+        for name, least in (("samples", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise invalid_argument(name, getattr(self, name), f"at least {least}")
+        for name, kind in (("perplexity", "tsne"), ("neighbours", "umap")):
+            if getattr(self, name) is not None and self.kind != kind:
+                raise InputError(
+                    f"{name} is a parameter of {kind}, not of {self.kind}: remove it",
+                    code="option.unknown",
+                    name=name,
+                    kind=self.kind,
+                )
 
     def settled(self, count: int) -> "LayoutChoice":
         """Return the choice with the defaults for `count` images filled in.
@@ -101,22 +82,11 @@ class LayoutChoice:
             most = (count - 1) / 3
             perplexity = min(_USUAL["tsne"], most) if self.perplexity is None else self.perplexity
             if not 1 <= perplexity <= most:
-                raise InputError(
-                    f"perplexity must be 1 to {most:.1f} for {count} images, not {perplexity:g}: reduce it or increase"
-                    " samples",
-                    code="argument.invalid",
-                    name="perplexity",
-                    value=perplexity,
-                )
+                raise invalid_argument("perplexity", perplexity, f"1 to {most:.1f} for {count} images")
             return LayoutChoice("tsne", self.samples, perplexity, None, self.seed)
         neighbours = min(_USUAL["umap"], count - 1) if self.neighbours is None else self.neighbours
         if not 2 <= neighbours <= count - 1:
-            raise InputError(
-                f"neighbours must be 2 to {count - 1} for {count} images, not {neighbours}: reduce it or add samples",
-                code="argument.invalid",
-                name="neighbours",
-                value=neighbours,
-            )
+            raise invalid_argument("neighbours", neighbours, f"2 to {count - 1} for {count} images")
         return LayoutChoice("umap", self.samples, None, neighbours, self.seed)
 
 

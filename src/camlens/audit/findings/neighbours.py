@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from camlens.core.errors import InputError
-
 Rows = Int[np.ndarray, " rows"]
 Features = Float[np.ndarray, "n d"]
 Directions = Float[np.ndarray, "n d"]
@@ -39,8 +37,6 @@ def nearest(
     Distances are Euclidean, from 0 to 2. A query is not its own neighbor, and ties go to the lower row. If there are
     fewer than `k` neighbors, the rest is row -1 at distance NaN. `candidates` is a mask of possible neighbors.
     """
-    if k < 1:
-        raise InputError(f"k must be at least 1, not {k}", code="argument.invalid", name="k", value=k)
     rows = np.full((len(queries), k), _NOBODY, dtype=np.int64)
     squares = np.full((len(queries), k), np.inf, dtype=np.float32)
     asked = directions[queries]

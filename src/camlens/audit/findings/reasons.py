@@ -11,6 +11,7 @@ from camlens.audit.findings.calibration import Calibration, calibration
 from camlens.audit.findings.errors import Matrix, confusion
 from camlens.audit.findings.neighbours import Directions, Rows, Territory, nearest
 from camlens.audit.findings.outcomes import Outcomes, outcomes_of
+from camlens.audit.findings.overview import percent
 from camlens.audit.findings.reading import Run, directions_of, numbers
 from camlens.core.errors import InputError
 
@@ -104,8 +105,8 @@ class Reasoner:
         right, among = self.calibrated.accuracy_at(confidence)
         predicted = self._names(row)[3]
         sentence = (
-            f"Low confidence: {_percent(confidence)} for {predicted}, {_percent(max(confidence - margin, 0))} for the"
-            f" next class. Predictions of about this confidence are correct in {_percent(right)} of {among:,} cases."
+            f"Low confidence: {percent(confidence)} for {predicted}, {percent(max(confidence - margin, 0))} for the"
+            f" next class. Predictions of about this confidence are correct in {percent(right)} of {among:,} cases."
         )
         return Reason("unsure", sentence, 1 - margin, {"confidence": confidence, "margin": margin, "right": right})
 
@@ -118,7 +119,7 @@ class Reasoner:
             return None
         sentence = (
             f"Frequent confusion: {count:,} of {images:,} images of {name} are predicted as {taken_for},"
-            f" {_percent(part)} of the errors of {name}."
+            f" {percent(part)} of the errors of {name}."
         )
         return Reason("usual_confusion", sentence, part, {"count": count, "share": share, "part": part})
 
@@ -129,7 +130,7 @@ class Reasoner:
         if np.isnan(own) or not farther >= _FAR:
             return None
         usual = float(np.median(self.territory.strays[true]))
-        most = "all" if farther == 1 else f"{_percent(farther)} of"
+        most = "all" if farther == 1 else f"{percent(farther)} of"
         sentence = (
             f"Far from its class in feature space: farther from the center of {name} than {most} its correctly"
             f" predicted images (distance {own:.2f}, median {usual:.2f})"
@@ -156,7 +157,7 @@ class Reasoner:
             return None
         sentence = (
             f"The label may be wrong: {agreeing} of the {len(near)} nearest correctly predicted images are {taken_for},"
-            f" and the confidence is {_percent(confidence)}."
+            f" and the confidence is {percent(confidence)}."
         )
         facts: dict[str, float | int] = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
         return Reason("label_in_doubt", sentence, confidence * agreeing / _NEIGHBOURS, facts)
@@ -166,8 +167,8 @@ class Reasoner:
         if not (share >= _ELSEWHERE and share > self.usual_corner):
             return None
         sentence = (
-            f"Evidence in the corners: {_percent(share)} of the evidence is there; {_percent(_RARE)} of the correct"
-            f" predictions have less than {_percent(self.usual_corner)}."
+            f"Evidence in the corners: {percent(share)} of the evidence is there; {percent(_RARE)} of the correct"
+            f" predictions have less than {percent(self.usual_corner)}."
         )
         return Reason("looks_elsewhere", sentence, share, {"corner_energy": share, "usual": self.usual_corner})
 
@@ -176,12 +177,7 @@ class Reasoner:
         count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
         confidence = float(self.outcomes.confidence[row])
         sentence = (
-            f"Nothing unusual: the confidence is {_percent(confidence)}, {count:,} of {images:,} images of {name} are"
+            f"Nothing unusual: the confidence is {percent(confidence)}, {count:,} of {images:,} images of {name} are"
             f" predicted as {taken_for}, and the features are not far from the class."
         )
         return Reason("nothing_unusual", sentence, 0.0, {"confidence": confidence, "count": count})
-
-
-def _percent(share: float) -> str:
-    """Format a share in percent, as 100 % only if it is 1."""
-    return "none" if share != share else f"{min(round(100 * share), 99 if share < 1 else 100)} %"

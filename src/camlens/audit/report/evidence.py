@@ -112,8 +112,8 @@ def _recognized(outcomes: Outcomes, limits: Limits) -> Rows:
 def _pairs(overview: Overview) -> list[list[int]]:
     """Return each pair (true, predicted) that occurs and its number of images, confusions first."""
     confused = [[pair.true, pair.predicted, pair.count] for pair in overview.pairs]
-    recognised = overview.matrix.diagonal()
-    return confused + [[int(index)] * 2 + [int(recognised[index])] for index in np.argsort(-recognised, kind="stable")]
+    correct = overview.matrix.diagonal()
+    return confused + [[int(index)] * 2 + [int(correct[index])] for index in np.argsort(-correct, kind="stable")]
 
 
 def _cards(

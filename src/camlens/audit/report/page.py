@@ -146,8 +146,8 @@ def _notable(summary: Summary) -> list[str]:
     if summary.pairs and summary.pairs[0].count > 1:
         pair = summary.pairs[0]
         sentences.append(
-            f"the most frequent confusion is {summary.name(pair.true)} predicted as {summary.name(pair.predicted)}:"
-            f" {pair.count:,} images, {percent(pair.share)} of the class"
+            f"the most frequent confusion is {summary.class_names[pair.true]} predicted as"
+            f" {summary.class_names[pair.predicted]}: {pair.count:,} images, {percent(pair.share)} of the class"
         )
     if summary.worst:
         worst = summary.worst[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from camlens.audit.opening import Audit, open_run
-from camlens.audit.running.engine import Engine, LocalEngine
+from camlens.audit.running.engine import Engine
 from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.plan import shard_rows
@@ -77,7 +77,7 @@ def run(
     missing = directory.missing(manifest)
     done = manifest.rows - sum(len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in missing)
     progress(done, manifest.rows)
-    for step in (engine or LocalEngine()).process(missing, work):
+    for step in engine.process(missing, work) if engine else work(missing):
         done += step.rows
         progress(done, manifest.rows)
     return open_run(directory.path, source=source)

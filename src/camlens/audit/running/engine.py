@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,3 @@ class Engine(Protocol):
     def process(self, shards: Sequence[int], work: Work) -> Iterator[Step]:
         """Call `work` for all shards, and yield its steps."""
         ...
-
-
-@final
-@dataclass(frozen=True)
-class LocalEngine:
-    """Computes all shards in this process, one after the other."""
-
-    def process(self, shards: Sequence[int], work: Work) -> Iterator[Step]:
-        """Yield the steps of `work`."""
-        yield from work(shards)

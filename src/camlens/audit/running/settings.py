@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 from camlens.core.registry import Entry
 from camlens.data.labels import LabelsBy
 from camlens.methods import METHODS
@@ -55,12 +55,7 @@ class RunSettings:
             is_default = name in optional and value == optional[name]
             if not is_default and (isinstance(value, bool) or not isinstance(value, int) or value < low):
                 other = f" or {optional[name]!r}" if name in optional else ""
-                raise InputError(
-                    f"{name} must be an int of at least {low}{other}, not {value!r}",
-                    code="argument.invalid",
-                    name=name,
-                    value=value,
-                )
+                raise invalid_argument(name, value, f"an int of at least {low}{other}")
         if self.labels_by not in (None, *get_args(LabelsBy)):
             raise InputError(
                 f'labels_by must be "name", "place" or None, not {self.labels_by!r}',
