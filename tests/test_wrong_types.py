@@ -40,13 +40,13 @@ REFUSED = [
     (["Similarity('cat')"], "[target.type]"),
     (["InMask('cat', 1)"], "[target.type]"),
     (["result.heatmaps(size=5)", "result.heatmaps(size=(5., 5.))"], "InputError: size must be 2 positive lengths"),
-    (["result.overlay(torch.rand(2, 3, 8, 8), 'half')"], "InputError: alpha is the opacity"),
+    (["result.overlay(torch.rand(2, 3, 8, 8), 'half')"], "not 'half' [argument.invalid]"),
     (["result.overlay(torch.rand(2, 3, 8, 8), target='cat')"], "InputError: there is no target number 'cat'"),
     (
         [f"result.figure(torch.rand(2, 3, 8, 8), {name}='a')" for name in ("alpha", "threshold", "contour")],
-        "must be a number, not 'a'",
+        "not 'a' [argument.invalid]",
     ),
-    (["result.figure(torch.rand(2, 3, 8, 8), scale='a')"], "InputError: scale must lie between 0.5 and 4"),
+    (["result.figure(torch.rand(2, 3, 8, 8), scale='a')"], "not 'a' [argument.invalid]"),
     (["result.figure(torch.rand(2, 3, 8, 8), title=3)"], "InputError: title must be a text, not 3"),
     (["camlens.register_method('zz', paper='', needs='zzz', good_for='')(len)"], "[argument.invalid]"),
     (["camlens.register_method(5, paper='', needs='probe', good_for='')(len)"], "[argument.invalid]"),
@@ -61,7 +61,7 @@ REFUSED = [
     (["explain(model, inputs, target=Similarity(torch.zeros(5)))"], "[target.zero]"),
     (
         ["explain(model, inputs[..., :5], method='rise')"],
-        "input's smallest side, 5, not 7: say options={'cells': 5}",
+        "[argument.invalid]",
     ),
     (["camlens.get_conv_layers(5)"], "[model.type]"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "[argument.invalid]"),
@@ -76,7 +76,7 @@ REFUSED = [
             for name in ("energy_inside", "pointing_game", "max_box_accuracy", "top_k_intersection")
         ]
         + ["measured('pointing_game', heat, mask.numpy(), tolerance=1)"],
-        "InputError: masks must be a torch.Tensor, not numpy.ndarray: say torch.as_tensor(...)",
+        "[argument.invalid]",
     ),
     (
         [
@@ -94,11 +94,11 @@ REFUSED = [
     ),
     (
         ["measured('average_drop', lambda images, row: None, pictures, heat)"],
-        "InputError: what score gives must be a torch.Tensor, not None",
+        "[argument.invalid]",
     ),
     (
         ["measured('deletion_auc', lambda images, row: [1.0] * len(images), pictures, heat)"],
-        "InputError: what score gives must be a torch.Tensor, not list",
+        "[argument.invalid]",
     ),
     (["measured('max_sensitivity', 'cat', pictures)"], "InputError: explain must be a function, not str"),
     (
@@ -108,7 +108,7 @@ REFUSED = [
             "measured('random_logit_similarity', lambda images, to: None, inputs, torch.tensor([0, 1]),"
             " number_of_classes=5)",
         ],
-        "InputError: what explain gives must be a torch.Tensor, not None",
+        "[argument.invalid]",
     ),
     (["measured('infidelity', score, pictures, heat, perturb=3)"], "InputError: perturb must be a function, not int"),
     (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "[target.type]"),

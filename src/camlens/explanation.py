@@ -397,7 +397,7 @@ class Explanation:
 
     def _shown(self, images: Pictures | None, *, crop: bool = False) -> list[tuple[Picture, Region]]:
         """The picture of each image to draw on, and the region of it that its map covers."""
-        from camlens.render.overlays import as_picture
+        from camlens.render.pictures import as_picture
         from camlens.render.placing import check_proportions
 
         if len(self.input_size) != 2:

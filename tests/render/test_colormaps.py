@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from camlens.core.errors import InputError
-from camlens.render.colormaps import COLORMAPS, DIVERGING, colorize, colour_table, exported_tables
+from camlens.render.colormaps import COLORMAPS, DIVERGING, color_table, colorize, exported_tables
 
 ORIGINS = {
     "turbo": "turbo",
@@ -21,7 +21,7 @@ ORIGINS = {
 
 
 def luminance(table: np.ndarray) -> np.ndarray:
-    """CIE lightness of sRGB colours."""
+    """CIE lightness of sRGB colors."""
     share = table / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     y = linear @ [0.2126, 0.7152, 0.0722]
@@ -31,7 +31,7 @@ def luminance(table: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("name", "origin"), ORIGINS.items())
 def test_a_table_equals_its_origin_within_one_level(name: str, origin: str) -> None:
     wanted = matplotlib.colormaps[origin](np.arange(256) / 255, bytes=True)[:, :3]
-    assert np.abs(colour_table(name).astype(int) - wanted).max() <= 1
+    assert np.abs(color_table(name).astype(int) - wanted).max() <= 1
 
 
 def test_every_table_has_an_origin_and_turbo_comes_first() -> None:
@@ -41,10 +41,10 @@ def test_every_table_has_an_origin_and_turbo_comes_first() -> None:
 
 @pytest.mark.parametrize("name", ["viridis", "inferno", "grey"])
 def test_sequential_maps_grow_lighter_from_row_to_row(name: str) -> None:
-    steps = np.diff(luminance(colour_table(name)))
+    steps = np.diff(luminance(color_table(name)))
     assert steps.min() > -0.05  # 8-bit rounding
-    assert luminance(colour_table(name))[[0, 64, 128, 192, 255]].tolist() == sorted(
-        luminance(colour_table(name))[[0, 64, 128, 192, 255]].tolist()
+    assert luminance(color_table(name))[[0, 64, 128, 192, 255]].tolist() == sorted(
+        luminance(color_table(name))[[0, 64, 128, 192, 255]].tolist()
     )
 
 
@@ -74,13 +74,13 @@ def test_the_diverging_map_is_the_one_its_formula_gives() -> None:
     size = np.abs(value)
     hue = np.where(value > 0, 78 - 28 * size, 255 + 30 * size)
     linear = from_lab(97.1 - 44.1 * size, 68 * size**0.85, hue)
-    assert linear.min() > -1e-3, "every colour exists on a screen"
+    assert linear.min() > -1e-3, "every color exists on a screen"
     assert linear.max() < 1 + 1e-3
-    assert np.abs(colour_table(DIVERGING).astype(int) - srgb(linear)).max() <= 1
+    assert np.abs(color_table(DIVERGING).astype(int) - srgb(linear)).max() <= 1
 
 
 def test_the_diverging_map_is_neutral_at_zero_and_grows_darker_evenly_to_both_ends() -> None:
-    table = colour_table(DIVERGING)
+    table = color_table(DIVERGING)
     assert table[128].tolist() == [247, 247, 247]
     assert colorize(np.zeros((1, 1)), DIVERGING).tolist() == [[[247, 247, 247]]]
     light = luminance(table)
@@ -98,8 +98,8 @@ BLINDNESS = {
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_both_signs_differ_for_a_colour_blind_reader(kind: str) -> None:
-    share = colour_table(DIVERGING) / 255
+def test_both_signs_differ_for_a_color_blind_reader(kind: str) -> None:
+    share = color_table(DIVERGING) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     seen = srgb(linear @ np.array(BLINDNESS[kind]).T)
     apart = np.abs(seen[128:0:-1] - seen[128:256]).max(axis=1)
@@ -113,25 +113,25 @@ def test_a_value_takes_the_row_of_its_rounded_share() -> None:
 
 
 def test_signed_values_spread_over_the_whole_table() -> None:
-    table = colour_table(DIVERGING)
+    table = color_table(DIVERGING)
     wanted = table[[0, 64, 128, 191, 255]]
     assert np.array_equal(colorize(np.array([[-1, -0.5, 0, 0.5, 1]]), DIVERGING)[0], wanted)
 
 
-def test_the_hottest_value_gets_the_warmest_colour_also_as_uint8() -> None:
-    warmest = colour_table("turbo")[255].tolist()
+def test_the_hottest_value_gets_the_warmest_color_also_as_uint8() -> None:
+    warmest = color_table("turbo")[255].tolist()
     assert colorize(np.array([[255]], dtype=np.uint8)).tolist() == [[warmest]]
     assert colorize(torch.ones(1, 1, dtype=torch.bfloat16)).tolist() == [[warmest]]
 
 
 def test_tables_cannot_be_written_on() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        colour_table("turbo")[0] = 0
+        color_table("turbo")[0] = 0
     with pytest.raises(TypeError):
-        COLORMAPS["turbo"] = colour_table("jet")  # type: ignore[index]
+        COLORMAPS["turbo"] = color_table("jet")  # type: ignore[index]
 
 
-def test_an_unknown_colour_map_is_named_with_those_there_are() -> None:
+def test_an_unknown_color_map_is_named_with_those_there_are() -> None:
     with pytest.raises(InputError) as caught:
         colorize(np.zeros((2, 2)), "rainbow")
     assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "colormap", "value": "rainbow"})
@@ -141,7 +141,7 @@ def test_exported_tables_survive_json() -> None:
     exported = json.loads(json.dumps(exported_tables()))
     assert (exported["default"], exported["diverging"]) == ("turbo", DIVERGING)
     for name, text in exported["tables"].items():
-        assert base64.b64decode(text) == colour_table(name).tobytes()
+        assert base64.b64decode(text) == color_table(name).tobytes()
 
 
 def test_overlays_need_numpy_only_and_figures_without_matplotlib_name_the_extra() -> None:
@@ -154,6 +154,6 @@ def test_overlays_need_numpy_only_and_figures_without_matplotlib_name_the_extra(
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     total, refusal = answer.stdout.splitlines()
-    assert int(total) == 4 * sum((int(level) + 1) // 2 for level in colour_table("turbo")[255])
+    assert int(total) == 4 * sum((int(level) + 1) // 2 for level in color_table("turbo")[255])
     assert refusal.startswith("MissingExtraError this needs matplotlib, which")
     assert 'pip install "camlens[vision]"' in refusal

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from camlens.core.errors import InputError
-from camlens.render.colormaps import DIVERGING, colour_table
-from camlens.render.figure import class_difference, layer_row, map_row, method_row, panel
-from camlens.render.gallery import Case, contact_sheet, correct_against_incorrect
+from camlens.render.colormaps import DIVERGING, color_table
+from camlens.render.figure import class_difference, map_row, panel
 from camlens.render.overlays import stripe_gaps
 from camlens.render.theme import THEMES, Look
+from tests.refusals import refused
 
 LONG = "a class whose name goes on and on, and then some more, as names of birds and dogs do " * 3
 SMALL = Look(scale=1.0)
@@ -38,7 +38,7 @@ def margins_are_empty(picture: Any, look: Look) -> bool:
     """Whether nothing but background lies at the outermost points of the sheet."""
     pixels = np.asarray(picture)
     edge = round((MARGIN - 4) * look.scale)
-    background = [int(look.colours.background[i : i + 2], 16) for i in (1, 3, 5)]
+    background = [int(look.colors.background[i : i + 2], 16) for i in (1, 3, 5)]
     sides = (pixels[:, :edge], pixels[:, -edge:], pixels[: round(20 * look.scale)], pixels[-12:])
     return all((side == background).all() for side in sides)
 
@@ -51,9 +51,9 @@ def test_a_panel_shows_photograph_heat_and_overlay_as_large_as_promised() -> Non
     pixels, top, height = np.asarray(drawn), MARGIN + 22, round(236 * 60 / 90)
     middle = top + round(0.4 * height)
     heat_left = MARGIN + 236 + 20
-    assert (np.abs(pixels[middle, heat_left + 118].astype(int) - colour_table("turbo")[255]) <= 40).all()
+    assert (np.abs(pixels[middle, heat_left + 118].astype(int) - color_table("turbo")[255]) <= 40).all()
     cold = pixels[top + height - 4, heat_left + 4].astype(int)
-    assert np.abs(cold - colour_table("turbo")[0]).max() <= 40
+    assert np.abs(cold - color_table("turbo")[0]).max() <= 40
     shown = pixels[top : top + height, MARGIN : MARGIN + 236]
     assert shown[10:-10, 10:-10].mean(axis=(0, 1)) == pytest.approx(picture.mean(axis=(0, 1)), abs=3)
 
@@ -86,7 +86,7 @@ def test_the_bar_of_a_class_is_as_long_as_its_confidence() -> None:
 
 
 def test_the_badge_says_whether_the_prediction_is_right() -> None:
-    def colours(true_class: int | str | None) -> set[tuple[int, ...]]:
+    def colors(true_class: int | str | None) -> set[tuple[int, ...]]:
         drawn = panel(photograph(), blob(), predictions=ranked("cat", "dog"), true_class=true_class, look=SMALL)
         corner = np.asarray(drawn)[MARGIN - 2 : MARGIN + 22, -MARGIN - 80 :]
         return {tuple(pixel) for pixel in corner.reshape(-1, 3).tolist()}
@@ -94,17 +94,16 @@ def test_the_badge_says_whether_the_prediction_is_right() -> None:
     good, bad = (
         tuple(int(getattr(THEMES["light"], name)[i : i + 2], 16) for i in (1, 3, 5)) for name in ("good", "bad")
     )
-    assert good in colours(0)
-    assert good in colours("cat")
-    assert bad in colours(1)
-    assert bad in colours("horse")
-    assert not {good, bad} & colours(None)
+    assert good in colors(0)
+    assert good in colors("cat")
+    assert bad in colors(1)
+    assert bad in colors("horse")
+    assert not {good, bad} & colors(None)
 
 
 @pytest.mark.parametrize("look", [SMALL, DARK, Look(scale=1.5)], ids=["light", "dark", "larger"])
 def test_long_words_stay_within_the_sheet(look: Look) -> None:
     predictions = ranked(*(f"{number} {LONG}" for number in range(5)))
-    cases = [Case(photograph(), blob(), LONG, 1.0, truth, LONG) for truth in (LONG, "other " + LONG, None)]
     drawn = [
         panel(
             photograph(),
@@ -119,8 +118,6 @@ def test_long_words_stay_within_the_sheet(look: Look) -> None:
         ),
         map_row(photograph(), {LONG: blob()}, details={LONG: LONG}, title=LONG, subtitle=LONG, look=look),
         class_difference(photograph(), blob(), blob(), names=(LONG, LONG), subtitle=LONG, look=look),
-        contact_sheet(cases, title=LONG, subtitle=LONG, look=look),
-        correct_against_incorrect([(cases[0], cases[1])], title=LONG, subtitle=LONG, look=look),
     ]
     assert [margins_are_empty(picture, look) for picture in drawn] == [True] * len(drawn)
 
@@ -128,7 +125,7 @@ def test_long_words_stay_within_the_sheet(look: Look) -> None:
 def test_words_between_pictures_do_not_touch() -> None:
     heatmaps = {f"{number} {LONG}": blob() for number in range(3)}
     drawn = map_row(photograph(), heatmaps, details=dict.fromkeys(heatmaps, LONG), look=SMALL)
-    pixels = np.asarray(drawn)[: MARGIN + 22 + 126]  # above the colour bar
+    pixels = np.asarray(drawn)[: MARGIN + 22 + 126]  # above the color bar
     for number in range(3):
         gap = MARGIN + 190 + number * 210
         assert (pixels[:, gap + 3 : gap + 18] == 255).all()
@@ -145,25 +142,19 @@ def test_unusual_letters_are_drawn_and_do_not_warn() -> None:
     assert margins_are_empty(drawn, SMALL)
 
 
-def test_each_map_gets_its_own_scale_or_all_share_one() -> None:
+def test_each_map_has_its_own_scale() -> None:
     picture, heat = np.zeros((190, 190, 3), np.uint8), np.ones((190, 190), np.float32)
     look = Look(scale=1.0, alpha=1.0, colormap="grey")
-
-    def shown(shared_scale: bool) -> list[int]:
-        maps = {"weak": heat * 0.2, "strong": heat * 4}
-        pixels = np.asarray(map_row(picture, maps, shared_scale=shared_scale, look=look))
-        return [int(pixels[MARGIN + 100, MARGIN + 210 * (number + 1) + 95, 0]) for number in range(2)]
-
-    assert shown(shared_scale=False) == [255, 255]
-    assert shown(shared_scale=True) == [13, 255]  # 0.2 / 4 of 255, rounded half up
+    pixels = np.asarray(map_row(picture, {"weak": heat * 0.2, "strong": heat * 4}, look=look))
+    assert [int(pixels[MARGIN + 100, MARGIN + 210 * (number + 1) + 95, 0]) for number in range(2)] == [255, 255]
 
 
 def test_many_maps_take_several_lines_of_equal_length() -> None:
     heatmaps = {f"layer{number}": blob() for number in range(9)}
-    wide = layer_row(photograph(), heatmaps, grids={"layer1": (7, 7)}, look=SMALL)
+    wide = map_row(photograph(), heatmaps, details={"layer1": "7 × 7"}, look=SMALL)
     assert wide.width == 2 * MARGIN + 5 * 190 + 4 * 20
-    one = layer_row(photograph(), {"layer1": blob()}, look=SMALL)
-    assert wide.height == pytest.approx(one.height + 190 * 60 / 90 + 42, abs=1)
+    single = map_row(photograph(), {"layer1": blob()}, look=SMALL)
+    assert wide.height == pytest.approx(single.height + 190 * 60 / 90 + 42, abs=1)
 
 
 def test_a_difference_is_orange_for_the_first_striped_blue_for_the_second_and_bare_between() -> None:
@@ -179,8 +170,8 @@ def test_a_difference_is_orange_for_the_first_striped_blue_for_the_second_and_ba
     stripe, gap = (int(np.flatnonzero(mask[180:200])[0]) + 180 for mask in (~gaps, gaps))
     for place in (47, stripe):
         share = np.sqrt(abs(values[place]))
-        colour = colour_table(DIVERGING)[255 if values[place] > 0 else 0]
-        assert np.abs(row[place] - (grey * (1 - share) + colour * share)).max() <= 6
+        color = color_table(DIVERGING)[255 if values[place] > 0 else 0]
+        assert np.abs(row[place] - (grey * (1 - share) + color * share)).max() <= 6
     assert row[47, 0] - row[47, 2] > 60
     assert row[stripe, 2] - row[stripe, 0] > 60
     assert row[gap].min() > 100, "white between the stripes"
@@ -195,10 +186,10 @@ def test_signed_maps_and_heat_maps_stand_side_by_side_each_with_its_bar() -> Non
     top, lefts = MARGIN + 22, [MARGIN + 210, MARGIN + 420]
     assert (pixels[top + 100, lefts[0] + 95] == 255).all()
     lime = pixels[top + 20 : top + 170, lefts[1] + 20 : lefts[1] + 170].reshape(-1, 3)
-    assert {tuple(one) for one in lime.tolist()} == {(148, 148, 148), tuple(colour_table(DIVERGING)[0].tolist())}
+    assert {tuple(one) for one in lime.tolist()} == {(148, 148, 148), tuple(color_table(DIVERGING)[0].tolist())}
     bar = pixels[top + 190 + 12 + 3]
-    assert np.array_equal(bar[lefts[0] + 95], colour_table("grey")[128])
-    assert np.abs(bar[lefts[1] + 189 - 6] - colour_table(DIVERGING)[250]).max() < 12
+    assert np.array_equal(bar[lefts[0] + 95], color_table("grey")[128])
+    assert np.abs(bar[lefts[1] + 189 - 6] - color_table(DIVERGING)[250]).max() < 12
     tick = pixels[top + 190 + 12 + 7, lefts[1] + 93 : lefts[1] + 97]
     assert tick.max(axis=1).min() < 90, "a tick at zero reaches below the bar"
 
@@ -220,19 +211,17 @@ def test_odd_proportions_are_fitted_in_not_stretched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("draw", "words"),
+    ("draw", "code", "facts"),
     [
-        (lambda: panel(photograph(), blob(90, 60)), "90 x 60, not of the proportions of the image, 60 x 90"),
-        (lambda: panel(photograph(), blob() * 3), r"must lie in \[0, 1\]"),
-        (lambda: panel(photograph(), blob() * np.nan), "finite"),
-        (lambda: map_row(photograph(), {}), "no map"),
-        (lambda: map_row(photograph(), {"a": blob() - 1}), "'a' has negative values"),
-        (lambda: contact_sheet([]), "at least one case"),
-        (lambda: correct_against_incorrect([]), "no pair"),
+        (lambda: panel(photograph(), blob(90, 60)), "heatmap.proportions", {"size": (90, 60), "image": (60, 90)}),
+        (lambda: panel(photograph(), blob() * 3), "heatmap.range", {"allowed": (0, 1)}),
+        (lambda: panel(photograph(), blob() * np.nan), "heatmap.not-finite", {}),
+        (lambda: map_row(photograph(), {}), "argument.empty", {"name": "heatmaps"}),
+        (lambda: map_row(photograph(), {"a": blob() - 1}), "heatmaps.negative", {"map": "a"}),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_words(draw: Callable[[], object], words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_invalid_maps_are_refused(draw: Callable[[], object], code: str, facts: dict[str, object]) -> None:
+    with refused(code, InputError, **facts):
         draw()
 
 
@@ -247,7 +236,7 @@ def test_figures_drawn_in_threads_equal_those_drawn_alone() -> None:
         if number % 3:
             names = ranked(f"class {number}", LONG)
             return panel(photograph(), heat, title=f"{number}", predictions=names, look=look).tobytes()
-        return method_row(photograph(), {"gradcam": heat, "layercam": heat**2}, look=look).tobytes()
+        return map_row(photograph(), {"gradcam": heat, "layercam": heat**2}, look=look).tobytes()
 
     alone = [draw(number) for number in range(12)]
     with ThreadPoolExecutor(4) as pool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from camlens.render.colormaps import colour_table
+from camlens.render.colormaps import color_table
 from camlens.studio.app import PAGE
 from tests.browser import browser_marks, pixels, shown, violations
 from tests.studio.conftest import chosen, opened
@@ -49,7 +49,7 @@ def test_an_image_is_weighed_and_both_signs_are_outlined(page: Any) -> None:
     borders = pixels(page.locator(SEGMENTS))
     assert 0.01 < ((borders == 255).all(axis=2) & ~(bare == 255).all(axis=2)).mean() < 0.2
     drawn = pixels(page.locator(EXPLANATION))
-    table = colour_table("diverging")
+    table = color_table("diverging")
     effects = {one.strip() for one in page.locator(".effect").all_inner_texts()}
     for row, effect in ((0, "opposes"), (255, "supports")):
         outlined = (drawn == table[row]).all(axis=2).sum()

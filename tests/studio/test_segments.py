@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from camlens.explainer import explain
 from camlens.models import load_model
-from camlens.render.colormaps import colour_table
+from camlens.render.colormaps import color_table
 from camlens.studio.segments import fidelity_sentence
 from tests.studio.conftest import PATIENCE, Held, until
 from tests.studio.test_explain import inputs
@@ -158,7 +158,7 @@ def test_files_of_evidence_show_both_signs(studio: TestClient, question: str) ->
     pixels = np.asarray(Image.open(io.BytesIO(panel)).convert("RGB"))
     colours = {tuple(one) for one in pixels.reshape(-1, 3).tolist()}
     for end in (slice(0, 20), slice(236, 256)):
-        assert colours & {tuple(one) for one in colour_table("diverging")[end].tolist()}
+        assert colours & {tuple(one) for one in color_table("diverging")[end].tolist()}
     report = studio.get(f"/api/explanations/report.html?image=s4&{question}").text
     assert '"diverging":true' in report
 

@@ -19,7 +19,7 @@ from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
-from camlens.render.figure import class_difference, layer_row, map_row, method_row
+from camlens.render.figure import class_difference, map_row
 from camlens.render.theme import Look
 
 if TYPE_CHECKING:
@@ -143,15 +143,14 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
     picture, region = comparison.picture.shown(crop=look.crop)
     if kind == "layers":
         subtitle = f"{first.method} for {first.class_name}"
-        grids = {view.label: view.grid for view in views}
-        return layer_row(
-            picture, heatmaps, grids=grids, title=name, subtitle=subtitle, signed=signed, region=region, look=look
-        )
-    if kind == "methods":
+        details = {view.label: " × ".join(map(str, view.grid)) for view in views}
+    elif kind == "methods":
         subtitle = f"{first.class_name} at {layer_in_words(first.layer)}"
-        return method_row(picture, heatmaps, title=name, subtitle=subtitle, signed=signed, region=region, look=look)
-    subtitle = f"{first.method} at {layer_in_words(first.layer)}"
-    if len(views) == 2:
+        details = {}
+    else:
+        subtitle = f"{first.method} at {layer_in_words(first.layer)}"
+        details = {view.label: f"score {view.score:.2f}" for view in views}
+    if kind == "classes" and len(views) == 2:
         names = _short(views[0].label, views[1].label)
         return class_difference(
             picture,
@@ -163,7 +162,6 @@ def comparison_picture(comparison: Comparison, look: Look) -> "Image":
             region=region,
             look=look,
         )
-    details = {view.label: f"score {view.score:.2f}" for view in views}
     return map_row(
         picture, heatmaps, details=details, title=name, subtitle=subtitle, signed=signed, region=region, look=look
     )

@@ -1,10 +1,11 @@
-"""Checks of arguments: unknown keywords, with a suggestion, and numbers out of range."""
+"""Checks of arguments: unknown keywords, with a suggestion, choices, and numbers out of range."""
 
 import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable
 from functools import wraps
+from numbers import Real
 from typing import ParamSpec, TypeVar, cast, no_type_check
 
 import numpy as np
@@ -83,3 +84,25 @@ def checked_strength(name: str, value: object) -> float:
             value=value,
         )
     return float(value)
+
+
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise InputError unless `value` is one of the choices."""
+    if value not in (known := tuple(choices)):
+        raise InputError(
+            f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}",
+            code="argument.invalid",
+            name=name,
+            value=value,
+        )
+
+
+def check_range(name: str, value: object, low: float | int, high: float | int) -> None:
+    """Raise InputError unless `value` is a number from `low` to `high`."""
+    if not isinstance(value, Real) or not low <= float(value) <= high:
+        raise InputError(
+            f"{name} must be a number from {low} to {high}, not {value!r}",
+            code="argument.invalid",
+            name=name,
+            value=value,
+        )

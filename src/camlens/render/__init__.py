@@ -1,4 +1,4 @@
-"""From arrays to pictures: color maps, overlays, figures. Knows no model."""
+"""Draw maps: color maps, overlays and figures from arrays."""
 
 from typing import TYPE_CHECKING
 

@@ -1,12 +1,11 @@
-"""Colour tables as data: 256 RGB triples each, base64, so that numpy alone can colour a map.
+"""Color tables: 256 RGB triples each, in base64.
 
 Sampled once at i / 255 from matplotlib's tables. viridis and inferno: S. van der Walt and N. Smith, CC0.
 turbo: Anton Mikhailov, Google, Apache-2.0. jet: matplotlib (BSD-style licence).
 
-diverging is our own: from blue over white to orange, two ways through CIELAB that a colour-blind reader can tell
-apart. Row r stands for v = (r - 128) / 127.5; both sides have the same lightness L = 97.1 - 44.1 |v| and the same
-chroma C = 68 |v|^0.85. The hue goes from 78 to 50 degrees (orange) for positive v, from 255 to 285 (blue) for
-negative.
+diverging is our own: from blue through white to orange in CIELAB, safe for color-blind readers. Row r is
+v = (r - 128) / 127.5; both sides have lightness L = 97.1 - 44.1 |v| and chroma C = 68 |v|^0.85. The hue runs from 78
+to 50 degrees (orange) for positive v and from 255 to 285 (blue) for negative v.
 """
 
 BASE64 = {

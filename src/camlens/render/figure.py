@@ -1,7 +1,6 @@
-"""Labelled figures of one image: a panel, its maps side by side, one class against another.
+"""Labeled figures: a panel of one map, several maps side by side, the difference of two maps.
 
-Every function returns an RGB Pillow image: `.save(path)` writes it, `numpy.asarray` gives its pixels, and a
-notebook shows it. Nothing global is changed, so figures may be drawn in several threads at once.
+Every function returns an RGB Pillow image. No global state is changed, so several threads may draw at once.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +33,7 @@ from camlens.render.tiles import (
 )
 
 PICTURE = 236.0
-"""How wide a picture of a panel is, in points."""
+"""The width of a picture in a panel, in points."""
 
 _ROW_PICTURE = 190.0
 _ROW_LENGTH = 6
@@ -45,7 +44,7 @@ _OWN_SCALES = ("each map on its own scale", "own scale each")
 _SIGNED_EVIDENCE = ("opposes", "0", "supports")
 
 Bar = tuple[str, Marks]
-"""A colour bar: the colour map and the words under it."""
+"""A color map and the labels of its color bar."""
 
 
 def panel(
@@ -62,22 +61,22 @@ def panel(
     region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
-    """One image explained: the original, its heat map with a colour bar, the overlay, and the best classes.
+    """Draw an image, its heat map with a color bar, the overlay, and the most likely classes.
 
     Args:
-        image: what `as_picture` takes.
-        heatmap: (H, W) in [0, 1], of any size with the image's proportions; in [-1, 1] where the look's colour
-            map is `diverging`: then evidence for and against is told apart.
-        title: for example the file's name.
-        subtitle: for example method and layer.
-        predictions: best first, as `get_top_predictions` gives them.
-        true_class: number or name of the class that is right, marked where it stands.
-        target: number or name of the class explained.
-        task: "regression" if the confidences of `predictions` are outputs themselves, drawn as plain numbers.
+        image: a picture as for `as_picture`.
+        heatmap: (H, W) in [0, 1], of any size with the proportions of the image; in [-1, 1] if the color map of the
+            look is `diverging`.
+        title: such as the file name.
+        subtitle: such as the method and the layer.
+        predictions: most likely first, as returned by `get_top_predictions`.
+        true_class: index or name of the true class, which is marked.
+        target: index or name of the explained class.
+        task: "regression" if the confidences of `predictions` are outputs, which are drawn as numbers.
         notes: warnings and remarks, drawn below.
-        region: the part of the image that the map covers, (left, top, right, bottom) in fractions of it; by
-            default all of it. The rest is marked as not seen by the model.
-        look: colour map, opacity, theme, scale.
+        region: the part of the image that the map covers, (left, top, right, bottom) in fractions; by default the
+            whole image. The rest is faded.
+        look: color map, opacity, theme and scale.
     """
     column_width = (GAP + _COLUMN) if predictions else 0.0
     canvas = Canvas(2 * MARGIN + 3 * PICTURE + 2 * GAP + column_width, look or Look())
@@ -110,39 +109,36 @@ def map_row(
     details: Mapping[str, str] | None = None,
     title: str = "",
     subtitle: str = "",
-    shared_scale: bool = False,
     signed: Collection[str] = (),
     region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
-    """One image under several maps, each labelled with its key: layers, methods or classes side by side.
+    """Draw several maps of one image side by side, labeled with their keys.
 
-    `heatmaps` are non-negative maps (H, W) of any magnitude. Each is divided by its own highest value,
-    or all by the highest of all where `shared_scale` is set. `signed` names those that may be negative too:
-    they are drawn as evidence for and against. `details` are words beside the labels. `region` is the part of
-    the image that the maps cover, as in `panel`. More than six pictures take several lines.
+    `heatmaps` are non-negative maps (H, W) of any magnitude; each is divided by its maximum. The maps named in `signed`
+    may be negative and are drawn with the diverging color map. `details` are shown beside the labels. `region` is as in
+    `panel`. More than six pictures are drawn in several rows.
     """
     if not heatmaps:
-        raise InputError("there is no map to draw: give at least one by name", code="argument.empty", name="heatmaps")
+        raise InputError("heatmaps must not be empty", code="argument.empty", name="heatmaps")
     picture = as_picture(image)
-    scaled, highest = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, shared_scale, signed)
+    scaled = _scaled({name: as_map(heat) for name, heat in heatmaps.items()}, signed)
     tiles = [Tile("Photograph", picture)]
     tiles += [
         Tile(name, picture, heat, (details or {}).get(name, ""), signed=name in signed, region=region)
         for name, heat in scaled.items()
     ]
     look = look or Look()
-    words = ("one scale for all maps", "one scale") if shared_scale else _OWN_SCALES
-    bars = _bars(tiles[1:], look, words, f"{highest:.3g}" if shared_scale else "1")
+    bars = _bars(tiles[1:], look)
     return _rows(tiles, bars, title, subtitle, look, columns=_columns(len(tiles), _ROW_LENGTH))
 
 
 def map_grid(
     groups: Sequence[Sequence[Tile]], *, title: str = "", subtitle: str = "", look: Look | None = None
 ) -> Drawing:
-    """The maps of several images in a grid: a group of tiles for each image, each on its own scale.
+    """Draw the maps of several images in a grid: one group of tiles per image.
 
-    Groups of one stand side by side; others begin with the photograph and are kept together.
+    Groups of a single tile are drawn side by side; larger groups start with the photograph.
     """
     if len(groups[0]) > 1:
         groups = [[Tile("Photograph", group[0].picture), *group] for group in groups]
@@ -151,51 +147,7 @@ def map_grid(
     tiles = [tile for group in groups for tile in (*group, *[None] * (-length % columns))]
     beside = _columns(len(groups), max(1, _ROW_LENGTH // length))
     maps = [tile for group in groups for tile in group if tile.heat is not None]
-    return _rows(tiles, _bars(maps, look, _OWN_SCALES, "1"), title, subtitle, look, columns=beside * columns)
-
-
-def layer_row(
-    image: object,
-    heatmaps: Mapping[str, object],
-    *,
-    grids: Mapping[str, Sequence[int]] | None = None,
-    title: str = "One image through the layers",
-    subtitle: str = "",
-    shared_scale: bool = False,
-    signed: Collection[str] = (),
-    region: Region | None = None,
-    look: Look | None = None,
-) -> Drawing:
-    """One image under the maps of several layers, labelled with name and grid; see `map_row`."""
-    details = {name: " × ".join(map(str, grid)) for name, grid in (grids or {}).items()}
-    return map_row(
-        image,
-        heatmaps,
-        details=details,
-        title=title,
-        subtitle=subtitle,
-        shared_scale=shared_scale,
-        signed=signed,
-        region=region,
-        look=look,
-    )
-
-
-def method_row(
-    image: object,
-    heatmaps: Mapping[str, object],
-    *,
-    details: Mapping[str, str] | None = None,
-    title: str = "One image, several methods",
-    subtitle: str = "",
-    signed: Collection[str] = (),
-    region: Region | None = None,
-    look: Look | None = None,
-) -> Drawing:
-    """One image under the maps of several methods, each on its own scale; see `map_row`."""
-    return map_row(
-        image, heatmaps, details=details, title=title, subtitle=subtitle, signed=signed, region=region, look=look
-    )
+    return _rows(tiles, _bars(maps, look), title, subtitle, look, columns=beside * columns)
 
 
 def class_difference(
@@ -209,17 +161,16 @@ def class_difference(
     region: Region | None = None,
     look: Look | None = None,
 ) -> Drawing:
-    """Where one class has evidence that another has not: both overlays and their signed difference.
+    """Draw the overlays of two classes and their signed difference.
 
-    The maps are (H, W) in [0, 1]. Their correlation is printed, and a plain sentence where they are
-    nearly alike.
+    The maps are (H, W) in [0, 1]. Their correlation is shown, with a warning if they are nearly the same.
     """
     picture, signed = as_picture(image), difference(heatmap_a, heatmap_b)
     first, second = as_heatmap(heatmap_a), as_heatmap(heatmap_b)
     alike = _correlation(first, second)
     heading = title or f"{names[0]}, not {names[1]}"
-    said = f"correlation of the two maps: {alike:.2f}" if np.isfinite(alike) else "one of the maps is constant"
-    subtitle = f"{subtitle}  ·  {said}" if subtitle else said
+    fact = f"correlation of the two maps: {alike:.2f}" if np.isfinite(alike) else "one of the maps is constant"
+    subtitle = f"{subtitle}  ·  {fact}" if subtitle else fact
     canvas = Canvas(4 * PICTURE + 3 * GAP + 2 * MARGIN, look or Look())
     draw_header(canvas, heading, subtitle)
     top = MARGIN + header_height(heading, subtitle) + CAPTION
@@ -234,26 +185,26 @@ def class_difference(
     draw_colorbar(canvas, both, canvas.look.colormap, _EVIDENCE)
     marks = (f"more {names[1]}", "same", f"more {names[0]}")
     draw_colorbar(canvas, Box(boxes[3].left, below, PICTURE, COLORBAR), DIVERGING, marks)
-    alarm = f"The two maps are nearly the same: they hardly tell {names[0]} from {names[1]}."
-    lines = note_lines(canvas, [alarm] if alike > _ALIKE else [])
+    warning = f"The two maps are nearly the same: they hardly distinguish {names[0]} from {names[1]}."
+    lines = note_lines(canvas, [warning] if alike > _ALIKE else [])
     bottom = below + COLORBAR + 4
     draw_notes(canvas, lines, bottom + GAP)
     return canvas.picture(bottom + notes_height(lines) + MARGIN - 8)
 
 
-def _bars(maps: Sequence[Tile], look: Look, words: tuple[str, str], highest: str) -> list[Bar]:
-    """The colour bars that the maps need; of two, which share the room, the first has the shorter words."""
+def _bars(maps: Sequence[Tile], look: Look) -> list[Bar]:
+    """Return the color bars for the maps; if there are two, the label of the first is shortened."""
     signed = [tile.signed for tile in maps]
     bars: list[Bar] = []
     if not all(signed):
-        bars.append((look.colormap, ("0", words[any(signed)], highest)))
+        bars.append((look.colormap, ("0", _OWN_SCALES[any(signed)], "1")))
     if any(signed):
         bars.append((DIVERGING, _SIGNED_EVIDENCE))
     return bars
 
 
 def _columns(count: int, most: int) -> int:
-    """How many of `count` stand in a line of at most `most`, if all lines are to be equally long."""
+    """Return the number of columns, at most `most`, that fills all rows evenly."""
     return -(-count // -(-count // most))
 
 
@@ -266,7 +217,7 @@ def _rows(
     *,
     columns: int,
 ) -> Drawing:
-    """The tiles in lines of `columns` above the colour bars."""
+    """Draw the tiles in rows of `columns` above the color bars."""
     canvas = Canvas(2 * MARGIN + columns * _ROW_PICTURE + (columns - 1) * GAP, look)
     draw_header(canvas, title, subtitle)
     top = MARGIN + header_height(title, subtitle) + CAPTION
@@ -280,36 +231,34 @@ def _rows(
     below = top - GAP - CAPTION + 12
     first = MARGIN + _ROW_PICTURE + GAP if columns > 1 and len(lines) == 1 else MARGIN
     width = min(canvas.width - MARGIN - first, 2 * _ROW_PICTURE + GAP)
-    each = (width - GAP * (len(bars) - 1)) / len(bars)
+    bar_width = (width - GAP * (len(bars) - 1)) / len(bars)
     for number, (colormap, marks) in enumerate(bars):
-        draw_colorbar(canvas, Box(first + number * (each + GAP), below, each, COLORBAR), colormap, marks)
+        draw_colorbar(canvas, Box(first + number * (bar_width + GAP), below, bar_width, COLORBAR), colormap, marks)
     return canvas.picture(below + COLORBAR + MARGIN - 8)
 
 
-def _scaled(maps: Mapping[str, Heat], shared_scale: bool, signed: Collection[str]) -> tuple[dict[str, Heat], float]:
-    """The maps divided by their highest magnitudes, or by the highest of all; and that one."""
+def _scaled(maps: Mapping[str, Heat], signed: Collection[str]) -> dict[str, Heat]:
+    """Divide each map by its maximum magnitude."""
     negative = [name for name, heat in maps.items() if heat.min() < 0 and name not in signed]
     if negative:
         raise InputError(
-            f"the map {negative[0]!r} has negative values: rectify it, as Explanation.heatmaps() does",
+            f"the map {negative[0]!r} has negative values: pass Explanation.heatmaps(), or name it in signed",
             code="heatmaps.negative",
             map=negative[0],
         )
-    tops = {name: float(np.abs(heat).max()) for name, heat in maps.items()}
-    highest = max(tops.values())
-    return {name: heat / ((highest if shared_scale else tops[name]) or 1.0) for name, heat in maps.items()}, highest
+    return {name: heat / (float(np.abs(heat).max()) or 1.0) for name, heat in maps.items()}
 
 
 def _correlation(first: Heat, second: Heat) -> float:
-    """Pearson correlation of two maps; NaN where one of them is constant."""
+    """Return the Pearson correlation of two maps, NaN if one of them is constant."""
     left, right = (heat.astype(np.float64) - heat.mean(dtype=np.float64) for heat in (first, second))
     norm = float(np.sqrt((left**2).sum() * (right**2).sum()))
     return float((left * right).sum()) / norm if norm > 0 else float("nan")
 
 
 def _verdict(canvas: Canvas, predictions: Sequence[Prediction], true_class: Class | None) -> tuple[str, str] | None:
-    """Words and colour of the badge that says whether the first prediction is right."""
+    """Return the text and color of the badge for a correct or incorrect prediction."""
     if not predictions or true_class is None:
         return None
-    right = is_class(predictions[0], true_class)
-    return ("correct", canvas.theme.good) if right else ("incorrect", canvas.theme.bad)
+    correct = is_class(predictions[0], true_class)
+    return ("correct", canvas.theme.good) if correct else ("incorrect", canvas.theme.bad)

@@ -1,4 +1,4 @@
-"""A page that shows many panels: one HTML file beside the pictures, without any script."""
+"""An HTML index of many panels, without scripts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,22 @@ from urllib.parse import quote
 
 from camlens.core.errors import InputError
 
-_VERDICTS = {True: "correct", False: "incorrect", None: "unlabelled"}
+_VERDICTS = {True: "correct", False: "incorrect", None: "unlabeled"}
 
 
 @dataclass(frozen=True)
 class PageEntry:
-    """One panel: where its picture lies, relative to the page, and what the model said.
+    """One panel of the index.
 
-    `true_class` is None where nobody knows it. `section` is a heading above this panel. `size` is (width, height)
-    in pixels, so that nothing moves as the page loads. `alt` describes the picture to those who do not see it; by
-    default: what the model said.
+    Attributes:
+        picture: the path of the picture, relative to the page.
+        title: the heading of the panel.
+        predicted: the predicted class.
+        confidence: its probability.
+        true_class: the true class, or None if it is unknown.
+        size: (width, height) of the picture in pixels, which keeps the layout stable while the page loads.
+        alt: the text alternative of the picture (default: the prediction).
+        section: a heading above the panel, or "".
     """
 
     picture: str
@@ -31,14 +37,14 @@ class PageEntry:
 
     @property
     def verdict(self) -> str:
-        """`correct`, `incorrect`, or `unlabelled` where nobody knows."""
+        """`correct`, `incorrect`, or `unlabeled`."""
         return _VERDICTS[None if self.true_class is None else self.predicted == self.true_class]
 
 
 def index_page(entries: Sequence[PageEntry], *, title: str, subtitle: str = "", language: str = "en") -> str:
-    """A page of the panels in a grid, light or dark as the reader prefers, to be filtered by right and wrong.
+    """Return a page with the panels in a grid, filters for correct and incorrect ones, and a light and dark theme.
 
-    Raises InputError where a picture's path is not relative.
+    Raises InputError if the path of a picture is not relative.
     """
     counts = {verdict: sum(entry.verdict == verdict for entry in entries) for verdict in _VERDICTS.values()}
     judged = counts["correct"] + counts["incorrect"]
@@ -51,12 +57,12 @@ def index_page(entries: Sequence[PageEntry], *, title: str, subtitle: str = "", 
         style=_STYLE,
         facts=escape("  ·  ".join(fact for fact in facts if fact)),
         filters=_filters(counts) if sum(count > 0 for count in counts.values()) > 1 else "",
-        cards="\n".join(map(_card, entries)) or '<p class="empty">There are no panels here yet.</p>',
+        cards="\n".join(map(_card, entries)) or '<p class="empty">No panels.</p>',
     )
 
 
 def _filters(counts: dict[str, int]) -> str:
-    """Radio buttons in front of the panels: a choice of them hides the other panels by style alone."""
+    """Return radio buttons that hide panels through CSS."""
     choices = {"all": sum(counts.values()), **{verdict: count for verdict, count in counts.items() if count}}
     parts = [
         f'<input type="radio" name="shown" id="show-{name}"{" checked" if name == "all" else ""}>'
@@ -67,12 +73,12 @@ def _filters(counts: dict[str, int]) -> str:
 
 
 def _card(entry: PageEntry) -> str:
-    """One panel with its words."""
+    """Return the HTML of one panel."""
     link = _relative_link(entry.picture)
     percent = f"{100 * entry.confidence:.1f} %"
-    said = f"{entry.predicted}, {percent}"
+    prediction = f"{entry.predicted}, {percent}"
     truth = f"true class: {entry.true_class}" if entry.verdict == "incorrect" else ""
-    alt = entry.alt or ", ".join(part for part in (f"Panel of {entry.title}: predicted {said}", truth) if part)
+    alt = entry.alt or ", ".join(part for part in (f"Panel of {entry.title}: predicted {prediction}", truth) if part)
     size = f' width="{entry.size[0]}" height="{entry.size[1]}"' if entry.size else ""
     badge = f'<span class="badge">{entry.verdict}</span>' if entry.true_class is not None else ""
     below = f"<p>{escape(truth)}</p>" if truth else ""
@@ -86,10 +92,10 @@ def _card(entry: PageEntry) -> str:
 
 
 def _relative_link(path: str) -> str:
-    """The path as a link that cannot lead out to another site or to a script."""
+    """Return the path as a link that cannot point to another site or a script."""
     if not path or PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or path.startswith("\\"):
         raise InputError(
-            f"a page links to pictures beside it, so {path!r} must be a path relative to the page",
+            f"the path of a picture must be relative to the page, not {path!r}",
             code="path.not-relative",
             path=str(path),
         )
@@ -134,7 +140,7 @@ article strong { color: var(--ink); font-weight: 600; }
 .empty { color: var(--muted); }
 body:has(#show-correct:checked) article:not(.correct),
 body:has(#show-incorrect:checked) article:not(.incorrect),
-body:has(#show-unlabelled:checked) article:not(.unlabelled) { display: none; }
+body:has(#show-unlabeled:checked) article:not(.unlabeled) { display: none; }
 """
 
 _PAGE = """<!doctype html>

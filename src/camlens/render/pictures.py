@@ -1,6 +1,7 @@
-"""What renderers take and give: pictures as uint8 RGB arrays, heat maps as floats, checked at the door."""
+"""Validate and convert pictures (uint8 RGB arrays) and heat maps (float arrays)."""
 
 import io
+from types import ModuleType
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -11,45 +12,47 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 Heat = Float[np.ndarray, "_ _"]
 Number = float | int
 
-_ROUNDING = 1e-4  # how far beyond its range a float may lie before it is taken for a mistake
+_ROUNDING = 1e-4  # values this far out of range are clipped, others are refused
 
 
 def as_picture(image: object) -> Picture:
-    """The picture as uint8 RGB (H, W, 3), in memory of its own.
+    """Return a copy of the picture as uint8 RGB (H, W, 3).
 
-    `image` is an array, tensor or Pillow image, uint8 or floating in [0, 1], of shape (H, W, 3), (3, H, W),
-    or grey (H, W), (1, H, W), (H, W, 1). Where two of them are possible, the last axis is the colours.
-    Raises InputError for anything else.
+    `image` is an array, tensor or Pillow image, uint8 or floating in [0, 1], of shape (H, W, 3), (3, H, W), or gray
+    (H, W), (1, H, W), (H, W, 1). If the shape is ambiguous, the last axis is the channels. Raises InputError for
+    anything else.
     """
-    pixels = _bytes_of(_colours_last(_array(image)))
+    pixels = _bytes_of(_colors_last(_array(image)))
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))).copy()
 
 
 def as_heatmap(heatmap: object, *, signed: bool = False) -> Heat:
-    """The heat map as floats (H, W) in [0, 1], or in [-1, 1] where it is signed.
+    """Return the heat map as floats (H, W) in [0, 1], or in [-1, 1] if it is signed.
 
-    `heatmap` is an array or tensor (H, W): floating, bool, or uint8, where 255 stands for 1.
-    Raises InputError for other shapes and types, for values outside the range, and for NaN.
+    `heatmap` is an array or tensor (H, W): floating, bool, or uint8 with 255 for 1. Raises InputError for other shapes
+    and types, for values out of range, and for NaN.
     """
     values = as_map(heatmap)
     low, high = float(values.min()), float(values.max())
     lowest = -1 if signed else 0
     if low < lowest - _ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
-            f"a heat map must lie in [{lowest}, 1], not in [{low:.4g}, {high:.4g}]: "
-            "Explanation.heatmaps() gives [0, 1], and the colour map 'diverging' takes [-1, 1]",
+            f"a heat map must lie in [{lowest}, 1], not in [{low:.4g}, {high:.4g}]: use Explanation.heatmaps(), which"
+            " returns [0, 1], or the color map 'diverging', which takes [-1, 1]",
             code="heatmap.range",
+            range=(low, high),
+            allowed=(lowest, 1),
         )
     clipped: Heat = np.clip(values, lowest, 1)
     return clipped
 
 
 def as_map(values: object) -> Heat:
-    """The finite map (H, W) of any magnitude, floating; raises InputError for anything else."""
+    """Return a finite map (H, W) of any magnitude as floats; raise InputError for anything else."""
     array = _array(values)
     if array.ndim != 2 or array.size == 0:
         raise InputError(
-            f"a heat map must have shape (H, W), not {array.shape}: give one map at a time",
+            f"a heat map must have shape (H, W), not {array.shape}: pass one map at a time",
             code="heatmap.shape",
             shape=array.shape,
         )
@@ -66,45 +69,46 @@ def as_map(values: object) -> Heat:
     broken = int(np.count_nonzero(~np.isfinite(array)))
     if broken:
         raise InputError(
-            f"a heat map must be finite; {broken} of {array.size} values are NaN or infinite",
+            f"a heat map must be finite, but {broken} of {array.size} values are NaN or infinite",
             code="heatmap.not-finite",
-            values=int(broken),
+            values=broken,
         )
     return array
 
 
 def resized_picture(picture: Picture, size: tuple[int, int]) -> Picture:
-    """The picture at another size (height, width), filtered against aliasing."""
+    """Resize the picture to (height, width) with a Lanczos filter."""
     if picture.shape[:2] == size:
         return picture
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtraError.of("pillow", "vision") from error
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS))
+    image = _pillow()
+    return np.asarray(image.fromarray(picture).resize(size[::-1], image.Resampling.LANCZOS))
 
 
 def encode_png(picture: object) -> bytes:
-    """The picture as a PNG file: the same bytes for the same pixels."""
+    """Encode the picture as a PNG file."""
+    stream = io.BytesIO()
+    _pillow().fromarray(as_picture(picture)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingExtraError.of("pillow", "vision") from error
-    stream = io.BytesIO()
-    Image.fromarray(as_picture(picture)).save(stream, format="PNG")
-    return stream.getvalue()
+    return Image
 
 
 def _array(values: object) -> np.ndarray:
-    """A numpy view or copy of an array, a tensor of any device and precision, or a Pillow image."""
+    """Convert an array, a tensor of any device and dtype, or a Pillow image to numpy."""
     if hasattr(values, "detach"):
         tensor = values.detach().cpu()
         return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
     return np.asarray(values.convert("RGB") if hasattr(values, "convert") else values)
 
 
-def _colours_last(array: np.ndarray) -> np.ndarray:
-    """The array as (H, W, 3) or (H, W, 1)."""
+def _colors_last(array: np.ndarray) -> np.ndarray:
+    """Return the array as (H, W, 3) or (H, W, 1)."""
     if array.size:
         if array.ndim == 2:
             return array[:, :, None]
@@ -114,14 +118,14 @@ def _colours_last(array: np.ndarray) -> np.ndarray:
             return np.moveaxis(array, 0, 2)
     raise InputError(
         f"an image must have shape (H, W, 3), (3, H, W) or (H, W), not {array.shape}: "
-        "give one image at a time, without an alpha channel",
+        "pass one image at a time, without an alpha channel",
         code="image.shape",
         shape=array.shape,
     )
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:
-    """The array as uint8; floats in [0, 1] are rounded half up."""
+    """Return the array as uint8; floats in [0, 1] are rounded half up."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind != "f":
@@ -134,7 +138,8 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
     if not (-_ROUNDING <= low <= high <= 1 + _ROUNDING):
         raise InputError(
             f"a floating image must lie in [0, 1], not in [{low:.4g}, {high:.4g}]: "
-            "give the photograph itself, not the normalised input of the model, and divide 0..255 by 255",
+            "pass the photograph, not the normalized input of the model, and divide 0..255 by 255",
             code="image.range",
+            range=(low, high),
         )
     return np.floor(np.clip(array.astype(np.float64), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A heat map on the region of a picture that the model saw; the rest of the picture is marked as not seen."""
+"""Place a heat map on the region of a picture that the model saw, and fade the rest."""
 
 import operator
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from camlens.core.errors import InputError
 from camlens.render.pictures import Heat, Picture, resized_picture
 
 Region = tuple[float, float, float, float]
-"""(left, top, right, bottom) in fractions of a picture; it may reach beyond it."""
+"""(left, top, right, bottom) in fractions of a picture; it may extend beyond it."""
 
 WHOLE: Region = (0.0, 0.0, 1.0, 1.0)
 
-_FADED = 0.62  # how much of a pixel that the model did not see is replaced by grey
-_GREY = 150
-_EDGE = 300  # the longer side of a picture over the width of the line around what was seen
+_FADED = 0.62  # share of gray in pixels that the model did not see
+_GRAY = 150
+_EDGE = 300  # longer side of a picture over the width of the frame
 
 
 def placed(heat: Heat, size: tuple[int, int], region: Region = WHOLE) -> Heat:
-    """The map (h, w) drawn on a picture of this size (height, width): bilinear, its cells spread over the region.
+    """Interpolate the map (h, w) over the region of a picture of this size (height, width), bilinearly.
 
-    Beyond the region the nearest cell goes on; `marked_unseen` covers it.
+    Outside the region the nearest cell is repeated; `marked_unseen` covers it.
     """
     left, top, right, bottom = region
     down = _interpolation(heat.shape[0], size[0], top, bottom)
@@ -32,18 +32,18 @@ def placed(heat: Heat, size: tuple[int, int], region: Region = WHOLE) -> Heat:
 
 
 def coverage(size: tuple[int, int], region: Region) -> NDArray[np.float64]:
-    """How much of each pixel of a picture (height, width) lies in the region, from 0 to 1."""
+    """Return the share of each pixel of a picture (height, width) that lies in the region, from 0 to 1."""
     left, top, right, bottom = region
     return _covered(size[0], top, bottom)[:, None] * _covered(size[1], left, right)[None]
 
 
 def marked_unseen(drawn: Picture, picture: Picture, region: Region) -> Picture:
-    """`drawn` where the model saw the picture, else the picture without colours and faded, with a line between."""
+    """Return `drawn` inside the region and the faded gray picture outside, with a frame between."""
     seen = coverage(picture.shape[:2], region)
     if seen.min() == 1:
         return drawn
-    grey = picture @ np.array([0.299, 0.587, 0.114])
-    faded = grey * (1 - _FADED) + _GREY * _FADED
+    gray = picture @ np.array([0.299, 0.587, 0.114])
+    faded = gray * (1 - _FADED) + _GRAY * _FADED
     faded[_frame(picture.shape[:2], region)] = 255
     shares = seen[:, :, None]
     blended: Picture = np.floor(drawn * shares + faded[:, :, None] * (1 - shares) + 0.5).astype(np.uint8)
@@ -51,14 +51,13 @@ def marked_unseen(drawn: Picture, picture: Picture, region: Region) -> Picture:
 
 
 def check_proportions(picture: Sequence[int], expected: Sequence[int], image: int) -> None:
-    """Raise InputError unless a picture (height, width) has the proportions of the model's input, to a pixel of it."""
+    """Raise InputError unless a picture (height, width) has the proportions of the model's input, up to one pixel."""
     (height, width), (rows, columns) = picture[:2], expected
     if min(abs(rows - height * columns / width), abs(columns - width * rows / height)) >= 1:
         raise InputError(
             f"image {image} is {height} x {width}, but the model's input {rows} x {columns}: the heat map would be"
-            " stretched and lie in the wrong place. Pass what the model saw, such as"
-            " loaded.preprocess.display(image); or explain(loaded, pictures) with what load_model returns, and"
-            " overlay() draws on the original",
+            " stretched. Pass the images as the model saw them, such as loaded.preprocess.display(image), or use"
+            " explain(load_model(...), pictures), whose overlay() draws on the originals",
             code="images.proportions",
             image=image,
             picture=(height, width),
@@ -67,7 +66,7 @@ def check_proportions(picture: Sequence[int], expected: Sequence[int], image: in
 
 
 def sized(picture: Picture, size: int | Sequence[int] | None) -> Picture:
-    """The picture at `size`: its longer side, or its (height, width), which must keep the proportions to a pixel."""
+    """Resize the picture to `size`: its longer side, or (height, width) with the same proportions up to one pixel."""
     if size is None:
         return picture
     height, width = picture.shape[:2]
@@ -80,7 +79,7 @@ def sized(picture: Picture, size: int | Sequence[int] | None) -> Picture:
     except (TypeError, ValueError):
         rows, columns = 0, 0
     if rows < 1 or columns < 1:
-        raise InputError(f"size is the longer side in pixels or (height, width), not {size}", code="size.invalid")
+        raise InputError(f"size must be the longer side in pixels or (height, width), not {size}", code="size.invalid")
     if min(abs(rows - height * columns / width), abs(columns - width * rows / height)) >= 1:
         raise InputError(
             f"size {rows} x {columns} would stretch a picture of {height} x {width}: pass size={max(rows, columns)},"
@@ -93,7 +92,7 @@ def sized(picture: Picture, size: int | Sequence[int] | None) -> Picture:
 
 
 def _interpolation(cells: int, length: int, start: float, stop: float) -> NDArray[np.float64]:
-    """Bilinear weights (length, cells) of cells that lie between two fractions of an axis."""
+    """Return bilinear weights (length, cells) for cells between two fractions of an axis."""
     centers = (np.arange(length) + 0.5) / length
     at = ((centers - start) / (stop - start) * cells - 0.5).clip(0, cells - 1)
     lower = np.minimum(at.astype(int), max(cells - 2, 0))
@@ -111,7 +110,7 @@ def _covered(length: int, start: float, stop: float) -> NDArray[np.float64]:
 
 
 def _frame(size: tuple[int, int], region: Region) -> NDArray[np.bool_]:
-    """The pixels of a line just outside of the region."""
+    """Return the pixels of a frame around the region."""
     height, width = size
     thickness = max(1, round(max(size) / _EDGE))
     left, top, right, bottom = (

@@ -1,4 +1,4 @@
-"""The best classes as horizontal bars, with the true and the explained one marked."""
+"""The most likely classes as horizontal bars, with the true and the explained class marked."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,24 +8,19 @@ from camlens.render.canvas import Box, Canvas, text_width
 from camlens.render.theme import LABEL, SMALL
 
 Prediction = Mapping[str, Any]
-"""What `get_top_predictions` gives: `class_idx`, `class_name` and `confidence` of one class."""
+"""An item of `get_top_predictions`: `class_idx`, `class_name` and `confidence`."""
 
 Class = int | str
-"""A class by its number or by its name."""
+"""A class by its index or name."""
 
 _BAR = 6.0
 _PERCENT = 46.0
 
 
-def is_class(prediction: Prediction, wanted: Class | None) -> bool:
-    """Whether the prediction is about this class."""
-    key = "class_name" if isinstance(wanted, str) else "class_idx"
-    return wanted is not None and prediction.get(key) == wanted
-
-
-def class_label(wanted: Class) -> str:
-    """The class in words."""
-    return wanted if isinstance(wanted, str) else f"class {wanted}"
+def is_class(prediction: Prediction, other: Class | None) -> bool:
+    """Whether the prediction is for this class."""
+    key = "class_name" if isinstance(other, str) else "class_idx"
+    return other is not None and prediction.get(key) == other
 
 
 def draw_predictions(
@@ -37,11 +32,11 @@ def draw_predictions(
     target: Class | None = None,
     task: Task = "classification",
 ) -> None:
-    """One row per class, best first: its name, whether it is true or explained, its confidence, a bar.
+    """Draw one row per class: its name, marks, confidence and a bar.
 
-    For a regression the confidence is the output itself: a plain number without a bar.
+    For a regression the confidence is the output itself, drawn as a number without a bar.
     """
-    absent = true_class is not None and not any(is_class(one, true_class) for one in predictions)
+    absent = true_class is not None and not any(is_class(prediction, true_class) for prediction in predictions)
     pitch = min(46.0, box.height / max(len(predictions) + absent, 1))
     for number, prediction in enumerate(predictions):
         row = Box(box.left, box.top + number * pitch, box.width, pitch)
@@ -51,13 +46,14 @@ def draw_predictions(
         if is_class(prediction, target):
             marks.append(("explained", canvas.theme.accent))
         _draw_row(canvas, row, prediction, marks, predicted=number == 0, task=task)
-    if absent and true_class is not None:
+    if absent:
+        label = true_class if isinstance(true_class, str) else f"class {true_class}"
         canvas.write(
-            f"true: {class_label(true_class)}, not among these",
+            f"true: {label} (not shown)",
             box.left,
             box.top + len(predictions) * pitch + 11,
             width=box.width,
-            colour=canvas.theme.bad,
+            color=canvas.theme.bad,
         )
 
 
@@ -71,17 +67,17 @@ def _draw_row(
     room = row.width - _PERCENT - marks_width
     baseline = row.top + 11
     ink = theme.text if predicted else theme.muted
-    canvas.write(words, row.left, baseline, width=room, bold=predicted, colour=ink)
+    canvas.write(words, row.left, baseline, width=room, bold=predicted, color=ink)
     left = row.left + min(room, text_width(words, LABEL, bold=predicted)) + 6
-    for mark, colour in marks:
+    for mark, color in marks:
         width = text_width(mark, SMALL, bold=True) + 10
-        canvas.fill(Box(left, baseline - 10.5, width, 14), theme.background, rounding=7, outline=colour)
-        canvas.write(mark, left, baseline, width=width, size=SMALL, bold=True, colour=colour, align="center")
+        canvas.fill(Box(left, baseline - 10.5, width, 14), theme.background, rounding=7, outline=color)
+        canvas.write(mark, left, baseline, width=width, size=SMALL, bold=True, color=color, align="center")
         left += width + 6
-    measured = task == "regression"
-    value = f"{prediction['confidence']:.4g}" if measured else f"{100 * confidence:.1f} %"
-    canvas.write(value, row.left, baseline, width=row.width, bold=predicted, colour=ink, align="right")
-    if measured:
+    regression = task == "regression"
+    value = f"{prediction['confidence']:.4g}" if regression else f"{100 * confidence:.1f} %"
+    canvas.write(value, row.left, baseline, width=row.width, bold=predicted, color=ink, align="right")
+    if regression:
         return
     track = Box(row.left, baseline + 7, row.width, _BAR)
     canvas.fill(track, theme.surface, rounding=_BAR / 2)

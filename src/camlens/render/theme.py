@@ -1,24 +1,23 @@
-"""How figures look: the colours of the two themes, the sizes of type, and what may be chosen."""
+"""The appearance of figures: themes, font sizes and options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Literal, get_args
 
-from camlens.core.errors import InputError
-from camlens.render.colormaps import DEFAULT, DIVERGING, colour_table
+from camlens.core.arguments import check_choice, check_range
+from camlens.render.colormaps import DEFAULT, DIVERGING, color_table
 from camlens.render.overlays import Mode
 from camlens.render.pictures import Number
 
 ThemeName = Literal["light", "dark"]
 
 TITLE, HEADING, LABEL, SMALL = 17.0, 12.0, 11.0, 9.5
-"""The type scale, in points; one point is one unit of a canvas."""
+"""Font sizes in points; one point is one unit of a canvas."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours by what they are for."""
+    """Colors by use."""
 
     background: str
     surface: str
@@ -65,10 +64,10 @@ THEMES: dict[ThemeName, Theme] = {
 
 @dataclass(frozen=True)
 class Look:
-    """What may be chosen about a figure's appearance; `colormap` to `mode` mean what they mean to `overlay`.
+    """Options of a figure; `colormap`, `alpha`, `threshold`, `contour` and `mode` are as in `overlay`.
 
-    `scale` is the number of pixels per unit: 1 for a small picture, 2 for print and dense screens. `crop` shows
-    what the model saw instead of the whole photograph.
+    `scale` is the number of pixels per unit: 1 for a small picture, 2 for print and high-resolution screens. `crop`
+    shows the model's input instead of the whole photograph.
     """
 
     colormap: str = DEFAULT
@@ -81,27 +80,15 @@ class Look:
     crop: bool = False
 
     def __post_init__(self) -> None:
-        colour_table(self.colormap)
-        if self.theme not in get_args(ThemeName):
-            raise InputError(
-                f"there is no theme {self.theme!r}; choose one of {', '.join(get_args(ThemeName))}",
-                code="argument.invalid",
-                name="theme",
-                value=self.theme,
-            )
-        if not isinstance(self.scale, Real) or not 0.5 <= self.scale <= 4:
-            raise InputError(
-                f"scale must lie between 0.5 and 4 pixels per unit, not at {self.scale!r}",
-                code="argument.invalid",
-                name="scale",
-                value=self.scale,
-            )
+        color_table(self.colormap)
+        check_choice("theme", self.theme, get_args(ThemeName))
+        check_range("scale", self.scale, 0.5, 4)
 
     def for_evidence(self) -> "Look":
-        """The same look for a map of evidence for and against."""
+        """Return the look for signed maps."""
         return replace(self, colormap=DIVERGING, mode="evidence")
 
     @property
-    def colours(self) -> Theme:
-        """The colours of the theme chosen."""
+    def colors(self) -> Theme:
+        """The colors of the theme."""
         return THEMES[self.theme]

@@ -1,4 +1,4 @@
-"""The parts that figures are made of: a header, a picture with its caption, a note."""
+"""Parts of figures: headers, pictures with captions, notes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ NOTE_LINE = 16.0
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a figure: the photograph alone, its heat map alone, or one over the other.
+    """A picture in a figure: a photograph, a heat map, or an overlay.
 
-    `signed` says that the map lies in [-1, 1] and is drawn as evidence for and against, whatever the look is.
-    `region` is the part of the picture that the map covers, in fractions; None is all of it, and then the map
-    must have the picture's proportions.
+    `signed` maps lie in [-1, 1] and are always drawn with the diverging color map. `region` is the part of the picture
+    that the map covers, in fractions; None is the whole picture, whose proportions the map must have.
     """
 
     caption: str
@@ -37,37 +36,37 @@ class Tile:
 
 
 def header_height(title: str, subtitle: str) -> float:
-    """The room a header takes, in points."""
+    """Return the height of a header, in points."""
     return (26.0 if title else 0.0) + (18.0 if subtitle else 0.0) + (18.0 if title or subtitle else 0.0)
 
 
 def draw_header(canvas: Canvas, title: str, subtitle: str, *, badge: tuple[str, str] | None = None) -> None:
-    """Title and subtitle at the top left; `badge`, words and colour, at the top right."""
+    """Draw title and subtitle at the top left and `badge`, text and color, at the top right."""
     room = canvas.width - 2 * MARGIN
     if badge:
-        words, colour = badge
+        words, color = badge
         width = text_width(words, LABEL, bold=True) + 24
         pill = Box(canvas.width - MARGIN - width, MARGIN - 1, width, 22)
-        canvas.fill(pill, colour, rounding=11)
+        canvas.fill(pill, color, rounding=11)
         ink = canvas.theme.background
-        canvas.write(words, pill.left, pill.top + 15, width=width, bold=True, colour=ink, align="center")
+        canvas.write(words, pill.left, pill.top + 15, width=width, bold=True, color=ink, align="center")
         room -= width + GAP
     baseline = MARGIN + 15
     if title:
         canvas.write(title, MARGIN, baseline, width=room, size=TITLE, bold=True)
         baseline += 21
     if subtitle:
-        canvas.write(subtitle, MARGIN, baseline, width=room, size=HEADING, colour=canvas.theme.muted)
+        canvas.write(subtitle, MARGIN, baseline, width=room, size=HEADING, color=canvas.theme.muted)
 
 
 def tile_height(pictures: Sequence[Picture], width: Points) -> float:
-    """How high a row of pictures is: as the highest asks for, within 0.6 and 1.5 times its width."""
+    """Return the height of a row of pictures: that of the tallest, limited to 0.6 to 1.5 times the width."""
     tallest = max(float(picture.shape[0] / picture.shape[1]) for picture in pictures)
     return min(max(tallest, 0.6), 1.5) * width
 
 
 def draw_tile(canvas: Canvas, tile: Tile, box: Box) -> None:
-    """The caption above, the picture in `box`, the detail at the right end of the caption."""
+    """Draw the picture in `box`, the caption above it, and the detail at the right end of the caption."""
     detail_width = text_width(tile.detail, SMALL) if tile.detail else 0.0
     detail_width = min(detail_width, box.width / 2)
     canvas.write(tile.caption, box.left, box.top - 9, width=box.width - detail_width - 8, bold=True)
@@ -78,14 +77,14 @@ def draw_tile(canvas: Canvas, tile: Tile, box: Box) -> None:
             box.top - 9,
             width=detail_width + 1,
             size=SMALL,
-            colour=canvas.theme.muted,
+            color=canvas.theme.muted,
             align="right",
         )
     draw_map(canvas, tile, box)
 
 
 def draw_map(canvas: Canvas, tile: Tile, box: Box) -> None:
-    """The picture of a tile, as large as it fits into `box`, blended at the size it is shown at."""
+    """Draw the picture of a tile as large as it fits into `box`."""
     spot = fitted_box(tile.picture.shape, box)
     if spot.width < box.width - 1 or spot.height < box.height - 1:
         canvas.fill(box, canvas.theme.surface, rounding=3)
@@ -112,12 +111,12 @@ def draw_map(canvas: Canvas, tile: Tile, box: Box) -> None:
 
 
 def _check_proportions(heat: Heat, picture: Picture) -> None:
-    """Refuse a map of another shape than its picture; a coarse grid may be off by one cell."""
+    """Raise InputError if a map has other proportions than its picture; coarse grids may be off by one cell."""
     (rows, columns), (height, width) = heat.shape, picture.shape[:2]
     if abs(rows - columns * height / width) > max(1.0, 0.05 * rows):
         raise InputError(
-            f"the heat map is {rows} x {columns}, not of the proportions of the image, {height} x {width}: "
-            "give the image that the model saw, cropped as the model's input is",
+            f"the heat map is {rows} x {columns} but the image {height} x {width}, with other proportions: pass the"
+            " image cropped like the model's input",
             code="heatmap.proportions",
             size=(rows, columns),
             image=(height, width),
@@ -125,7 +124,7 @@ def _check_proportions(heat: Heat, picture: Picture) -> None:
 
 
 def note_lines(canvas: Canvas, notes: Sequence[str]) -> list[tuple[str, str]]:
-    """The notes as (sign, words) in lines that fit the sheet; only a line that begins a note has a sign."""
+    """Wrap the notes to lines of (sign, text); only the first line of a note has a sign."""
     room = canvas.width - 2 * MARGIN - 52
     lines: list[tuple[str, str]] = []
     for note in notes:
@@ -135,12 +134,12 @@ def note_lines(canvas: Canvas, notes: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def notes_height(lines: Sequence[tuple[str, str]]) -> float:
-    """The room that notes take, in points."""
+    """Return the height of the notes, in points."""
     return GAP + 18 + NOTE_LINE * len(lines) if lines else 0.0
 
 
 def draw_notes(canvas: Canvas, lines: Sequence[tuple[str, str]], top: Points) -> None:
-    """Notes in a box of their own, over the whole width."""
+    """Draw the notes in a box over the whole width."""
     if not lines:
         return
     box = Box(MARGIN, top, canvas.width - 2 * MARGIN, 18 + NOTE_LINE * len(lines))
@@ -148,5 +147,5 @@ def draw_notes(canvas: Canvas, lines: Sequence[tuple[str, str]], top: Points) ->
     ink = canvas.theme.note_text
     for number, (sign, words) in enumerate(lines):
         baseline = box.top + 20.5 + NOTE_LINE * number
-        canvas.write(sign, box.left + 14, baseline, width=18, colour=ink)
-        canvas.write(words, box.left + 34, baseline, width=box.width - 48, colour=ink)
+        canvas.write(sign, box.left + 14, baseline, width=18, color=ink)
+        canvas.write(words, box.left + 34, baseline, width=box.width - 48, color=ink)

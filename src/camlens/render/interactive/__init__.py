@@ -1,1 +1,1 @@
-"""Pictures that answer to the reader: live opacity, threshold and colours in one file of HTML."""
+"""Interactive overlays in a single HTML file."""

@@ -1,7 +1,7 @@
-"""One self-contained file of HTML: maps travel as numbers, and a small script colours them in the browser.
+"""A self-contained HTML page: maps are stored as numbers and colored by a script in the browser.
 
-Nothing is loaded from anywhere, so the file works from disk, in a mail and in a sandboxed frame. The script
-is the studio's own overlay core, built from `studio-ui/`.
+The page loads nothing, so it works from disk, in an email and in a sandboxed frame. The script is the overlay core of
+the studio, built from `studio-ui/`.
 """
 
 import base64
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from camlens.core.errors import InputError, MissingExtraError
 from camlens.core.probabilities import Task
 from camlens.core.store import SIGNATURE
-from camlens.render.colormaps import DEFAULT, colour_table
+from camlens.render.colormaps import DEFAULT, color_table
 from camlens.render.pictures import Picture, as_picture, encode_png
 from camlens.render.placing import WHOLE, Region, sized
 
@@ -29,9 +29,9 @@ _LONGEST = 640  # the longer side of a photograph in a page, in pixels
 
 @dataclass(frozen=True, eq=False)
 class LiveMap:
-    """One signed map (h, w) at its layer's own resolution, its title, and a warning where it says little.
+    """A signed map (h, w) at the resolution of its layer, with a title and an optional warning.
 
-    `diverging` draws it as evidence for and against.
+    With `diverging` both signs are drawn.
     """
 
     title: str
@@ -42,11 +42,11 @@ class LiveMap:
 
 @dataclass(frozen=True, eq=False)
 class LiveImage:
-    """One image with its maps: a title, facts as (name, value), and classes as (name, confidence).
+    """An image with its maps, facts as (name, value) and predictions as (name, confidence).
 
-    `picture` is the photograph, and `region` the part of it that the model saw and the maps cover: (left, top,
-    right, bottom) in fractions of it, None for all of it. Without a picture the maps are drawn alone, at `size`.
-    For a regression the confidences are its outputs, shown as plain numbers.
+    `picture` is the photograph and `region` the part of it that the maps cover: (left, top, right, bottom) in
+    fractions, or None for all of it. Without a picture only the maps are drawn, at `size`. For a regression the
+    confidences are its outputs, shown as numbers.
     """
 
     title: str
@@ -67,10 +67,10 @@ def live_page(
     opacity: float = 0.5,
     colormap: str = DEFAULT,
 ) -> str:
-    """The whole file. Raises InputError without images, MissingExtraError where the script is not built."""
+    """Return the page. Raises InputError without images, MissingExtraError if the script is not built."""
     if not images:
-        raise InputError("a page needs at least one image", code="argument.empty", name="images")
-    colour_table(colormap)
+        raise InputError("images must not be empty", code="argument.empty", name="images")
+    color_table(colormap)
     data = {
         "opacity": opacity,
         "colours": colormap,
@@ -79,7 +79,7 @@ def live_page(
     script = overlay_script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    # '<' is written as an escape, so that no text in the data can end the element that holds it
+    # escape '<', so that no text in the data can end the script element
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -89,13 +89,13 @@ def live_page(
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title></head><body>"
         f"<header><h1>{escape(title)}</h1><p>{escape(subtitle)}</p></header><main></main>"
-        "<noscript>The maps are coloured by a script inside this file; it is switched off here.</noscript>"
+        "<noscript>The maps are drawn by a script in this file. Enable JavaScript to see them.</noscript>"
         f'<script type="application/json" id="maps">{text}</script><script>{script}</script></body></html>\n'
     )
 
 
 def live_frame(page: str, *, height: int = _FRAME_HEIGHT) -> str:
-    """A page inside a sandboxed frame, for notebooks: it can run its script and reach nothing else."""
+    """Return the page in a sandboxed frame for notebooks, which can only run its own script."""
     return (
         f'<iframe sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
         f'title="Interactive heat maps" srcdoc="{escape(page)}"></iframe>'
@@ -103,17 +103,17 @@ def live_frame(page: str, *, height: int = _FRAME_HEIGHT) -> str:
 
 
 def overlay_script() -> str:
-    """The script that draws; raises MissingExtraError where the source tree has not built it."""
+    """Return the script that draws the maps. Raises MissingExtraError if it is not built."""
     return built_script(_SCRIPT)
 
 
 def built_script(name: str) -> str:
-    """One of the scripts that are made for pages without a server; raises MissingExtraError where it is not built."""
+    """Return a built script by file name. Raises MissingExtraError if it is not built."""
     file = files("camlens.render.interactive") / "static" / name
     if not file.is_file():
         raise MissingExtraError(
-            "the script of interactive pages is not built in this source tree: run `make studio-ui` "
-            "(needs Node), or install camlens from its wheel, which has it"
+            "the script of interactive pages is not built in this source tree: run `make studio-ui` (needs Node), or"
+            " install the camlens wheel"
         )
     return file.read_text(encoding="utf-8").strip()
 
@@ -126,7 +126,7 @@ def _as_data(image: LiveImage) -> dict[str, object]:
         "size": list(size),
         "picture": None if picture is None else base64.b64encode(encode_png(picture)).decode(),
         "region": None if image.region in (None, WHOLE) else [round(share, 6) for share in image.region or ()],
-        "maps": [_map_data(one) for one in image.maps],
+        "maps": [_map_data(live_map) for live_map in image.maps],
         "facts": [list(fact) for fact in image.facts],
         "task": image.task,
         "predictions": [[name, float(f"{confidence:.6g}")] for name, confidence in image.predictions],
@@ -134,16 +134,16 @@ def _as_data(image: LiveImage) -> dict[str, object]:
 
 
 def _bounded(picture: Picture) -> Picture:
-    """The picture, made smaller if a page need not hold it at its size."""
+    """Downscale the picture if it is larger than a page needs."""
     return sized(picture, _LONGEST) if max(picture.shape) > _LONGEST else picture
 
 
-def _map_data(one: LiveMap) -> dict[str, object]:
-    values = np.ascontiguousarray(one.values, dtype="<f4")
+def _map_data(live_map: LiveMap) -> dict[str, object]:
+    values = np.ascontiguousarray(live_map.values, dtype="<f4")
     return {
-        "title": one.title,
+        "title": live_map.title,
         "shape": list(values.shape),
         "values": base64.b64encode(values.tobytes()).decode(),
-        "warning": one.warning,
-        "diverging": one.diverging,
+        "warning": live_map.warning,
+        "diverging": live_map.diverging,
     }
