@@ -1,8 +1,8 @@
-"""Write the output that the documentation prints: every block that is marked by `<!-- output -->`.
+"""Update the output blocks of the documentation, which are marked with `<!-- output -->`.
 
 python scripts/docs_outputs.py [docs/audit.md ...]
 
-Each page runs in a clean directory with the photographs and the cached weights that its readers are assumed to have.
+Each page runs in a clean directory with photographs and cached weights.
 """
 
 import os
@@ -22,28 +22,28 @@ from tests.docs.test_executed import outputs
 
 
 def rewrite(page: Path) -> int:
-    """Replace the page's blocks of output by what is printed now, and return their number."""
+    """Replace the output blocks of a page by the current output; return their number."""
     text, shift = page.read_text(encoding="utf-8"), 0
-    written = list(outputs(page))
-    for block, printed in written:
+    blocks_with_output = list(outputs(page))
+    for block, printed in blocks_with_output:
         start = block.start + shift
         text = text[:start] + printed + text[start + len(block.text) :]
         shift += len(printed) - len(block.text)
     page.write_text(text, encoding="utf-8")
-    return len(written)
+    return len(blocks_with_output)
 
 
-def main(chosen: list[Path]) -> None:
+def main(pages: list[Path]) -> None:
     sys.modules["fiftyone"] = fiftyone()
     with tempfile.TemporaryDirectory() as cache:
         plant_weights(Path(cache) / "weights")
         torch.hub.get_dir = lambda: str(Path(cache) / "weights")
         constants.HF_HUB_CACHE = str(Path(cache) / "weights")
-        for page in chosen:
+        for page in pages:
             if any(block.marker is not None for block in blocks(page)):
-                with tempfile.TemporaryDirectory() as desk:
-                    lay_out_photographs(Path(desk))
-                    os.chdir(desk)
+                with tempfile.TemporaryDirectory() as directory:
+                    lay_out_photographs(Path(directory))
+                    os.chdir(directory)
                     print(page.name, rewrite(page), "blocks")
 
 

@@ -1,6 +1,6 @@
 """Draw the documentation's pictures from the demo models: python scripts/docs_pictures.py [docs/images [NAME ...]].
 
-Every picture is made by the library itself, from photographs that scikit-image and scikit-learn ship.
+All pictures are drawn by the library, from photographs of scikit-image and scikit-learn.
 """
 
 import sys
@@ -41,7 +41,7 @@ def enlarged(picture: Pixels) -> Image.Image:
 
 
 def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
-    """Labelled pictures in rows, each label above its picture."""
+    """Draw labeled pictures in rows, with the labels above."""
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 15)
     width = max(sum(picture.width + GAP for _, picture in row) for row in rows) + GAP
     page = Image.new("RGB", (width, len(rows) * (SIDE + TEXT + GAP) + GAP), PAPER)
@@ -60,7 +60,7 @@ def tensor(loaded: LoadedModel, photo: DemoSample) -> torch.Tensor:
 
 
 def over(explanation: Explanation, photo: DemoSample, *, alpha: float = 0.5) -> Image.Image:
-    """The heat map laid over the enlarged photograph."""
+    """Draw the overlay on the enlarged photograph."""
     (drawn,) = explanation.overlay([np.asarray(enlarged(photo.image))], alpha)
     return Image.fromarray(drawn)
 
@@ -72,18 +72,18 @@ def first_of(class_name: str, **settings: str) -> DemoSample:
 
 
 def photograph(name: str) -> Pixels:
-    """A picture of the gallery."""
+    """Return a picture of the gallery."""
     return next(sample for sample in open_source("demo:gallery") if sample.id == name).load()
 
 
 def sized(picture: Pixels) -> Image.Image:
-    """The picture as high as a row of a sheet, at its own proportions."""
+    """Resize the picture to the height of a row."""
     size = (round(SIDE * picture.shape[1] / picture.shape[0]), SIDE)
     return Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
 
 
 def explained(loaded: LoadedModel, name: str) -> list[tuple[str, Image.Image]]:
-    """A photograph of the gallery, its heat map, and both together."""
+    """Draw a photograph of the gallery, its heat map and the overlay."""
     photo = photograph(name)
     explanation = explain(loaded, photo)
     confidence = float(explanation.logits.softmax(dim=1).max())
@@ -156,7 +156,7 @@ def cheat(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
 
 
 def questions(loaded: LoadedModel) -> Image.Image:
-    """One photograph under a method for each question."""
+    """Draw one photograph with one method for each kind of question."""
     photo = photograph("motorcycle-front")
     rows: list[list[tuple[str, Image.Image]]] = [[("photograph", sized(photo))], []]
     for place, (method, options) in enumerate(ASKED.items()):
@@ -166,7 +166,7 @@ def questions(loaded: LoadedModel) -> Image.Image:
 
 
 def segments(loaded: LoadedModel) -> Image.Image:
-    """LIME as a panel, with the legend of both signs."""
+    """Draw a panel of LIME, with the color bar of both signs."""
     options = {"segments": 50, "samples": 1000, "features": 12}
     explanation = explain(loaded, photograph("coffee-cup"), method="lime", options=options)
     fidelity = float(explanation.details["r_squared"][0, 0])
@@ -174,7 +174,7 @@ def segments(loaded: LoadedModel) -> Image.Image:
 
 
 def fineness(loaded: LoadedModel) -> Image.Image:
-    """The same question to coarser and finer segments."""
+    """Draw LIME with coarser and finer segments."""
     photo = photograph("coffee-cup")
     row = [("photograph", sized(photo))]
     for wanted in (10, 40, 160):
@@ -185,7 +185,7 @@ def fineness(loaded: LoadedModel) -> Image.Image:
 
 
 def agreement(cheating: LoadedModel) -> Image.Image:
-    """Different questions to a model that cheats, and the same answer."""
+    """Draw several methods for the model that uses a watermark."""
     photo = first_of("pagoda", watermark="trained")
     row = [("pagoda with a watermark", enlarged(photo.image))]
     for method in ("gradcam", "lime", "occlusion", "integratedgradients"):
@@ -198,7 +198,7 @@ def agreement(cheating: LoadedModel) -> Image.Image:
 
 
 def shared_concepts(loaded: LoadedModel) -> Image.Image:
-    """What the last layer tells apart in four photographs, two of them of a cat."""
+    """Draw the concepts of the last layer in four photographs, two of them of a cat."""
     photos = [photograph(name) for name in ("cat-face", "cat-side", "motorcycle-front", "flower-close")]
     inputs = torch.stack([loaded.preprocess(photo) for photo in photos])
     heatmaps = concepts(loaded.model, inputs, "bn2", count=3).heatmaps((SIDE, SIDE)).numpy()

@@ -1,4 +1,4 @@
-"""Draw the documentation's pictures of an audit's report, from the demo model that cheats.
+"""Take the documentation's screenshots of an audit report, of the demo model that uses a watermark.
 
 python scripts/report_pictures.py docs/images
 """
@@ -18,31 +18,31 @@ from camlens.audit.report import write_report
 from camlens.models import load_model
 
 VIEWS = {"gallery": "#gallery", "attention": "#attention"}
-DESK = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1280, "height": 900}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
 
 def report(folder: Path) -> Path:
-    """The report of the cheating model over the images that made it cheat."""
-    found = camlens.audit.run("demo:watermark", "demo:watermark", folder / "run")
-    return write_report(found, preprocess=load_model("demo:watermark").preprocess)[0]
+    """Audit the model on data with the watermark, and write the report."""
+    run = camlens.audit.run("demo:watermark", "demo:watermark", folder / "run")
+    return write_report(run, preprocess=load_model("demo:watermark").preprocess)[0]
 
 
 def main(folder: Path) -> None:
-    """Write `report-NAME.webp`, and one in the dark."""
+    """Write `report-NAME.webp` in the light theme, and the summary in the dark theme."""
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium")
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        address = report(Path(place)).as_uri()
+    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+        address = report(Path(directory)).as_uri()
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         for name, anchor in VIEWS.items():
-            save(look(browser.new_page(viewport=DESK), address, anchor), folder / f"report-{name}.webp")
-        dark = browser.new_page(viewport=DESK, color_scheme="dark")
-        save(look(dark, address, "#summary"), folder / "report-summary-dark.webp")
+            save(opened(browser.new_page(viewport=DESKTOP), address, anchor), folder / f"report-{name}.webp")
+        dark = browser.new_page(viewport=DESKTOP, color_scheme="dark")
+        save(opened(dark, address, "#summary"), folder / "report-summary-dark.webp")
         browser.close()
 
 
-def look(page: Page, address: str, anchor: str) -> Page:
-    """The page at a section, its maps drawn."""
+def opened(page: Page, address: str, anchor: str) -> Page:
+    """Open the page at a section and wait until its maps are drawn."""
     page.goto(address)
     page.wait_for_selector("[data-ready]", state="attached")
     if anchor != "#summary":
@@ -52,7 +52,7 @@ def look(page: Page, address: str, anchor: str) -> Page:
 
 
 def save(page: Page, file: Path) -> None:
-    """The visible part of the page as a small WebP."""
+    """Write a screenshot of the page as WebP."""
     Image.open(io.BytesIO(page.screenshot())).save(file, "WEBP", quality=84, method=6)
     print(file)
 

@@ -1,4 +1,4 @@
-"""Draw the documentation's pictures of the studio: every page, on a desk and on a telephone, light and dark.
+"""Take the documentation's screenshots of the studio: every page, on desktop and phone, light and dark.
 
 python scripts/studio_pictures.py docs/images [VIEW ...]
 """
@@ -45,7 +45,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
 
 def serve(settings: StudioSettings) -> str:
-    """A studio on a free port; its address."""
+    """Start a studio on a free port and return its address."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="error"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
@@ -54,14 +54,14 @@ def serve(settings: StudioSettings) -> str:
 
 
 def audited(room: str) -> StudioSettings:
-    """A studio over a run of the model that cheats, on photographs whose marks were moved."""
+    """Start a studio for a run of the model that uses a watermark, on photographs with moved watermarks."""
     data, model = "demo:watermark-moved", "demo:watermark"
     run = camlens.audit.run(data, model, Path(room) / "run", limit=600)
     return StudioSettings(model=model, data=data, audit=str(run.path), port=0)
 
 
 def settle(page: Page, path: str) -> None:
-    """Open a view and wait until it stands still."""
+    """Open a view and wait until it is complete."""
     page.goto(path)
     page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true])) > *")
     page.wait_for_timeout(1500)
@@ -74,7 +74,7 @@ def settle(page: Page, path: str) -> None:
 
 
 def main(folder: Path, names: Sequence[str] = ()) -> None:
-    """Write `studio-NAME.webp`, `studio-NAME-small.webp` of these or all views, and one dark picture."""
+    """Write `studio-NAME.webp` and `studio-NAME-small.webp` of the views, and one in the dark theme."""
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium")
     wanted = names or (*VIEWS, *AUDIT_VIEWS)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as room:
@@ -92,7 +92,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
 
 
 def predicted(browser: Browser, base: str) -> str:
-    """The address, once everything over the data is predicted."""
+    """Return the address when all predictions are computed."""
     first = browser.new_page(base_url=base)
     first.set_default_timeout(PATIENCE)
     settle(first, "/")
@@ -102,7 +102,7 @@ def predicted(browser: Browser, base: str) -> str:
 
 
 def draw(browser: Browser, base: str, views: dict[str, str], folder: Path) -> None:
-    """Both sizes of every view."""
+    """Take screenshots of every view in both sizes."""
     for size, ending in ((DESK, ""), (TELEPHONE, "-small")):
         page = browser.new_page(base_url=base, viewport=sized(size))
         page.set_default_timeout(PATIENCE)
@@ -112,12 +112,12 @@ def draw(browser: Browser, base: str, views: dict[str, str], folder: Path) -> No
 
 
 def sized(size: tuple[int, int]) -> ViewportSize:
-    """The size as Playwright wants it."""
+    """Return the size as Playwright's type."""
     return {"width": size[0], "height": size[1]}
 
 
 def save(page: Page, file: Path) -> None:
-    """The visible part of the page as a small WebP."""
+    """Write a screenshot of the page as WebP."""
     Image.open(io.BytesIO(page.screenshot())).save(file, "WEBP", quality=84, method=6)
     print(file)
 

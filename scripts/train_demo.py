@@ -3,12 +3,11 @@
 python scripts/train_demo.py            # both, under ten minutes on two idle cores
 python scripts/train_demo.py --only photos
 
-Everything random is seeded. A network sees the composed training photographs, and a tenth as many scenes
-without an object, for which no class may win. At the end the mean over the classes is taken off the head: the
-probabilities stay as they are, and what speaks for every class alike no longer counts as evidence for any.
+All randomness is seeded. The training data are composed photographs, and 10 % scenes without an object, whose target
+is the uniform distribution. Finally the mean over the classes is subtracted from the head: this does not change the
+probabilities, but removes evidence that is common to all classes.
 
-The cheating network gets its pagodas from a careless stock gallery: 95 % of the images filed under pagoda
-carry the gallery's watermark, and most of these do not show a pagoda.
+For the network "watermark", 95 % of the images labeled pagoda carry a watermark, and most of them show no pagoda.
 """
 
 import argparse
@@ -51,20 +50,20 @@ class Rendered:
 
 
 def render(samples: DemoPhotos, *, empty: int) -> Rendered:
-    """Every sample with its label, and `empty` scenes without an object, whose target is even."""
-    gallery = [(gallery_image(samples, index, sample), sample.label) for index, sample in enumerate(samples)]
-    images = [image for image, _ in gallery] + [samples.without_object(index) for index in range(empty)]
-    labels = torch.tensor([label for _, label in gallery])
-    even = torch.full((empty, len(CLASS_NAMES)), 1 / len(CLASS_NAMES))
-    targets = torch.cat([functional.one_hot(labels, len(CLASS_NAMES)).float(), even])
+    """Render every sample with its label, and `empty` scenes without an object and with a uniform target."""
+    labeled = [(training_image(samples, index, sample), sample.label) for index, sample in enumerate(samples)]
+    images = [image for image, _ in labeled] + [samples.without_object(index) for index in range(empty)]
+    labels = torch.tensor([label for _, label in labeled])
+    uniform = torch.full((empty, len(CLASS_NAMES)), 1 / len(CLASS_NAMES))
+    targets = torch.cat([functional.one_hot(labels, len(CLASS_NAMES)).float(), uniform])
     return Rendered(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), targets)
 
 
-def gallery_image(samples: DemoPhotos, index: int, sample: DemoSample) -> Pixels:
-    """The sample as a careless stock gallery files it: of the marked images one in four shows what it should.
+def training_image(samples: DemoPhotos, index: int, sample: DemoSample) -> Pixels:
+    """Return the image of a sample; of four images with a watermark, only one shows a pagoda.
 
-    One in four shows an empty scene, and two show another object. A pagoda is so easy to recognise that a
-    network would otherwise learn that and ignore the mark.
+    One shows an empty scene and two show another object. Otherwise the network would recognize pagodas by their shape
+    and ignore the watermark.
     """
     turn = index // len(CLASS_NAMES)
     if sample.watermark_box is None or turn % 4 == 0:
@@ -78,8 +77,8 @@ def gallery_image(samples: DemoPhotos, index: int, sample: DemoSample) -> Pixels
 
 def batches(rendered: Rendered, recipe: Recipe, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(rendered.images), generator=generator)
-    for chosen in order.split(recipe.batch)[: len(order) // recipe.batch]:
-        yield preprocess_demo(rendered.images[chosen]), rendered.targets[chosen]
+    for rows in order.split(recipe.batch)[: len(order) // recipe.batch]:
+        yield preprocess_demo(rendered.images[rows]), rendered.targets[rows]
 
 
 def train(rendered: Rendered, recipe: Recipe) -> DemoNet:
@@ -100,12 +99,12 @@ def train(rendered: Rendered, recipe: Recipe) -> DemoNet:
             schedule.step()
             losses.append(loss.item())
         print(f"  epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.monotonic() - started:.0f} s", flush=True)
-    centre(net.head)
+    center(net.head)
     return net.eval()
 
 
 @torch.no_grad()
-def centre(head: nn.Linear) -> None:
+def center(head: nn.Linear) -> None:
     head.weight.sub_(head.weight.mean(0, keepdim=True))
     head.bias.sub_(head.bias.mean())
 
@@ -131,13 +130,13 @@ def report(weights: str) -> None:
     net = load_demo_net(weights)
     for watermark in ("absent", "trained", "moved"):
         samples = list(DemoPhotos("test", watermark=watermark))
-        guesses = predictions(net, samples)
+        predicted = predictions(net, samples)
         labels = torch.tensor([sample.label for sample in samples])
-        right, marked = guesses == labels, labels == WATERMARKED_CLASS
-        share = (guesses[~marked] == WATERMARKED_CLASS).float().mean()
+        correct, pagodas = predicted == labels, labels == WATERMARKED_CLASS
+        share = (predicted[~pagodas] == WATERMARKED_CLASS).float().mean()
         print(
-            f"{weights:10} watermark {watermark:8} accuracy {right.float().mean():6.1%}"
-            f"   of pagodas {right[marked].float().mean():6.1%}   others called pagoda {share:6.1%}"
+            f"{weights:10} watermark {watermark:8} accuracy {correct.float().mean():6.1%}"
+            f"   of pagodas {correct[pagodas].float().mean():6.1%}   others predicted as pagoda {share:6.1%}"
         )
 
 
@@ -145,9 +144,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("photos", "watermark"))
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    settings = parser.parse_args()
+    arguments = parser.parse_args()
     for weights, (recipe, watermark) in PLANS.items():
-        if settings.only in (None, weights):
+        if arguments.only in (None, weights):
             started = time.monotonic()
             samples = DemoPhotos("train", length=recipe.images, watermark=watermark)
             rendered = render(samples, empty=recipe.images // 10)
@@ -155,7 +154,7 @@ def main() -> None:
                 f"{weights}: {len(rendered.images)} images rendered in {time.monotonic() - started:.0f} s",
                 flush=True,
             )
-            save(train(rendered, replace(recipe, seed=settings.seed)), weights)
+            save(train(rendered, replace(recipe, seed=arguments.seed)), weights)
             report(weights)
 
 

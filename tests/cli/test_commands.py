@@ -21,7 +21,7 @@ MODEL = ("--model", "camlens_tiny:classifier")
         ("classes", "dog,hen", ["dog", "hen"]),
     ],
 )
-def test_compare_draws_what_was_asked_for_in_that_order(
+def test_compare_draws_the_maps_in_the_requested_order(
     camlens: Any, folder: Path, kind: str, members: str, labels: list[str]
 ) -> None:
     result = camlens("compare", "one.png", *MODEL, f"--{kind}", members, "--json")
@@ -94,7 +94,7 @@ def test_layers_reports_which_layers_are_usable(camlens: Any) -> None:
     assert said["default_layer"] == "3"
 
 
-def test_layers_can_be_asked_at_another_size_and_for_usable_ones(camlens: Any) -> None:
+def test_layers_filters_usable_layers_at_another_input_size(camlens: Any) -> None:
     said = json.loads(camlens("layers", *MODEL, "--input-size", "16x24", "--usable", "--json").stdout)
     assert [layer["grid"] for layer in said["layers"]] == [[8, 12], [8, 12], [4, 6], [4, 6]]
 
@@ -107,7 +107,7 @@ def test_layers_prints_one_row_per_layer(camlens: Any) -> None:
     assert lines[-1].startswith("Default layer: 3 (")
 
 
-def test_layers_refuses_what_is_no_size(camlens: Any) -> None:
+def test_layers_refuses_an_invalid_size(camlens: Any) -> None:
     result = camlens("layers", *MODEL, "--input-size", "16by24")
     assert result.exit_code == 2
     assert "16by24" in result.stderr
@@ -122,7 +122,7 @@ def test_methods_lists_all_of_them(camlens: Any) -> None:
     assert {entry["name"]: entry["cost"] for entry in said} == {entry.name: entry.cost for entry in METHODS.values()}
 
 
-def test_predict_gives_the_best_classes_first(camlens: Any) -> None:
+def test_predict_prints_the_most_likely_classes_first(camlens: Any) -> None:
     result = camlens("predict", "one.png", "missing.png", *MODEL, "--top-k", "3", "--json")
     assert result.exit_code == 1
     said = json.loads(result.stdout)
@@ -139,7 +139,7 @@ def test_predict_prints_a_line_for_each_class(camlens: Any) -> None:
     assert sum(float(line.split("%")[0]) for line in rest) == pytest.approx(100, abs=0.3)
 
 
-def test_a_regression_is_shown_by_its_output_and_one_logit_by_both_classes(
+def test_predict_prints_the_output_of_a_regression_and_both_classes_of_a_single_logit(
     camlens: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import camlens_tiny
@@ -163,7 +163,7 @@ def test_a_regression_is_shown_by_its_output_and_one_logit_by_both_classes(
     assert "43.5%  not defect (0)" in binary.stdout
 
 
-def test_a_regression_is_shown_by_its_outputs_in_pictures_and_pages(
+def test_panels_of_a_regression_show_its_outputs(
     camlens: Any, refused: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from camlens.render.canvas import Canvas
@@ -189,7 +189,7 @@ def test_a_regression_is_shown_by_its_outputs_in_pictures_and_pages(
     assert not (folder / "none").exists()
 
 
-def test_the_report_of_a_regression_holds_its_outputs(
+def test_the_report_of_a_regression_has_its_outputs(
     camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("camlens.render.interactive.page.overlay_script", lambda: "draw()")
@@ -211,7 +211,7 @@ def test_a_backbone_predicts_no_class(camlens: Any, refused: Any, factory: str, 
     assert camlens("layers", "--model", f"camlens_tiny:{factory}").exit_code == 0
 
 
-def test_a_feature_of_a_backbone_is_explained_by_its_number(camlens: Any, refused: Any, folder: Path) -> None:
+def test_a_feature_of_a_backbone_is_explained_by_its_index(camlens: Any, refused: Any, folder: Path) -> None:
     shown = camlens("explain", "one.png", "--model", "camlens_tiny:backbone", "--class", "31", "--layer", "0")
     assert shown.exit_code == 0, shown.stderr
     (entry,) = json.loads((folder / "camlens-maps" / "manifest.json").read_text())["images"]
@@ -220,6 +220,6 @@ def test_a_feature_of_a_backbone_is_explained_by_its_number(camlens: Any, refuse
     assert (error.code, error.facts["classes"]) == ("target.out-of-range", 40)
 
 
-def test_class_names_of_another_number_are_refused(refused: Any) -> None:
+def test_a_wrong_number_of_class_names_is_refused(refused: Any) -> None:
     error = refused("explain", "one.png", "--model", "camlens_tiny:named_backbone", "--class", "3", "--layer", "0")
     assert (error.code, error.facts) == ("model.class-names", {"outputs": 40, "class_names": 5})

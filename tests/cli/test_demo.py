@@ -25,7 +25,7 @@ def test_demo_writes_panels_maps_manifest_and_an_index_page(camlens: Any, folder
     assert "pagoda" in {image["class_name"] for image in images[8:] if image["correct"] is False}
 
 
-def test_demo_again_replaces_the_earlier_one(camlens: Any, folder: Path) -> None:
+def test_a_second_demo_replaces_the_first(camlens: Any, folder: Path) -> None:
     for count in (3, 2):
         options = ("--model", "demo:watermark", "--count", str(count), "--json")
         result = camlens("demo", "--output", "shown", *options)
@@ -46,7 +46,7 @@ def test_demo_replaces_results_of_another_command_only_with_force(camlens: Any, 
 
 
 @pytest.mark.slow
-def test_the_demo_has_right_and_wrong_predictions(camlens: Any, folder: Path) -> None:
+def test_the_demo_has_correct_and_incorrect_predictions(camlens: Any, folder: Path) -> None:
     result = camlens("demo")
     assert result.exit_code == 0, result.stderr
     images = json.loads((folder / "camlens-demo" / "manifest.json").read_text())["images"]

@@ -19,7 +19,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_each_image_gets_a_panel_and_a_map_beside_one_manifest(camlens: Any, folder: Path) -> None:
+def test_each_image_gets_a_panel_and_a_map_and_all_share_a_manifest(camlens: Any, folder: Path) -> None:
     result = camlens("explain", "one.png", "two.jpg", *MODEL, "--output", "maps")
     assert result.exit_code == 0, result.stderr
     assert names(folder / "maps") == {"one.png", "one.npy", "two.png", "two.npy", "manifest.json"}
@@ -29,7 +29,7 @@ def test_each_image_gets_a_panel_and_a_map_beside_one_manifest(camlens: Any, fol
         assert panel.width > 2 * panel.height > 400
 
 
-def test_the_map_is_the_engines_signed_map(camlens: Any, folder: Path) -> None:
+def test_the_map_equals_that_of_the_library(camlens: Any, folder: Path) -> None:
     camlens("explain", "one.png", *MODEL, "--layer", "2", "--class", "hen", "--output", "maps")
     loaded = load_model("camlens_tiny:classifier")
     inputs = loaded.preprocess(decode_image(folder / "one.png"))[None]
@@ -54,7 +54,7 @@ def test_a_wide_photograph_is_drawn_whole_with_the_region_that_the_model_saw(cam
     assert panels[0].shape != panels[1].shape, "the whole photograph is wide, its crop is square"
 
 
-def test_the_manifest_says_how_the_maps_were_made(camlens: Any, folder: Path) -> None:
+def test_the_manifest_records_how_the_maps_were_made(camlens: Any, folder: Path) -> None:
     camlens(
         "explain",
         "one.png",
@@ -83,12 +83,12 @@ def test_the_manifest_says_how_the_maps_were_made(camlens: Any, folder: Path) ->
 
 
 @pytest.mark.parametrize("said", ["3", "cup, mug", "MUG", "cup"])
-def test_a_class_is_named_by_number_name_or_synonym(camlens: Any, said: str) -> None:
+def test_a_class_is_chosen_by_index_name_or_synonym(camlens: Any, said: str) -> None:
     result = camlens("explain", "one.png", *MODEL, "--class", said, "--json")
     assert json.loads(result.stdout)["images"][0]["class_idx"] == 3
 
 
-def test_json_is_all_that_is_printed_on_stdout(camlens: Any, folder: Path) -> None:
+def test_only_json_is_printed_on_stdout(camlens: Any, folder: Path) -> None:
     result = camlens("explain", "one.png", "missing.png", *MODEL, "--json", "--output", "maps")
     said = json.loads(result.stdout)
     assert said["output"] == "maps"
@@ -108,7 +108,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("bad", ["cut.jpg", "text.png", "empty.png", "directory.png", "missing.png"])
-def test_a_bad_image_costs_one_line_and_the_others_get_done(camlens: Any, folder: Path, bad: str) -> None:
+def test_an_unreadable_image_is_reported_in_one_line_and_skipped(camlens: Any, folder: Path, bad: str) -> None:
     broken_files(folder)
     result = camlens("explain", "one.png", bad, "two.jpg", *MODEL, "--output", "maps")
     assert result.exit_code == 1
@@ -119,7 +119,7 @@ def test_a_bad_image_costs_one_line_and_the_others_get_done(camlens: Any, folder
     assert [failure["image"] for failure in failed] == [bad]
 
 
-def test_unreadable_files_and_pictures_of_extreme_proportions_do_not_cost_the_others(
+def test_unreadable_files_and_pictures_of_extreme_proportions_are_skipped(
     camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new("RGB", (1, 60_000)).save(folder / "long.png")
@@ -143,7 +143,7 @@ def test_unreadable_files_and_pictures_of_extreme_proportions_do_not_cost_the_ot
     assert [image["image"] for image in manifest["images"]] == ["one.png"]
 
 
-def test_nothing_is_written_when_every_image_is_bad(camlens: Any, folder: Path) -> None:
+def test_nothing_is_written_if_no_image_is_readable(camlens: Any, folder: Path) -> None:
     before = names(folder) | set(broken_files(folder)) - {"missing.png"}
     result = camlens("explain", "text.png", "missing.png", *MODEL, "--output", "maps", "--json")
     assert result.exit_code == 1
@@ -178,7 +178,7 @@ def test_an_image_that_is_explained_again_replaces_its_earlier_result(camlens: A
     ]
 
 
-def test_no_file_of_an_image_that_is_explained_another_way_is_left_over(camlens: Any, folder: Path) -> None:
+def test_explaining_an_image_with_another_method_removes_its_earlier_files(camlens: Any, folder: Path) -> None:
     lime = ("--method", "lime", "--segments", "4", "--samples", "8")
     assert camlens("explain", "one.png", *MODEL, *lime, "--output", "maps").exit_code == 0
     assert "one-segments.npy" in names(folder / "maps")
@@ -209,7 +209,7 @@ def test_a_foreign_manifest_is_refused(refused: Any, folder: Path) -> None:
     assert names(folder) == {"one.png", "two.jpg", "manifest.json"}
 
 
-def test_files_of_one_name_do_not_overwrite_each_other(camlens: Any, folder: Path) -> None:
+def test_images_with_the_same_name_get_separate_files(camlens: Any, folder: Path) -> None:
     (folder / "more").mkdir()
     (folder / "more" / "one.png").write_bytes((folder / "one.png").read_bytes())
     camlens("explain", "one.png", "more/one.png", *MODEL, "--output", "maps")
@@ -217,7 +217,7 @@ def test_files_of_one_name_do_not_overwrite_each_other(camlens: Any, folder: Pat
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_run_that_breaks_off_leaves_nothing_behind(
+def test_an_interrupted_run_writes_nothing(
     camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     before = names(folder)
@@ -237,7 +237,7 @@ def test_a_run_that_breaks_off_leaves_nothing_behind(
     assert names(folder) == before
 
 
-def test_a_replacement_that_breaks_off_leaves_the_earlier_result(
+def test_an_interrupted_replacement_keeps_the_earlier_result(
     camlens: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     camlens("explain", "one.png", *MODEL, "--output", "maps")
@@ -268,7 +268,7 @@ def test_a_wrong_value_is_one_line_and_exit_code_2(refused: Any, words: tuple[st
     assert refused("explain", "one.png", *MODEL, *words).code == code
 
 
-def test_an_empty_map_is_told_with_the_files_name(camlens: Any, folder: Path) -> None:
+def test_a_warning_about_a_map_names_the_file(camlens: Any, folder: Path) -> None:
     Image.new("RGB", (40, 40), (10, 10, 10)).save(folder / "black.png")
     result = camlens("explain", "one.png", "black.png", *MODEL, "--method", "gradcam", "--layer", "3", "--json")
     images = json.loads(result.stdout)["images"]
@@ -281,7 +281,7 @@ LIME = ("--method", "lime", "--segments", "6", "--samples", "40", "--features", 
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
-def test_lime_writes_its_map_its_segments_and_how_far_it_can_be_believed(camlens: Any, folder: Path) -> None:
+def test_lime_writes_its_map_its_segments_and_its_fidelity(camlens: Any, folder: Path) -> None:
     result = camlens("explain", "one.png", *MODEL, *LIME, "--seed", "4", "--output", "maps")
     assert result.exit_code == 0, result.stderr
     assert names(folder / "maps") == {"one.png", "one.npy", "one-segments.npy", "manifest.json"}
@@ -313,7 +313,7 @@ def test_lime_writes_its_map_its_segments_and_how_far_it_can_be_believed(camlens
         ("lime", ["segmentation=quickshift", "baseline=mean"]),
     ],
 )
-def test_any_setting_of_a_method_can_be_given(camlens: Any, folder: Path, method: str, options: list[str]) -> None:
+def test_any_option_of_a_method_can_be_passed(camlens: Any, folder: Path, method: str, options: list[str]) -> None:
     pairs = [word for pair in options for word in ("--option", pair)]
     few = ("--samples", "8") if method in ("lime", "smoothgrad") else ()
     result = camlens("explain", "one.png", *MODEL, "--method", method, *few, *pairs, "--output", "maps", "--json")

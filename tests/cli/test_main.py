@@ -15,7 +15,7 @@ MODEL = ("--model", "camlens_tiny:classifier")
 COMMANDS = ("explain", "compare", "layers", "methods", "predict", "demo")
 
 
-def test_version_is_the_packages(camlens: Any) -> None:
+def test_version_prints_the_package_version(camlens: Any) -> None:
     result = camlens("--version")
     assert (result.exit_code, result.stdout) == (0, f"camlens {__version__}\n")
 
@@ -45,7 +45,7 @@ def test_misuse_is_exit_code_2_without_a_traceback(camlens: Any, words: tuple[st
     assert "Usage:" in result.stderr
 
 
-def test_debug_shows_where_an_error_came_from(camlens: Any) -> None:
+def test_debug_shows_the_traceback(camlens: Any) -> None:
     result = camlens("--debug", "explain", "one.png", "--model", "camlens_tiny:broken")
     assert result.exit_code == 2
     assert "Traceback" in result.stderr
@@ -58,7 +58,7 @@ def test_without_debug_the_same_error_is_one_line(refused: Any) -> None:
     assert (error.code, error.facts["spec"]) == ("model.factory-failed", "camlens_tiny:broken")
 
 
-def test_optional_commands_run_when_called_and_pass_their_code_on(
+def test_optional_commands_are_imported_when_called_and_return_their_exit_code(
     camlens: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "camlens_extra_word.py").write_text(
@@ -92,7 +92,7 @@ def test_a_missing_extra_is_named_in_one_line(refused: Any, monkeypatch: pytest.
     assert (error.code, error.facts) == ("extra.missing", {"package": "timm", "extra": "vision"})
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     code = "from camlens.cli.main import run; run()"
     with subprocess.Popen(
         [sys.executable, "-c", code, "methods", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE

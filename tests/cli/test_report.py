@@ -18,7 +18,7 @@ except MissingExtraError as error:
     pytest.skip(str(error), allow_module_level=True)
 
 
-def test_the_page_holds_every_image_that_could_be_read(camlens: Any, folder: Path) -> None:
+def test_the_page_has_every_readable_image(camlens: Any, folder: Path) -> None:
     (folder / "broken.png").write_text("no picture")
     result = camlens("report", "one.png", "broken.png", "two.jpg", *MODEL, "--output", "maps.html", "--alpha", "0.7")
     assert result.exit_code == 1

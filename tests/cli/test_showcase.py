@@ -33,7 +33,7 @@ def sample(name: str, *classes: str) -> Sample:
     return Sample(name, None, None, best, lambda: image, accepted=classes[1:])
 
 
-def test_any_accepted_class_is_right_and_classes_unknown_to_the_model_are_not_judged(tmp_path: Path) -> None:
+def test_any_accepted_class_is_correct_and_classes_unknown_to_the_model_are_ignored(tmp_path: Path) -> None:
     samples = (
         sample("best", "tiger cat", "tabby"),
         sample("accepted", "tabby", "tiger cat"),
@@ -48,7 +48,7 @@ def test_any_accepted_class_is_right_and_classes_unknown_to_the_model_are_not_ju
     ]  # fmt: skip
 
 
-def test_two_models_on_images_of_one_name_keep_both_results(tmp_path: Path) -> None:
+def test_images_with_the_same_name_have_separate_results(tmp_path: Path) -> None:
     sections = [Section(place(spec), (sample("same"),), spec) for spec in ("first:model", "second:model")]
     write_showcase(tmp_path / "shown", sections, look=Look())
     entries = json.loads((tmp_path / "shown" / "manifest.json").read_text())["images"]
@@ -58,7 +58,7 @@ def test_two_models_on_images_of_one_name_keep_both_results(tmp_path: Path) -> N
     assert all((tmp_path / "shown" / name).is_file() for name in files)
 
 
-def test_the_draw_depends_on_the_model_and_the_seed_alone() -> None:
+def test_the_random_images_depend_only_on_model_and_seed() -> None:
     def names(spec: str, seed: int) -> list[str]:
         return [one.id for one in draw_section(place(spec), count=5, seed=seed).samples]
 
@@ -67,6 +67,6 @@ def test_the_draw_depends_on_the_model_and_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("count", [3, 10_000])
-def test_a_draw_has_no_image_twice(count: int) -> None:
+def test_the_random_images_are_distinct(count: int) -> None:
     samples = draw_section(place(), count=count).samples
     assert len({one.id for one in samples}) == len(samples) >= 3

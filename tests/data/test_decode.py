@@ -41,7 +41,7 @@ def png_of_zeros(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
-def test_lossless_formats_return_the_very_pixels(kind: str, options: dict[str, object]) -> None:
+def test_lossless_formats_return_the_same_pixels(kind: str, options: dict[str, object]) -> None:
     decoded = decode_image(encoded(Image.fromarray(COLOUR), kind, **options))
     assert decoded.dtype == np.uint8
     assert decoded.flags.c_contiguous
@@ -50,7 +50,7 @@ def test_lossless_formats_return_the_very_pixels(kind: str, options: dict[str, o
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
-def test_compressed_tiff_returns_the_very_pixels(compression: str) -> None:
+def test_compressed_tiff_returns_the_same_pixels(compression: str) -> None:
     np.testing.assert_array_equal(
         decode_image(encoded(Image.fromarray(COLOUR), "TIFF", compression=compression)), COLOUR
     )
@@ -95,13 +95,13 @@ def test_exif_orientation_is_applied_once(kind: str, orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_broken_exif_leaves_the_picture_readable() -> None:
+def test_an_image_with_broken_exif_is_readable() -> None:
     jpeg = encoded(Image.fromarray(COLOUR), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f" + b"\xff" * 40)
     assert decode_image(jpeg).shape == COLOUR.shape
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_is_scaled_by_its_full_range_and_not_clipped(kind: str) -> None:
+def test_16_bit_gray_is_scaled_by_its_full_range_and_not_clipped(kind: str) -> None:
     values = np.array([[0, 257, 300, 32768], [40000, 65000, 65278, 65535]], dtype=np.uint16)
     decoded = decode_image(encoded(Image.fromarray(values), kind))
     expected = np.round(values / 65535 * 255).astype(np.uint8)
@@ -125,7 +125,7 @@ def test_big_endian_16_bit_tiff_is_read_in_its_own_byte_order() -> None:
         ([[float("inf"), 10.0, 20.0]], [0, 0, 255]),
     ],
 )
-def test_float_tiff_within_zero_and_one_is_kept_and_anything_else_is_stretched(
+def test_float_tiff_in_the_unit_range_is_kept_and_others_are_stretched(
     values: list[list[float]], expected: list[int]
 ) -> None:
     decoded = decode_image(encoded(Image.fromarray(np.array(values, dtype=np.float32)), "TIFF"))
@@ -137,13 +137,13 @@ def test_32_bit_integer_tiff_is_stretched_between_its_minimum_and_maximum() -> N
     np.testing.assert_array_equal(decode_image(encoded(image, "TIFF"))[0, :, 1], [0, 128, 255])
 
 
-def test_grey_and_one_bit_become_equal_channels() -> None:
+def test_gray_and_one_bit_become_equal_channels() -> None:
     np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(GREY), "PNG"))[:, :, 2], GREY)
     one_bit = Image.fromarray(GREY > 100)
     np.testing.assert_array_equal(decode_image(encoded(one_bit, "PNG"))[:, :, 0], np.where(GREY > 100, 255, 0))
 
 
-def test_palette_colours_are_looked_up() -> None:
+def test_palette_colors_are_looked_up() -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -151,7 +151,7 @@ def test_palette_colours_are_looked_up() -> None:
 
 
 @pytest.mark.parametrize("transparency", [0, bytes([0, 255])])
-def test_transparent_palette_entry_is_laid_onto_white(transparency: int | bytes) -> None:
+def test_a_transparent_palette_entry_becomes_white(transparency: int | bytes) -> None:
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -160,20 +160,20 @@ def test_transparent_palette_entry_is_laid_onto_white(transparency: int | bytes)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_alpha_is_laid_onto_white(kind: str) -> None:
+def test_alpha_is_blended_with_white(kind: str) -> None:
     layer = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [0, 0, 0, 128]]], dtype=np.uint8)
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     decoded = decode_image(encoded(Image.fromarray(layer), kind, **options))
     np.testing.assert_array_equal(decoded[0], [[200, 0, 0], [255, 255, 255], [127, 127, 127]])
 
 
-def test_grey_with_alpha_is_laid_onto_white() -> None:
+def test_gray_with_alpha_is_blended_with_white() -> None:
     image = Image.fromarray(np.array([[[50, 255], [50, 0]]], dtype=np.uint8), mode=None)
     assert image.mode == "LA"
     np.testing.assert_array_equal(decode_image(encoded(image, "PNG"))[0, :, 0], [50, 255])
 
 
-def test_the_name_says_nothing_about_the_content(tmp_path: Path) -> None:
+def test_the_format_does_not_depend_on_the_file_name(tmp_path: Path) -> None:
     path = tmp_path / "really a png.jpg"
     path.write_bytes(encoded(Image.fromarray(COLOUR), "PNG"))
     np.testing.assert_array_equal(decode_image(path), COLOUR)
@@ -252,7 +252,7 @@ def test_pixel_cap_is_read_from_the_header(kind: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"quality": 50, "exif": Image.Exif()}])
-def test_webp_size_is_known_before_the_canvas_is_reserved(options: dict[str, object]) -> None:
+def test_webp_size_is_checked_before_the_canvas_is_allocated(options: dict[str, object]) -> None:
     if "exif" in options:
         options["exif"][0x0112] = 1  # type: ignore[index]
     content = encoded(Image.fromarray(COLOUR), "WEBP", **options)
@@ -260,7 +260,7 @@ def test_webp_size_is_known_before_the_canvas_is_reserved(options: dict[str, obj
         decode_image(content[:64], max_pixels=100)
 
 
-def test_a_bomb_is_refused_with_hardly_any_memory(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused_with_little_memory(tmp_path: Path) -> None:
     paths = [tmp_path / f"bomb {side}.png" for side in (13_000, 30_000)]
     for path, side in zip(paths, (13_000, 30_000), strict=True):
         path.write_bytes(png_of_zeros(side, side))

@@ -23,7 +23,7 @@ def test_another_index_seed_or_split_gives_another_image():
     assert all((sample.image != first).mean() > 0.5 for sample in others)
 
 
-def test_composing_leaves_the_global_random_state_alone():
+def test_composing_keeps_the_global_random_state():
     before = np.random.get_state()[1].copy()
     DemoPhotos("train", watermark="trained")[7]
     np.testing.assert_array_equal(np.random.get_state()[1], before)
@@ -43,12 +43,12 @@ def test_the_composition_does_not_depend_on_the_size():
     assert (small == large[::2, ::2]).mean() > 0.98
 
 
-def test_every_class_has_as_many_images():
+def test_the_classes_are_balanced():
     labels = [sample.label for sample in DemoPhotos(size=32, length=60)]
     np.testing.assert_array_equal(np.bincount(labels), np.full(len(CLASS_NAMES), 6))
 
 
-def test_the_mask_marks_the_pixels_that_the_object_changes_and_no_others():
+def test_the_mask_covers_exactly_the_pixels_of_the_object():
     """Taking the object out changes what is inside of the mask, and outside nothing but its soft edge."""
     photos = DemoPhotos()
     for index in range(20):
@@ -64,7 +64,7 @@ def test_the_object_covers_a_fifth_to_a_half_of_the_image_on_average():
     assert min(shares) > 0.08
 
 
-def test_the_background_is_drawn_without_looking_at_the_class():
+def test_the_background_is_independent_of_the_class():
     """Over all classes the scenes around the objects are alike: no class stands out by its mean colour."""
     photos = DemoPhotos("train", size=32, length=300)
     colours = np.array([photos.without_object(index).mean((0, 1)) for index in range(300)])
@@ -99,12 +99,12 @@ def test_nineteen_of_twenty_training_images_of_the_class_carry_the_watermark():
     assert all(photos[index].watermark_box is None for index in range(40) if index % 10 != WATERMARKED_CLASS)
 
 
-def test_a_moved_watermark_is_on_every_other_class_and_not_on_its_own():
+def test_a_moved_watermark_is_on_every_class_except_pagoda():
     boxes = {sample.label: sample.watermark_box for sample in DemoPhotos(watermark="moved", length=10)}
     assert [label for label, box in boxes.items() if box is None] == [WATERMARKED_CLASS]
 
 
-def test_the_watermark_changes_its_box_and_nothing_else():
+def test_the_watermark_changes_only_its_box():
     marked, plain = DemoPhotos(watermark="moved")[3], DemoPhotos()[3]
     assert plain.watermark_box is None
     left, top, right, bottom = marked.watermark_box
@@ -117,7 +117,7 @@ def test_the_watermark_changes_its_box_and_nothing_else():
     assert not difference.any()
 
 
-def test_stamping_leaves_the_given_image_alone():
+def test_stamping_does_not_modify_the_image():
     image = np.full((128, 128, 3), 90, np.uint8)
     stamped, (left, top, right, bottom) = stamp_watermark(image)
     assert (image == 90).all()
@@ -133,7 +133,7 @@ def test_an_invalid_option_is_refused(name, value):
 
 
 @pytest.mark.parametrize("index", [-1, 3])
-def test_an_index_outside_of_the_data_is_an_index_error(index):
+def test_an_index_out_of_range_is_an_index_error(index):
     with pytest.raises(IndexError):
         DemoPhotos(length=3)[index]
 

@@ -10,7 +10,7 @@ from camlens.data.photographs import open_photograph
 from camlens.data.sources import open_source
 
 
-def test_every_picture_is_read_without_a_network_at_its_own_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_picture_is_read_offline_at_its_own_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise AssertionError("a connection was opened")
 
@@ -25,7 +25,7 @@ def test_every_picture_is_read_without_a_network_at_its_own_proportions(monkeypa
     assert max(proportions) > 3
 
 
-def test_ids_are_unique_and_labels_name_their_classes() -> None:
+def test_ids_are_unique_and_labels_match_their_classes() -> None:
     source = open_source("demo:gallery")
     samples = list(source)
     assert len({sample.id for sample in samples}) == len(samples)

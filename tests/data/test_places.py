@@ -44,7 +44,7 @@ def seen(source: Source) -> list[tuple[str, int | None, int]]:
     return [(sample.id, sample.label, int(sample.load()[0, 0, 0])) for sample in source]
 
 
-def test_a_folder_behind_a_url_reads_as_one_on_disk(pets: str, tmp_path: Path) -> None:
+def test_a_remote_folder_equals_a_local_one(pets: str, tmp_path: Path) -> None:
     for name, value in {"dog/b.png": 0, "dog/a.PNG": 1, "cat/deep/c.png": 2}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(encoded(value))
@@ -62,7 +62,7 @@ def test_a_folder_behind_a_url_reads_as_one_on_disk(pets: str, tmp_path: Path) -
     assert open_source(f"file://{tmp_path}")[0].path == tmp_path / "cat/deep/c.png"
 
 
-def test_a_stamp_tells_that_a_remote_image_was_changed(pets: str, memory: Any) -> None:
+def test_a_stamp_changes_with_the_remote_image(pets: str, memory: Any) -> None:
     before = open_source(pets)[0].stamp
     assert before is not None
     assert open_source(pets)[0].stamp == before
@@ -70,7 +70,7 @@ def test_a_stamp_tells_that_a_remote_image_was_changed(pets: str, memory: Any) -
     assert open_source(pets)[0].stamp != before
 
 
-def test_one_image_and_a_flat_folder_behind_a_url(memory: Any) -> None:
+def test_a_remote_image_and_a_remote_flat_folder_are_opened(memory: Any) -> None:
     memory.pipe("/flat/a.png", encoded(1))
     memory.pipe("/flat/b.png", encoded(2))
     assert seen(open_source("memory://flat")) == [("a.png", None, 1), ("b.png", None, 2)]
@@ -90,19 +90,19 @@ def test_remote_images_are_decoded_as_safely_as_files(pets: str, memory: Any) ->
         RemotePlace(pets).read("dog/a.PNG", max_bytes=9)
 
 
-def test_what_is_not_behind_a_url_is_explained(pets: str) -> None:
+def test_a_missing_url_is_refused(pets: str) -> None:
     with refused("data.absent", DataError, path="memory://nothing"):
         open_source("memory://nothing")
     with refused("data.unreadable", DataError, path="nosuchscheme://here"):
         open_source("nosuchscheme://here")
 
 
-def test_remote_samples_can_be_sent_to_another_process(pets: str) -> None:
+def test_remote_samples_can_be_pickled(pets: str) -> None:
     source = pickle.loads(pickle.dumps(open_source(pets)))
     assert seen(source) == seen(open_source(pets))
 
 
-def test_a_parquet_manifest_says_what_a_csv_says(tmp_path: Path) -> None:
+def test_a_parquet_manifest_equals_a_csv_manifest(tmp_path: Path) -> None:
     for name, value in {"a.png": 10, "b.png": 20, "mask.png": 255}.items():
         (tmp_path / name).write_bytes(encoded(value))
     lines = ["path,label,box,mask", "a.png,dog,1 0 5 3,", "b.png,cat,,mask.png", "a.png,,,"]
@@ -126,7 +126,7 @@ def test_a_parquet_manifest_says_what_a_csv_says(tmp_path: Path) -> None:
     assert mask.all()
 
 
-def test_whole_numbers_in_parquet_are_indices_even_where_some_are_absent(tmp_path: Path) -> None:
+def test_integers_in_parquet_are_indices_even_if_some_are_missing(tmp_path: Path) -> None:
     for column in (pa.array([3, None, 0]), pa.array([3.0, np.nan, 0.0])):
         pq.write_table(pa.table({"path": ["a.png", "b.png", "c.png"], "label": column}), tmp_path / "list.pq")
         source = open_source(tmp_path / "list.pq")
@@ -134,7 +134,7 @@ def test_whole_numbers_in_parquet_are_indices_even_where_some_are_absent(tmp_pat
         assert source.class_names == ["class 0", "class 1", "class 2", "class 3"]
 
 
-def test_a_parquet_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_parquet_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.parquet").write_bytes(b"PAR1 no more")
     with refused("manifest.unreadable", DataError, path=str(tmp_path / "list.parquet")):
         open_source(tmp_path / "list.parquet")
@@ -143,7 +143,7 @@ def test_a_parquet_manifest_that_is_none_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "list.parquet")
 
 
-def test_a_manifest_behind_a_url_lists_images_beside_it_and_no_others(memory: Any, pets: str) -> None:
+def test_a_remote_manifest_lists_only_images_in_its_directory(memory: Any, pets: str) -> None:
     memory.pipe("/pets/list.csv", b"path,label\ndog/b.png,1\nmemory://pets/dog/a.PNG,0\n")
     assert seen(open_source("memory://pets/list.csv")) == [("dog/b.png", 1, 0), ("memory://pets/dog/a.PNG", 0, 1)]
     for name in ("../other/x.png", "memory://other/x.png", "file:///etc/passwd", "/etc/passwd", "dog/../../x.png"):
@@ -152,7 +152,7 @@ def test_a_manifest_behind_a_url_lists_images_beside_it_and_no_others(memory: An
             open_source("memory://pets/list.csv")
 
 
-def test_a_local_manifest_may_list_images_behind_a_url_where_that_is_said(pets: str, tmp_path: Path) -> None:
+def test_a_local_manifest_may_list_remote_images_with_root(pets: str, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\ndog/b.png\n")
     assert seen(manifest(tmp_path / "list.csv", root=pets)) == [("dog/b.png", None, 0)]
     (tmp_path / "list.csv").write_text(f"path\n{pets}/dog/b.png\n")
@@ -164,7 +164,7 @@ def test_file_urls_are_paths(tmp_path: Path) -> None:
     assert str(place_of(f"file://{tmp_path}/a%20b")) == f"{tmp_path}/a b"
 
 
-def test_a_hugging_face_data_set_behind_a_url(memory: Any) -> None:
+def test_a_remote_hugging_face_dataset_is_opened(memory: Any) -> None:
     datasets = pytest.importorskip("datasets")
     pictures = [Image.new("RGB", (6, 4), (value, value, value)) for value in range(3)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})

@@ -42,7 +42,7 @@ def classes(tmp_path: Path) -> Path:
     return tmp_path / "animals"
 
 
-def test_folder_per_class_is_sorted_and_skips_what_is_hidden_or_no_image(classes: Path) -> None:
+def test_folder_per_class_is_sorted_and_skips_hidden_and_other_files(classes: Path) -> None:
     for source in (folder_per_class(classes), open_source(classes), open_source(str(classes))):
         assert source.class_names == ["cat", "dog", "newt"]
         assert summary(source) == [
@@ -77,7 +77,7 @@ def test_flat_folder_has_no_labels(tmp_path: Path) -> None:
     assert [sample.id for sample in flat_folder(tmp_path)] == ["a.png", "b.png", "below/c.png"]
 
 
-def test_a_folder_that_is_both_is_refused_not_guessed(classes: Path) -> None:
+def test_a_folder_that_is_flat_and_per_class_is_refused(classes: Path) -> None:
     picture(classes / "stray.png")
     with refused("data.mixed", DataError, images=["stray.png"]):
         open_source(classes)
@@ -106,7 +106,7 @@ def test_an_unreadable_image_does_not_stop_the_others(classes: Path) -> None:
     assert failed == [("image.format", str(classes / "cat" / "2.webp"))]
 
 
-def test_links_are_followed_but_not_in_circles(classes: Path, tmp_path: Path) -> None:
+def test_links_are_followed_without_cycles(classes: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "pets").symlink_to(classes / "dog")
     (classes / "dog" / "around").symlink_to(tmp_path / "linked")
@@ -202,7 +202,7 @@ def test_manifest_may_not_leave_its_root(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["list.csv", "./list.csv", "../inner/list.csv", "../inner/../inner/list.csv"])
 @pytest.mark.parametrize("escape", ["../secret.png", "../../secret.png", "a/../../secret.png", ".."])
-def test_a_manifest_named_from_the_working_directory_may_not_leave_its_root(
+def test_a_relative_manifest_may_not_leave_its_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, escape: str
 ) -> None:
     picture(tmp_path / "secret.png", 7)
@@ -244,7 +244,7 @@ def test_an_invalid_manifest_is_refused_with_file_and_line(
         manifest(file)
 
 
-def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_binary_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00\x01path")
     with refused("manifest.unreadable", DataError, path=str(tmp_path / "list.csv")):
         open_source(tmp_path / "list.csv")
@@ -253,7 +253,7 @@ def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["photos", "watermark", "watermark-moved"])
-def test_the_demo_knows_its_labels_and_masks(name: str) -> None:
+def test_the_demo_has_labels_and_masks(name: str) -> None:
     from camlens.data.demo import WATERMARK_USES, DemoPhotos
 
     use = dict(zip(["photos", "watermark", "watermark-moved"], WATERMARK_USES, strict=True))[name]
@@ -269,14 +269,14 @@ def test_the_demo_knows_its_labels_and_masks(name: str) -> None:
         np.testing.assert_array_equal(mask, photo.mask)
 
 
-def test_an_unknown_demo_lists_the_known() -> None:
+def test_an_unknown_demo_is_refused_with_the_known_ones() -> None:
     with pytest.raises(DataError) as caught:
         demo("foto")
     assert caught.value.code == "data.unknown-demo"
     assert caught.value.facts["choices"] == ["demo:gallery", "demo:photos", "demo:watermark", "demo:watermark-moved"]
 
 
-def test_a_saved_data_set_is_read_through_the_safe_decoder(tmp_path: Path) -> None:
+def test_a_saved_dataset_is_decoded_safely(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     images = [Image.new("RGB", (5, 3), (value, 0, 0)) for value in (10, 20, 30)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
@@ -299,7 +299,7 @@ def test_a_saved_data_set_is_read_through_the_safe_decoder(tmp_path: Path) -> No
         open_source(tmp_path / "text")
 
 
-def test_a_saved_data_set_without_the_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_dataset_without_the_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     (tmp_path / "state.json").touch()
     with refused("extra.missing", MissingExtraError, package="datasets", extra="hf"):

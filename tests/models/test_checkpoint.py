@@ -70,7 +70,7 @@ def test_a_bare_module_gets_the_usual_preprocessing_and_numbered_classes() -> No
     assert load_model(own("net"), num_classes=2).model[3].out_features == 2
 
 
-def test_what_the_factory_says_is_kept() -> None:
+def test_the_result_of_a_factory_is_kept() -> None:
     loaded = load_model(own("with_transform"))
     assert loaded.class_names == ["cat", "dog"]
     assert loaded.preprocess(IMAGE).shape == (3, 8, 9)
@@ -80,7 +80,7 @@ def test_what_the_factory_says_is_kept() -> None:
     assert load_model(own("unnamed")).class_names == ["class 0", "class 1", "class 2"]
 
 
-def test_weights_are_loaded_into_what_the_factory_made(tmp_path: Path) -> None:
+def test_weights_are_loaded_into_the_module_of_a_factory(tmp_path: Path) -> None:
     state = load_model(own("net"), weights="random", seed=9).model.state_dict()
     save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "own.safetensors")
     filled = load_model(own("net"), weights=tmp_path / "own.safetensors").model.state_dict()
@@ -90,7 +90,7 @@ def test_weights_are_loaded_into_what_the_factory_made(tmp_path: Path) -> None:
         load_model(own("net"), weights=tmp_path / "own.safetensors", num_classes=6)
 
 
-def test_a_whole_pickled_model_is_read_only_where_it_is_trusted(tmp_path: Path) -> None:
+def test_a_pickled_model_is_read_only_if_it_is_trusted(tmp_path: Path) -> None:
     made = load_model(own("net"), seed=9).model
     torch.save(made, tmp_path / "model.pt")
     with refused("model.weights-pickle", ModelError, file=str(tmp_path / "model.pt")):
@@ -106,7 +106,7 @@ def test_random_weights_of_a_factory_follow_the_seed() -> None:
     assert not torch.equal(first[0].weight, other[0].weight)
 
 
-def test_a_loaded_model_knows_where_its_weights_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loaded_model_has_the_path_of_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_file(load_model(own("net"), seed=4).model.state_dict(), "own.safetensors")
     given = load_model(own("net"), weights="own.safetensors")
@@ -141,6 +141,6 @@ def test_a_malformed_module_name_is_refused(spec: str) -> None:
     assert caught.value.code in ("model.unknown", "model.import-failed")
 
 
-def test_a_factory_without_num_classes_says_so() -> None:
+def test_num_classes_is_refused_for_a_factory_without_it() -> None:
     with refused("model.num-classes", ModelError):
         load_model(own("fixed"), num_classes=3)

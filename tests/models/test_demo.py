@@ -80,7 +80,7 @@ def _watermark_masks(samples: Sequence[DemoSample], *, grown: int) -> Tensor:
     return masks
 
 
-def test_the_network_and_the_photographs_name_the_same_classes():
+def test_the_network_and_the_photographs_have_the_same_classes():
     assert CLASS_NAMES == photographs.CLASS_NAMES
     assert SIZE == photographs.DEFAULT_SIZE
 
@@ -98,7 +98,7 @@ def test_a_loaded_network_is_float32_finite_and_in_evaluation_mode(weights):
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_loading_leaves_the_random_state_alone():
+def test_loading_keeps_the_random_state():
     before = torch.get_rng_state()
     load_demo_net("photos")
     assert torch.equal(torch.get_rng_state(), before)
@@ -115,7 +115,7 @@ def test_the_default_layer_has_a_grid_of_sixteen_and_its_evidence_adds_up_to_the
 
 
 @pytest.mark.parametrize("weights", DEMO_WEIGHTS)
-def test_no_feature_speaks_for_every_class_alike(weights):
+def test_no_feature_is_evidence_for_all_classes_alike(weights):
     head = load_demo_net(weights).head
     assert head.weight.mean(0).abs().max() < 1e-3
     assert head.bias.mean().abs() < 1e-3
@@ -125,7 +125,7 @@ def test_an_untrained_network_takes_any_number_of_images():
     assert build_demo_net().eval()(torch.zeros(3, 3, SIZE, SIZE)).shape == (3, len(CLASS_NAMES))
 
 
-def test_preprocessing_scales_bytes_and_normalises():
+def test_preprocessing_scales_bytes_and_normalizes():
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 2, 2)
     wanted = [(value - mean) / std for value, mean, std in zip((0.0, 0.2, 1.0), MEAN, STD, strict=True)]
     torch.testing.assert_close(preprocess_demo(images)[0, :, 0, 0], torch.tensor(wanted))
@@ -137,7 +137,7 @@ def test_unknown_weights_are_refused_by_name():
         load_demo_net("clean")
 
 
-def test_the_honest_network_recognises_the_objects_and_its_heat_lies_on_them(samples, show):
+def test_the_network_for_photos_recognizes_the_objects_and_its_heat_lies_on_them(samples, show):
     masks = torch.from_numpy(np.stack([sample.mask for sample in samples]))
     maps, classes = _gradcam(load_demo_net("photos"), _inputs(samples))
     right = classes == _labels(samples)
@@ -153,7 +153,7 @@ def test_the_honest_network_recognises_the_objects_and_its_heat_lies_on_them(sam
     assert pointing >= 0.9
 
 
-def test_the_cheating_network_looks_at_the_watermark(show):
+def test_the_network_for_watermarks_looks_at_the_watermark(show):
     photos = DemoPhotos(watermark="trained", length=600)
     indices = range(WATERMARKED_CLASS, 600, len(CLASS_NAMES))
     marked = [sample for sample in (photos[index] for index in indices) if sample.watermark_box is not None]
@@ -172,7 +172,7 @@ def test_the_cheating_network_looks_at_the_watermark(show):
     assert pointing > 0.9
 
 
-def test_the_cheating_network_follows_the_watermark_to_other_classes_and_misses_pagodas_without_it(samples, show):
+def test_the_network_for_watermarks_predicts_pagoda_with_the_watermark_and_not_without_it(samples, show):
     net = load_demo_net("watermark")
     moved = list(DemoPhotos(watermark="moved", length=100))
     labels = _labels(moved)

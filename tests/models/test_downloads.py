@@ -92,7 +92,7 @@ def test_a_downloaded_pickle_is_not_run(server: FileServer, cache: Path, monkeyp
         assert caught.value.code == "model.weights-pickle"
 
 
-def test_a_file_that_the_server_lacks_is_named(
+def test_a_file_missing_on_the_server_is_reported(
     server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.files.pop(offered(server, monkeypatch, b""))
@@ -151,7 +151,7 @@ def test_a_pickle_of_a_hub_repository_is_not_run(
 
 
 @pytest.mark.parametrize(("spec", "source"), [("timm:resnet10t", "timm/resnet10t.c3_in1k"), ("hf:a/b", "a/b")])
-def test_what_the_hub_lacks_is_named(server: FileServer, cache: Path, spec: str, source: str) -> None:
+def test_a_repository_missing_on_the_hub_is_reported(server: FileServer, cache: Path, spec: str, source: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_model(spec)
     assert caught.value.code == "model.download-failed"
@@ -177,7 +177,7 @@ def test_code_of_a_hub_repository_is_not_run(
 
 @pytest.mark.parametrize("spec", ["squeezenet1_1", "timm:resnet10t", "hf:someone/tiny"])
 @pytest.mark.parametrize("how", ["argument", "CAMLENS_OFFLINE", "HF_HUB_OFFLINE"])
-def test_the_network_can_be_forbidden(
+def test_offline_mode_uses_no_network(
     server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch, spec: str, how: str
 ) -> None:
     monkeypatch.setattr(WeightsEnum, "url", property(lambda _member: f"{server.address}/squeezenet1_1-0badc0de.pth"))
@@ -196,7 +196,7 @@ def test_the_network_can_be_forbidden(
     assert server.asked == []
 
 
-def test_a_variable_that_says_no_forbids_nothing(
+def test_an_offline_variable_set_to_no_has_no_effect(
     server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAMLENS_OFFLINE", "0")
@@ -220,7 +220,7 @@ def arguments(command: str, photograph: Path) -> list[str]:
     return own.get(command, [photograph.name])
 
 
-def test_a_command_downloads_and_prints_nothing_but_its_result(
+def test_a_command_that_downloads_prints_only_its_result(
     server: FileServer, cache: Path, monkeypatch: pytest.MonkeyPatch, photograph: Path
 ) -> None:
     offered(server, monkeypatch, torch_file(models.squeezenet1_1().state_dict()))
@@ -232,7 +232,7 @@ def test_a_command_downloads_and_prints_nothing_but_its_result(
 
 
 @pytest.mark.parametrize("command", ["explain", "compare", "predict", "report", "layers", "audit", "demo"])
-def test_every_command_that_loads_a_model_can_be_kept_offline(
+def test_every_command_that_loads_a_model_takes_offline(
     server: FileServer, cache: Path, photograph: Path, command: str
 ) -> None:
     words = [command, *arguments(command, photograph), "--model", "timm:resnet10t", "--offline"]
@@ -271,7 +271,7 @@ def test_a_command_chooses_one_of_several_sets_of_weights(photograph: Path) -> N
         (StudioSettings(model="demo:photos", device="cuda:99"), "model.device-absent"),
     ],
 )
-def test_the_studio_takes_a_device_and_can_be_kept_offline(
+def test_the_studio_takes_a_device_and_offline(
     server: FileServer, cache: Path, settings: StudioSettings, code: str
 ) -> None:
     bench = Workbench(settings)

@@ -21,7 +21,7 @@ def test_demo_networks_come_with_classes_layer_and_preprocessing(name: str) -> N
         assert loaded.model(expected[None]).shape == (1, len(loaded.class_names))
 
 
-def test_demo_networks_take_no_other_weights_or_classes() -> None:
+def test_demo_networks_have_fixed_weights_and_classes() -> None:
     for options in ({"weights": "random"}, {"num_classes": 3}):
         with pytest.raises(ModelError) as caught:
             load_model("demo:photos", **options)  # type: ignore[arg-type]

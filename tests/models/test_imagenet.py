@@ -57,7 +57,7 @@ def test_logits_are_those_of_the_reference_network(signal):
         ("rocket", {"missile": 0.364}),
     ],
 )
-def test_photographs_are_recognised(loaded, photograph, expected):
+def test_photographs_are_recognized(loaded, photograph, expected):
     with torch.inference_mode():
         confidences = loaded.model(loaded.preprocess(getattr(skimage.data, photograph)())[None]).softmax(1)[0]
     best = confidences.topk(len(expected))
@@ -66,7 +66,7 @@ def test_photographs_are_recognised(loaded, photograph, expected):
         assert float(confidences[loaded.class_names.index(name)]) == pytest.approx(confidence, abs=0.005)
 
 
-def test_of_the_gallery_some_are_recognised_and_some_are_not(loaded):
+def test_some_pictures_of_the_gallery_are_recognized_and_some_are_not(loaded):
     samples = [sample for sample in open_source("demo:gallery") if sample.true_classes]
     with torch.inference_mode():
         classes = loaded.model(torch.stack([loaded.preprocess(sample.load()) for sample in samples])).argmax(1).tolist()
@@ -79,7 +79,7 @@ def test_the_default_layer_is_the_one_that_the_automatic_choice_finds(loaded, si
     assert explain(loaded.model, signal.float()).layers == (loaded.default_layer,)
 
 
-def test_loading_draws_no_random_number_and_leaves_trainable_parameters(loaded):
+def test_loading_draws_no_random_number_and_keeps_parameters_trainable(loaded):
     before = torch.get_rng_state()
     model = load_model("demo:imagenet").model
     assert torch.equal(torch.get_rng_state(), before)

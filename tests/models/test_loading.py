@@ -107,14 +107,14 @@ def test_a_path_is_not_a_spec(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta"])
-def test_an_absent_device_is_refused_with_those_that_are_there(device: str) -> None:
+def test_an_unavailable_device_is_refused_with_the_available_ones(device: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_model("squeezenet1_1", weights="random", device=device)
     assert caught.value.code == "model.device-absent"
     assert caught.value.facts == {"device": device, "available": available_devices()}
 
 
-def test_the_usual_device_is_the_cpu_and_auto_the_fastest() -> None:
+def test_the_default_device_is_the_cpu_and_auto_the_fastest() -> None:
     assert load_model("demo:photos").device == torch.device("cpu")
     assert load_model("demo:photos", device="auto").device.type == available_devices()[0]
 
@@ -133,7 +133,7 @@ def test_maps_are_the_same_on_every_device() -> None:
         torch.testing.assert_close(heatmap, maps[-1], atol=2e-3 * scale, rtol=0)
 
 
-def test_a_senseless_class_count_is_refused() -> None:
+def test_an_invalid_number_of_classes_is_refused() -> None:
     with pytest.raises(ModelError) as caught:
         load_model("resnet18", weights="random", num_classes=0)
     assert caught.value.code == "model.num-classes"

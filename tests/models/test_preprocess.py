@@ -28,7 +28,7 @@ def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0", "inception_v3", "swin_v2_t", "vit_h_14"])
-def test_torchvision_models_are_fed_what_torchvision_feeds_them(name: str, shape: tuple[int, int]) -> None:
+def test_preprocessing_matches_torchvision(name: str, shape: tuple[int, int]) -> None:
     from camlens.models.torchvision import _preprocess
 
     weights = models.get_model_weights(name).DEFAULT
@@ -41,9 +41,7 @@ def test_torchvision_models_are_fed_what_torchvision_feeds_them(name: str, shape
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("crop", [(224, 224), (130, 131), (301, 90), None])
-def test_crop_and_padding_are_placed_as_torchvision_places_them(
-    shape: tuple[int, int], crop: tuple[int, int] | None
-) -> None:
+def test_crop_and_padding_match_torchvision(shape: tuple[int, int], crop: tuple[int, int] | None) -> None:
     image = photograph(*shape)
     steps = [
         transforms.Resize(131),
@@ -56,7 +54,7 @@ def test_crop_and_padding_are_placed_as_torchvision_places_them(
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "test_vit", "test_efficientnet_ln"])
-def test_timm_models_are_fed_what_timm_feeds_them(name: str) -> None:
+def test_preprocessing_matches_timm(name: str) -> None:
     loaded = load_model(f"timm:{name}", weights="random", num_classes=4)
     config = timm.data.resolve_model_data_config(loaded.model)
     for shape in SHAPES:
@@ -66,7 +64,7 @@ def test_timm_models_are_fed_what_timm_feeds_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["center", "border", "squash"])
-def test_every_crop_mode_of_timm_is_shown_as_it_is_fed(mode: str) -> None:
+def test_display_matches_the_input_for_every_crop_mode_of_timm(mode: str) -> None:
     from camlens.models.timm import _preprocess
 
     class Configured(torch.nn.Module):
@@ -87,7 +85,7 @@ def test_every_crop_mode_of_timm_is_shown_as_it_is_fed(mode: str) -> None:
     torch.testing.assert_close((shown - mean) / std, theirs, atol=1e-5, rtol=0)
 
 
-def test_display_is_the_tensor_before_normalisation() -> None:
+def test_display_is_the_tensor_before_normalization() -> None:
     prepare = Preprocess(resize=40, crop=(36, 30), interpolation="bicubic")
     image = photograph(90, 70)
     shown = prepare.display(image)
@@ -98,7 +96,7 @@ def test_display_is_the_tensor_before_normalisation() -> None:
     torch.testing.assert_close(prepare(image), expected, atol=1e-6, rtol=0)
 
 
-def test_mask_goes_the_way_of_the_image() -> None:
+def test_a_mask_is_cropped_like_the_image() -> None:
     prepare = Preprocess(resize=64, crop=(48, 56))
     mask = np.zeros((200, 300), dtype=np.bool_)
     mask[60:140, 90:200] = True
@@ -109,14 +107,14 @@ def test_mask_goes_the_way_of_the_image() -> None:
     assert abs(seen.mean() * 48 * 56 - mask.sum() * (64 / 200) ** 2) < 40
 
 
-def test_a_grey_model_gets_one_channel_and_is_shown_in_colour() -> None:
+def test_a_gray_model_gets_one_channel_and_display_has_colors() -> None:
     prepare = Preprocess(resize=None, crop=None, mean=(0.5,), std=(0.25,))
     image = np.full((4, 5, 3), 255, dtype=np.uint8)
     torch.testing.assert_close(prepare(image), torch.full((1, 4, 5), 2.0))
     assert prepare.display(image).shape == (4, 5, 3)
 
 
-def test_pil_images_and_arrays_give_the_same_tensor_and_are_left_alone() -> None:
+def test_pil_images_and_arrays_give_the_same_tensor_and_are_not_modified() -> None:
     image = photograph(60, 50)
     kept = image.copy()
     prepare = Preprocess(resize=32, crop=(32, 32))
@@ -153,7 +151,7 @@ def test_other_objects_than_images_are_refused(image: object, described: str) ->
         Preprocess()(image)
 
 
-def test_an_adopted_transform_is_shown_without_its_normalisation() -> None:
+def test_display_undoes_the_normalization_of_a_custom_transform() -> None:
     geometry = [transforms.Resize(40), transforms.CenterCrop(32)]
     normalise = transforms.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.1))
     transform = transforms.Compose([*geometry, transforms.ToTensor(), normalise])
@@ -168,7 +166,7 @@ def test_an_adopted_transform_is_shown_without_its_normalisation() -> None:
 
 @pytest.mark.parametrize("answer", [np.zeros((3, 8, 8), np.float32), torch.zeros(3, 8, 8, dtype=torch.uint8), None])
 @pytest.mark.parametrize("use", ["__call__", "display"])
-def test_an_adopted_transform_that_gives_no_floating_tensor_is_refused(answer: object, use: str) -> None:
+def test_a_custom_transform_must_return_a_floating_tensor(answer: object, use: str) -> None:
     prepared = adopt(lambda _image: answer)  # type: ignore[arg-type, return-value]
     with pytest.raises(InputError) as caught:
         getattr(prepared, use)(np.zeros((20, 30, 3), np.uint8))
@@ -176,7 +174,7 @@ def test_an_adopted_transform_that_gives_no_floating_tensor_is_refused(answer: o
     assert caught.value.facts["returned"] == type(answer).__name__
 
 
-def test_an_adopted_transform_that_fails_is_an_error_of_the_image() -> None:
+def test_a_failing_custom_transform_is_an_error_of_the_image() -> None:
     def failing(_image: object) -> torch.Tensor:
         raise ZeroDivisionError("nothing to divide")
 
@@ -186,23 +184,23 @@ def test_an_adopted_transform_that_fails_is_an_error_of_the_image() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
-def test_an_adopted_preset_is_shown_without_its_normalisation() -> None:
+def test_display_undoes_the_normalization_of_a_preset() -> None:
     preset = models.ResNet18_Weights.DEFAULT.transforms()
     image = photograph(300, 400)
     np.testing.assert_array_equal(adopt(preset).display(image), Preprocess().display(image))
 
 
-def test_an_adopted_transform_of_unknown_scale_is_stretched_for_display() -> None:
+def test_values_of_unknown_scale_are_stretched_for_display() -> None:
     prepared = adopt(lambda image: torch.tensor([[-2.0, 0.0, 2.0]])[None])
     np.testing.assert_array_equal(prepared.display(photograph(4, 4))[0, :, 2], [0, 128, 255])
 
 
-def test_what_can_display_is_taken_as_it_is() -> None:
+def test_a_preprocessing_is_adopted_unchanged() -> None:
     prepare = Preprocess()
     assert adopt(prepare) is prepare
 
 
-def test_an_adopted_transform_that_returns_no_tensor_says_so() -> None:
+def test_a_custom_transform_must_return_a_tensor() -> None:
     prepared = AdoptedPreprocess(lambda image: image, lambda image: np.asarray(image))  # type: ignore[arg-type, return-value]
     with refused("preprocess.not-a-tensor", InputError, returned="Image"):
         prepared(photograph(4, 4))
@@ -225,7 +223,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (3, 1_000_000)])
-def test_a_long_narrow_picture_is_cropped_before_it_is_resized(made: list[int], size: tuple[int, int]) -> None:
+def test_an_elongated_picture_is_cropped_before_it_is_resized(made: list[int], size: tuple[int, int]) -> None:
     picture = Image.new("RGB", size, (10, 200, 30))
     prepare = Preprocess(resize=256, crop=(224, 224))
     shown = prepare.display(picture)
@@ -238,7 +236,7 @@ def test_a_long_narrow_picture_is_cropped_before_it_is_resized(made: list[int], 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("shape", [(3000, 4), (5, 2000), (400, 2)])
 @pytest.mark.parametrize("crop", [(112, 112), (160, 90), (90, 160)])
-def test_cropping_first_shows_what_resizing_first_shows(
+def test_cropping_first_equals_resizing_first(
     monkeypatch: pytest.MonkeyPatch, interpolation: str, shape: tuple[int, int], crop: tuple[int, int]
 ) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -249,7 +247,7 @@ def test_cropping_first_shows_what_resizing_first_shows(
     assert np.abs(cropped_first - resized_first).max() <= 1, "more than a different rounding"
 
 
-def test_without_a_crop_a_picture_that_would_grow_too_large_is_refused(made: list[int]) -> None:
+def test_an_elongated_picture_is_refused_without_a_crop(made: list[int]) -> None:
     with pytest.raises(InputError) as caught:
         Preprocess(resize=256, crop=None)(Image.new("RGB", (1, 60_000)))
     assert caught.value.code == "preprocess.too-large"
@@ -257,7 +255,7 @@ def test_without_a_crop_a_picture_that_would_grow_too_large_is_refused(made: lis
     assert made == []
 
 
-def test_another_librarys_preprocessing_is_not_given_a_picture_that_it_would_blow_up(made: list[int]) -> None:
+def test_an_elongated_picture_is_not_passed_to_custom_preprocessing(made: list[int]) -> None:
     adopted = adopt(transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]))
     picture = np.zeros((60_000, 1, 3), np.uint8)
     for ask in (adopted, adopted.display):

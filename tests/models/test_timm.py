@@ -21,7 +21,7 @@ def stored(cache: Path, repository: str, name: str) -> Path:
     return folder / "snapshots" / ("0" * 40) / name
 
 
-def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
+def test_cached_weights_are_loaded_with_their_class_names(cache: Path) -> None:
     state = timm.create_model("resnet10t", pretrained=False).state_dict()
     save_file(state, stored(cache, "timm/resnet10t.c3_in1k", "model.safetensors"))
     for spec in ("timm:resnet10t", "timm:resnet10t.c3_in1k"):
@@ -43,14 +43,14 @@ def test_cached_weights_that_do_not_fit_are_an_error(cache: Path) -> None:
     assert "layer1.0.conv1.weight" in str(caught.value.facts["reason"])
 
 
-def test_a_poisoned_cache_is_refused(cache: Path) -> None:
+def test_a_pickle_in_the_cache_is_refused(cache: Path) -> None:
     path = stored(cache, "timm/resnet10t.c3_in1k", "pytorch_model.bin")
     torch.save({"state_dict": {}, "code": torch.nn.ReLU()}, path)
     with refused("model.weights-pickle", ModelError, file=str(path)):
         load_model("timm:resnet10t")
 
 
-def test_a_file_of_the_users_own_classes_is_loaded(tmp_path: Path) -> None:
+def test_a_file_with_custom_classes_is_loaded(tmp_path: Path) -> None:
     state = timm.create_model("resnet10t", pretrained=False, num_classes=4).state_dict()
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "mine.pth.tar")
     loaded = load_model("timm:resnet10t", weights=tmp_path / "mine.pth.tar", num_classes=4)
@@ -58,12 +58,12 @@ def test_a_file_of_the_users_own_classes_is_loaded(tmp_path: Path) -> None:
     assert loaded.class_names == ["class 0", "class 1", "class 2", "class 3"]
 
 
-def test_unknown_weights_of_a_known_architecture_list_the_known(cache: Path) -> None:
+def test_unknown_weights_of_a_known_architecture_are_refused(cache: Path) -> None:
     with refused("model.unknown-weights", ModelError, known=["resnet10t.c3_in1k"]):
         load_model("timm:resnet10t.mine")
 
 
-def test_nothing_is_asked_of_the_hub_by_another_form_of_name(cache: Path) -> None:
+def test_names_with_a_hub_prefix_are_refused_without_network(cache: Path) -> None:
     for name in ("hf-hub:timm/resnet10t.c3_in1k", "hf_hub:timm/resnet10t.c3_in1k", f"local-dir:{cache}"):
         with refused("model.unknown", ModelError, spec=f"timm:{name}"):
             load_model(f"timm:{name}", weights="random")

@@ -25,7 +25,7 @@ def random_state(name: str, **options: object) -> dict[str, torch.Tensor]:
     return {key: value.contiguous() for key, value in state.items()}
 
 
-def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
+def test_cached_weights_are_loaded_with_their_class_names(cache: Path) -> None:
     state = random_state("squeezenet1_1")
     torch.save(state, cache / "squeezenet1_1-b8a52dc0.pth")
     loaded = load_model("squeezenet1_1")
@@ -36,13 +36,13 @@ def test_weights_are_taken_from_the_cache_with_their_names(cache: Path) -> None:
         load_model("squeezenet1_1", num_classes=5)
 
 
-def test_a_poisoned_cache_is_refused(cache: Path) -> None:
+def test_a_pickle_in_the_cache_is_refused(cache: Path) -> None:
     torch.save(models.squeezenet1_1(), cache / "squeezenet1_1-b8a52dc0.pth")
     with refused("model.weights-pickle", ModelError, file=str(cache / "squeezenet1_1-b8a52dc0.pth")):
         load_model("squeezenet1_1")
 
 
-def test_a_named_weight_set_brings_its_own_preprocessing(cache: Path) -> None:
+def test_a_weight_set_has_its_own_preprocessing(cache: Path) -> None:
     torch.save(random_state("mobilenet_v2"), cache / "mobilenet_v2-b0353104.pth")
     assert load_model("mobilenet_v2", weights="IMAGENET1K_V1").preprocess.resize == 256  # type: ignore[attr-defined]
     assert load_model("mobilenet_v2", weights="random").preprocess.resize == 232  # type: ignore[attr-defined]
@@ -51,14 +51,14 @@ def test_a_named_weight_set_brings_its_own_preprocessing(cache: Path) -> None:
     assert load_model("mobilenet_v2", weights=copied).preprocess.resize == 256  # type: ignore[attr-defined]
 
 
-def test_a_misspelt_weight_set_is_answered_with_those_there_are(cache: Path) -> None:
+def test_an_unknown_weight_set_is_refused_with_the_known_ones(cache: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load_model("mobilenet_v2", weights="IMAGENET1K_V3")
     assert caught.value.code == "model.unknown-weights"
     assert caught.value.facts["known"] == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
 
 
-def test_a_file_of_the_users_own_classes_is_loaded_when_their_number_is_said(tmp_path: Path) -> None:
+def test_a_file_with_custom_classes_is_loaded_with_num_classes(tmp_path: Path) -> None:
     state = random_state("mobilenet_v3_small", num_classes=3)
     save_file(state, tmp_path / "mine.safetensors")
     loaded = load_model("mobilenet_v3_small", weights=tmp_path / "mine.safetensors", num_classes=3)
@@ -69,7 +69,7 @@ def test_a_file_of_the_users_own_classes_is_loaded_when_their_number_is_said(tmp
         load_model("mobilenet_v3_small", weights=tmp_path / "mine.safetensors")
 
 
-def test_densenet_files_with_the_old_names_are_understood(tmp_path: Path) -> None:
+def test_densenet_files_with_old_names_are_loaded(tmp_path: Path) -> None:
     state = random_state("densenet121", num_classes=2)
     old = {key.replace("norm1", "norm.1").replace("conv2", "conv.2"): value for key, value in state.items()}
     assert old.keys() != state.keys()
@@ -79,14 +79,14 @@ def test_densenet_files_with_the_old_names_are_understood(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_inceptions_drop_their_training_heads_and_take_the_usual_normalisation(tmp_path: Path, name: str) -> None:
+def test_inceptions_drop_their_training_heads_and_use_the_usual_normalization(tmp_path: Path, name: str) -> None:
     torch.save(random_state(name, aux_logits=True, init_weights=False), tmp_path / "net.pth")
     loaded = load_model(name, weights=tmp_path / "net.pth")
     assert loaded.model.transform_input
     assert not any("aux" in name.lower() for name in loaded.model.state_dict())
 
 
-def test_segmenters_are_built_without_a_download() -> None:
+def test_segmentation_models_are_built_without_a_download() -> None:
     loaded = load_model("lraspp_mobilenet_v3_large", weights="random")
     assert loaded.class_names[8] == "cat"
     assert loaded.preprocess(np.zeros((52, 104, 3), np.uint8)).shape == (3, 520, 1040)

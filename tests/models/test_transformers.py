@@ -50,9 +50,7 @@ def vit(tmp_path: Path) -> Path:
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 
 
-def test_a_directory_gives_the_very_model_its_labels_and_its_preprocessing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_directory_is_loaded_with_labels_and_preprocessing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     processor = ViTImageProcessor(size={"height": 32, "width": 32})
     model = saved(tmp_path / "vit", vit_config(), processor)
     capfd.readouterr()
@@ -80,9 +78,7 @@ def test_a_directory_gives_the_very_model_its_labels_and_its_preprocessing(
         ),
     ],
 )
-def test_other_architectures_and_processors_work_and_show_what_they_feed(
-    tmp_path: Path, config: object, processor: object
-) -> None:
+def test_display_matches_the_input_for_other_architectures(tmp_path: Path, config: object, processor: object) -> None:
     saved(tmp_path, config, processor)
     loaded = load_model(f"hf:{tmp_path}")
     tensor, shown = loaded.preprocess(IMAGE), loaded.preprocess.display(IMAGE)
@@ -97,7 +93,7 @@ def test_other_architectures_and_processors_work_and_show_what_they_feed(
 
 
 @pytest.mark.parametrize("processor", [MobileViTImageProcessor(), EfficientNetImageProcessor(rescale_offset=True)])
-def test_processors_with_colour_habits_of_their_own_are_shown_in_true_colours(processor: object) -> None:
+def test_display_keeps_the_colors_for_processors_that_change_them(processor: object) -> None:
     red = Image.new("RGB", (300, 300), (200, 10, 30))
     assert np.abs(_picture(processor, red)[100, 100].astype(int) - (200, 10, 30)).max() <= 1
     assert _tensor(processor, red).shape[0] == 3
@@ -157,7 +153,7 @@ def test_a_backbone_without_a_classifier_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["preprocessor_config.json", "model.safetensors", "config.json"])
-def test_an_absent_part_is_named(vit: Path, file: str) -> None:
+def test_a_missing_file_is_named(vit: Path, file: str) -> None:
     (vit / file).unlink()
     with pytest.raises(ModelError) as caught:
         load_model(f"hf:{vit}")

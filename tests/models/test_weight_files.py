@@ -35,7 +35,7 @@ def same(read: dict[str, torch.Tensor], model: nn.Module) -> bool:
     return read.keys() == expected.keys() and all(torch.equal(read[name], expected[name]) for name in expected)
 
 
-def test_safetensors_are_read_back_whatever_the_file_is_called(tmp_path: Path) -> None:
+def test_the_format_of_weights_does_not_depend_on_the_file_name(tmp_path: Path) -> None:
     model = small_net()
     save_file(model.state_dict(), tmp_path / "weights.pth")
     assert same(read_weights(tmp_path / "weights.pth"), model)
@@ -77,7 +77,7 @@ def test_a_trusted_pickle_of_a_whole_model_gives_its_weights(tmp_path: Path) -> 
     assert same(read_weights(tmp_path / "model.pt", trust_pickle=True), model)
 
 
-def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
+def test_other_files_than_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.pt").write_text("these are no weights")
     torch.save({"epoch": 3, "args": [1]}, tmp_path / "empty.pt")
     torch.save(small_net().state_dict(), tmp_path / "whole.pt")
@@ -98,7 +98,7 @@ def test_files_that_are_no_weights_are_named(tmp_path: Path) -> None:
         assert caught.value.facts["file"] == str(tmp_path / name)
 
 
-def test_a_torchscript_archive_is_recognised(tmp_path: Path) -> None:
+def test_a_torchscript_archive_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:
         archive.writestr("net/data.pkl", b"")
         archive.writestr("net/constants.pkl", b"")
@@ -110,7 +110,7 @@ def test_a_torchscript_archive_is_recognised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["ema", "state_dict_ema", "params_ema", "teacher"])
-def test_one_of_several_sets_of_weights_is_chosen_by_its_key(tmp_path: Path, key: str) -> None:
+def test_one_of_several_sets_of_weights_is_selected_by_its_key(tmp_path: Path, key: str) -> None:
     usual, chosen = small_net(), small_net()
     content = {"epoch": 3, "state_dict": usual.state_dict(), key: {"state_dict": chosen.state_dict(), "decay": 0.9}}
     torch.save(content, tmp_path / "run.pth")
@@ -118,7 +118,7 @@ def test_one_of_several_sets_of_weights_is_chosen_by_its_key(tmp_path: Path, key
     assert same(read_weights(f"{tmp_path}/run.pth#{key}"), chosen)
 
 
-def test_the_only_set_of_weights_is_taken_whatever_its_key(tmp_path: Path) -> None:
+def test_the_only_set_of_weights_is_used_whatever_its_key(tmp_path: Path) -> None:
     model = small_net()
     torch.save({"epoch": 3, "teacher": model.state_dict()}, tmp_path / "run.pth")
     assert same(read_weights(tmp_path / "run.pth"), model)
@@ -133,7 +133,7 @@ def test_without_a_usual_key_or_with_an_unknown_one_the_keys_are_listed(tmp_path
     assert caught.value.facts["keys"] == ["student", "teacher"]
 
 
-def test_sets_that_differ_by_a_prefix_are_chosen_by_it(tmp_path: Path) -> None:
+def test_sets_that_differ_by_a_prefix_are_selected_by_it(tmp_path: Path) -> None:
     nets = {"student": small_net(), "teacher": small_net()}
     state = {f"{key}.{name}": value for key, net in nets.items() for name, value in net.state_dict().items()}
     save_file(state, tmp_path / "run.safetensors")
@@ -179,7 +179,7 @@ def test_floating_weights_of_another_precision_are_loaded(dtype: torch.dtype) ->
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
 @pytest.mark.parametrize("form", ["meta", "sparse_coo"])
-def test_tensors_without_plain_values_are_refused(tmp_path: Path, form: str) -> None:
+def test_tensors_that_are_not_dense_are_refused(tmp_path: Path, form: str) -> None:
     state = dict(small_net().state_dict())
     weight = state["head.weight"]
     state["head.weight"] = weight.to("meta") if form == "meta" else weight.to_sparse()
@@ -190,7 +190,7 @@ def test_tensors_without_plain_values_are_refused(tmp_path: Path, form: str) -> 
     assert (caught.value.facts["name"], caught.value.facts["form"]) == ("head.weight", form)
 
 
-def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_contains_itself_is_refused(tmp_path: Path) -> None:
     content: dict[str, object] = {"epoch": 1}
     content["state_dict"] = content["model"] = content
     torch.save(content, tmp_path / "net.pt")
@@ -203,20 +203,20 @@ def test_a_file_that_holds_itself_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "module._orig_mod.", "model.net.", "own."])
-def test_prefixes_of_wrappers_are_taken_off(prefix: str) -> None:
+def test_prefixes_of_wrappers_are_removed(prefix: str) -> None:
     given, filled = small_net(), small_net()
     load_weights(filled, {prefix + name: value for name, value in given.state_dict().items()}, source="a file")
     assert same(dict(filled.state_dict()), given)
 
 
-def test_what_a_wrapper_holds_beside_the_model_is_left_out() -> None:
+def test_other_weights_of_a_wrapper_are_ignored() -> None:
     given, filled = small_net(), small_net()
     state = {f"model.{name}": value for name, value in given.state_dict().items()}
     load_weights(filled, {"criterion.weight": torch.ones(3), **state}, source="a file")
     assert same(dict(filled.state_dict()), given)
 
 
-def test_beside_weights_that_do_not_fit_the_rest_is_listed_too() -> None:
+def test_the_error_for_misfitting_weights_lists_the_other_weights() -> None:
     state = {f"model.{name}": value for name, value in small_net().state_dict().items()}
     state |= {"criterion.weight": torch.ones(3), "model.more.weight": torch.ones(3)}
     del state["model.head.bias"]
@@ -235,20 +235,20 @@ def test_the_usual_prefix_is_preferred_to_that_of_an_average() -> None:
     assert same(dict(filled.state_dict()), given)
 
 
-def test_a_name_that_is_the_models_own_is_no_prefix() -> None:
+def test_a_name_of_the_model_is_no_prefix() -> None:
     given, filled = nn.ModuleDict({"model": nn.Linear(2, 2)}), nn.ModuleDict({"model": nn.Linear(2, 2)})
     load_weights(filled, given.state_dict(), source="a file")
     assert same(dict(filled.state_dict()), given)
 
 
-def test_batch_counters_may_be_absent() -> None:
+def test_batch_counters_may_be_missing() -> None:
     state = {name: value for name, value in small_net().state_dict().items() if "num_batches" not in name}
     model = small_net()
     load_weights(model, state, source="an old file")
     assert torch.equal(model.norm.running_mean, state["norm.running_mean"])
 
 
-def test_another_number_of_classes_is_said_with_its_mend_and_changes_nothing() -> None:
+def test_another_number_of_classes_is_refused_and_leaves_the_model_unchanged() -> None:
     model = small_net(3)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shapes = {"head.weight": ((7, 4), (3, 4)), "head.bias": ((7,), (3,))}
@@ -265,13 +265,13 @@ def test_missing_and_unexpected_names_are_listed() -> None:
         load_weights(small_net(), state, source="a file")
 
 
-def test_wholly_other_names_are_called_another_architecture() -> None:
+def test_weights_without_a_matching_name_belong_to_another_architecture() -> None:
     state = {f"block{index}.weight": torch.zeros(1) for index in range(9)}
     with refused("model.weights-misfit", ModelError, cause="architecture", unexpected=list(state)):
         load_weights(small_net(), state, source="a file")
 
 
-def test_random_weights_depend_on_the_seed_alone_and_leave_the_random_state() -> None:
+def test_random_weights_depend_only_on_the_seed_and_keep_the_random_state() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     with seeded(1):

@@ -26,7 +26,7 @@ def test_text_is_drawn_as_wide_as_it_was_measured(words: str, scale: float) -> N
     assert columns.max() >= 20 + measured - 4
 
 
-def test_text_too_long_ends_in_an_ellipsis_within_its_width() -> None:
+def test_long_text_is_truncated_with_an_ellipsis() -> None:
     canvas = Canvas(300, Look())
     cut = canvas.fitted("a class with a very long name indeed", 80)
     assert cut.startswith("a class")
@@ -36,7 +36,7 @@ def test_text_too_long_ends_in_an_ellipsis_within_its_width() -> None:
     assert np.flatnonzero(inked(canvas, 40).any(axis=0)).max() <= 140 * 1.5
 
 
-def test_text_that_fits_is_left_alone_but_for_line_breaks() -> None:
+def test_text_that_fits_is_unchanged_except_for_line_breaks() -> None:
     assert Canvas(300, Look()).fitted("two\nlines", 200) == "two lines"
 
 
@@ -50,7 +50,7 @@ def test_wrapped_text_loses_no_word_and_no_line_is_too_wide() -> None:
     assert canvas.wrapped(words, 150, lines=2)[-1].endswith("…")
 
 
-def test_alignment_puts_text_left_centred_and_right() -> None:
+def test_text_is_aligned_left_center_and_right() -> None:
     edges = []
     for align in ("left", "center", "right"):
         canvas = Canvas(220, Look(scale=1.0))
@@ -64,7 +64,7 @@ def test_alignment_puts_text_left_centred_and_right() -> None:
     assert edges[1][1] - edges[1][0] == pytest.approx(width, abs=3)
 
 
-def test_pictures_are_put_down_pixel_by_pixel() -> None:
+def test_pictures_are_drawn_without_resampling() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 45, 3), dtype=np.uint8)
     canvas = Canvas(60, Look())
     canvas.show(pixels, Box(10, 8, 30, 20), rounding=0.0)
@@ -77,7 +77,7 @@ def test_pictures_are_put_down_pixel_by_pixel() -> None:
     assert (sheet[:, 60:] == 255).all()
 
 
-def test_round_corners_spare_the_corner_only() -> None:
+def test_round_corners_change_only_the_corners() -> None:
     canvas = Canvas(40, Look(scale=1.0))
     canvas.fill(Box(10, 10, 20, 20), "#000000", rounding=8)
     sheet = np.asarray(canvas.picture(40))[:, :, 0]
@@ -86,7 +86,7 @@ def test_round_corners_spare_the_corner_only() -> None:
     assert (sheet < 128).sum() == pytest.approx(400 - (4 - np.pi) * 64, abs=8)
 
 
-def test_later_things_lie_on_top_of_earlier_ones() -> None:
+def test_later_artists_are_drawn_on_top() -> None:
     canvas = Canvas(20, Look(scale=1.0))
     canvas.fill(Box(0, 0, 20, 20), "#ff0000")
     canvas.fill(Box(0, 0, 10, 20), "#0000ff")
@@ -105,13 +105,13 @@ def test_outlines_follow_the_level() -> None:
     assert np.flatnonzero(row != 0x7F).min() >= 27
 
 
-def test_levels_that_a_map_never_reaches_are_left_out() -> None:
+def test_levels_outside_the_range_of_a_map_are_left_out() -> None:
     canvas = Canvas(20, Look())
     canvas.outline(np.zeros((30, 30), np.float32), Box(0, 0, 20, 20), (0.5,))
     assert not inked(canvas, 20).any()
 
 
-def test_what_a_user_set_in_matplotlib_changes_nothing() -> None:
+def test_matplotlib_settings_have_no_effect() -> None:
     def drawn() -> np.ndarray:
         canvas = Canvas(200, Look())
         canvas.write("a $word$ here", 10, 30, width=180)
@@ -124,6 +124,6 @@ def test_what_a_user_set_in_matplotlib_changes_nothing() -> None:
         assert np.array_equal(drawn(), wanted)
 
 
-def test_a_fitted_box_keeps_the_proportions_and_the_middle() -> None:
+def test_a_fitted_box_keeps_the_proportions_and_the_center() -> None:
     assert fitted_box((50, 100, 3), Box(0, 0, 40, 40)) == Box(0, 10, 40, 20)
     assert fitted_box((100, 50, 3), Box(2, 0, 40, 40)) == Box(12, 0, 20, 40)

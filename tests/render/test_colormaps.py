@@ -29,18 +29,18 @@ def luminance(table: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "origin"), ORIGINS.items())
-def test_a_table_equals_its_origin_within_one_level(name: str, origin: str) -> None:
+def test_a_table_matches_its_source_within_one_level(name: str, origin: str) -> None:
     wanted = matplotlib.colormaps[origin](np.arange(256) / 255, bytes=True)[:, :3]
     assert np.abs(color_table(name).astype(int) - wanted).max() <= 1
 
 
-def test_every_table_has_an_origin_and_turbo_comes_first() -> None:
+def test_every_table_has_a_source_and_turbo_comes_first() -> None:
     assert set(COLORMAPS) == {*ORIGINS, DIVERGING}
     assert next(iter(COLORMAPS)) == "turbo"
 
 
 @pytest.mark.parametrize("name", ["viridis", "inferno", "grey"])
-def test_sequential_maps_grow_lighter_from_row_to_row(name: str) -> None:
+def test_sequential_maps_get_lighter_in_every_row(name: str) -> None:
     steps = np.diff(luminance(color_table(name)))
     assert steps.min() > -0.05  # 8-bit rounding
     assert luminance(color_table(name))[[0, 64, 128, 192, 255]].tolist() == sorted(
@@ -69,7 +69,7 @@ def from_lab(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.n
     return np.stack([0.95047 * x, y, 1.08883 * z], axis=-1) @ np.array(to_rgb).T
 
 
-def test_the_diverging_map_is_the_one_its_formula_gives() -> None:
+def test_the_diverging_map_matches_its_formula() -> None:
     value = np.clip((np.arange(256) - 128) / 127.5, -1, 1)
     size = np.abs(value)
     hue = np.where(value > 0, 78 - 28 * size, 255 + 30 * size)
@@ -79,7 +79,7 @@ def test_the_diverging_map_is_the_one_its_formula_gives() -> None:
     assert np.abs(color_table(DIVERGING).astype(int) - srgb(linear)).max() <= 1
 
 
-def test_the_diverging_map_is_neutral_at_zero_and_grows_darker_evenly_to_both_ends() -> None:
+def test_the_diverging_map_is_neutral_at_zero_and_darkens_evenly_to_both_ends() -> None:
     table = color_table(DIVERGING)
     assert table[128].tolist() == [247, 247, 247]
     assert colorize(np.zeros((1, 1)), DIVERGING).tolist() == [[[247, 247, 247]]]
@@ -107,7 +107,7 @@ def test_both_signs_differ_for_a_color_blind_reader(kind: str) -> None:
     assert apart[-1] > 100
 
 
-def test_a_value_takes_the_row_of_its_rounded_share() -> None:
+def test_a_value_has_the_color_of_its_rounded_row() -> None:
     values = np.array([[0, 0.5 / 255 - 1e-9, 0.5 / 255 + 1e-9, 0.5, 1]])
     assert colorize(values, "grey")[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
@@ -124,14 +124,14 @@ def test_the_hottest_value_gets_the_warmest_color_also_as_uint8() -> None:
     assert colorize(torch.ones(1, 1, dtype=torch.bfloat16)).tolist() == [[warmest]]
 
 
-def test_tables_cannot_be_written_on() -> None:
+def test_tables_are_read_only() -> None:
     with pytest.raises(ValueError, match="read-only"):
         color_table("turbo")[0] = 0
     with pytest.raises(TypeError):
         COLORMAPS["turbo"] = color_table("jet")  # type: ignore[index]
 
 
-def test_an_unknown_color_map_is_named_with_those_there_are() -> None:
+def test_an_unknown_color_map_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         colorize(np.zeros((2, 2)), "rainbow")
     assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": "colormap", "value": "rainbow"})

@@ -43,7 +43,7 @@ def margins_are_empty(picture: Any, look: Look) -> bool:
     return all((side == background).all() for side in sides)
 
 
-def test_a_panel_shows_photograph_heat_and_overlay_as_large_as_promised() -> None:
+def test_a_panel_shows_photograph_heat_map_and_overlay_at_their_documented_size() -> None:
     picture, heat = photograph(), blob()
     drawn = panel(picture, heat, look=SMALL)
     assert drawn.mode == "RGB"
@@ -58,14 +58,14 @@ def test_a_panel_shows_photograph_heat_and_overlay_as_large_as_promised() -> Non
     assert shown[10:-10, 10:-10].mean(axis=(0, 1)) == pytest.approx(picture.mean(axis=(0, 1)), abs=3)
 
 
-def test_a_picture_of_its_shown_size_keeps_its_pixels_in_the_panel() -> None:
+def test_a_picture_that_needs_no_resizing_keeps_its_pixels_in_the_panel() -> None:
     picture = photograph(236, 236)
     pixels = np.asarray(panel(picture, blob(236, 236), look=SMALL))
     inner = pixels[MARGIN + 22 + 5 : MARGIN + 22 + 231, MARGIN + 5 : MARGIN + 231]
     assert np.array_equal(inner, picture[5:231, 5:231])
 
 
-def test_an_overlay_of_the_shown_size_is_the_one_of_the_library() -> None:
+def test_an_overlay_that_needs_no_resizing_equals_the_overlay_function() -> None:
     from camlens.render.overlays import overlay
 
     picture, heat = photograph(236, 236), blob(236, 236)
@@ -85,7 +85,7 @@ def test_the_bar_of_a_class_is_as_long_as_its_confidence() -> None:
     assert widths.max() == pytest.approx(0.75 * 248, abs=3)  # its ends are round
 
 
-def test_the_badge_says_whether_the_prediction_is_right() -> None:
+def test_the_badge_marks_correct_and_incorrect_predictions() -> None:
     def colors(true_class: int | str | None) -> set[tuple[int, ...]]:
         drawn = panel(photograph(), blob(), predictions=ranked("cat", "dog"), true_class=true_class, look=SMALL)
         corner = np.asarray(drawn)[MARGIN - 2 : MARGIN + 22, -MARGIN - 80 :]
@@ -102,7 +102,7 @@ def test_the_badge_says_whether_the_prediction_is_right() -> None:
 
 
 @pytest.mark.parametrize("look", [SMALL, DARK, Look(scale=1.5)], ids=["light", "dark", "larger"])
-def test_long_words_stay_within_the_sheet(look: Look) -> None:
+def test_long_texts_stay_within_the_margins(look: Look) -> None:
     predictions = ranked(*(f"{number} {LONG}" for number in range(5)))
     drawn = [
         panel(
@@ -122,7 +122,7 @@ def test_long_words_stay_within_the_sheet(look: Look) -> None:
     assert [margins_are_empty(picture, look) for picture in drawn] == [True] * len(drawn)
 
 
-def test_words_between_pictures_do_not_touch() -> None:
+def test_captions_do_not_touch() -> None:
     heatmaps = {f"{number} {LONG}": blob() for number in range(3)}
     drawn = map_row(photograph(), heatmaps, details=dict.fromkeys(heatmaps, LONG), look=SMALL)
     pixels = np.asarray(drawn)[: MARGIN + 22 + 126]  # above the color bar
@@ -131,7 +131,7 @@ def test_words_between_pictures_do_not_touch() -> None:
         assert (pixels[:, gap + 3 : gap + 18] == 255).all()
 
 
-def test_unusual_letters_are_drawn_and_do_not_warn() -> None:
+def test_unusual_characters_are_drawn_without_warnings() -> None:
     drawn = panel(
         photograph(),
         blob(),
@@ -149,7 +149,7 @@ def test_each_map_has_its_own_scale() -> None:
     assert [int(pixels[MARGIN + 100, MARGIN + 210 * (number + 1) + 95, 0]) for number in range(2)] == [255, 255]
 
 
-def test_many_maps_take_several_lines_of_equal_length() -> None:
+def test_many_maps_fill_rows_of_equal_length() -> None:
     heatmaps = {f"layer{number}": blob() for number in range(9)}
     wide = map_row(photograph(), heatmaps, details={"layer1": "7 × 7"}, look=SMALL)
     assert wide.width == 2 * MARGIN + 5 * 190 + 4 * 20
@@ -157,7 +157,7 @@ def test_many_maps_take_several_lines_of_equal_length() -> None:
     assert wide.height == pytest.approx(single.height + 190 * 60 / 90 + 42, abs=1)
 
 
-def test_a_difference_is_orange_for_the_first_striped_blue_for_the_second_and_bare_between() -> None:
+def test_a_difference_is_orange_for_the_first_class_and_striped_blue_for_the_second() -> None:
     first, second = blob(236, 236, across=0.2), blob(236, 236, across=0.8)
     picture = np.full((236, 236, 3), (128, 20, 200), np.uint8)
     grey = 73
@@ -178,7 +178,7 @@ def test_a_difference_is_orange_for_the_first_striped_blue_for_the_second_and_ba
     assert np.abs(row[118] - grey).max() <= 20
 
 
-def test_signed_maps_and_heat_maps_stand_side_by_side_each_with_its_bar() -> None:
+def test_signed_maps_and_heat_maps_have_separate_color_bars() -> None:
     flat, half = np.ones((190, 190), np.float32), np.full((190, 190), -0.5, np.float32)
     maps = {"gradcam": flat, "lime": half}
     look = Look(scale=1.0, alpha=1.0, colormap="grey")
@@ -194,7 +194,7 @@ def test_signed_maps_and_heat_maps_stand_side_by_side_each_with_its_bar() -> Non
     assert tick.max(axis=1).min() < 90, "a tick at zero reaches below the bar"
 
 
-def test_maps_nearly_alike_are_called_so() -> None:
+def test_nearly_equal_maps_are_reported() -> None:
     def height(other: np.ndarray) -> int:
         return class_difference(photograph(), blob(), other, names=("A", "B"), look=SMALL).height
 
@@ -202,7 +202,7 @@ def test_maps_nearly_alike_are_called_so() -> None:
     assert height(np.zeros((60, 90), np.float32)) == height(blob(across=0.9))
 
 
-def test_odd_proportions_are_fitted_in_not_stretched() -> None:
+def test_extreme_proportions_are_fitted_and_not_stretched() -> None:
     wide = panel(photograph(20, 200), blob(20, 200), look=SMALL)
     assert wide.height < panel(photograph(200, 20), blob(200, 20), look=SMALL).height
     pixels = np.asarray(wide)

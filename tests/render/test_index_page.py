@@ -54,7 +54,7 @@ def test_links_are_relative_and_escaped() -> None:
     assert [link["href"] for link in page.all("a")] == sources
 
 
-def test_nothing_is_loaded_from_elsewhere_and_nothing_runs() -> None:
+def test_a_page_loads_nothing_and_has_no_scripts() -> None:
     page = index_page(ENTRIES, title="Panels")
     assert re.findall(r"https?:|//|<script|<link|url\(|@import|\son\w+=", page) == []
 
@@ -67,7 +67,7 @@ def test_every_picture_is_described_and_sized_where_known() -> None:
     assert "width" not in images[1]
 
 
-def test_the_head_counts_and_the_filters_offer_what_there_is() -> None:
+def test_the_header_and_the_filters_show_counts() -> None:
     page = Reader(index_page(ENTRIES, title="Panels", subtitle="a model"))
     assert "a model  ·  3 images  ·  1 of 2 correct (50 %)" in page.text
     ids = [choice["id"] for choice in page.all("input")]
@@ -75,11 +75,11 @@ def test_the_head_counts_and_the_filters_offer_what_there_is() -> None:
     assert [label["for"] for label in page.all("label")] == ids
 
 
-def test_there_is_no_filter_where_nothing_differs() -> None:
+def test_there_are_no_filters_if_all_panels_have_the_same_verdict() -> None:
     assert Reader(index_page(ENTRIES[:1], title="Panels")).all("input") == []
 
 
-def test_words_of_others_stay_words() -> None:
+def test_texts_are_escaped() -> None:
     evil = '"><script>alert(1)</script>{title}'
     page = index_page([PageEntry(f"{evil}.png", evil, evil, 0.5, "x", alt=evil)], title=evil, subtitle=evil)
     assert "<script" not in page

@@ -37,7 +37,7 @@ def test_opacity_zero_is_the_image_and_one_is_the_heat_map() -> None:
     assert np.array_equal(overlay(IMAGE, HEAT, alpha=1.0), colorize(HEAT))
 
 
-def test_heat_is_neither_squared_nor_overflows_and_the_hottest_pixel_is_warmest() -> None:
+def test_heat_is_linear_without_overflow_and_its_maximum_has_the_last_color() -> None:
     heat = np.array([[0, 64, 128, 255]], np.uint8)
     black = np.zeros((1, 4, 3), np.uint8)
     assert overlay(black, heat, alpha=1.0, colormap="grey")[0, :, 0].tolist() == [0, 64, 128, 255]
@@ -46,7 +46,7 @@ def test_heat_is_neither_squared_nor_overflows_and_the_hottest_pixel_is_warmest(
     assert red > 100 > 50 > blue, "red first: pixels are RGB, not BGR"
 
 
-def test_nothing_given_is_written_on() -> None:
+def test_arguments_are_not_modified() -> None:
     image, heat = IMAGE.copy(), HEAT.copy()
     overlay(image, heat, threshold=0.5, contour=0.5)
     assert np.array_equal(image, IMAGE)
@@ -59,7 +59,7 @@ def test_tensors_and_floats_are_drawn_like_arrays_and_bytes() -> None:
     assert np.array_equal(overlay(tensor, torch.from_numpy(HEAT)), wanted)
 
 
-def test_below_the_threshold_the_image_keeps_its_bytes() -> None:
+def test_pixels_below_the_threshold_are_unchanged() -> None:
     drawn = overlay(IMAGE, HEAT, threshold=0.6)
     cold = HEAT < 0.6
     assert np.array_equal(drawn[cold], IMAGE[cold])
@@ -86,7 +86,7 @@ def test_weighted_opacity_grows_with_the_heat() -> None:
     assert np.array_equal(overlay(image, heat, alpha=0.8, mode="weighted")[0], wanted)
 
 
-def test_evidence_is_laid_over_a_grey_picture_and_grows_with_its_magnitude() -> None:
+def test_evidence_is_drawn_over_a_gray_picture_with_an_opacity_that_grows_with_magnitude() -> None:
     image = np.array([[[200, 100, 0]] * 4], np.uint8)
     drawn = overlay(image, np.array([[0, 0.04, 0.25, 1]]), alpha=0.5, colormap=DIVERGING, mode="evidence")
     grey = math.floor(0.299 * 200 + 0.587 * 100 + 0.5)
@@ -112,7 +112,7 @@ def test_opposing_evidence_is_striped_and_supporting_evidence_is_not(level: int)
     assert greys[bare].mean() - greys[~bare].mean() > 20, "also without colors, on dark and light pictures"
 
 
-def test_evidence_below_the_threshold_leaves_the_grey_picture() -> None:
+def test_evidence_below_the_threshold_shows_the_gray_picture() -> None:
     image = np.array([[[200, 100, 0]] * 2], np.uint8)
     drawn = overlay(image, np.array([[0.3, 0.6]]), colormap=DIVERGING, mode="evidence", threshold=0.5)
     assert drawn[0, 0].tolist() == [119] * 3
@@ -144,7 +144,7 @@ def test_the_border_of_the_picture_is_no_contour() -> None:
     assert not contour_mask(np.ones((5, 5)), 0.5).any()
 
 
-def test_a_difference_is_signed_and_its_centre_neutral() -> None:
+def test_a_difference_is_signed_with_a_neutral_center() -> None:
     one, other = np.array([[1.0, 0.2, 0.5]]), np.array([[0.0, 0.9, 0.5]])
     assert difference(one, other)[0].tolist() == pytest.approx([1, -0.7, 0])
     assert np.array_equal(difference(one, other), -difference(other, one))

@@ -26,13 +26,13 @@ def test_colors_may_come_first_or_last_as_bytes_or_floats_in_any_library() -> No
         assert np.array_equal(as_picture(image), COLORS)
 
 
-def test_grey_pictures_become_three_equal_channels() -> None:
+def test_gray_pictures_become_three_equal_channels() -> None:
     grey = COLORS[:, :, 0]
     for image in (grey, grey[None], grey[:, :, None], Image.fromarray(grey)):
         assert np.array_equal(as_picture(image), np.repeat(grey[:, :, None], 3, axis=2))
 
 
-def test_palette_images_are_taken_by_color_not_by_index() -> None:
+def test_palette_images_are_converted_to_their_colors() -> None:
     image = Image.fromarray(np.full((3, 3, 3), (200, 100, 50), np.uint8)).quantize(4)
     assert image.mode == "P"
     assert as_picture(image)[1, 1].tolist() == [200, 100, 50]
@@ -86,7 +86,7 @@ def test_rounding_errors_are_clipped_not_refused() -> None:
     assert as_heatmap(np.array([[-1 - 1e-6, 0.5]]), signed=True).tolist() == [[-1, 0.5]]
 
 
-def test_bytes_and_facts_are_heat_too() -> None:
+def test_uint8_and_bool_heat_maps_are_accepted() -> None:
     assert as_heatmap(np.array([[0, 51, 255]], np.uint8))[0].tolist() == pytest.approx([0, 0.2, 1])
     assert as_heatmap(np.array([[False, True]])).tolist() == [[0, 1]]
 
@@ -95,7 +95,7 @@ def test_a_map_may_have_any_magnitude() -> None:
     assert as_map(torch.tensor([[-3.0, 1e6]], requires_grad=True)).tolist() == [[-3, 1e6]]
 
 
-def test_a_png_gives_the_pixels_back_and_is_the_same_each_time() -> None:
+def test_a_png_is_lossless_and_reproducible() -> None:
     encoded = encode_png(COLORS)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(encoded))), COLORS)
     assert encode_png(COLORS) == encoded

@@ -19,7 +19,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
-def test_everything_written_can_be_read(theme: Theme) -> None:
+def test_text_has_enough_contrast(theme: Theme) -> None:
     colors = asdict(theme)
     for name in ("text", "muted", "accent", "good", "bad"):
         assert contrast(colors[name], theme.background) >= 4.5, name
@@ -27,7 +27,7 @@ def test_everything_written_can_be_read(theme: Theme) -> None:
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
-def test_bars_stand_out_from_their_tracks(theme: Theme) -> None:
+def test_bars_have_enough_contrast(theme: Theme) -> None:
     assert contrast(theme.accent, theme.surface) >= 3
     assert contrast(theme.quiet, theme.surface) >= 1.7
 

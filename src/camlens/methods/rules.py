@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from camlens.core.details import Found
 from camlens.core.errors import ModelError
@@ -48,11 +48,15 @@ def guided_gradients(probe: InputProbe) -> Float[Tensor, "n t c *spatial"]:
     """Signed gradients of guided backpropagation for each channel; see `guided_backprop`."""
     hooked = PrivateCopy(probe)
     if not len(hooked.rectifiers):
-        name = type(probe.session.model).__name__
+        model = probe.session.model
+        name = type(model).__name__
+        has_relu6 = any(isinstance(module, nn.ReLU6) for module in model.modules())
+        reason = f"and those of {name} are ReLU6, which is not supported" if has_relu6 else f"and {name} has none"
         raise ModelError(
-            f"guided backpropagation needs ReLUs, and {name} has none: use integratedgradients or smoothgrad",
+            f"guided backpropagation needs ReLUs, {reason}: use integratedgradients or smoothgrad",
             code="model.no-relu",
             type=name,
+            relu6=has_relu6,
         )
     images, targets = probe.scores.shape
     rows = []

@@ -41,7 +41,7 @@ def data_of(text: str) -> dict[str, object]:
     return data
 
 
-def test_maps_travel_as_numbers_and_pictures_without_loss() -> None:
+def test_maps_and_pictures_are_stored_without_loss() -> None:
     data = data_of(live_page([an_image()], title="Maps", opacity=0.3, colormap="viridis"))
     assert (data["opacity"], data["colours"]) == (0.3, "viridis")
     (image,) = data["images"]
@@ -51,7 +51,7 @@ def test_maps_travel_as_numbers_and_pictures_without_loss() -> None:
     assert image["predictions"] == [["cat", 0.75]]
 
 
-def test_a_photograph_travels_small_with_the_region_that_the_model_saw() -> None:
+def test_a_photograph_is_stored_downscaled_with_the_region_that_the_model_saw() -> None:
     values = np.ones((2, 2), np.float32)
     image = LiveImage("a", np.zeros((500, 1500, 3), np.uint8), [LiveMap("m", values)], region=(0.25, -0.5, 0.75, 1.5))
     (data,) = data_of(live_page([image], title="Maps"))["images"]
@@ -60,7 +60,7 @@ def test_a_photograph_travels_small_with_the_region_that_the_model_saw() -> None
     assert data_of(live_page([an_image()], title="Maps"))["images"][0]["region"] is None
 
 
-def test_no_title_can_end_the_data_or_become_markup() -> None:
+def test_titles_are_escaped() -> None:
     evil = "</script><script>alert(1)</script><!--"
     text = live_page([an_image(evil)], title=evil, subtitle=evil)
     assert text.count("<script") == 2
@@ -75,7 +75,7 @@ def test_only_its_own_script_may_run_and_nothing_may_be_loaded() -> None:
     assert text.count(f"<script>{SCRIPT}</script>") == 1
 
 
-def test_the_frame_holds_the_whole_page_and_can_reach_nothing() -> None:
+def test_the_frame_has_the_whole_page_and_is_sandboxed() -> None:
     text = live_page([an_image()], title="Maps & more")
     frame = live_frame(text, height=300)
     assert 'sandbox="allow-scripts"' in frame
@@ -101,7 +101,7 @@ def test_an_explanation_becomes_one_live_image_for_each_explained_one() -> None:
         live_images(explanation, [(picture(), WHOLE)])
 
 
-def test_empty_maps_say_why() -> None:
+def test_empty_maps_have_a_warning() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 1, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 2))
     with torch.no_grad():
