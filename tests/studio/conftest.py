@@ -1,4 +1,4 @@
-"""A studio over the demo network and two dozen photographs: asked as an app, or looked at in a browser."""
+"""A studio over the demo network and two dozen photographs, as an app and in a browser."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ PATIENCE = 60.0
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder per class with 24 photographs, and one that is labelled wrongly so that there is a mistake."""
+    """Return a folder of 24 photographs in class folders, one of them mislabeled to cause an error."""
     folder = tmp_path_factory.mktemp("photos")
     source = DemoPhotos()
     names = [source[index].name.rpartition("-")[2] for index in range(10)]
@@ -37,12 +37,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask_until(client: TestClient, check: Any) -> dict[str, Any]:
-    """The status, once it is as wanted."""
+    """Return the status as soon as `check` accepts it."""
     return until(lambda: status if check(status := client.get("/api/status").json()) else None)
 
 
 class Held:
-    """Stops a job's worker at its first report of at least `steps` steps, until `go` is set."""
+    """Pause the worker at the first report of at least `steps` steps of a job, until `go` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: int, kind: str | None = None) -> None:
         self.reached, self.go = threading.Event(), threading.Event()
@@ -59,10 +59,10 @@ class Held:
 
 
 def until(condition: Callable[[], Any]) -> Any:
-    """The first true value of `condition`, asked again and again for as long as anybody would wait."""
+    """Poll `condition` and return its first true value."""
     end = time.monotonic() + PATIENCE
     while not (value := condition()):
-        assert time.monotonic() < end, "it did not come"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.01)
     return value
 
@@ -74,7 +74,7 @@ def is_settled(status: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="session")
 def studio(photos: Path) -> Iterator[TestClient]:
-    """A ready studio whose predictions are complete."""
+    """Return a ready studio with complete predictions."""
     app = create_app(StudioSettings(data=str(photos)))
     with TestClient(app, base_url=BASE) as client:
         ask_until(client, is_settled)
@@ -83,7 +83,7 @@ def studio(photos: Path) -> Iterator[TestClient]:
 
 @contextmanager
 def listening(settings: StudioSettings) -> Iterator[str]:
-    """The address of a studio that really listens, on a free port."""
+    """Run a studio on a free port and return its address."""
     from camlens.studio.safety.serving import server
 
     running = server(create_app(settings))
@@ -98,20 +98,20 @@ def listening(settings: StudioSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server(photos: Path) -> Iterator[str]:
-    """The address of a studio without a token."""
+    """Return the address of a studio without a token."""
     with listening(StudioSettings(data=str(photos))) as address:
         yield address
 
 
 @pytest.fixture
 def page(browser: Any, server: str) -> Iterator[Any]:
-    """A fresh page on the studio."""
+    """Open a new browser page for the studio."""
     with watched_page(browser, server) as fresh:
         yield fresh
 
 
 def opened(page: Any, path: str) -> Any:
-    """The page at a path, when it has drawn and nothing is computed any more."""
+    """Open a path and wait until everything is computed and drawn."""
     page.goto(path)
     page.wait_for_selector("main > *")
     page.wait_for_selector("main:not(:has(.loading)):not(:has(.waiting)):not(:has([aria-busy=true]))")
@@ -119,7 +119,7 @@ def opened(page: Any, path: str) -> Any:
 
 
 def chosen(page: Any, label: str, text: str) -> None:
-    """Choose an option of a combobox by typing a part of its name."""
+    """Choose an option of a combobox by typing part of its name."""
     field = page.get_by_role("combobox", name=label, exact=True)
     field.click()
     field.fill(text)

@@ -1,4 +1,4 @@
-"""A network whose map is known: it looks at what is red, and at nothing else."""
+"""Networks with known maps: they respond to red and to nothing else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,18 +25,18 @@ def _net() -> nn.Sequential:
 
 
 def classifier() -> tuple[nn.Module, Preprocess, list[str]]:
-    """It crops a square of 224 from the middle of what was resized to 256."""
+    """Resize to 256 and crop the central square of 224."""
     return _net(), Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), ["boot", "shirt"]
 
 
 def unplaced() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
-    """The same with a preprocessing whose geometry cannot be told: it mirrors."""
+    """Like `classifier`, with a preprocessing of unknown geometry: it mirrors the image."""
     placed = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return _net(), lambda image: placed(image).flip(-1), ["boot", "shirt"]
 
 
 def fussy() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
-    """The same with a preprocessing for which no memory holds a picture that is wider than high."""
+    """Like `classifier`, with a preprocessing that raises MemoryError for pictures that are wider than high."""
     placed = Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def prepare(image: Any) -> Tensor:
@@ -48,7 +48,7 @@ def fussy() -> tuple[nn.Module, Callable[[Any], Tensor], list[str]]:
 
 
 def photograph(height: int, width: int, row: int, column: int, side: int = 36) -> Image.Image:
-    """Blue with a red square around a point, which is the only evidence."""
+    """Return a blue picture with a red square around a point, the only evidence."""
     pixels = np.full((height, width, 3), (60, 90, 160), dtype=np.uint8)
     half = side // 2
     pixels[row - half : row + half, column - half : column + half] = (220, 30, 30)
@@ -56,7 +56,7 @@ def photograph(height: int, width: int, row: int, column: int, side: int = 36) -
 
 
 def heads() -> tuple[nn.Module, Preprocess, None]:
-    """The same with three outputs (red - green, its opposite, twice the first) in a dict, beside another tensor."""
+    """Like `classifier`, with a dict of three outputs (red - green, its opposite, twice the first) and a tensor."""
 
     class Heads(nn.Module):
         def __init__(self) -> None:
@@ -74,11 +74,11 @@ def heads() -> tuple[nn.Module, Preprocess, None]:
 
 
 def single() -> tuple[nn.Module, Preprocess, list[str]]:
-    """One output: how red the picture is."""
+    """One output: the redness of the picture."""
     return _net()[:4].append(nn.Identity()), Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), ["redness"]
 
 
 def backbone() -> tuple[nn.Module, Preprocess, None]:
-    """Features of a network without its classifier."""
+    """A network without a classifier, which returns features."""
     net = nn.Sequential(nn.Conv2d(3, 40, 8, stride=8), nn.BatchNorm2d(40), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
     return net.eval(), Preprocess(), None

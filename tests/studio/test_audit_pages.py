@@ -1,4 +1,4 @@
-"""The routes over an audit run, each with values that can be counted in the run itself."""
+"""The routes over an audit run, compared with values counted in the run."""
 
 import base64
 import shutil
@@ -35,7 +35,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 @pytest.fixture(scope="module")
 def client(audit: Audit, photos: Path) -> Iterator[TestClient]:
-    """A studio over the run, with photographs that are none of the run's."""
+    """A studio over the run, with a dataset that contains none of its images."""
     with TestClient(create_app(StudioSettings(audit=str(audit.path), data=str(photos))), base_url=BASE) as client:
         ask_until(client, lambda status: status["state"] == "ready")
         yield client
@@ -65,18 +65,18 @@ def grid(values: Any) -> np.ndarray:
 # the run
 
 
-def test_the_run_tells_what_it_is_and_what_is_gone(client: TestClient, audit: Audit) -> None:
+def test_summary_of_the_run(client: TestClient, audit: Audit) -> None:
     summary = got(client, "/api/audit/run")
     label, predicted = filled(audit, "label"), filled(audit, "predicted")
     assert (summary["images"], summary["missing"], summary["layer"]) == (ROWS, 0, "layer4")
     assert summary["judged"] == int(((label >= 0) & (predicted >= 0)).sum())
     assert summary["failed"] == int((predicted < 0).sum()) > 0
     assert summary["class_names"] == list(audit.class_names)
-    assert len(summary["problems"]) == 1  # its images are not in the data of this studio
+    assert len(summary["problems"]) == 1  # none of its images is in the dataset
     assert got(client, "/api/status")["run"] == "made-up"
 
 
-def test_without_a_run_the_pages_say_how_to_make_one(studio: TestClient) -> None:
+def test_audit_routes_answer_no_run_without_a_run(studio: TestClient) -> None:
     assert got(studio, "/api/status")["run"] is None
     for path in ("run", "errors", "rows", "attention", "layouts/pca", "attention/classes", "rows/1"):
         answer = studio.get(f"/api/audit/{path}")
@@ -84,7 +84,7 @@ def test_without_a_run_the_pages_say_how_to_make_one(studio: TestClient) -> None
         assert answer.json()["code"] == "studio.no-run"
 
 
-def test_a_run_stays_readable_where_its_model_is_gone(audit: Audit) -> None:
+def test_a_run_is_readable_without_its_model(audit: Audit) -> None:
     settings = StudioSettings(model="demo:nothing", audit=str(audit.path))
     with TestClient(create_app(settings), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
@@ -95,22 +95,20 @@ def test_a_run_stays_readable_where_its_model_is_gone(audit: Audit) -> None:
         assert status["problem"]["code"] == "model.no-name"
 
 
-def test_a_directory_that_is_no_run_is_a_state_and_not_a_crash(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_fails_the_studio_with_a_problem(tmp_path: Path) -> None:
     with TestClient(create_app(StudioSettings(audit=str(tmp_path))), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
         assert status["problem"]["code"] == "store.no-run"
         assert status["run"] is None
 
 
-def test_model_and_data_are_those_of_the_run(tmp_path: Path) -> None:
+def test_defaults_are_read_from_the_run(tmp_path: Path) -> None:
     made = synthetic_run(tmp_path / "run", rows=20, data="demo:photos")
     assert RunDefaults.of(made.path).model == "tests:synthetic"
     assert RunDefaults.of(made.path).data == "demo:photos"
 
 
-def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(
-    audit: Audit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_are_matched_to_the_dataset_and_not_predicted_again(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> Any:
         raise AssertionError("read or predicted")
 
@@ -127,7 +125,7 @@ def test_images_of_the_run_are_found_in_the_data_and_not_predicted_again(
     assert predictions.confidences[3] == confidence[3]
     assert mapped_rows(run, np.array([3, 8]))[0].sample == "s3"
     assert mapped_rows(run, np.array([3, 8]))[1].sample is None
-    assert "897" in run.problems[0]  # images that are no longer in the data
+    assert "897" in run.problems[0]  # images that are missing from the dataset
 
 
 def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: Path, photos: Path) -> None:
@@ -152,7 +150,7 @@ def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: P
         bench: Any = client.app.state.bench  # type: ignore[attr-defined]
         run, predictions = bench.run, bench.predictions
         ((index, _),) = bench.predict([int(run.samples[0])])
-        assert predictions.classes[run.samples[0]] == index, "what the run says is not what this model says"
+        assert predictions.classes[run.samples[0]] == index, "not the prediction of the run"
         assert got(client, "/api/audit/rows/some", row=0)[0]["predicted"] == run.outcomes.predicted[0]
 
 
@@ -174,7 +172,7 @@ def test_a_run_of_other_weights_names_the_fix(audit: Audit, facts: dict[str, Any
 # misclassifications
 
 
-def test_errors_are_counted_as_in_the_columns(client: TestClient, audit: Audit) -> None:
+def test_error_counts_match_the_columns(client: TestClient, audit: Audit) -> None:
     label, predicted = filled(audit, "label"), filled(audit, "predicted")
     judged = (label >= 0) & (predicted >= 0)
     found = got(client, "/api/audit/errors")
@@ -202,7 +200,7 @@ def test_errors_are_counted_as_in_the_columns(client: TestClient, audit: Audit) 
     assert sum(found["calibration"]["counts"]) == judged.sum()
 
 
-def test_a_cell_gives_its_images_with_both_maps(client: TestClient, audit: Audit) -> None:
+def test_a_confusion_cell_lists_its_images_with_both_maps(client: TestClient, audit: Audit) -> None:
     pair = got(client, "/api/audit/errors")["pairs"][0]
     found = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], count=5)
     assert found["matching"] == pair["count"]
@@ -219,7 +217,7 @@ def test_a_cell_gives_its_images_with_both_maps(client: TestClient, audit: Audit
     assert [row["map_label"] for row in right] == [None] * 3
 
 
-def test_the_gallery_gives_every_pair_its_most_confident_errors(client: TestClient, audit: Audit) -> None:
+def test_the_gallery_lists_the_most_confident_errors_of_each_pair(client: TestClient, audit: Audit) -> None:
     found = got(client, "/api/audit/errors/gallery", groups=6, each=3)
     assert len(found["groups"]) == 6
     assert [group["count"] for group in found["groups"]] == sorted((g["count"] for g in found["groups"]), reverse=True)
@@ -233,7 +231,7 @@ def test_the_gallery_gives_every_pair_its_most_confident_errors(client: TestClie
     assert all(row["confidence"] >= 0.6 for group in sure["groups"] for row in group["rows"])
 
 
-def test_an_error_is_explained_in_full(client: TestClient, audit: Audit) -> None:
+def test_detail_of_an_error(client: TestClient, audit: Audit) -> None:
     row = got(client, "/api/audit/rows", correct=False, count=1)["rows"][0]["row"]
     detail = asked(client, f"/api/audit/rows/{row}")
     assert detail["row"]["row"] == row
@@ -250,7 +248,7 @@ def test_an_error_is_explained_in_full(client: TestClient, audit: Audit) -> None
     np.testing.assert_allclose([near["distance"] for near in detail["nearest"]], apart[nearest], atol=1e-3)
 
 
-def test_a_recognised_and_a_failed_image_have_no_reasons(client: TestClient, audit: Audit) -> None:
+def test_correct_and_failed_images_have_no_reasons(client: TestClient, audit: Audit) -> None:
     right = got(client, "/api/audit/rows", correct=True, count=1)["rows"][0]["row"]
     assert asked(client, f"/api/audit/rows/{right}")["reasons"] == []
     failed = int(np.flatnonzero(filled(audit, "predicted") < 0)[0])
@@ -259,7 +257,7 @@ def test_a_recognised_and_a_failed_image_have_no_reasons(client: TestClient, aud
     assert (detail["row"]["map_predicted"], detail["top"], detail["nearest"]) == (None, [], [])
 
 
-def test_what_does_not_exist_is_said(client: TestClient) -> None:
+def test_unknown_rows_and_classes_are_refused(client: TestClient) -> None:
     for path, code in (
         (f"rows/{ROWS}", "row.out-of-range"),
         ("rows?label=77", "target.out-of-range"),
@@ -276,7 +274,7 @@ def test_what_does_not_exist_is_said(client: TestClient) -> None:
 # embeddings
 
 
-def test_a_layout_comes_as_numbers_and_is_kept(client: TestClient, audit: Audit) -> None:
+def test_a_layout_is_returned_as_numbers_and_stored(client: TestClient, audit: Audit) -> None:
     found = asked(client, "/api/audit/layouts/pca", samples=300)
     rows = np.frombuffer(base64.b64decode(found["rows"]), "<i4")
     points = np.frombuffer(base64.b64decode(found["points"]), "<f4").reshape(-1, 2)
@@ -295,7 +293,7 @@ def test_a_layout_comes_as_numbers_and_is_kept(client: TestClient, audit: Audit)
     assert len(kept) == 1
 
 
-def test_a_read_only_studio_answers_with_a_layout_and_writes_none(audit: Audit, photos: Path, tmp_path: Path) -> None:
+def test_a_read_only_studio_computes_a_layout_without_storing_it(audit: Audit, photos: Path, tmp_path: Path) -> None:
     run = shutil.copytree(audit.path, tmp_path / "run", ignore=shutil.ignore_patterns("layouts"))
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     settings = StudioSettings(audit=str(run), data=str(photos), read_only=True)
@@ -305,15 +303,13 @@ def test_a_read_only_studio_answers_with_a_layout_and_writes_none(audit: Audit, 
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_a_layout_that_does_not_fit_says_what_does(client: TestClient) -> None:
+def test_an_impossible_layout_is_refused(client: TestClient) -> None:
     answer = client.get("/api/audit/layouts/tsne", params={"samples": 50, "near": 40, "wait": 60})
     assert answer.status_code == 422
     assert answer.json()["code"] == "argument.invalid"
 
 
-def test_a_layout_can_be_given_up_and_leaves_nothing(
-    client: TestClient, audit: Audit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cancelled_layout_leaves_no_file(client: TestClient, audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, steps=10, kind="layout")
     job = client.get("/api/audit/layouts/tsne", params={"samples": 800, "wait": 0}).json()
     assert job["state"] in ("waiting", "running")
@@ -326,7 +322,7 @@ def test_a_layout_can_be_given_up_and_leaves_nothing(
     assert list((audit.path / "layouts").glob("tsne-*")) == []
 
 
-def test_a_layout_does_not_keep_the_model_waiting(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layout_does_not_block_explanations(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, steps=1, kind="layout")
     job = client.get("/api/audit/layouts/tsne", params={"samples": 850, "wait": 0}).json()
     assert held.reached.wait(PATIENCE)
@@ -337,7 +333,7 @@ def test_a_layout_does_not_keep_the_model_waiting(client: TestClient, monkeypatc
     held.go.set()
 
 
-def test_neighbours_may_be_right_or_wrong(client: TestClient, audit: Audit) -> None:
+def test_neighbors_include_correct_and_incorrect_images(client: TestClient, audit: Audit) -> None:
     found = asked(client, "/api/audit/rows/11/neighbours")
     assert found["row"]["row"] == 11
     assert len(found["nearest"]) == 6
@@ -349,7 +345,7 @@ def test_neighbours_may_be_right_or_wrong(client: TestClient, audit: Audit) -> N
 # attention
 
 
-def test_spreads_count_every_judged_image_once(client: TestClient, audit: Audit) -> None:
+def test_spreads_count_each_labeled_image_once(client: TestClient, audit: Audit) -> None:
     found = got(client, "/api/audit/attention")
     entropy = found["spreads"][0]
     assert entropy["measure"] == "entropy"
@@ -364,7 +360,7 @@ def test_spreads_count_every_judged_image_once(client: TestClient, audit: Audit)
     assert sum(map(sum, (one["spreads"][0][name] for name in ("correct", "incorrect", "unlabelled")))) == one["images"]
 
 
-def test_the_class_that_looks_into_the_corner_is_named_and_its_mean_map_shows_it(client: TestClient) -> None:
+def test_a_class_with_corner_evidence_is_listed_and_visible_in_its_mean_map(client: TestClient) -> None:
     leaning = got(client, "/api/audit/attention")["leaning"]
     assert leaning[0]["index"] == 9
     assert leaning[0]["mean"] > 2 * leaning[0]["others"]
@@ -380,7 +376,7 @@ def test_the_class_that_looks_into_the_corner_is_named_and_its_mean_map_shows_it
 # size
 
 
-def test_a_click_among_many_classes_counts_all_of_its_images(tmp_path: Path) -> None:
+def test_counts_are_complete_with_many_classes(tmp_path: Path) -> None:
     made = synthetic_run(tmp_path / "large", rows=20_000, classes=400, width=8, shard_size=4096)
     with TestClient(create_app(StudioSettings(audit=str(made.path))), base_url=BASE) as client:
         ask_until(client, lambda status: status["run"] is not None)

@@ -1,4 +1,4 @@
-"""Every page in a real browser: mouse, keyboard, deep links, uploads, states, accessibility, and parity of colours."""
+"""The pages in a browser: mouse, keyboard, deep links, uploads, states, accessibility, and colors as in Python."""
 
 import base64
 import re
@@ -44,21 +44,21 @@ def explained(page: Any, path: str = "/") -> Any:
 
 
 def repainted(page: Any, before: np.ndarray) -> np.ndarray:
-    """The overlay's pixels once they differ."""
+    """Return the pixels of the overlay once they differ."""
     return painted_until(page.locator(OVERLAY), lambda now: now.shape != before.shape or (now != before).any())
 
 
 # the start page
 
 
-def test_the_first_image_is_explained_without_a_click(page: Any) -> None:
+def test_the_first_image_is_explained_on_load(page: Any) -> None:
     explained(page)
     assert shown(page.locator("[role=radio]"), 20)
     assert shown(page.locator("[role=radio][aria-checked=true]"), 1)
     assert page.get_by_role("button", name="Generate").is_enabled()
 
 
-def test_a_page_on_a_ready_studio_shows_its_first_map_without_asking_for_it(page: Any, server: str) -> None:
+def test_the_first_map_is_embedded_in_the_page(page: Any, server: str) -> None:
     explained(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.removeprefix(server)))
@@ -69,7 +69,7 @@ def test_a_page_on_a_ready_studio_shows_its_first_map_without_asking_for_it(page
 
 
 @pytest.mark.parametrize(("name", "key"), [("Opacity", "ArrowRight"), ("Threshold", "ArrowRight")])
-def test_a_slider_repaints_without_asking_the_server(page: Any, name: str, key: str) -> None:
+def test_sliders_repaint_without_requests(page: Any, name: str, key: str) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     asked: list[str] = []
@@ -84,13 +84,13 @@ def test_a_slider_repaints_without_asking_the_server(page: Any, name: str, key: 
     page.wait_for_url(re.compile(f"{name.lower()}=0."))
 
 
-def test_opacity_zero_is_the_photograph_itself(page: Any) -> None:
+def test_opacity_zero_shows_the_photograph(page: Any) -> None:
     explained(page, "/?opacity=0")
     original = pixels(page.locator('canvas[aria-label="The photograph"]'))
     np.testing.assert_array_equal(pixels(page.locator(OVERLAY)), original)
 
 
-def test_colours_and_contour_repaint(page: Any) -> None:
+def test_color_map_and_contour_repaint(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     page.get_by_label("Colours").select_option("viridis")
@@ -101,7 +101,7 @@ def test_colours_and_contour_repaint(page: Any) -> None:
 
 
 @pytest.mark.parametrize("colours", ["turbo", "viridis", "grey"])
-def test_the_browser_blends_as_python_does(page: Any, server: str, colours: str) -> None:
+def test_browser_and_python_blend_alike(page: Any, server: str, colours: str) -> None:
     explained(page, f"/?opacity=0.35&threshold=0.2&contour=1&colours={colours}&layer=stage3")
     image = page.locator(OVERLAY).get_attribute("data-image")
     answer = page.request.post("/api/explanations", data={"image": image, "layers": ["stage3"]}).json()
@@ -115,7 +115,7 @@ def test_the_browser_blends_as_python_does(page: Any, server: str, colours: str)
     assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
 
 
-def test_the_browser_draws_evidence_for_and_against_as_python_does(page: Any) -> None:
+def test_browser_and_python_draw_signed_maps_alike(page: Any) -> None:
     explained(page, "/?image=s4&layer=stage3&target=c3-c6&opacity=0.6&threshold=0.1")
     answer = page.request.post(
         "/api/explanations",
@@ -134,7 +134,7 @@ def test_the_browser_draws_evidence_for_and_against_as_python_does(page: Any) ->
     assert shown(bar, 2), "under the pictures and beside the sliders"
 
 
-def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:
+def test_choices_take_effect_on_generate(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     chosen(page, "Target layer", "stage2")
@@ -149,7 +149,7 @@ def test_choosing_layer_method_and_class_waits_for_generate(page: Any) -> None:
     page.wait_for_url(re.compile("layer=stage2.*method=layercam.*target=c3"))
 
 
-def test_a_map_that_gets_better_as_it_goes_is_drawn_while_it_comes(page: Any) -> None:
+def test_estimates_are_drawn_during_the_computation(page: Any) -> None:
     opened(page, "/?image=s9&method=rise")
     page.get_by_text("Ready when you are").wait_for()
     before = pixels(page.locator(OVERLAY))
@@ -163,7 +163,7 @@ def test_a_map_that_gets_better_as_it_goes_is_drawn_while_it_comes(page: Any) ->
     assert (repainted(page, later) != later).any()
 
 
-def test_a_against_b_explains_the_difference(page: Any) -> None:
+def test_a_contrast_explains_the_difference(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     page.get_by_label("A against B").check()
@@ -173,7 +173,7 @@ def test_a_against_b_explains_the_difference(page: Any) -> None:
     assert " minus motorcycle" in page.get_by_role("region", name="About this map").inner_text()
 
 
-def test_a_click_on_a_prediction_explains_that_class(page: Any) -> None:
+def test_clicking_a_prediction_explains_its_class(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     line = page.get_by_role("region", name="Predictions").get_by_role("button").nth(1)
@@ -183,7 +183,7 @@ def test_a_click_on_a_prediction_explains_that_class(page: Any) -> None:
     assert name in page.get_by_role("region", name="About this map").inner_text()
 
 
-def test_an_address_brings_the_view_back(page: Any) -> None:
+def test_the_url_restores_the_view(page: Any) -> None:
     path = "/?image=s5&layer=stage3&method=hirescam&target=c4&opacity=0.8&threshold=0.25&colours=inferno&contour=1"
     explained(page, path)
     assert page.locator(OVERLAY).get_attribute("data-image") == "s5"
@@ -195,7 +195,7 @@ def test_an_address_brings_the_view_back(page: Any) -> None:
     assert page.get_by_label("Contour line").is_checked()
 
 
-def test_back_and_forward_walk_through_the_pages(page: Any) -> None:
+def test_back_and_forward_navigate_between_pages(page: Any) -> None:
     explained(page)
     page.get_by_role("link", name="Layers", exact=True).click()
     page.wait_for_url("**/layers**")
@@ -207,7 +207,7 @@ def test_back_and_forward_walk_through_the_pages(page: Any) -> None:
     page.get_by_role("heading", name="Explain", level=1).wait_for()
 
 
-def test_everything_works_with_the_keyboard_alone(page: Any) -> None:
+def test_keyboard_only_use(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
     page.keyboard.press("Tab")
@@ -230,7 +230,7 @@ def test_everything_works_with_the_keyboard_alone(page: Any) -> None:
     page.get_by_role("heading", name="Layers", level=1).wait_for()
 
 
-def test_the_value_under_the_pointer_is_read_by_mouse_and_by_arrow_keys(page: Any) -> None:
+def test_the_readout_follows_mouse_and_arrow_keys(page: Any) -> None:
     explained(page)
     page.locator(OVERLAY).hover()
     assert re.search(r"\d+ % · .*cell \d+, \d+", page.locator(".reading").last.inner_text().replace("\n", " "))
@@ -244,7 +244,7 @@ def test_the_value_under_the_pointer_is_read_by_mouse_and_by_arrow_keys(page: An
     assert page.locator(".reading").last.inner_text() != first
 
 
-def test_an_upload_is_explained_and_a_bad_one_is_said_in_words(page: Any, tmp_path: Path, photos: Path) -> None:
+def test_a_good_upload_is_explained_and_a_bad_one_reported(page: Any, tmp_path: Path, photos: Path) -> None:
     explained(page)
     good = next(photos.rglob("*.png"))
     page.locator("input[type=file]").set_input_files(str(good))
@@ -257,15 +257,15 @@ def test_an_upload_is_explained_and_a_bad_one_is_said_in_words(page: Any, tmp_pa
     assert page.get_by_role("alert").count() == 0
 
 
-def test_incorrect_images_can_be_shown_alone(page: Any) -> None:
+def test_the_strip_can_be_filtered_by_incorrect_predictions(page: Any) -> None:
     explained(page)
     page.get_by_role("button", name="Incorrect").click()
-    # the chosen one stays; the others give way once the strip is drawn anew
+    # the chosen image stays; the others are replaced once the strip is redrawn
     page.wait_for_function("() => !document.querySelector('[role=radio][aria-checked=false] .mark.good')")
     page.wait_for_selector("[role=radio] .mark.bad")
 
 
-def test_a_layer_that_cannot_carry_a_map_cannot_be_chosen_and_says_why(page: Any) -> None:
+def test_unusable_layers_are_disabled_with_a_reason(page: Any) -> None:
     explained(page)
     field = page.get_by_role("combobox", name="Target layer")
     field.click()
@@ -275,7 +275,7 @@ def test_a_layer_that_cannot_carry_a_map_cannot_be_chosen_and_says_why(page: Any
     assert "spatial grid" in option.inner_text()
 
 
-def test_the_shell_line_draws_with_the_present_look(page: Any, server: str) -> None:
+def test_the_shell_command_uses_the_current_settings(page: Any, server: str) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server)
     explained(page, "/?image=s2&opacity=0.35&colours=viridis")
     page.get_by_role("button", name="Copy shell").click()
@@ -283,7 +283,7 @@ def test_the_shell_line_draws_with_the_present_look(page: Any, server: str) -> N
     assert page.evaluate("() => navigator.clipboard.readText()").endswith("--alpha 0.35 --colormap viridis")
 
 
-def test_names_in_a_list_are_not_broken(page: Any) -> None:
+def test_names_in_lists_do_not_wrap(page: Any) -> None:
     explained(page)
     page.get_by_role("combobox", name="Method", exact=True).click()
     lines = page.locator("[role=option] .name").evaluate_all("all => all.map(one => one.offsetHeight)")
@@ -291,7 +291,7 @@ def test_names_in_a_list_are_not_broken(page: Any) -> None:
     assert max(lines) < 26  # one line each
 
 
-def test_files_can_be_taken_away(page: Any) -> None:
+def test_files_can_be_downloaded(page: Any) -> None:
     explained(page, "/?image=s2")
     for name, ending in (("PNG panel", ".png"), (".npy", ".npy"), ("HTML report", ".html")):
         with page.expect_download() as download:
@@ -303,7 +303,7 @@ def test_files_can_be_taken_away(page: Any) -> None:
 # the other pages
 
 
-def test_layers_are_shown_early_to_late_and_share_a_scale_on_demand(page: Any) -> None:
+def test_layers_are_ordered_and_can_share_a_scale(page: Any) -> None:
     opened(page, "/layers")
     page.wait_for_selector('canvas[aria-label*="at layer stage4"][data-painted]')
     titles = page.locator("figure .title").all_inner_texts()
@@ -316,7 +316,7 @@ def test_layers_are_shown_early_to_late_and_share_a_scale_on_demand(page: Any) -
     page.wait_for_selector("figure >> nth=20")
 
 
-def test_classes_are_compared_in_pictures_a_number_and_a_sentence(page: Any) -> None:
+def test_comparison_of_two_classes(page: Any) -> None:
     opened(page, "/classes?image=s4")
     page.wait_for_selector('canvas[aria-label^="Signed difference"][data-painted]')
     page.get_by_text(re.compile(r"Correlation of the two maps: -?\d\.\d{3}")).wait_for()
@@ -325,7 +325,7 @@ def test_classes_are_compared_in_pictures_a_number_and_a_sentence(page: Any) -> 
     page.locator(".title", has_text="B: astronaut").wait_for()
 
 
-def test_methods_come_side_by_side_from_one_question(page: Any) -> None:
+def test_methods_are_compared_side_by_side(page: Any) -> None:
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url) if "explanations" in one.url else None)
     opened(page, "/methods?image=s4")
@@ -335,7 +335,7 @@ def test_methods_come_side_by_side_from_one_question(page: Any) -> None:
     page.wait_for_selector('canvas[aria-label$="by fem"][data-painted]')
 
 
-def test_correct_and_incorrect_face_each_other_and_lead_to_explain(page: Any) -> None:
+def test_correct_and_incorrect_images_link_to_explain(page: Any) -> None:
     opened(page, "/correct-and-incorrect")
     page.get_by_role("region", name="Incorrect predictions").locator("canvas").first.wait_for()
     assert shown(page.get_by_role("region", name="Correct predictions", exact=True).locator("canvas"), 8)
@@ -346,7 +346,7 @@ def test_correct_and_incorrect_face_each_other_and_lead_to_explain(page: Any) ->
     page.wait_for_selector(f"{OVERLAY}[data-painted]")
 
 
-def test_the_layer_table_is_searched_and_leads_on(page: Any) -> None:
+def test_the_layer_table_can_be_searched_and_links_on(page: Any) -> None:
     opened(page, "/model")
     page.get_by_label("Search layers").fill("Conv2d")
     assert shown(page.locator("tbody tr"), 12)
@@ -357,14 +357,14 @@ def test_the_layer_table_is_searched_and_leads_on(page: Any) -> None:
     page.wait_for_selector('canvas[aria-label^="Channel"]')
 
 
-def test_filters_of_any_convolution_are_shown(page: Any) -> None:
+def test_filters_of_each_convolution_are_shown(page: Any) -> None:
     opened(page, "/model?tab=filters")
     page.wait_for_selector('canvas[aria-label="Filter 15, red, green and blue"]')
     chosen(page, "Convolution", "stage4.conv2")
     page.wait_for_selector('canvas[aria-label^="Filter 63, input channel"]')
 
 
-def test_about_shows_examples_and_can_switch_shortcuts_off(page: Any) -> None:
+def test_about_shows_examples_and_can_disable_shortcuts(page: Any) -> None:
     opened(page, "/about")
     page.get_by_role("heading", name="Right for the wrong reason").wait_for()
     page.get_by_label("Single-key shortcuts").uncheck()
@@ -386,18 +386,18 @@ def test_the_theme_follows_the_system_and_can_be_switched(page: Any, browser: An
     dark.close()
 
 
-def test_a_page_that_does_not_exist_says_so(page: Any) -> None:
+def test_an_unknown_page_is_reported(page: Any) -> None:
     page.goto("/nowhere")
     page.get_by_text("There is no such page").wait_for()
 
 
-def test_an_image_that_is_gone_is_said_in_words(page: Any) -> None:
+def test_a_missing_image_is_reported(page: Any) -> None:
     page.goto("/?image=s9999")
     page.get_by_text("s9999").first.wait_for()
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_model_that_cannot_be_loaded_is_a_designed_state(page: Any, width: int) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     with listening(StudioSettings(model="resnet5")) as address:
         page.goto(address)
@@ -408,7 +408,7 @@ def test_a_model_that_cannot_be_loaded_is_a_designed_state(page: Any, width: int
         page.get_by_role("heading", name="How to read a heat map").wait_for()
 
 
-def test_a_folder_without_images_asks_for_one_and_explains_it(page: Any, tmp_path: Path, photos: Path) -> None:
+def test_an_empty_folder_asks_for_an_upload(page: Any, tmp_path: Path, photos: Path) -> None:
     with listening(StudioSettings(data=str(tmp_path))) as address:
         page.goto(address)
         page.get_by_text("Bring an image to begin").wait_for()
@@ -418,9 +418,7 @@ def test_a_folder_without_images_asks_for_one_and_explains_it(page: Any, tmp_pat
         page.wait_for_selector(f'{OVERLAY}[data-image^="u"]')
 
 
-def test_unreadable_images_are_marked_and_the_first_readable_one_is_explained(
-    page: Any, tmp_path: Path, photos: Path
-) -> None:
+def test_unreadable_images_are_marked_and_skipped(page: Any, tmp_path: Path, photos: Path) -> None:
     good = next(photos.rglob("*.png"))
     for number in range(12):
         content = good.read_bytes() if number == 7 else b"this is no picture"
@@ -436,7 +434,7 @@ def test_unreadable_images_are_marked_and_the_first_readable_one_is_explained(
         assert "03.png" in page.get_by_role("alert").inner_text()
 
 
-def test_a_studio_that_went_away_is_said_and_forgiven(page: Any) -> None:
+def test_a_lost_connection_is_reported_until_it_returns(page: Any) -> None:
     explained(page)
     page.route("**/api/status", lambda route: route.abort())
     complaint = page.get_by_text("The studio does not answer")
@@ -445,7 +443,7 @@ def test_a_studio_that_went_away_is_said_and_forgiven(page: Any) -> None:
     complaint.wait_for(state="detached")
 
 
-def test_a_link_with_the_token_works_from_another_sites_page(browser: Any, photos: Path, tmp_path: Path) -> None:
+def test_a_link_with_a_token_works_from_another_site(browser: Any, photos: Path, tmp_path: Path) -> None:
     with listening(StudioSettings(data=str(photos), token="a secret")) as locked:
         elsewhere = tmp_path / "chat.html"
         elsewhere.write_text(f'<a href="{locked}/about?token=a%20secret">the studio</a>')
@@ -468,14 +466,14 @@ def test_a_link_with_the_token_works_from_another_sites_page(browser: Any, photo
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
+def test_axe_finds_no_violation(page: Any, path: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     opened(page, path)
     assert violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong_in_a_report(page: Any, scheme: str, tmp_path: Path) -> None:
+def test_axe_finds_no_violation_in_a_report(page: Any, scheme: str, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_bytes(page.request.get("/api/explanations/report.html?image=s2&kind=contrast&against=3").body())
     page.emulate_media(color_scheme=scheme)
@@ -485,13 +483,13 @@ def test_axe_finds_nothing_wrong_in_a_report(page: Any, scheme: str, tmp_path: P
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_a_telephone(page: Any, path: str) -> None:
+def test_pages_fit_a_phone(page: Any, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     opened(page, path)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
 
 
-def test_the_report_opens_from_disk_and_answers(page: Any, browser: Any, tmp_path: Path) -> None:
+def test_a_report_works_from_disk(page: Any, browser: Any, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_bytes(page.request.get("/api/explanations/report.html?image=s2").body())
     context = browser.new_context(offline=True)
@@ -509,9 +507,7 @@ def test_the_report_opens_from_disk_and_answers(page: Any, browser: Any, tmp_pat
 
 
 @pytest.mark.parametrize("with_pictures", [True, False])
-def test_the_notebook_view_is_live_inside_a_frame_that_reaches_nothing(
-    page: Any, tmp_path: Path, with_pictures: bool
-) -> None:
+def test_the_notebook_view_works_in_an_isolated_frame(page: Any, tmp_path: Path, with_pictures: bool) -> None:
     loaded, sample = load_model("demo:photos"), DemoPhotos()[3]
     explanation = explain(loaded.model, loaded.preprocess(sample.image)[None], layers="stage4", target=TopK(2))
     pictures = loaded.preprocess.display(sample.image)[None] if with_pictures else None

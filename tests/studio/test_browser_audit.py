@@ -1,4 +1,4 @@
-"""The pages over an audit run in a real browser: from a cell to two maps, from a lasso to its gallery."""
+"""The audit pages in a browser."""
 
 import base64
 import re
@@ -25,7 +25,7 @@ CLOUD = "[role=application]"
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> camlens.audit.Audit:
-    """A real run over two dozen photographs, one of them labelled wrongly."""
+    """A run over two dozen photographs, one of them mislabeled."""
     return camlens.audit.run(str(photos), "demo:photos", tmp_path_factory.mktemp("runs") / "photos", workers=0)
 
 
@@ -37,14 +37,14 @@ def run_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def other_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
-    """The run, looked at with another model than made it."""
+    """The address of a studio over the run with another model."""
     with listening(StudioSettings(model="demo:watermark", audit=str(audit.path), data=str(photos))) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def large_server(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[str]:
-    """A made-up run of 60 classes whose images are gone."""
+    """A synthetic run of 60 classes whose images are missing."""
     made = synthetic_run(tmp_path_factory.mktemp("runs") / "large", rows=3000, classes=60, width=16)
     with listening(StudioSettings(audit=str(made.path), data=str(photos))) as address:
         yield address
@@ -63,7 +63,7 @@ def large_page(browser: Any, large_server: str) -> Iterator[Any]:
 
 
 def first_error(audit: camlens.audit.Audit) -> tuple[int, int, int]:
-    """Row, true class and predicted class of the most confident error."""
+    """Return row, true class and predicted class of the most confident error."""
     label, predicted = (np.asarray(audit.column(name).filled()) for name in ("label", "predicted"))  # type: ignore[attr-defined]
     wrong = np.flatnonzero(label != predicted)
     row = int(wrong[np.argmax(audit.column("confidence")[wrong])])
@@ -71,7 +71,7 @@ def first_error(audit: camlens.audit.Audit) -> tuple[int, int, int]:
 
 
 def ready(page: Any, path: str) -> Any:
-    """The page, once its model is there too, so that pictures can be had."""
+    """Open a page and wait until the model is loaded, so that pictures are available."""
     opened(page, path)
     page.wait_for_function("() => fetch('/api/status').then(a => a.json()).then(s => s.state === 'ready')")
     return page
@@ -80,9 +80,7 @@ def ready(page: Any, path: str) -> Any:
 # misclassifications
 
 
-def test_a_cell_leads_to_its_images_and_an_error_to_its_two_maps_and_to_explain(
-    page: Any, audit: camlens.audit.Audit
-) -> None:
+def test_from_a_cell_to_its_images_and_their_maps(page: Any, audit: camlens.audit.Audit) -> None:
     row, label, predicted = first_error(audit)
     true, said = audit.class_names[label], audit.class_names[predicted]
     ready(page, "/misclassifications")
@@ -110,7 +108,7 @@ def test_a_cell_leads_to_its_images_and_an_error_to_its_two_maps_and_to_explain(
     assert said in page.get_by_role("region", name="Predictions").inner_text()
 
 
-def test_the_map_of_the_run_is_the_one_that_explain_draws(page: Any, audit: camlens.audit.Audit) -> None:
+def test_run_and_explain_draw_the_same_map(page: Any, audit: camlens.audit.Audit) -> None:
     row, _, predicted = first_error(audit)
     found = page.request.get(f"/api/audit/rows/some?row={row}").json()[0]
     question = {"image": found["sample"], "layers": [audit.manifest.layer]}
@@ -122,7 +120,7 @@ def test_the_map_of_the_run_is_the_one_that_explain_draws(page: Any, audit: caml
     assert np.abs(ours - theirs).max() <= 2e-3 * np.abs(theirs).max()
 
 
-def test_errors_are_reached_with_the_keyboard_alone(page: Any, audit: camlens.audit.Audit) -> None:
+def test_errors_can_be_reached_by_keyboard(page: Any, audit: camlens.audit.Audit) -> None:
     _, label, predicted = first_error(audit)
     ready(page, "/misclassifications")
     page.locator("[data-cell='0-0']").focus()
@@ -141,7 +139,7 @@ def test_errors_are_reached_with_the_keyboard_alone(page: Any, audit: camlens.au
     assert page.evaluate("() => 'row' in document.activeElement.dataset")
 
 
-def test_an_address_brings_cell_filter_and_opened_error_back(page: Any, audit: camlens.audit.Audit) -> None:
+def test_the_url_restores_cell_filter_and_open_error(page: Any, audit: camlens.audit.Audit) -> None:
     row, label, predicted = first_error(audit)
     opened(page, f"/misclassifications?pair={label}-{predicted}&least=0.05&row={row}&tab=calibration")
     page.locator(DIALOG).get_by_role("heading", name=audit.class_names[label]).wait_for()
@@ -151,7 +149,7 @@ def test_an_address_brings_cell_filter_and_opened_error_back(page: Any, audit: c
     assert shown(page.get_by_role("region", name="Images of the cell").locator(CARD))
 
 
-def test_confidence_filters_the_errors_and_an_empty_answer_is_said(page: Any) -> None:
+def test_errors_can_be_filtered_by_confidence(page: Any) -> None:
     opened(page, "/misclassifications")
     gallery = page.get_by_role("region", name="Errors, pair by pair")
     assert shown(gallery.locator(CARD))
@@ -162,7 +160,7 @@ def test_confidence_filters_the_errors_and_an_empty_answer_is_said(page: Any) ->
     assert gallery.locator(CARD).count() == 0
 
 
-def test_classes_are_sorted_and_lead_to_their_errors(page: Any, audit: camlens.audit.Audit) -> None:
+def test_classes_can_be_sorted_and_link_to_their_errors(page: Any, audit: camlens.audit.Audit) -> None:
     opened(page, "/misclassifications?tab=classes")
     table = page.get_by_role("region", name="Precision and recall of every class")
     shares = [
@@ -176,7 +174,7 @@ def test_classes_are_sorted_and_lead_to_their_errors(page: Any, audit: camlens.a
     page.wait_for_url(re.compile(r"pair=\d+-"))
 
 
-def test_many_classes_stay_usable(large_page: Any) -> None:
+def test_pages_remain_usable_with_many_classes(large_page: Any) -> None:
     page = large_page
     opened(page, "/misclassifications")
     field = page.get_by_role("group", name=re.compile("Confusion matrix of 60 classes"))
@@ -196,7 +194,7 @@ def test_many_classes_stay_usable(large_page: Any) -> None:
     heading.get_by_role("heading", name="ant taken for bee").wait_for()
 
 
-def test_maps_are_shown_without_images_that_are_gone_and_that_is_said(large_page: Any) -> None:
+def test_maps_are_shown_without_missing_images(large_page: Any) -> None:
     page = large_page
     ready(page, "/misclassifications")
     page.get_by_text("none of the run's images is in").wait_for()
@@ -232,7 +230,7 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     gallery.locator(f"{CARD} canvas[data-painted=over]").first.wait_for()
     assert shown(gallery.locator(CARD), len(audit))
     row, *_ = first_error(audit)
-    assert int(gallery.locator(CARD).first.get_attribute("data-row")) == row  # wrong ones come first
+    assert int(gallery.locator(CARD).first.get_attribute("data-row")) == row  # errors come first
     page.wait_for_url(re.compile("lasso="))
     page.reload()
     page.get_by_role("region", name="The selected images").get_by_role(
@@ -242,7 +240,7 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     page.get_by_role("region", name="The selected images").wait_for(state="detached")
 
 
-def test_keys_draw_a_rectangle_and_open_an_image(page: Any) -> None:
+def test_keys_select_a_rectangle_and_open_an_image(page: Any) -> None:
     drawn(page)
     page.locator(CLOUD).focus()
     for _ in range(8):
@@ -258,14 +256,14 @@ def test_keys_draw_a_rectangle_and_open_an_image(page: Any) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("region", name="The selected images").wait_for(state="detached")
     said = page.locator(f"{CLOUD} [role=status]")
-    assert said.inner_text() == ""  # nothing lies in the lower right corner
+    assert said.inner_text() == ""  # there is no point in the lower right corner
     page.keyboard.press("Home")
     assert "%" in said.inner_text()
     page.keyboard.press("Enter")
     page.locator(f"{DIALOG} canvas[data-painted]").first.wait_for()
 
 
-def test_pointing_shows_the_image_with_its_map_and_its_neighbours(page: Any) -> None:
+def test_hovering_shows_an_image_with_map_and_neighbors(page: Any) -> None:
     drawn(page, "/embeddings?cloud=tsne&hue=correct")
     box = page.locator(CLOUD).bounding_box()
     beside = page.get_by_role("region", name="The image under the pointer")
@@ -281,14 +279,14 @@ def test_pointing_shows_the_image_with_its_map_and_its_neighbours(page: Any) -> 
     assert shown(page.get_by_text(re.compile("perplexity 7")), 1)
 
 
-def test_figures_of_features_and_of_drawn_points_are_told_apart(page: Any) -> None:
+def test_measures_of_features_and_of_points_are_separate(page: Any) -> None:
     drawn(page)
     table = page.get_by_role("region", name="How far classes lie apart")
     assert re.search(r"Features\s+0\.\d{3}", table.inner_text())
     assert re.search(r"2-D points\s+-?0\.\d{3}", table.inner_text())
 
 
-def test_zooming_and_dragging_move_the_points_and_zero_brings_them_back(page: Any) -> None:
+def test_zoom_pan_and_reset(page: Any) -> None:
     drawn(page)
     canvas = page.locator(f"{CLOUD} canvas")
     before = pixels(canvas)
@@ -302,7 +300,7 @@ def test_zooming_and_dragging_move_the_points_and_zero_brings_them_back(page: An
 # attention
 
 
-def test_mean_maps_are_drawn_and_a_class_narrows_the_page(page: Any, audit: camlens.audit.Audit) -> None:
+def test_mean_maps_are_drawn_and_filter_by_class(page: Any, audit: camlens.audit.Audit) -> None:
     opened(page, "/attention")
     means = page.get_by_role("region", name="Mean map of every class")
     means.locator("canvas[data-painted]").first.wait_for()
@@ -317,7 +315,7 @@ def test_mean_maps_are_drawn_and_a_class_narrows_the_page(page: Any, audit: caml
     page.get_by_role("heading", name="Errors", level=1).wait_for()
 
 
-def test_a_class_that_looks_into_the_corner_is_named(large_page: Any) -> None:
+def test_a_class_with_corner_evidence_is_listed(large_page: Any) -> None:
     opened(large_page, "/attention")
     note = large_page.get_by_role("region", name="Classes that lean on one place")
     assert "class 59" in note.inner_text()
@@ -327,9 +325,7 @@ def test_a_class_that_looks_into_the_corner_is_named(large_page: Any) -> None:
 # all three
 
 
-def test_pages_are_in_the_navigation_while_a_run_is_open_and_explain_themselves_else(
-    page: Any, browser: Any, server: str
-) -> None:
+def test_audit_pages_are_linked_only_while_a_run_is_open(page: Any, browser: Any, server: str) -> None:
     opened(page, "/")
     names = ["Errors", "Embeddings", "Attention"]
     assert [page.get_by_role("link", name=name, exact=True).count() for name in names] == [1, 1, 1]
@@ -344,7 +340,7 @@ def test_pages_are_in_the_navigation_while_a_run_is_open_and_explain_themselves_
 
 
 @pytest.mark.parametrize("path", ["/misclassifications", "/embeddings", "/attention"])
-def test_a_run_of_other_weights_is_said_and_stays_usable(page: Any, browser: Any, other_server: str, path: str) -> None:
+def test_a_run_of_other_weights_shows_a_notice(page: Any, browser: Any, other_server: str, path: str) -> None:
     notice = "Other weights than the run's"
     ready(page, path)
     assert page.get_by_role("region", name=notice).count() == 0
@@ -368,14 +364,14 @@ PATHS = [
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PATHS)
-def test_axe_finds_nothing_wrong(page: Any, path: str, scheme: str) -> None:
+def test_axe_finds_no_violation(page: Any, path: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     ready(page, path)
     assert violations(page) == []
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/embeddings?lasso=0000zz00zzzz00zz"])
-def test_no_page_is_wider_than_a_telephone(page: Any, path: str) -> None:
+def test_pages_fit_a_phone(page: Any, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     ready(page, path)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390

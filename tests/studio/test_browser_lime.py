@@ -1,4 +1,4 @@
-"""The LIME page in a real browser, and slow or layerless methods where methods are chosen."""
+"""The LIME page in a browser, and slow or layerless methods on the other pages."""
 
 import re
 from pathlib import Path
@@ -27,7 +27,7 @@ def weighed(page: Any, path: str = QUICK) -> Any:
 
 
 def lit(page: Any) -> set[str]:
-    """The segments that are lit in the pictures; one answer, as both show the same."""
+    """Return the segments highlighted in the pictures, which must agree."""
     return set(page.locator("canvas.light").evaluate_all("all => all.map(one => one.dataset.lit)"))
 
 
@@ -42,7 +42,7 @@ def row_number(page: Any, place: int) -> str:
     return text.split()[0]
 
 
-def test_an_image_is_weighed_and_both_signs_are_outlined(page: Any) -> None:
+def test_segments_of_both_signs_are_outlined(page: Any) -> None:
     weighed(page)
     assert [one.inner_text() for one in page.locator("figure .title").all()] == ["Original", "Segments", "Explanation"]
     bare = pixels(page.locator('canvas[aria-label="The photograph"]'))
@@ -57,7 +57,7 @@ def test_an_image_is_weighed_and_both_signs_are_outlined(page: Any) -> None:
     assert "R²" in page.get_by_role("region", name="How far to believe it").inner_text()
 
 
-def test_the_table_lists_the_strongest_segments_with_weight_and_effect(page: Any) -> None:
+def test_the_table_lists_the_strongest_segments(page: Any) -> None:
     weighed(page)
     answer = page.request.post("/api/segments", data={"image": "s4", "segments": 20, "samples": 100}).json()
     wanted = answer["result"]["segments"][:10]
@@ -67,7 +67,7 @@ def test_the_table_lists_the_strongest_segments_with_weight_and_effect(page: Any
     assert [one["effect"] for one in wanted] == [row[2] for row in rows]
 
 
-def test_a_row_lights_its_segment_by_pointer_and_by_keyboard(page: Any) -> None:
+def test_a_row_highlights_its_segment(page: Any) -> None:
     weighed(page)
     assert lit(page) == {""}
     page.locator("tbody tr").nth(2).hover()
@@ -86,7 +86,7 @@ def test_a_row_lights_its_segment_by_pointer_and_by_keyboard(page: Any) -> None:
     assert light, "something is drawn over the picture"
 
 
-def test_a_segment_lights_its_row_by_pointer_and_by_arrow_keys(page: Any) -> None:
+def test_a_segment_highlights_its_row(page: Any) -> None:
     weighed(page, f"{QUICK}&features=200")
     page.locator(EXPLANATION).hover(position={"x": 100, "y": 100})
     page.wait_for_selector("tbody tr.lit")
@@ -109,7 +109,7 @@ def test_a_segment_lights_its_row_by_pointer_and_by_arrow_keys(page: Any) -> Non
     page.locator("tbody tr.lit .chip", has_text="kept").wait_for()
 
 
-def test_features_shown_changes_at_once_and_asks_nothing(page: Any) -> None:
+def test_the_number_of_features_changes_without_a_request(page: Any) -> None:
     weighed(page)
     before = pixels(page.locator(EXPLANATION))
     asked: list[str] = []
@@ -124,7 +124,7 @@ def test_features_shown_changes_at_once_and_asks_nothing(page: Any) -> None:
     assert [url for url in asked if "/api/segments" in url] == []
 
 
-def test_segments_and_samples_wait_for_recompute_and_the_address_brings_all_back(page: Any) -> None:
+def test_settings_apply_on_recompute_and_are_restored_from_the_url(page: Any) -> None:
     weighed(page)
     for name, presses in (("Segments", 4), ("Samples", 2)):
         slider = page.get_by_role("slider", name=name, exact=True)
@@ -144,7 +144,7 @@ def test_segments_and_samples_wait_for_recompute_and_the_address_brings_all_back
     assert page.get_by_role("button", name="KernelSHAP").get_attribute("aria-pressed") == "true"
 
 
-def test_another_class_is_weighed_by_a_click_and_by_the_keyboard_alone(page: Any) -> None:
+def test_another_class_can_be_chosen_by_click_and_by_keyboard(page: Any) -> None:
     weighed(page)
     chosen(page, "Target class", "coffee")
     page.locator("h1").click()
@@ -153,7 +153,7 @@ def test_another_class_is_weighed_by_a_click_and_by_the_keyboard_alone(page: Any
     page.wait_for_url(re.compile("target=c3"))
 
 
-def test_a_long_computation_shows_its_progress_and_can_be_cancelled(page: Any) -> None:
+def test_progress_is_shown_and_can_be_cancelled(page: Any) -> None:
     weighed(page)
     before = page.locator("tbody").inner_text()
     slider = page.get_by_role("slider", name="Samples", exact=True)
@@ -167,7 +167,7 @@ def test_a_long_computation_shows_its_progress_and_can_be_cancelled(page: Any) -
     assert page.locator("tbody").inner_text() == before
 
 
-def test_an_error_is_said_in_words(page: Any) -> None:
+def test_an_error_is_shown(page: Any) -> None:
     problem = {"kind": "missingextra", "message": 'this needs scikit-image: pip install "camlens[attributions]"'}
     page.route("**/api/segments*", lambda route: route.fulfill(status=400, json=problem))
     page.goto(QUICK)
@@ -175,14 +175,14 @@ def test_an_error_is_said_in_words(page: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_wrong_with_a_segment_lit_and_kept(page: Any, scheme: str) -> None:
+def test_axe_finds_no_violation_with_a_segment_selected(page: Any, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
     weighed(page)
     page.locator("tbody tr").nth(1).get_by_role("button").click()
     assert violations(page) == []
 
 
-def test_the_page_fits_a_telephone_with_all_its_answers(page: Any) -> None:
+def test_the_page_fits_a_phone(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     weighed(page)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
@@ -192,7 +192,7 @@ def test_the_page_fits_a_telephone_with_all_its_answers(page: Any) -> None:
     wait_lit(page, row_number(page, 1))
 
 
-def test_a_report_of_evidence_has_its_legend_and_no_colours_to_choose(page: Any, tmp_path: Path) -> None:
+def test_a_report_of_a_signed_map_has_a_legend_and_a_fixed_color_map(page: Any, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_bytes(page.request.get("/api/explanations/report.html?image=s4&method=gradientxinput").body())
     page.goto(report.as_uri())
@@ -204,10 +204,10 @@ def test_a_report_of_evidence_has_its_legend_and_no_colours_to_choose(page: Any,
     assert (heat[..., 0] - heat[..., 2]).max() > 100, "orange: what supports"
 
 
-# where methods are chosen
+# other pages
 
 
-def test_a_method_about_the_input_asks_for_no_layer_and_says_its_cost(page: Any) -> None:
+def test_an_input_method_needs_no_layer_and_shows_its_cost(page: Any) -> None:
     opened(page, "/?image=s4")
     assert shown(page.get_by_role("combobox", name="Target layer"), 1)
     chosen(page, "Method", "integratedgradients")
@@ -220,7 +220,7 @@ def test_a_method_about_the_input_asks_for_no_layer_and_says_its_cost(page: Any)
     assert shown(page.get_by_role("img", name=re.compile("Colour bar, from opposes")), 2)
 
 
-def test_a_method_of_minutes_waits_for_generate_and_leads_to_its_page(page: Any) -> None:
+def test_a_slow_method_waits_for_generate(page: Any) -> None:
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url) if "api/explanations" in one.url else None)
     opened(page, "/?image=s5&method=lime")
@@ -230,7 +230,7 @@ def test_a_method_of_minutes_waits_for_generate_and_leads_to_its_page(page: Any)
     page.get_by_role("heading", name="LIME", level=1).wait_for()
 
 
-def test_grad_cam_and_lime_stand_side_by_side(page: Any) -> None:
+def test_grad_cam_and_lime_side_by_side(page: Any) -> None:
     weighed(page)
     page.get_by_role("link", name="compare with Grad-CAM").click()
     page.get_by_role("button", name="Generate").click()

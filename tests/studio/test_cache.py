@@ -1,7 +1,7 @@
 from camlens.studio.cache import ByteCache
 
 
-def test_what_was_used_longest_ago_goes_first() -> None:
+def test_the_least_recently_used_value_is_dropped() -> None:
     cache: ByteCache[str] = ByteCache(30)
     for name in "abc":
         cache.put(name, name, 10)
@@ -10,14 +10,14 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     assert [cache.get(name) for name in "abcd"] == ["a", None, "c", "d"]
 
 
-def test_what_is_larger_than_the_cache_is_not_kept() -> None:
+def test_a_value_larger_than_the_cache_is_dropped() -> None:
     cache: ByteCache[str] = ByteCache(30)
     cache.put("small", "small", 10)
     cache.put("huge", "huge", 31)
     assert (cache.get("huge"), cache.get("small")) == (None, "small")
 
 
-def test_a_value_that_is_replaced_counts_once() -> None:
+def test_a_replaced_value_counts_once() -> None:
     cache: ByteCache[int] = ByteCache(30)
     cache.put("a", 1, 20)
     cache.put("a", 2, 25)

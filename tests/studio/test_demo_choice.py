@@ -1,4 +1,4 @@
-"""Another demo model is opened without a restart, and only if nothing but a demo was asked for."""
+"""Switching between demo models without a restart."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def is_ready(status: dict[str, Any]) -> bool:
     return bool(status["state"] == "ready")
 
 
-def test_the_cheating_model_and_its_photographs_replace_the_demo() -> None:
+def test_switching_to_the_watermark_demo() -> None:
     with TestClient(create_app(StudioSettings(model="demo:photos")), base_url=BASE) as client:
         before = ask_until(client, is_ready)
         assert (before["demo"], tuple(before["demos"])) == ("demo:photos", DEMOS)
@@ -28,11 +28,11 @@ def test_the_cheating_model_and_its_photographs_replace_the_demo() -> None:
 
 
 @pytest.mark.parametrize("own", [{"data": "photos"}, {"model": "resnet18"}, {"read_only": True}, {"audit": "run"}])
-def test_what_a_user_asked_for_is_not_replaced(own: dict[str, Any]) -> None:
+def test_a_user_model_cannot_be_replaced(own: dict[str, Any]) -> None:
     assert StudioSettings(**{"model": "demo:photos", **own}).demos == ()
 
 
-def test_only_the_demos_can_be_opened(studio: TestClient, photos: Path) -> None:
+def test_only_demos_can_be_opened(studio: TestClient, photos: Path) -> None:
     answer = studio.post("/api/demo", json={"model": "demo:watermark"})
     assert (answer.status_code, answer.json()["kind"]) == (422, "input")
     status = studio.get("/api/status").json()
@@ -45,7 +45,7 @@ class TestInABrowser:
     def test_the_header_opens_the_other_demo(self, browser: Any) -> None:
         with listening(StudioSettings(model="demo:photos")) as address, watched_page(browser, address) as page:
             page.goto("/layers?image=s3")
-            page.get_by_label("Demo").wait_for(timeout=240_000)  # once the larger model is examined
+            page.get_by_label("Demo").wait_for(timeout=240_000)  # until the larger model is loaded
             page.get_by_label("Demo").select_option("demo:watermark")
             page.wait_for_url(f"{address}/")
             page.locator("figure canvas[data-painted]").first.wait_for()

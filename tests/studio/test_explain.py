@@ -1,4 +1,4 @@
-"""The start page's routes: maps, predictions, warnings, files, and what repeats them."""
+"""The explanation routes: maps, predictions, warnings, files, and reproducing code."""
 
 import base64
 import io
@@ -39,14 +39,14 @@ def values(grid: dict[str, Any]) -> torch.Tensor:
 
 
 def inputs(studio: TestClient, image: str) -> torch.Tensor:
-    """The image as the model takes it, by way of what the studio shows of it."""
+    """Return the model's input for an image, from the picture that the studio shows."""
     from PIL import Image
 
     picture = Image.open(io.BytesIO(studio.get(f"/api/images/{image}/picture.png").content))
     return load_model("demo:photos").preprocess(np.asarray(picture))[None]
 
 
-def test_the_map_is_the_engines_own(studio: TestClient) -> None:
+def test_maps_equal_those_of_explain(studio: TestClient) -> None:
     result = asked(studio, image="s4")
     (one,) = result["maps"]
     expected = explain(load_model("demo:photos").model, inputs(studio, "s4"), layers="stage4")
@@ -56,13 +56,13 @@ def test_the_map_is_the_engines_own(studio: TestClient) -> None:
     assert (one["layer"], one["method"], one["state"]) == ("stage4", "gradcam", "good")
 
 
-def test_a_contrast_is_the_engines_own(studio: TestClient) -> None:
+def test_contrasts_equal_those_of_explain(studio: TestClient) -> None:
     result = asked(studio, image="s4", target={"kind": "contrast", "index": 2, "against": 5})
     expected = explain(load_model("demo:photos").model, inputs(studio, "s4"), layers="stage4", target=Contrast(2, 5))
     assert_close(values(result["maps"][0]["grid"]), expected.maps["stage4"][0, 0])
 
 
-def test_what_is_for_and_against_alike_says_so(studio: TestClient) -> None:
+def test_diverging_maps_are_marked(studio: TestClient) -> None:
     against = {"kind": "contrast", "index": 2, "against": 5}
     said = {
         (method, target["kind"]): asked(studio, image="s4", methods=[method], target=target)["maps"][0]["diverging"]
@@ -72,7 +72,7 @@ def test_what_is_for_and_against_alike_says_so(studio: TestClient) -> None:
     assert [question for question, diverging in said.items() if diverging] == [("gradcam", "contrast")]
 
 
-def test_all_combinations_of_methods_layers_and_classes_come_in_order(studio: TestClient) -> None:
+def test_maps_are_ordered_by_method_layer_and_class(studio: TestClient) -> None:
     result = asked(
         studio,
         image="s1",
@@ -85,7 +85,7 @@ def test_all_combinations_of_methods_layers_and_classes_come_in_order(studio: Te
     assert found == list(expected)
 
 
-def test_predictions_are_sorted_and_know_the_true_class(studio: TestClient) -> None:
+def test_predictions_are_sorted_and_include_the_true_class(studio: TestClient) -> None:
     result = asked(studio, image="s0")
     confidences = [one["confidence"] for one in result["predictions"]]
     assert len(confidences) == 5
@@ -94,21 +94,21 @@ def test_predictions_are_sorted_and_know_the_true_class(studio: TestClient) -> N
     assert 0 <= result["label_confidence"] <= 1
 
 
-def test_the_second_time_it_is_known_already(studio: TestClient) -> None:
+def test_repeated_requests_are_cached(studio: TestClient) -> None:
     request = {"image": "s7", "methods": ["hirescam"]}
     first, second = asked(studio, **request), asked(studio, **request)
     assert second["cached"]
     assert first["maps"] == second["maps"]
 
 
-def test_the_python_lines_give_the_very_same_maps(studio: TestClient) -> None:
+def test_the_python_code_reproduces_the_maps(studio: TestClient) -> None:
     result = asked(studio, image="s6", layers=["stage3"], target={"kind": "contrast", "index": 1, "against": None})
     place: dict[str, Any] = {}
     exec(result["python"], place)
     assert_close(values(result["maps"][0]["grid"]), place["explanation"].maps["stage3"][0, 0])
 
 
-def test_the_shell_line_names_everything(studio: TestClient) -> None:
+def test_the_shell_command_contains_every_setting(studio: TestClient) -> None:
     line = asked(studio, image="s6", layers=["stage3"], target={"kind": "class", "index": 4})["shell"]
     assert line.startswith("camlens explain ")
     for part in ("--model demo:photos", "--method gradcam", "--layer stage3", "--class 4"):
@@ -116,7 +116,7 @@ def test_the_shell_line_names_everything(studio: TestClient) -> None:
 
 
 @pytest.mark.slow
-def test_the_shell_line_of_a_contrast_runs_and_shows_that_contrast(studio: TestClient, tmp_path: Path) -> None:
+def test_the_shell_command_of_a_contrast_reproduces_it(studio: TestClient, tmp_path: Path) -> None:
     target = {"kind": "contrast", "index": 1, "against": 4}
     result = asked(studio, image="s6", layers=["stage3"], target=target)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -144,7 +144,7 @@ def test_the_shell_line_of_a_contrast_runs_and_shows_that_contrast(studio: TestC
         ({"image": "s1", "methods": []}, 422, "request.invalid"),
     ],
 )
-def test_what_cannot_be_explained_is_said_in_one_line(
+def test_invalid_requests_are_refused_with_a_code(
     studio: TestClient, request_: dict[str, Any], status: int, code: str
 ) -> None:
     answer = studio.post("/api/explanations", json=request_)
@@ -166,20 +166,20 @@ def test_what_cannot_be_explained_is_said_in_one_line(
         ([[float("inf"), 1.0]], "broken"),
     ],
 )
-def test_an_empty_map_gets_its_verdict(grid: list[list[float]], state: str) -> None:
+def test_verdicts_on_maps(grid: list[list[float]], state: str) -> None:
     found, warning = verdict(torch.tensor(grid))
     assert found == state
     assert (warning is None) == (state == "good")
 
 
-def test_evidence_against_only_is_drawn_where_both_signs_are() -> None:
+def test_the_warning_depends_on_whether_both_signs_are_drawn() -> None:
     against = torch.tensor([[-1.0, -2.0]])
     drawn, hidden = verdict(against, both_signs=True), verdict(against)
     assert drawn[0] == hidden[0] == "negative"
     assert drawn[1] != hidden[1]
 
 
-def test_a_map_that_gets_better_as_it_goes_is_told_while_it_comes(studio: TestClient) -> None:
+def test_estimates_are_sent_during_the_computation(studio: TestClient) -> None:
     request = {"image": "s6", "methods": ["rise"]}
     job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
     with studio.stream("GET", f"/api/jobs/{job['id']}/events") as events:
@@ -195,7 +195,7 @@ def test_a_map_that_gets_better_as_it_goes_is_told_while_it_comes(studio: TestCl
     assert alike[-1] > alike[0]
 
 
-def test_twenty_people_at_once_all_get_their_own_map(studio: TestClient) -> None:
+def test_twenty_concurrent_clients_get_their_own_maps(studio: TestClient) -> None:
     def wanted(person: int) -> dict[str, Any]:
         methods = ["gradcam", "layercam", "hirescam", "gradcam++"]
         target = {"kind": "class", "index": person % 10}
@@ -219,7 +219,7 @@ def test_twenty_people_at_once_all_get_their_own_map(studio: TestClient) -> None
         assert_close(found, alone.maps["stage4"][0, 0])
 
 
-def test_the_maps_can_be_taken_away_as_numbers(studio: TestClient) -> None:
+def test_maps_can_be_downloaded_as_numbers(studio: TestClient) -> None:
     answer = studio.get("/api/explanations/maps.npy", params={"image": "s2", "layer": "stage4"})
     found = np.load(io.BytesIO(answer.content))
     expected = values(asked(studio, image="s2", layers=["stage4"])["maps"][0]["grid"])
@@ -227,7 +227,7 @@ def test_the_maps_can_be_taken_away_as_numbers(studio: TestClient) -> None:
     assert answer.headers["content-disposition"] == 'attachment; filename="s2-gradcam-stage4.npy"'
 
 
-def test_the_panel_is_a_picture(studio: TestClient) -> None:
+def test_the_panel_is_a_png(studio: TestClient) -> None:
     from PIL import Image
 
     answer = studio.get("/api/explanations/panel.png", params={"image": "s2", "opacity": 0.3, "colours": "viridis"})
@@ -237,7 +237,7 @@ def test_the_panel_is_a_picture(studio: TestClient) -> None:
     assert picture.std() > 20
 
 
-def test_the_report_is_one_file_that_loads_nothing(studio: TestClient) -> None:
+def test_the_report_is_self_contained(studio: TestClient) -> None:
     answer = studio.get("/api/explanations/report.html", params={"image": "s2"})
     page = answer.text
     assert "attachment" in answer.headers["content-disposition"]
@@ -247,5 +247,5 @@ def test_the_report_is_one_file_that_loads_nothing(studio: TestClient) -> None:
     assert len(page) < 150_000
 
 
-def test_errors_name_their_kind(studio: TestClient) -> None:
+def test_errors_have_a_kind(studio: TestClient) -> None:
     assert studio.post("/api/explanations", json={"image": "s1", "layers": ["nowhere"]}).json()["kind"] == "layer"

@@ -1,4 +1,4 @@
-"""The images of the data and their classes."""
+"""The images of the dataset and their classes."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from tests.studio.conftest import BASE, ask_until, is_settled
 from tests.studio.placed import photograph
 
 
-def test_accepted_classes_are_matched_by_the_rule_for_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_classes_are_matched_like_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model("demo:photos")
     loaded.class_names[:3] = ["Egyptian cat", "tabby", "tiger cat"]
 
@@ -31,7 +31,7 @@ def test_accepted_classes_are_matched_by_the_rule_for_labels(tmp_path: Path, mon
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode there")
-def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_escaped(tmp_path: Path) -> None:
     data = Path(os.fsdecode(os.fsencode(tmp_path) + b"/ph\xe9otos"))
     folder = Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9"))
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The queue: order, bounds, places, progress, sharing, cancelling, and what becomes of errors."""
+"""The job queue: order, limits, positions, progress, sharing, cancellation and errors."""
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from tests.studio.conftest import PATIENCE, until
 
 
 def soon(job: Job, timeout: float = PATIENCE) -> Job:
-    """The job once it is over."""
+    """Wait until the job ends, and return it."""
     assert asyncio.run(job.settled(timeout)), f"the job is still {job.state}"
     return job
 
 
 class Gate:
-    """Work that waits until it is let go."""
+    """Work that blocks until it is opened."""
 
     def __init__(self) -> None:
         self.started, self.open = threading.Event(), threading.Event()
@@ -38,12 +38,12 @@ def queue() -> Iterator[JobQueue]:
     made.close()
 
 
-def test_a_job_gives_its_result(queue: JobQueue) -> None:
+def test_a_job_returns_its_result(queue: JobQueue) -> None:
     job = soon(queue.submit("sum", lambda _report: 2 + 3))
     assert (job.state, job.result) == (JobState.DONE, 5)
 
 
-def test_jobs_run_one_at_a_time_in_the_order_they_came(queue: JobQueue) -> None:
+def test_jobs_run_one_at_a_time_in_order(queue: JobQueue) -> None:
     order: list[int] = []
     gate = Gate()
     queue.submit("gate", gate)
@@ -55,7 +55,7 @@ def test_jobs_run_one_at_a_time_in_the_order_they_came(queue: JobQueue) -> None:
     assert order == [0, 1, 2]
 
 
-def test_everybody_sees_their_place(queue: JobQueue) -> None:
+def test_queue_positions(queue: JobQueue) -> None:
     gate = Gate()
     running = queue.submit("gate", gate)
     assert gate.started.wait(PATIENCE)
@@ -66,7 +66,7 @@ def test_everybody_sees_their_place(queue: JobQueue) -> None:
     assert [queue.position(job) for job in jobs] == [0, 0, 0]
 
 
-def test_a_full_queue_says_so(queue: JobQueue) -> None:
+def test_a_full_queue_refuses_jobs(queue: JobQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate)
     assert gate.started.wait(PATIENCE)
@@ -78,14 +78,14 @@ def test_a_full_queue_says_so(queue: JobQueue) -> None:
     gate.open.set()
 
 
-def test_the_same_question_is_one_job(queue: JobQueue) -> None:
+def test_equal_keys_share_a_job(queue: JobQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate)
     assert queue.submit("same", lambda _report: 1) is queue.submit("same", lambda _report: 2)
     gate.open.set()
 
 
-def test_a_result_is_recalled_for_a_while_and_then_let_go(queue: JobQueue) -> None:
+def test_recent_results_are_kept(queue: JobQueue) -> None:
     first = soon(queue.submit("first", lambda _report: "kept"))
     assert queue.recall("first") is first
     for number in range(8):
@@ -94,7 +94,7 @@ def test_a_result_is_recalled_for_a_while_and_then_let_go(queue: JobQueue) -> No
     assert first.result is None
 
 
-def test_a_waiting_job_that_nobody_wants_never_runs(queue: JobQueue) -> None:
+def test_a_released_waiting_job_never_runs(queue: JobQueue) -> None:
     gate, ran = Gate(), threading.Event()
     queue.submit("gate", gate)
     assert gate.started.wait(PATIENCE)
@@ -106,7 +106,7 @@ def test_a_waiting_job_that_nobody_wants_never_runs(queue: JobQueue) -> None:
     assert not ran.is_set()
 
 
-def test_a_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
+def test_a_released_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
     started = threading.Event()
 
     def work(report: Report) -> None:
@@ -121,20 +121,20 @@ def test_a_running_job_stops_at_its_next_report(queue: JobQueue) -> None:
     assert soon(job).state == JobState.CANCELLED
 
 
-def test_a_job_that_two_people_want_survives_when_one_gives_up_however_often(queue: JobQueue) -> None:
+def test_a_shared_job_survives_repeated_release_by_one_client(queue: JobQueue) -> None:
     gate = Gate()
     queue.submit("gate", gate)
     job = queue.submit("shared", lambda _report: "answer", ticket="a")
     assert queue.submit("shared", lambda _report: "answer", ticket="b") is job
     for _ in range(3):
         queue.release(job, "a")
-        queue.renew(job, "a")  # a ticket that was given up is not taken back
+        queue.renew(job, "a")  # a released ticket cannot be renewed
     assert set(job.holders) == {"b"}
     gate.open.set()
     assert soon(job).result == "answer"
 
 
-def test_a_job_is_given_up_with_the_connection_and_kept_for_a_while_after_an_answer(
+def test_tickets_are_released_on_disconnect_and_renewed_by_an_answer(
     queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
@@ -161,7 +161,7 @@ def test_a_job_is_given_up_with_the_connection_and_kept_for_a_while_after_an_ans
     assert soon(answered).state == JobState.CANCELLED
 
 
-def test_an_error_of_ours_is_kept_as_it_is_and_any_other_is_named(queue: JobQueue) -> None:
+def test_camlens_errors_are_kept_and_others_wrapped(queue: JobQueue) -> None:
     def refuse(_report: Report) -> None:
         raise LayerError("no such layer")
 
@@ -175,7 +175,7 @@ def test_an_error_of_ours_is_kept_as_it_is_and_any_other_is_named(queue: JobQueu
     assert soon(queue.submit(3, lambda _report: "alive")).result == "alive"
 
 
-def test_progress_is_told_to_those_who_wait(queue: JobQueue) -> None:
+def test_progress_wakes_the_listeners(queue: JobQueue) -> None:
     go, noticed = threading.Event(), threading.Event()
 
     def work(report: Report) -> None:
@@ -200,7 +200,7 @@ def test_progress_is_told_to_those_who_wait(queue: JobQueue) -> None:
     assert (3, 8) in asyncio.run(watch())
 
 
-def test_an_estimate_is_there_while_the_job_runs_and_not_after(queue: JobQueue) -> None:
+def test_an_estimate_exists_only_while_the_job_runs(queue: JobQueue) -> None:
     told, go = threading.Event(), threading.Event()
 
     def work(report: Report) -> str:
@@ -217,7 +217,7 @@ def test_an_estimate_is_there_while_the_job_runs_and_not_after(queue: JobQueue) 
     assert job.estimate is None
 
 
-def test_background_steps_run_when_nobody_waits_and_never_before_a_job() -> None:
+def test_background_steps_run_only_if_no_job_waits() -> None:
     log: list[str] = []
     left = threading.Semaphore(3)
 
@@ -234,7 +234,7 @@ def test_background_steps_run_when_nobody_waits_and_never_before_a_job() -> None
     assert sorted(log) == ["job", "step", "step", "step"]
 
 
-def test_a_fault_in_the_background_does_not_end_the_worker() -> None:
+def test_an_error_in_background_work_does_not_end_the_worker() -> None:
     asked = threading.Event()
 
     def idle() -> bool:
@@ -247,13 +247,13 @@ def test_a_fault_in_the_background_does_not_end_the_worker() -> None:
     queue.close()
 
 
-def test_closing_cancels_what_waits_and_takes_no_more() -> None:
+def test_closing_cancels_waiting_jobs_and_refuses_new_ones() -> None:
     queue = JobQueue(capacity=3)
     gate = Gate()
     queue.submit("gate", gate)
     assert gate.started.wait(PATIENCE)
     waiting = queue.submit("waiting", lambda _report: None)
-    waiting._listeners.append(gate.open.set)  # called when it is cancelled: the gate must not open before
+    waiting._listeners.append(gate.open.set)  # called on cancellation: the gate must not open earlier
     queue.close()
     assert waiting.state == JobState.CANCELLED
     with pytest.raises(QueueFullError):

@@ -1,4 +1,4 @@
-"""What becomes of work whose client has gone, of small answers while long ones are made, and of uploads cut off."""
+"""Clients that disconnect, quick requests during slow ones, and interrupted uploads."""
 
 import logging
 import socket
@@ -23,7 +23,7 @@ QUESTION = {"image": "s0", "methods": ["rise"]}
 
 
 class Reporting:
-    """Replaces the computing of maps by a job that reports again and again until it is told to end."""
+    """Replace the computation of maps by a job that reports repeatedly until it is told to end."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started, self.go, self.ended = threading.Event(), threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ def sent(address: str, request: bytes) -> socket.socket:
     return line
 
 
-def test_a_job_stops_when_its_only_client_has_gone(
+def test_a_job_stops_when_its_only_client_disconnects(
     ready: tuple[str, httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, client = ready
@@ -69,7 +69,7 @@ def test_a_job_stops_when_its_only_client_has_gone(
     until(lambda: client.get("/api/status").json()["jobs"] == 0)
 
 
-def test_a_job_stops_when_those_who_follow_it_have_gone(
+def test_a_job_stops_when_its_event_streams_close(
     ready: tuple[str, httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, client = ready
@@ -82,7 +82,7 @@ def test_a_job_stops_when_those_who_follow_it_have_gone(
     assert work.ended.wait(PATIENCE)
 
 
-def test_a_second_cancel_does_not_cancel_the_job_of_somebody_else(
+def test_a_second_cancel_does_not_cancel_the_job_of_another_client(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with TestClient(create_app(StudioSettings(data=str(photos))), base_url=BASE) as client:
@@ -98,7 +98,7 @@ def test_a_second_cancel_does_not_cancel_the_job_of_somebody_else(
         assert work.ended.wait(PATIENCE)
 
 
-def test_long_answers_do_not_block_small_ones(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_requests_do_not_block_quick_ones(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go, busy = threading.Event(), threading.Event()
 
     def add(_uploads: Uploads, _body: bytes) -> str:
@@ -117,10 +117,10 @@ def test_long_answers_do_not_block_small_ones(photos: Path, monkeypatch: pytest.
         assert client.get("/api/samples").status_code == 200
         assert not any(one.done() for one in uploads)
         go.set()
-        assert {one.result().status_code for one in uploads} == {422}  # there is no such upload
+        assert {one.result().status_code for one in uploads} == {422}  # the upload does not exist
 
 
-def test_an_upload_that_breaks_off_is_no_error_of_the_studio(
+def test_an_interrupted_upload_logs_no_error(
     ready: tuple[str, httpx.Client], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, client = ready
@@ -134,7 +134,7 @@ def test_an_upload_that_breaks_off_is_no_error_of_the_studio(
             ended.release()
 
     monkeypatch.setattr(Request, "body", body)
-    server_log = logging.getLogger("uvicorn.error")  # it does not pass its records on
+    server_log = logging.getLogger("uvicorn.error")  # it does not propagate its records
     server_log.addHandler(caplog.handler)
     try:
         for _ in range(3):

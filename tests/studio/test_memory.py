@@ -1,4 +1,4 @@
-"""Bad requests to a studio of its own process: each refused, none of them raising its peak memory by 50 MB."""
+"""Bad requests to a studio in its own process: each is refused and raises the peak memory by less than 50 MB."""
 
 import io
 import json
@@ -28,13 +28,13 @@ Answer = tuple[int, bytes]
 
 @dataclass
 class Running:
-    """A studio in a process of its own, and the way to ask it by hand."""
+    """A studio in its own process, and raw requests to it."""
 
     process: psutil.Process
     port: int
 
     def rise(self, ask: Callable[["Running"], Answer]) -> tuple[Answer, int]:
-        """The answer, and how far the peak rose above what was held before, as the kernel counts it."""
+        """Return the answer, and the rise of the peak memory above the memory before, as the kernel counts it."""
         self.forget_peak()
         before = self.process.memory_info().rss
         answer = ask(self)
@@ -48,7 +48,7 @@ class Running:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", text)[0]) * 1024
 
     def send(self, path: str, body: Iterator[bytes] | bytes = b"", method: str = "POST", **headers: str) -> Answer:
-        """Send a request as it stands, however the other side takes it, and read what comes back."""
+        """Send a raw request and read the answer, even if the server hangs up early."""
         named = {"Host": f"127.0.0.1:{self.port}", "Authorization": f"Bearer {TOKEN}"}
         named |= {name.replace("_", "-"): value for name, value in headers.items()}
         if isinstance(body, bytes) and "Transfer-Encoding" not in named:
@@ -60,7 +60,7 @@ class Running:
                 for piece in [body] if isinstance(body, bytes) else body:
                     line.sendall(piece)
             except OSError:
-                pass  # it has hung up, as it may
+                pass  # the server may hang up
             return _answer(line)
 
 
@@ -84,13 +84,13 @@ def _answer(line: socket.socket) -> Answer:
 
 
 def pieces(count: int, *, chunked: bool) -> Iterator[bytes]:
-    """A body of `count` MiB."""
+    """Yield a body of `count` MiB."""
     for _ in range(count):
         yield b"100000\r\n" + bytes(MEBIBYTE) + b"\r\n" if chunked else bytes(MEBIBYTE)
 
 
 def cut_photograph() -> bytes:
-    """The first half of a JPEG of 48 megapixels, which could be decoded for its upper half."""
+    """Return the first half of a JPEG of 48 megapixels, whose upper half could be decoded."""
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize((8000, 6000), Image.Resampling.NEAREST).save(stream, "JPEG", quality=60)
@@ -125,7 +125,7 @@ def running(photos: Path) -> Iterator[Running]:
 
 
 def _settle(studio: Running) -> None:
-    """Wait until the predictions are made, and do once what is loaded on first use."""
+    """Wait for the predictions, and use once everything that is loaded on first use."""
     address = f"http://127.0.0.1:{studio.port}/api/status"
     request = urllib.request.Request(address, headers={"authorization": f"Bearer {TOKEN}"})
     for _ in range(600):
@@ -200,10 +200,10 @@ def test_a_bad_request_is_refused_and_raises_the_peak_by_less_than_50_megabytes(
     expected, code, ask = BAD[name]
     (status, body), rise = running.rise(ask)
     assert rise < 50e6, f"{rise / 1e6:.1f} MB"
-    assert status == expected or (status == 0 and "400 MB" in name)  # cut off in mid-sentence
+    assert status == expected or (status == 0 and "400 MB" in name)  # closed before the answer was read
     assert status == 0 or json.loads(body)["code"] == code
     assert b"root:" not in body
 
 
-def test_it_still_answers_after_all_of_them(running: Running) -> None:
+def test_the_studio_still_answers_afterwards(running: Running) -> None:
     assert running.send("/api/uploads", photograph())[0] == 200

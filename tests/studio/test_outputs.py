@@ -1,4 +1,4 @@
-"""Models whose outputs are not a softmax: several labels, measurements, features, and parts of a dict."""
+"""Models whose outputs are not class probabilities: multi-label, regression, features, and parts of a dict."""
 
 import io
 import json
@@ -27,7 +27,7 @@ REGRESSION = {**HEADS, "task": "regression"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs in folders, whose names are labels for a classifier."""
+    """Photographs in folders whose names are labels."""
     folder = tmp_path_factory.mktemp("outputs")
     for name in ("class 0", "class 1"):
         (folder / name).mkdir()
@@ -45,7 +45,7 @@ def studio_of(folder: Path, **settings: Any) -> Iterator[TestClient]:
 
 
 def outputs_of(client: TestClient) -> torch.Tensor:
-    """The outputs of the network in placed.heads for the first image."""
+    """Return the outputs of the network in placed.heads for the first image."""
     loaded = load_model(HEADS["model"], output_key="measured")
     with Image.open(io.BytesIO(client.get("/api/images/s0/picture.png").content)) as picture:
         return loaded.read(loaded.model(loaded.preprocess(np.asarray(picture))[None]))[0].detach()
@@ -89,7 +89,7 @@ def test_a_regression_is_listed_by_its_outputs(folder: Path) -> None:
         assert client.get("/api/samples").json()["settled"]
 
 
-def test_a_regression_with_several_outputs_asks_for_one(folder: Path) -> None:
+def test_a_regression_with_several_outputs_requires_a_target(folder: Path) -> None:
     with studio_of(folder, **REGRESSION) as client:
         answer = client.post("/api/explanations", json={"image": "s0", "layers": ["net.0"]})
         assert (answer.status_code, answer.json()["kind"]) == (422, "target")
@@ -114,7 +114,7 @@ def test_a_regression_with_one_output_needs_no_target(folder: Path) -> None:
         assert [one["confidence"] for one in result["predictions"]] == [pytest.approx(result["maps"][0]["score"])]
 
 
-def test_features_are_listed_as_they_are_and_ask_for_a_target(folder: Path) -> None:
+def test_features_are_listed_and_require_a_target(folder: Path) -> None:
     with studio_of(folder, model="tests.studio.placed:backbone") as client:
         assert client.get("/api/status").json()["model"]["classes"] == 40
         answer = client.post("/api/explanations", json={"image": "s0", "layers": ["0"]})
@@ -133,7 +133,7 @@ def in_browser(test: Any) -> Any:
 
 
 @in_browser
-def test_the_page_shows_a_regressions_numbers(browser: Any, folder: Path, tmp_path: Path) -> None:
+def test_the_page_shows_the_outputs_of_a_regression(browser: Any, folder: Path, tmp_path: Path) -> None:
     with listening(StudioSettings(data=str(folder), **REGRESSION)) as address, watched_page(browser, address) as page:
         opened(page, "/?image=s0&layer=net.0&target=c1")
         outputs = page.get_by_role("region", name="Predictions")

@@ -1,4 +1,4 @@
-"""The routes of the other pages, each with its values, and the page itself."""
+"""The routes of the other pages, and the page itself."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def result(answer: Any) -> Any:
 # status and images
 
 
-def test_the_status_tells_model_data_and_progress(studio: TestClient) -> None:
+def test_status_of_model_dataset_and_predictions(studio: TestClient) -> None:
     status = studio.get("/api/status").json()
     assert status["model"]["parameters"] == sum(p.numel() for p in load_model("demo:photos").model.parameters())
     assert status["model"]["bytes"] > 4 * status["model"]["parameters"]
@@ -49,10 +49,10 @@ def test_the_status_tells_model_data_and_progress(studio: TestClient) -> None:
         "incorrect": 24 - status["predictions"]["correct"],
         "unreadable": 0,
     }
-    assert 18 <= status["predictions"]["correct"] <= 23  # one is labelled wrongly on purpose
+    assert 18 <= status["predictions"]["correct"] <= 23  # one is mislabeled on purpose
 
 
-def test_what_a_page_asks_first_is_one_answer_that_says_what_the_single_ones_say(studio: TestClient) -> None:
+def test_start_equals_the_single_requests(studio: TestClient) -> None:
     image = "s3"
     asked = studio.post("/api/explanations", json={"image": image}).json()["result"]
     start = studio.get("/api/start", params={"seed": 4, "image": image}).json()
@@ -62,10 +62,10 @@ def test_what_a_page_asks_first_is_one_answer_that_says_what_the_single_ones_say
     assert start["question"]["image"] == image
     assert start["question"]["layers"] == ["stage4"]
     assert start["explanation"]["maps"] == asked["maps"]
-    assert start["explanation"]["seconds"] == asked["seconds"]  # what it took, not what looking it up takes
+    assert start["explanation"]["seconds"] == asked["seconds"]  # the computing time, not the time of the lookup
 
 
-def test_the_first_image_is_explained_before_anybody_asks(photos: Path) -> None:
+def test_the_first_image_is_explained_in_advance(photos: Path) -> None:
     with TestClient(create_app(StudioSettings(data=str(photos))), base_url=BASE) as client:
         ask_until(client, is_settled)
         start = client.get("/api/start").json()
@@ -74,11 +74,11 @@ def test_the_first_image_is_explained_before_anybody_asks(photos: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["?seed=minus", "?image=../../x", "?label=-3", "?show=<script>", "?image=s999"])
-def test_an_address_that_means_nothing_still_opens_the_page(studio: TestClient, query: str) -> None:
+def test_an_invalid_query_still_opens_the_page(studio: TestClient, query: str) -> None:
     assert studio.get(f"/{query}").status_code in (200, 503)
 
 
-def test_samples_are_drawn_by_seed_and_filtered(studio: TestClient) -> None:
+def test_samples_by_seed_and_filter(studio: TestClient) -> None:
     def ids(**query: Any) -> list[str]:
         return [one["id"] for one in studio.get("/api/samples", params=query).json()["samples"]]
 
@@ -99,7 +99,7 @@ def test_classes_are_counted(studio: TestClient) -> None:
     assert sum(one["images"] for one in classes) == sum(one["predicted"] for one in classes) == 24
 
 
-def test_pictures_are_whole_and_may_be_kept(studio: TestClient) -> None:
+def test_pictures_and_thumbnails_are_cacheable(studio: TestClient) -> None:
     answer = studio.get("/api/images/s0/picture.png")
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
@@ -127,7 +127,7 @@ def test_methods_are_those_of_the_registry(studio: TestClient) -> None:
 # classes
 
 
-def test_two_maps_are_compared_in_a_number_and_a_sentence(studio: TestClient) -> None:
+def test_comparison_of_two_maps(studio: TestClient) -> None:
     def request(index: int) -> dict[str, Any]:
         return {"image": "s4", "target": {"kind": "class", "index": index}}
 
@@ -138,7 +138,7 @@ def test_two_maps_are_compared_in_a_number_and_a_sentence(studio: TestClient) ->
     assert other["sentence"] != same["sentence"]
 
 
-def test_the_sentence_follows_the_correlation() -> None:
+def test_the_interpretation_follows_the_correlation() -> None:
     ramp = torch.arange(4.0).view(2, 2)
     same, opposed, empty = (compared(ramp, other) for other in (3 * ramp, 3 - ramp, torch.zeros(2, 2)))
     assert (same.correlation, opposed.correlation, empty.correlation) == (pytest.approx(1), pytest.approx(-1), None)
@@ -148,7 +148,7 @@ def test_the_sentence_follows_the_correlation() -> None:
 # correct and incorrect
 
 
-def test_the_mistake_faces_the_correct_ones(studio: TestClient) -> None:
+def test_correct_and_incorrect_predictions(studio: TestClient) -> None:
     facing = studio.get("/api/facing", params={"count": 60}).json()
     assert facing["incorrect_count"] + facing["correct_count"] == 24
     assert all(one["correct"] for one in facing["correct"])
@@ -178,7 +178,7 @@ def test_activations_are_sorted_and_dead_channels_counted() -> None:
     assert [one.index for one in activation_maps(found, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
 
 
-def test_activations_come_for_any_layer(studio: TestClient) -> None:
+def test_activations_of_a_layer(studio: TestClient) -> None:
     found = result(studio.get("/api/model/activations", params={"image": "s3", "layer": "stage1", "limit": 5}))
     assert (found["channels"], found["shape"], len(found["maps"])) == (24, [32, 32], 5)
     means = [one["mean"] for one in found["maps"]]
@@ -186,7 +186,7 @@ def test_activations_come_for_any_layer(studio: TestClient) -> None:
     assert studio.get("/api/model/activations", params={"image": "s3", "layer": "head"}).status_code == 422
 
 
-def test_first_filters_are_coloured_and_later_ones_signed(studio: TestClient) -> None:
+def test_filters_of_the_first_convolution_are_rgb(studio: TestClient) -> None:
     first = studio.get("/api/model/filters", params={"layer": "stem.0", "limit": 4}).json()
     assert (first["colours"], first["count"], first["shape"]) == ("rgb", 16, [5, 5])
     assert len(base64.b64decode(first["filters"][0]["pixels"])) == 5 * 5 * 3
@@ -195,7 +195,7 @@ def test_first_filters_are_coloured_and_later_ones_signed(studio: TestClient) ->
     assert studio.get("/api/model/filters", params={"layer": "head"}).status_code == 422
 
 
-def test_signed_filters_are_centred_on_zero() -> None:
+def test_signed_filters_are_centered_on_zero() -> None:
     module = torch.nn.Conv2d(2, 1, 3)
     with torch.no_grad():
         module.weight.zero_()
@@ -210,17 +210,17 @@ def test_signed_filters_are_centred_on_zero() -> None:
 # about, jobs, documentation
 
 
-def test_examples_show_the_clean_model_and_the_one_that_cheats(studio: TestClient) -> None:
+def test_examples_of_the_clean_and_the_watermark_model(studio: TestClient) -> None:
     found = result(studio.get("/api/examples", params={"wait": 60}))
     assert found["problem"] is None
     assert [one["kind"] for one in found["examples"]] == ["good", "good", "worrying", "worrying"]
     cheat = found["examples"][2]
     grid = np.frombuffer(base64.b64decode(cheat["grid"]["values"]), dtype="<f4").reshape(cheat["grid"]["shape"])
     heat = np.clip(grid, 0, None)
-    assert heat[10:, 10:].sum() > 0.5 * heat.sum()  # the watermark lies in the lower right corner
+    assert heat[10:, 10:].sum() > 0.5 * heat.sum()  # the watermark is in the lower right corner
 
 
-def test_a_job_can_be_followed_and_given_up(studio: TestClient) -> None:
+def test_job_events(studio: TestClient) -> None:
     request = {"image": "s20", "methods": ["scorecam"], "layers": ["stage1"]}
     job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
     assert job["state"] in ("waiting", "running")
@@ -232,7 +232,7 @@ def test_a_job_can_be_followed_and_given_up(studio: TestClient) -> None:
     assert studio.get("/api/jobs/unknown").status_code == 404
 
 
-def test_a_long_job_stops_when_it_is_given_up(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cancelled_job_stops(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, steps=1)
     request = {"image": "s21", "methods": ["scorecam", "sscam"], "layers": ["stem"]}
     job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
@@ -242,7 +242,7 @@ def test_a_long_job_stops_when_it_is_given_up(studio: TestClient, monkeypatch: p
     until(lambda: studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled")
 
 
-def test_the_documentation_needs_nothing_from_elsewhere(studio: TestClient) -> None:
+def test_the_documentation_lists_every_route_and_loads_nothing(studio: TestClient) -> None:
     page = studio.get("/api/docs").text
     assert "<script" not in page
     assert "https://" not in page
@@ -250,7 +250,7 @@ def test_the_documentation_needs_nothing_from_elsewhere(studio: TestClient) -> N
         assert path.replace("&", "&amp;") in page
 
 
-def test_an_unknown_route_says_so(studio: TestClient) -> None:
+def test_an_unknown_route_is_refused(studio: TestClient) -> None:
     answer = studio.get("/api/nothing")
     assert answer.status_code == 404
     assert answer.json()["kind"] == "route"
@@ -261,10 +261,10 @@ def test_every_route_module_is_served() -> None:
     assert len(routers()) == len([*routes.glob("[!_]*.py")])
 
 
-# what the front end is built from
+# sources of the front end
 
 
-def test_the_front_end_is_built_from_this_very_api() -> None:
+def test_the_exported_schema_is_current() -> None:
     assert (SOURCES / "openapi.json").read_text(encoding="utf-8") == schema()
     assert (SOURCES / "src" / "core" / "colormaps.json").read_text(encoding="utf-8") == color_tables()
 
@@ -276,7 +276,7 @@ def test_the_lock_file_records_no_addresses() -> None:
 
 
 @pytest.mark.skipif(not BUILT, reason="the page is not built: run `make studio-ui`")
-def test_the_page_is_served_for_every_view_and_small(studio: TestClient) -> None:
+def test_the_page_is_served_for_every_view_and_is_small(studio: TestClient) -> None:
     import gzip
 
     for path in ("/", "/layers", "/model?tab=filters", "/no/such/page"):
@@ -288,7 +288,7 @@ def test_the_page_is_served_for_every_view_and_small(studio: TestClient) -> None
 
 
 @pytest.mark.skipif(not BUILT, reason="the page is not built: run `make studio-ui`")
-def test_the_page_carries_its_first_answers_and_no_name_ends_them(tmp_path: Path, photos: Path) -> None:
+def test_embedded_data_cannot_close_the_script_element(tmp_path: Path, photos: Path) -> None:
     evil = "<script>alert(1)<!--.png"
     (tmp_path / evil).write_bytes(next(photos.rglob("*.png")).read_bytes())
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
@@ -302,10 +302,10 @@ def test_the_page_carries_its_first_answers_and_no_name_ends_them(tmp_path: Path
         assert client.get(picture).headers["content-type"] == "image/png"
 
 
-# designed states
+# failures
 
 
-def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_cannot_be_loaded_fails_the_studio_with_a_problem(caplog: pytest.LogCaptureFixture) -> None:
     with TestClient(create_app(StudioSettings(model="demo:nothing")), base_url=BASE) as client:
         status = ask_until(client, lambda status: status["state"] == "failed")
         assert (status["problem"]["kind"], status["problem"]["code"]) == ("model", "model.unknown")
@@ -316,7 +316,7 @@ def test_a_model_that_cannot_be_loaded_is_a_state_and_not_a_crash(caplog: pytest
     assert "'demo:nothing'" in line
 
 
-def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:
+def test_uploads_work_with_an_empty_folder(tmp_path: Path) -> None:
     from tests.studio.test_uploads import photograph
 
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
@@ -328,7 +328,7 @@ def test_a_folder_without_images_leaves_uploads(tmp_path: Path) -> None:
         assert result(client.post("/api/explanations", json={"image": image}))["maps"]
 
 
-def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: Path) -> None:
+def test_unreadable_images_and_a_single_class_are_reported(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "cat").mkdir()
     good = next((photos / "cat").glob("*.png"))
     (tmp_path / "cat" / "good.png").write_bytes(good.read_bytes())
@@ -346,7 +346,7 @@ def test_unreadable_images_and_a_single_class_are_said(tmp_path: Path, photos: P
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_images_are_opened_counted_and_drawn_from(tmp_path: Path, photos: Path) -> None:
+def test_a_hundred_thousand_images(tmp_path: Path, photos: Path) -> None:
     few = {folder.name: sorted(folder.glob("*.png"))[0] for folder in sorted(photos.iterdir())[:4]}
     for name, image in few.items():
         (tmp_path / name).mkdir()
@@ -372,7 +372,7 @@ def test_a_hundred_thousand_images_are_opened_counted_and_drawn_from(tmp_path: P
         assert result(client.post("/api/explanations", json={"image": "s99999"}))["maps"]
 
 
-def test_the_imagenet_model_opens_the_gallery_and_any_accepted_class_is_correct() -> None:
+def test_the_imagenet_demo_accepts_any_correct_class() -> None:
     with TestClient(create_app(StudioSettings(model="demo:imagenet")), base_url=BASE) as client:
         status = ask_until(client, is_settled)
         assert status["data"]["spec"] == "demo:gallery"
@@ -383,7 +383,7 @@ def test_the_imagenet_model_opens_the_gallery_and_any_accepted_class_is_correct(
         assert len(client.get("/api/samples").json()["samples"]) == 20
         assert status["data"]["count"] == len(strips["all"])
         for show in ("correct", "incorrect"):
-            assert status["predictions"][show] == len(strips[show])  # unlabelled photographs are neither
+            assert status["predictions"][show] == len(strips[show])  # unlabeled photographs are neither
         named = {sample["name"]: sample for sample in strips["all"]}
         assert (named["cat-face"]["label_name"], named["cat-face"]["prediction"]["name"]) == (
             "tiger cat",

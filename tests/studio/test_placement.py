@@ -1,4 +1,4 @@
-"""Heat lies where the model looked: on the photograph at its own proportions, in the API and in the browser."""
+"""Heat is drawn where the model looked, on the photograph at its own proportions, in the API and in the browser."""
 
 import io
 import json
@@ -23,7 +23,7 @@ WIDE_REGION = [272 / 768, 16 / 256, 496 / 768, 240 / 256]  # resized to 768 x 25
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five photographs from 1:3 to 3:1; in that of 300 x 900 the object is at column 350, else in the middle."""
+    """Five photographs from 1:3 to 3:1, with the object in the center, or at column 350 in that of 300 x 900."""
     folder = tmp_path_factory.mktemp("proportions")
     for name, (height, width) in PROPORTIONS.items():
         photograph(height, width, height // 2, 350 if width == 900 else width // 2).save(folder / f"{name}.png")
@@ -38,7 +38,7 @@ def client(folder: Path) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_picture_that_the_preprocessing_refuses_costs_itself(folder: Path) -> None:
+def test_an_image_that_the_preprocessing_refuses_affects_no_other(folder: Path) -> None:
     settings = StudioSettings(model="tests.studio.placed:fussy", data=str(folder))
     with TestClient(create_app(settings), base_url=BASE) as client:
         ask_until(client, is_settled)
@@ -54,12 +54,12 @@ def test_a_picture_that_the_preprocessing_refuses_costs_itself(folder: Path) -> 
 
 
 def ids(client: TestClient) -> dict[str, str]:
-    """The images by the stems of their files."""
+    """Return the images by the stems of their files."""
     return {Path(one["name"]).stem: one["id"] for one in client.get("/api/samples").json()["samples"]}
 
 
 @pytest.mark.parametrize("name", PROPORTIONS)
-def test_pictures_keep_their_proportions_and_tell_what_the_model_sees(client: TestClient, name: str) -> None:
+def test_pictures_keep_their_proportions_and_carry_the_region(client: TestClient, name: str) -> None:
     height, width = PROPORTIONS[name]
     answer = client.get(f"/api/images/{ids(client)[name]}/picture.png")
     picture = Image.open(io.BytesIO(answer.content))
@@ -73,14 +73,14 @@ def test_pictures_keep_their_proportions_and_tell_what_the_model_sees(client: Te
     assert max(Image.open(io.BytesIO(small.content)).size) == 160
 
 
-def test_answers_carry_the_region_of_their_maps(client: TestClient) -> None:
+def test_explanations_carry_the_region_of_their_maps(client: TestClient) -> None:
     image = ids(client)["3to1"]
     for path, request in (("explanations", {}), ("segments", {"segments": 4, "samples": 20})):
         result = client.post(f"/api/{path}", json={"image": image, **request}).json()["result"]
         assert result["region"] == pytest.approx(WIDE_REGION)
 
 
-def test_without_a_known_geometry_the_picture_is_what_the_model_sees(folder: Path) -> None:
+def test_with_unknown_geometry_the_preprocessed_picture_is_shown(folder: Path) -> None:
     settings = StudioSettings(model="tests.studio.placed:unplaced", data=str(folder))
     with TestClient(create_app(settings), base_url=BASE) as client:
         ask_until(client, is_settled)
@@ -122,7 +122,7 @@ def placed_page(browser: Any, placed_server: str) -> Iterator[Any]:
 
 
 def brought(page: Any, path: str, picture: Image.Image) -> None:
-    """Upload a picture to a page, and wait for its map."""
+    """Upload a picture and wait for its map."""
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     opened(page, path)
@@ -133,7 +133,7 @@ def brought(page: Any, path: str, picture: Image.Image) -> None:
 
 
 def painted(page: Any) -> np.ndarray:
-    """Rows and columns that the map of the start page has painted, as shares of the photograph (n, 2)."""
+    """Return rows and columns painted by the map of the start page, as fractions of the photograph (n, 2)."""
     overlay, original = (
         pixels(page.locator(which)).astype(int) for which in (OVERLAY, 'canvas[aria-label="The photograph"]')
     )
@@ -143,7 +143,7 @@ def painted(page: Any) -> np.ndarray:
 
 @in_browser
 @pytest.mark.parametrize("name", PROPORTIONS)
-def test_the_heat_of_an_upload_lies_on_its_object(placed_page: Any, name: str) -> None:
+def test_the_heat_of_an_upload_is_on_its_object(placed_page: Any, name: str) -> None:
     height, width = PROPORTIONS[name]
     row, column = height // 2, 350 if width == 900 else width // 2
     brought(placed_page, "/?threshold=0.5&opacity=1", photograph(height, width, row, column))
@@ -156,12 +156,12 @@ def test_the_heat_of_an_upload_lies_on_its_object(placed_page: Any, name: str) -
 
 
 @in_browser
-def test_what_was_cropped_away_is_grey_and_a_key_shows_the_crop_alone(placed_page: Any) -> None:
+def test_the_cropped_part_is_gray_and_can_be_hidden(placed_page: Any) -> None:
     brought(placed_page, "/", photograph(300, 900, 150, 350))
     whole = pixels(placed_page.locator(OVERLAY)).astype(int)
     unseen = whole[:, : int(0.35 * whole.shape[1])]
     assert np.ptp(unseen, axis=2).max() == 0
-    assert abs(unseen.mean() - (0.38 * 89 + 0.62 * 150)) < 3, "faded towards grey"
+    assert abs(unseen.mean() - (0.38 * 89 + 0.62 * 150)) < 3, "faded to gray"
     placed_page.keyboard.press("s")
     placed_page.wait_for_url("**crop=1*")
     placed_page.wait_for_function(f"() => {{ {SIZE} return Math.abs(width - height) < 4; }}")
@@ -174,7 +174,7 @@ def test_what_was_cropped_away_is_grey_and_a_key_shows_the_crop_alone(placed_pag
 
 
 @in_browser
-def test_the_value_is_read_where_the_model_looked_and_nowhere_else(placed_page: Any) -> None:
+def test_values_are_read_only_inside_the_region(placed_page: Any) -> None:
     brought(placed_page, "/", photograph(300, 900, 150, 350))
     box = placed_page.locator(OVERLAY).bounding_box()
     for share, seen in ((350 / 900, True), (100 / 900, False)):
@@ -187,7 +187,7 @@ def test_the_value_is_read_where_the_model_looked_and_nowhere_else(placed_page: 
 @in_browser
 @pytest.mark.parametrize("path", ["/layers", "/classes", "/methods", "/lime"])
 def test_every_page_draws_the_whole_photograph(placed_page: Any, client: TestClient, path: str) -> None:
-    placed_page.emulate_media(reduced_motion="reduce")  # no color is measured on its way to another
+    placed_page.emulate_media(reduced_motion="reduce")  # no color in transition is measured
     opened(placed_page, f"{path}?image={ids(client)['3to1']}&segments=5&samples=50")
     placed_page.wait_for_selector("main figure canvas[data-painted]")
     shapes = [pixels(one).shape for one in placed_page.locator("main figure canvas[data-painted]").all()]

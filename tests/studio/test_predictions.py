@@ -24,19 +24,19 @@ def predictions() -> Predictions:
     return made
 
 
-def test_every_image_is_predicted_and_a_broken_one_costs_itself(predictions: Predictions) -> None:
+def test_an_unreadable_image_affects_no_other(predictions: Predictions) -> None:
     np.testing.assert_array_equal(predictions.classes, [0, 1, 2, 0, 1, UNREADABLE, 0, 1, 2])
     assert predictions.finished
 
 
-def test_right_and_wrong_are_judged_where_the_truth_is_known(predictions: Predictions) -> None:
+def test_correctness_is_judged_if_the_label_is_known(predictions: Predictions) -> None:
     np.testing.assert_array_equal(fitting(predictions, "correct"), [0, 1, 2, 3, 7])
     np.testing.assert_array_equal(fitting(predictions, "incorrect"), [4, 6])
     np.testing.assert_array_equal(fitting(predictions, "incorrect", label=0, prediction=1), [4])
     np.testing.assert_array_equal(fitting(predictions, "all", label=1), [1, 6, 7])
 
 
-def test_further_accepted_classes_are_right_too() -> None:
+def test_accepted_classes_count_as_correct() -> None:
     labels = np.array([0, 0, 2, -1], dtype=np.int32)
     predictions = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers], {0: {1, 2}})
     while predictions.step():
@@ -54,7 +54,7 @@ def test_pairs_are_counted_most_frequent_first() -> None:
     assert confused(made, 3, limit=5) == [(2, 1, 3), (0, 1, 2)]
 
 
-def test_what_somebody_looks_at_is_predicted_first() -> None:
+def test_wanted_images_are_predicted_first() -> None:
     asked: list[int] = []
 
     def predict(numbers: Sequence[int]) -> list[tuple[int, float]]:
@@ -70,7 +70,7 @@ def test_what_somebody_looks_at_is_predicted_first() -> None:
     assert sorted(asked) == list(range(1000))
 
 
-def test_a_draw_is_the_same_for_the_same_seed_and_has_no_image_twice() -> None:
+def test_draws_are_reproducible_and_without_replacement() -> None:
     numbers = np.arange(500)
     assert drawn(numbers, 20, 7) == drawn(numbers, 20, 7)
     assert drawn(numbers, 20, 7) != drawn(numbers, 20, 8)

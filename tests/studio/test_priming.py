@@ -1,4 +1,4 @@
-"""What is done before anybody asks: the first map once, the first image one that can be read, the rest afterwards."""
+"""Work that the studio does in advance: the first map, the first pictures, then predictions."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.studio.conftest import BASE, until
 
 
 def begun(client: TestClient) -> dict[str, Any]:
-    """The first answer of a studio that is ready."""
+    """Return the first answer of `/api/start` once the studio is ready."""
 
     def ready() -> dict[str, Any] | None:
         start: dict[str, Any] = client.get("/api/start").json()
@@ -32,9 +32,7 @@ def bench_of(client: TestClient) -> Workbench:
     return bench
 
 
-def test_a_page_that_asks_for_the_first_map_shares_it_with_the_studio(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_map_is_computed_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[Any] = []
     really = explaining._computed
 
@@ -52,7 +50,7 @@ def test_a_page_that_asks_for_the_first_map_shares_it_with_the_studio(
         assert len(computed) == 1
 
 
-def test_no_page_begins_with_an_image_that_cannot_be_read(tmp_path: Path, photos: Path) -> None:
+def test_the_first_image_is_readable(tmp_path: Path, photos: Path) -> None:
     good = next(photos.rglob("*.png"))
     for number in range(12):
         (tmp_path / f"{number:02d}.png").write_bytes(good.read_bytes() if number == 7 else b"this is no picture")
@@ -60,18 +58,16 @@ def test_no_page_begins_with_an_image_that_cannot_be_read(tmp_path: Path, photos
         assert begun(client)["question"]["image"] == "s7"
 
 
-def test_pictures_and_predictions_begin_once_the_first_page_has_had_its_start(
-    photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_background_work_starts_after_the_first_explanation(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_module, "_REST", math.inf)
     with TestClient(create_app(StudioSettings(data=str(photos))), base_url=BASE) as client:
         image = begun(client)["question"]["image"]
         bench = bench_of(client)
         until(lambda: begun(client)["explanation"])
-        assert bench.predictions.settled.sum() <= 1  # the explained image's own
+        assert bench.predictions.settled.sum() <= 1  # that of the explained image
         assert bench.cache.get(("picture", image, PICTURE)) is None
         bench.resting_until = -math.inf
         bench.jobs.wake()
         until(lambda: bench.predictions.settled.sum() > 1)
-        assert bench.cache.get(("picture", image, PICTURE)) is not None, "pictures come before predictions"
+        assert bench.cache.get(("picture", image, PICTURE)) is not None, "pictures must come before predictions"
         assert bench.cache.get(("picture", image, THUMBNAIL)) is not None

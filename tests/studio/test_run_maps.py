@@ -1,4 +1,4 @@
-"""The maps of a run: the same from memory as from its files, and no more memory than there is room."""
+"""The maps of a run: the same from memory and from its files, within the memory limit."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     return synthetic_run(tmp_path_factory.mktemp("runs") / "made-up", rows=900, shard_size=256, grid=(3, 4))
 
 
-def test_maps_are_the_same_whether_none_some_or_all_are_held(audit: Audit) -> None:
-    rows = np.random.default_rng(1).permutation(900)  # of every part, in disorder, with those that failed
+def test_maps_are_the_same_with_none_some_or_all_parts_cached(audit: Audit) -> None:
+    rows = np.random.default_rng(1).permutation(900)  # of all parts, shuffled, including failed rows
     wanted = audit.maps(rows, "predicted"), audit.maps(rows, "label")
     assert 0 < np.isnan(wanted[0]).sum() < np.isnan(wanted[1]).sum() < wanted[1].size
     maps = RunMaps(audit)
@@ -26,7 +26,7 @@ def test_maps_are_the_same_whether_none_some_or_all_are_held(audit: Audit) -> No
         assert maps.read_ahead() == (held < 4)
 
 
-def test_held_maps_open_no_file(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_maps_open_no_file(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = RunMaps(audit)
     while maps.read_ahead():
         pass
@@ -39,7 +39,7 @@ def test_held_maps_open_no_file(audit: Audit, monkeypatch: pytest.MonkeyPatch) -
     assert maps.of(np.zeros(0, dtype=np.int64))[1].shape == (0, 3, 4)
 
 
-def test_no_more_is_held_than_there_is_room(audit: Audit) -> None:
+def test_the_cache_is_bounded(audit: Audit) -> None:
     one_part = 256 * 3 * 4 * 4
     maps = RunMaps(audit, room=2 * one_part)
     assert [maps.read_ahead() for _ in range(4)] == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""The LIME page's route: segments, weights, what they mean, progress, cancelling, and what is refused."""
+"""The segments route: weights, interpretation, progress, cancellation, and refused requests."""
 
 import base64
 import io
@@ -36,7 +36,7 @@ def labels_of(result: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", ["lime", "kernelshap"])
-def test_segments_and_weights_are_the_engines_own(studio: TestClient, method: str) -> None:
+def test_segments_and_weights_equal_those_of_explain(studio: TestClient, method: str) -> None:
     result = weighed(studio, method=method)
     wanted = explain(load_model("demo:photos").model, inputs(studio, "s4"), method=method, options=QUICK)
     labels = labels_of(result)
@@ -50,7 +50,7 @@ def test_segments_and_weights_are_the_engines_own(studio: TestClient, method: st
     assert result["method"] == method
 
 
-def test_the_strongest_segment_comes_first_and_effects_are_signs(studio: TestClient) -> None:
+def test_segments_are_sorted_by_strength(studio: TestClient) -> None:
     segments = weighed(studio)["segments"]
     sizes = [abs(one["weight"]) for one in segments]
     assert sizes == sorted(sizes, reverse=True)
@@ -59,7 +59,7 @@ def test_the_strongest_segment_comes_first_and_effects_are_signs(studio: TestCli
     assert sum(one["share"] for one in segments) == pytest.approx(1)
 
 
-def test_the_same_question_is_answered_at_once_and_another_seed_is_another_question(studio: TestClient) -> None:
+def test_repeated_requests_are_cached_by_seed(studio: TestClient) -> None:
     first = weighed(studio, seed=5)
     again, other = weighed(studio, seed=5), weighed(studio, seed=6)
     assert again["cached"]
@@ -68,7 +68,7 @@ def test_the_same_question_is_answered_at_once_and_another_seed_is_another_quest
     assert other["labels"] == first["labels"]
 
 
-def test_a_contrast_is_weighed_too(studio: TestClient) -> None:
+def test_segments_of_a_contrast(studio: TestClient) -> None:
     result = weighed(studio, target={"kind": "contrast", "index": 2, "against": 5})
     names = load_model("demo:photos").class_names
     assert (result["target"], result["class_name"]) == (f"{names[2]} minus {names[5]}", None)
@@ -76,7 +76,7 @@ def test_a_contrast_is_weighed_too(studio: TestClient) -> None:
     assert signs == {"supports", "opposes"}
 
 
-def test_the_lines_give_the_same_weights_and_name_everything(studio: TestClient) -> None:
+def test_the_code_reproduces_the_weights(studio: TestClient) -> None:
     result = weighed(studio, seed=5)
     names: dict[str, Any] = {}
     exec(result["python"], names)
@@ -101,15 +101,13 @@ def test_the_lines_give_the_same_weights_and_name_everything(studio: TestClient)
         ({"image": "s9999"}, "image.unknown"),
     ],
 )
-def test_what_cannot_be_weighed_is_refused(studio: TestClient, request_: dict[str, Any], code: str) -> None:
+def test_invalid_segment_requests_are_refused(studio: TestClient, request_: dict[str, Any], code: str) -> None:
     answer = studio.post("/api/segments", json={"image": "s4", **QUICK, **request_})
     assert answer.status_code == 422
     assert answer.json()["code"] == code
 
 
-def test_progress_is_reported_and_a_long_one_can_be_cancelled(
-    studio: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_and_cancellation(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     held = Held(monkeypatch, steps=1)
     job = studio.post("/api/segments?wait=0", json={"image": "s6", "segments": 60, "samples": 5000}).json()
     assert held.reached.wait(PATIENCE)
@@ -120,16 +118,16 @@ def test_progress_is_reported_and_a_long_one_can_be_cancelled(
     until(lambda: studio.get(f"/api/jobs/{job['id']}").json()["state"] == "cancelled")
 
 
-def test_every_fidelity_has_a_sentence_and_a_low_one_is_a_warning() -> None:
+def test_interpretation_of_r_squared() -> None:
     sentences = [fidelity_sentence(value) for value in (None, -3.0, 0.2, 0.5, 0.8, 1.0)]
     assert len(set(sentences)) == 5
     assert sentences[1] == sentences[2]
 
 
-# the same methods where methods are chosen
+# the same methods on other pages
 
 
-def test_every_method_says_what_it_costs_and_whether_it_needs_a_layer(studio: TestClient) -> None:
+def test_methods_have_a_cost_and_tell_whether_they_need_a_layer(studio: TestClient) -> None:
     methods = {one["name"]: one for one in studio.get("/api/methods").json()}
     free = {name for name, one in methods.items() if one["chooses_layers"]}
     assert {"lime", "kernelshap", "integratedgradients", "rise", "winsorcam"} <= free
@@ -139,13 +137,13 @@ def test_every_method_says_what_it_costs_and_whether_it_needs_a_layer(studio: Te
     assert {one["cost"] for one in methods.values()} == {"cheap", "seconds", "minutes"}
 
 
-def test_a_map_of_the_input_needs_no_layer_and_shares_a_request_with_others(studio: TestClient) -> None:
+def test_input_and_layer_methods_in_one_request(studio: TestClient) -> None:
     request = {"image": "s4", "methods": ["gradcam", "gradientxinput", "winsorcam"], "layers": ["stage3"]}
     result = studio.post("/api/explanations", json=request).json()["result"]
     places = {one["method"]: one["layer"] for one in result["maps"]}
     assert places["gradcam"] == "stage3"
     assert places["gradientxinput"] == "input"
-    assert "stage4" in places["winsorcam"], "all convolutions, not the one layer asked for"
+    assert "stage4" in places["winsorcam"], "all convolutions, not the requested layer"
     assert [one["diverging"] for one in result["maps"]] == [False, True, False]
     assert [one["method"] for one in result["maps"]] == request["methods"]
 
@@ -153,7 +151,7 @@ def test_a_map_of_the_input_needs_no_layer_and_shares_a_request_with_others(stud
 @pytest.mark.parametrize(
     "question", ["method=gradientxinput", "method=gradcam&kind=contrast&index=2&against=5"], ids=["input", "contrast"]
 )
-def test_files_of_evidence_show_both_signs(studio: TestClient, question: str) -> None:
+def test_files_of_diverging_maps_show_both_signs(studio: TestClient, question: str) -> None:
     panel = studio.get(f"/api/explanations/panel.png?image=s4&{question}&colours=viridis").content
     pixels = np.asarray(Image.open(io.BytesIO(panel)).convert("RGB"))
     colours = {tuple(one) for one in pixels.reshape(-1, 3).tolist()}
@@ -163,7 +161,7 @@ def test_files_of_evidence_show_both_signs(studio: TestClient, question: str) ->
     assert '"diverging":true' in report
 
 
-def test_the_layer_asked_for_does_not_matter_to_a_map_of_the_input(studio: TestClient) -> None:
+def test_input_methods_ignore_the_requested_layer(studio: TestClient) -> None:
     def asked(layer: str) -> dict[str, Any]:
         request = {"image": "s4", "methods": ["gradientxinput"], "layers": [layer]}
         found: dict[str, Any] = studio.post("/api/explanations", json=request).json()["result"]

@@ -1,4 +1,4 @@
-"""The server under fire: half-open, trickling, unread and countless connections, and what is logged of them."""
+"""The server under half-open, trickling, unread and countless connections, and its log."""
 
 import logging
 import socket
@@ -18,7 +18,7 @@ Connect = Callable[[bytes], socket.socket]
 
 @contextmanager
 def studio_lines() -> Iterator[tuple[str, Connect]]:
-    """The address of a studio that needs a token, and connections to it that have sent some bytes."""
+    """Run a studio with a token; return its address and a function that opens connections and sends bytes."""
     lines: list[socket.socket] = []
     with listening(StudioSettings(token="secret")) as address:
         host, port = address.removeprefix("http://").split(":")
@@ -49,13 +49,13 @@ def healthy(address: str) -> bool:
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET /api/health HTTP/1.1\r\nhost: localhost\r\nx: "])
-def test_a_connection_without_a_whole_head_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_a_connection_without_a_complete_head_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.05)
     with studio_lines() as (_address, connect):
         assert ended(connect(sent))
 
 
-def test_bytes_that_trickle_in_do_not_move_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trickling_bytes_do_not_extend_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "HEAD_SECONDS", 0.2)
     with studio_lines() as (_address, connect):
         line = connect(b"GET /api/health HTTP/1.1\r\nhost: localhost\r\nx: ")
@@ -71,24 +71,24 @@ def test_bytes_that_trickle_in_do_not_move_the_deadline(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("path", ["/api/uploads", "/api/health"])
-def test_a_body_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+def test_a_missing_body_closes_the_connection(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(serving, "BODY_SECONDS", 0.05)
     with studio_lines() as (_address, connect):
         head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer secret\r\ncontent-length: 999\r\n\r\n"
         assert ended(connect(head.encode() + b"x"))
 
 
-def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_reads_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "READ_SECONDS", 0.05)
     request = b"GET /api/openapi.json HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer secret\r\n\r\n"
     with studio_lines() as (_address, connect):
         line = connect(b"")
         with pytest.raises(ConnectionError):  # noqa: PT012
-            for _ in range(100_000):  # until neither side's buffer takes more
+            for _ in range(100_000):  # until the buffers are full
                 line.sendall(request)
 
 
-def test_the_connection_that_waited_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_longest_waiting_connection_is_closed_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "MOST_CONNECTIONS", 8)
     with studio_lines() as (address, connect):
         lines = [connect(b"GET /api/health HTTP/1.1\r\n") for _ in range(40)]
@@ -96,7 +96,7 @@ def test_the_connection_that_waited_longest_makes_room(monkeypatch: pytest.Monke
         assert all(ended(line) for line in lines[:32])
 
 
-def test_a_request_is_answered_after_a_pause_and_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keep_alive_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "MOST_CONNECTIONS", 8)
     with studio_lines() as (address, _connect), httpx.Client(base_url=address) as client:
         assert [client.get("/api/health").status_code for _ in range(20)] == [200] * 20
@@ -105,7 +105,7 @@ def test_a_request_is_answered_after_a_pause_and_after_another(monkeypatch: pyte
         assert client.get("/api/health").status_code == 200
 
 
-def test_a_message_is_logged_a_few_times_a_minute() -> None:
+def test_repeated_log_messages_are_throttled() -> None:
     throttle = Throttle()
 
     def passed(second: float, line: int) -> str | None:
@@ -117,5 +117,5 @@ def test_a_message_is_logged_a_few_times_a_minute() -> None:
     assert [message is not None for message in first] == [True] * 5 + [False] * 995
     assert str(first[4]).startswith(str(first[0]))
     assert first[4] != first[0]
-    assert passed(9.0, 2) is not None, "another message has a count of its own"
+    assert passed(9.0, 2) is not None, "each message has its own count"
     assert passed(61.0, 1) is not None

@@ -10,7 +10,7 @@ from camlens.studio.threads import use_suitable_threads
 
 
 def chosen(loaded: LoadedModel, example: torch.Tensor) -> tuple[int, int]:
-    """How many threads a thread of its own has, and settles on."""
+    """Return the number of threads in a new thread before and after the choice."""
     found: list[int] = []
 
     def settle() -> None:
@@ -24,7 +24,7 @@ def chosen(loaded: LoadedModel, example: torch.Tensor) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def test_a_small_model_is_computed_on_one_thread_and_others_keep_theirs() -> None:
+def test_a_small_model_uses_one_thread() -> None:
     before = torch.get_num_threads()
     assert chosen(load_model("demo:photos"), torch.zeros(1, 3, 128, 128)) == (2, 1)
     assert torch.get_num_threads() == before

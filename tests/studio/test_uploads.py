@@ -1,4 +1,4 @@
-"""Bad uploads: each is refused in one line, at once, and without memory."""
+"""Bad uploads are refused at once and without using memory; good ones are re-encoded."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ MEBIBYTE = 2**20
 
 
 def png_of_nothing(side: int) -> bytes:
-    """A valid black PNG of `side` x `side` pixels that is small to send and huge to decode."""
+    """Return a valid black PNG of `side` x `side` pixels, small to send and huge to decode."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -46,7 +46,7 @@ def photograph(kind: str = "PNG", size: tuple[int, int] = (90, 60)) -> bytes:
 
 
 class Peak:
-    """The highest memory of this process while the block runs, over what it was before."""
+    """Measure the peak memory of this process during the block, above the memory before."""
 
     def __enter__(self) -> "Peak":
         process = psutil.Process()
@@ -88,10 +88,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_upload_is_refused_in_one_line_and_without_memory(studio: TestClient, name: str) -> None:
+def test_a_bad_upload_is_refused_without_using_memory(studio: TestClient, name: str) -> None:
     make, code = BAD[name]
     body = make()
-    studio.post("/api/uploads", content=photograph())  # what is loaded on first use is not the upload's fault
+    studio.post("/api/uploads", content=photograph())  # load first what is loaded on first use
     with Peak() as peak:
         answer = studio.post("/api/uploads", content=body, headers={"content-type": "image/png"})
     assert answer.status_code == 422
@@ -105,7 +105,7 @@ def test_the_13000_pixel_bomb_is_a_small_file() -> None:
     assert len(png_of_nothing(13_000)) < 0.6 * MEBIBYTE
 
 
-def test_400_megabytes_with_a_length_are_refused_before_they_are_sent(studio: TestClient) -> None:
+def test_a_large_declared_length_is_refused_before_the_body(studio: TestClient) -> None:
     sent = 0
 
     def body() -> Iterator[bytes]:
@@ -122,13 +122,13 @@ def test_400_megabytes_with_a_length_are_refused_before_they_are_sent(studio: Te
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "99999999999999999999", "abc"])
-def test_a_length_that_is_no_length_is_refused(length: str) -> None:
+def test_an_invalid_length_is_refused(length: str) -> None:
     client = TestClient(create_app(StudioSettings()), base_url=BASE)
     answer = client.post("/api/uploads", content=b"", headers={"content-length": length})
     assert answer.status_code == 413
 
 
-def test_other_routes_take_small_bodies_only() -> None:
+def test_other_routes_accept_small_bodies_only() -> None:
     client = TestClient(create_app(StudioSettings()), base_url=BASE)
     assert client.post("/api/explanations", content=b" " * 70_000).status_code == 413
 
@@ -142,7 +142,7 @@ def test_every_allowed_format_can_be_uploaded_and_explained(studio: TestClient, 
     assert answer["result"]["image"]["label"] is None
 
 
-def test_what_is_given_back_is_re_encoded_and_never_what_was_sent(studio: TestClient) -> None:
+def test_uploads_are_re_encoded(studio: TestClient) -> None:
     hidden = b"<script>alert('hidden')</script>"
     body = photograph("JPEG") + hidden
     image = studio.post("/api/uploads", content=body).json()["id"]
@@ -153,7 +153,7 @@ def test_what_is_given_back_is_re_encoded_and_never_what_was_sent(studio: TestCl
 
 
 @pytest.mark.parametrize("name", ["..%2f..%2fetc%2fpasswd", "s-1", "s1.png", "S1", "s99999999999", "u../../x", "%00"])
-def test_an_id_is_never_a_path(studio: TestClient, name: str) -> None:
+def test_an_image_id_is_never_a_path(studio: TestClient, name: str) -> None:
     for path in (f"/api/images/{name}/picture.png", f"/api/images/{name}"):
         answer = studio.get(path)
         assert answer.status_code in (404, 422)
@@ -161,7 +161,7 @@ def test_an_id_is_never_a_path(studio: TestClient, name: str) -> None:
     assert studio.post("/api/explanations", json={"image": name}).status_code == 422
 
 
-def test_a_path_that_climbs_out_is_no_route(server: str) -> None:
+def test_path_traversal_is_refused(server: str) -> None:
     import http.client
 
     place = server.removeprefix("http://")
@@ -173,7 +173,7 @@ def test_a_path_that_climbs_out_is_no_route(server: str) -> None:
             assert answer.status == 404
 
 
-def test_a_read_only_studio_takes_no_uploads() -> None:
+def test_a_read_only_studio_refuses_uploads() -> None:
     client = TestClient(create_app(StudioSettings(read_only=True)), base_url=BASE)
     with client:
         answer = client.post("/api/uploads", content=photograph())
@@ -181,7 +181,7 @@ def test_a_read_only_studio_takes_no_uploads() -> None:
     assert answer.json()["code"] == "studio.read-only"
 
 
-def test_the_oldest_uploads_go_when_there_are_too_many() -> None:
+def test_the_oldest_uploads_are_dropped() -> None:
     uploads = Uploads(StudioSettings(kept_uploads_bytes=40_000))
     first, second, third = (uploads.add(photograph(size=(80 + step, 60))) for step in range(3))
     with pytest.raises(DataError) as caught:
@@ -190,7 +190,7 @@ def test_the_oldest_uploads_go_when_there_are_too_many() -> None:
     assert [uploads.find(name).shape for name in (second, third)] == [(60, 81, 3), (60, 82, 3)]
 
 
-def test_a_large_photograph_is_kept_smaller_than_it_came() -> None:
+def test_a_large_photograph_is_scaled_down() -> None:
     uploads = Uploads(StudioSettings())
     assert uploads.find(uploads.add(photograph("JPEG", size=(4000, 100)))).shape == (51, 2048, 3)
 
@@ -205,7 +205,7 @@ def test_an_upload_of_extreme_proportions_is_explained(studio: TestClient) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="its file names are always Unicode")
-def test_a_file_name_that_is_not_utf_8_is_shown_and_explained(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_escaped(tmp_path: Path) -> None:
     for name in (b"caf\xe9.png", b"\xff\xfe.png", b"tea.png"):
         (tmp_path / os.fsdecode(name)).write_bytes(photograph())
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:

@@ -1,4 +1,4 @@
-"""The wheel, installed where nothing else of camlens is, serves the page by its own command."""
+"""The installed wheel serves the page by its own command."""
 
 import json
 import os
@@ -31,18 +31,18 @@ print(json.dumps({"files": files, "metadata": str(distribution("camlens").locate
 
 
 def ours(name: str) -> bool:
-    """Whether an entry of site-packages brings camlens, or a hook that does."""
+    """Return whether an entry of site-packages provides camlens, or a hook to it."""
     return "camlens" in name.lower() or name.startswith("__editable__") or name.endswith(".pth")
 
 
 def environment() -> dict[str, str]:
-    """This process's variables without those that lead Python to the source tree."""
+    """Return the environment variables without those that lead Python to the source tree."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "VIRTUAL_ENV"))}
     return {**kept, "CI": "true"}
 
 
 class Installed:
-    """An environment of its own: the other packages are links to those of this one, camlens is the wheel."""
+    """An isolated environment: camlens is the wheel, other packages are links to those of this environment."""
 
     def __init__(self, place: Path, wheel: Path) -> None:
         run([sys.executable, "-m", "venv", "--without-pip", str(place)])
@@ -69,7 +69,7 @@ class Installed:
         self.command = place / "bin" / "camlens"
 
     def ask(self, code: str) -> subprocess.CompletedProcess[str]:
-        """What this environment's Python says, started away from the source tree."""
+        """Run this environment's Python outside the source tree and return its output."""
         command = [str(self.python), "-c", code]
         return subprocess.run(command, cwd=self.place, env=environment(), capture_output=True, text=True, timeout=120)
 
@@ -81,7 +81,7 @@ def run(command: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that was built from it."""
+    """Return a folder with the sdist, and the wheel built from it."""
     place = tmp_path_factory.mktemp("dist")
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", str(place), str(ROOT)])
     return place
@@ -95,7 +95,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 @pytest.fixture(scope="module")
 def address(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the installed command serves its page."""
+    """Return the address of the page served by the installed command."""
     running = subprocess.Popen(
         [str(installed.command), "studio", "--port", "0", "--no-browser", "--token", "none"],
         cwd=tmp_path_factory.mktemp("elsewhere"),
@@ -116,7 +116,7 @@ def address(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def fetched(address: str, body: object = None) -> bytes:
-    """The answer, once there is one that is no 503."""
+    """Return the answer as soon as it is not a 503."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"content-type": "application/json"})
     for _ in range(300):
@@ -124,14 +124,12 @@ def fetched(address: str, body: object = None) -> bytes:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 found: bytes = answer.read()
                 return found
-        except OSError:  # not listening yet, or the model is still being loaded
+        except OSError:  # not listening yet, or the model is still loading
             time.sleep(0.1)
     raise AssertionError(f"{address} did not answer")
 
 
-def test_wheel_and_sdist_hold_page_and_script_but_the_wheel_not_their_sources(
-    built: Path, installed: Installed
-) -> None:
+def test_wheel_and_sdist_contain_the_built_page(built: Path, installed: Installed) -> None:
     import tarfile
 
     assert (installed.site / "camlens/studio/static/index.html").is_file()
@@ -144,7 +142,7 @@ def test_wheel_and_sdist_hold_page_and_script_but_the_wheel_not_their_sources(
     assert [name for name in names if "node_modules" in name] == []
 
 
-def test_nothing_but_the_wheel_brings_camlens(installed: Installed) -> None:
+def test_camlens_is_imported_from_the_wheel(installed: Installed) -> None:
     assert "No module named 'camlens'" in installed.before.stderr
     answer = installed.ask(ORIGINS)
     assert answer.returncode == 0, answer.stderr
@@ -155,7 +153,7 @@ def test_nothing_but_the_wheel_brings_camlens(installed: Installed) -> None:
     assert [path for path in origins["path"] if path.startswith(str(ROOT))] == []
 
 
-def test_the_installed_command_serves_the_page_with_its_script_and_style(address: str) -> None:
+def test_the_installed_command_serves_the_page(address: str) -> None:
     import re
 
     page = fetched(f"{address}/").decode()
@@ -166,7 +164,7 @@ def test_the_installed_command_serves_the_page_with_its_script_and_style(address
     assert b"--ground" in fetched(address + style)
 
 
-def test_the_installed_studio_explains_with_the_models_in_the_wheel(address: str) -> None:
+def test_the_installed_studio_explains_with_the_packaged_models(address: str) -> None:
     status = json.loads(fetched(f"{address}/api/status"))
     assert status["version"] == __version__
     answer = json.loads(fetched(f"{address}/api/explanations?wait=60", {"image": "s12"}))

@@ -19,7 +19,7 @@ MethodName = Annotated[str, Field(min_length=1, max_length=80)]
 class Frozen(BaseModel):
     """Base of the types: frozen, and without unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, ser_json_inf_nan="null")
 
 
 class Problem(Frozen):

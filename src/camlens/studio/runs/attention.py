@@ -34,7 +34,7 @@ def attention(run: OpenRun, label: int | None) -> AttentionView:
         peaks_correct=_counts(peaks(down, across, selected & outcomes.correct, cells=cells)),
         peaks_incorrect=_counts(peaks(down, across, selected & outcomes.wrong, cells=cells)),
         leaning=tuple(
-            Leaning(index=lean.index, measure=lean.measure, mean=lean.mean, others=lean.others, images=lean.images)
+            Leaning.model_validate(lean)
             for name in ("corner_energy", "border_energy")
             for lean in leans(run.measure(name), outcomes.predicted, outcomes.classes, measure=name)
         ),

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from camlens.audit.findings import errors
 from camlens.audit.findings.calibration import calibration
 from camlens.studio.runs.opened import OpenRun
-from camlens.studio.runs.rows import mapped_rows, number
+from camlens.studio.runs.rows import mapped_rows
 from camlens.studio.runs.schemas import (
     CalibrationBins,
     ClassShares,
@@ -42,18 +42,9 @@ def overview(run: OpenRun) -> ErrorsOverview:
     labels, predictions = np.nonzero(run.matrix)
     pairs = errors.confused_pairs(run.matrix)
     return ErrorsOverview(
-        accuracy=_share(errors.accuracy(outcomes)),
+        accuracy=ShareOf.model_validate(errors.accuracy(outcomes)),
         wrong=int(outcomes.wrong.sum()),
-        classes=tuple(
-            ClassShares(
-                index=scores.index,
-                name=scores.name,
-                precision=_share(scores.precision),
-                recall=_share(scores.recall),
-                f1=number(scores.f1),
-            )
-            for scores in errors.per_class(outcomes)
-        ),
+        classes=tuple(ClassShares.model_validate(scores) for scores in errors.per_class(outcomes)),
         cells=ConfusionCells(
             labels=tuple(labels.tolist()),
             predictions=tuple(predictions.tolist()),
@@ -110,18 +101,14 @@ def _selected(run: OpenRun, wanted: RowFilter) -> Int[np.ndarray, " rows"]:
     )
 
 
-def _share(share: errors.Share) -> ShareOf:
-    return ShareOf(value=number(share.value), low=share.low, high=share.high, hits=share.hits, total=share.total)
-
-
 def _bins(run: OpenRun) -> CalibrationBins:
     bins = calibration(run.outcomes)
     return CalibrationBins(
         edges=tuple(bins.edges.tolist()),
         counts=tuple(bins.counts.tolist()),
-        accuracy=tuple(number(value) for value in bins.accuracy.tolist()),
-        confidence=tuple(number(value) for value in bins.confidence.tolist()),
-        ece=number(bins.ece),
-        mce=number(bins.mce),
-        overconfidence=number(bins.overconfidence),
+        accuracy=tuple(bins.accuracy.tolist()),
+        confidence=tuple(bins.confidence.tolist()),
+        ece=bins.ece,
+        mce=bins.mce,
+        overconfidence=bins.overconfidence,
     )

@@ -77,9 +77,7 @@ def row_detail(run: OpenRun, row: int, report: Report) -> RowDetail:
         row=mapped_rows(run, np.array([row]))[0],
         top=_top(run, row),
         measures={name: number(run.measure(name)[row]) for name in MEASURES},
-        reasons=tuple(
-            ErrorReason(kind=reason.kind, sentence=reason.sentence, strength=reason.strength) for reason in reasons
-        ),
+        reasons=tuple(ErrorReason.model_validate(reason) for reason in reasons),
         nearest=_nearest(run, row, run.outcomes.correct, report),
     )
 
