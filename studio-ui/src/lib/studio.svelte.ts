@@ -15,7 +15,9 @@ export const studio: Studio = $state({ status: null, layers: [], methods: [], cl
 const cameAlong = whatCameAlong();
 if (cameAlong) begin(cameAlong);
 
-export const ready = (): boolean => studio.status?.state === "ready" && studio.layers.length > 0;
+// derived, so that an effect that waits for it does not run again with every status
+const isReady = $derived(studio.status?.state === "ready" && studio.layers.length > 0);
+export const ready = (): boolean => isReady;
 /** Whether the model measures something: then there are outputs instead of classes with confidences. */
 export const regression = (): boolean => studio.status?.model?.task === "regression";
 /** A class's confidence, or the output of a regression as it is. */
