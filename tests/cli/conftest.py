@@ -1,4 +1,4 @@
-"""Image files and a factory model, in a directory of their own, for every test of the command line."""
+"""Fixtures: a directory with image files, a factory model, and the command line."""
 
 import importlib.util
 import sys

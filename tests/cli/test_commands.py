@@ -1,4 +1,4 @@
-"""`compare`, `layers`, `methods` and `predict`: what they print and write."""
+"""Tests of `camlens compare`, `layers`, `methods` and `predict`."""
 
 import json
 from pathlib import Path
@@ -26,9 +26,9 @@ def test_compare_draws_the_maps_in_the_requested_order(
 ) -> None:
     result = camlens("compare", "one.png", *MODEL, f"--{kind}", members, "--json")
     assert result.exit_code == 0, result.stderr
-    said = json.loads(result.stdout)
-    assert [view["label"] for view in said["views"]] == labels
-    assert said["output"] == f"one-{kind}.png"
+    output = json.loads(result.stdout)
+    assert [view["label"] for view in output["views"]] == labels
+    assert output["output"] == f"one-{kind}.png"
     with Image.open(folder / f"one-{kind}.png") as figure:
         assert figure.format == "PNG"
         assert figure.width > 600
@@ -82,21 +82,21 @@ def test_compare_writes_no_png_under_another_name(refused: Any, folder: Path, na
 
 
 def test_layers_reports_which_layers_are_usable(camlens: Any) -> None:
-    said = json.loads(camlens("layers", *MODEL, "--json").stdout)
-    assert [(layer["name"], layer["usable"]) for layer in said["layers"]] == [
+    output = json.loads(camlens("layers", *MODEL, "--json").stdout)
+    assert [(layer["name"], layer["usable"]) for layer in output["layers"]] == [
         *((str(number), True) for number in range(4)),
         *((str(number), False) for number in range(4, 7)),
     ]
-    first = said["layers"][0]
+    first = output["layers"][0]
     assert (first["type"], first["shape"], first["grid"]) == ("Conv2d", [1, 6, 16, 16], [16, 16])
     assert first["parameters"] == 3 * 3 * 3 * 6 + 6
-    assert said["layers"][4]["reason"]
-    assert said["default_layer"] == "3"
+    assert output["layers"][4]["reason"]
+    assert output["default_layer"] == "3"
 
 
 def test_layers_filters_usable_layers_at_another_input_size(camlens: Any) -> None:
-    said = json.loads(camlens("layers", *MODEL, "--input-size", "16x24", "--usable", "--json").stdout)
-    assert [layer["grid"] for layer in said["layers"]] == [[8, 12], [8, 12], [4, 6], [4, 6]]
+    output = json.loads(camlens("layers", *MODEL, "--input-size", "16x24", "--usable", "--json").stdout)
+    assert [layer["grid"] for layer in output["layers"]] == [[8, 12], [8, 12], [4, 6], [4, 6]]
 
 
 def test_layers_prints_one_row_per_layer(camlens: Any) -> None:
@@ -118,18 +118,18 @@ def test_methods_lists_all_of_them(camlens: Any) -> None:
     assert printed.exit_code == 0
     firsts = {line.split()[0] for line in printed.stdout.splitlines() if line.strip()}
     assert set(METHODS) <= firsts
-    said = json.loads(camlens("methods", "--json").stdout)
-    assert {entry["name"]: entry["cost"] for entry in said} == {entry.name: entry.cost for entry in METHODS.values()}
+    output = json.loads(camlens("methods", "--json").stdout)
+    assert {entry["name"]: entry["cost"] for entry in output} == {entry.name: entry.cost for entry in METHODS.values()}
 
 
 def test_predict_prints_the_most_likely_classes_first(camlens: Any) -> None:
     result = camlens("predict", "one.png", "missing.png", *MODEL, "--top-k", "3", "--json")
     assert result.exit_code == 1
-    said = json.loads(result.stdout)
-    confidences = [prediction["confidence"] for prediction in said["images"][0]["predictions"]]
+    output = json.loads(result.stdout)
+    confidences = [prediction["confidence"] for prediction in output["images"][0]["predictions"]]
     assert confidences == sorted(confidences, reverse=True)
     assert len(confidences) == 3
-    assert [failure["image"] for failure in said["failed"]] == ["missing.png"]
+    assert [failure["image"] for failure in output["failed"]] == ["missing.png"]
 
 
 def test_predict_prints_a_line_for_each_class(camlens: Any) -> None:
@@ -200,7 +200,7 @@ def test_the_report_of_a_regression_has_its_outputs(
     (image,) = json.loads(text.partition('id="maps">')[2].partition("</script>")[0])["images"]
     assert image["task"] == "regression"
     assert dict(image["predictions"])["weight"] == pytest.approx(812.5, rel=0.01)
-    assert dict(image["facts"])["Explains"] == "weight"
+    assert dict(image["facts"])["Scores"].startswith("weight: ")
 
 
 @pytest.mark.parametrize("factory", ["backbone", "named_backbone"])

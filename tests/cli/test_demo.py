@@ -1,4 +1,4 @@
-"""`camlens demo`: a real model on real photographs, a model that cheats, and an index page of both."""
+"""Tests of `camlens demo`."""
 
 import json
 from pathlib import Path

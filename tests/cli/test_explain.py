@@ -1,4 +1,4 @@
-"""`camlens explain`: panels, maps, manifest, and what becomes of files that are no images."""
+"""Tests of `camlens explain`: panels, maps, manifest, and unreadable files."""
 
 import json
 from pathlib import Path
@@ -82,19 +82,19 @@ def test_the_manifest_records_how_the_maps_were_made(camlens: Any, folder: Path)
     assert image["confidence"] == pytest.approx(image["predictions"][0]["confidence"])
 
 
-@pytest.mark.parametrize("said", ["3", "cup, mug", "MUG", "cup"])
-def test_a_class_is_chosen_by_index_name_or_synonym(camlens: Any, said: str) -> None:
-    result = camlens("explain", "one.png", *MODEL, "--class", said, "--json")
+@pytest.mark.parametrize("text", ["3", "cup, mug", "MUG", "cup"])
+def test_a_class_is_chosen_by_index_name_or_synonym(camlens: Any, text: str) -> None:
+    result = camlens("explain", "one.png", *MODEL, "--class", text, "--json")
     assert json.loads(result.stdout)["images"][0]["class_idx"] == 3
 
 
 def test_only_json_is_printed_on_stdout(camlens: Any, folder: Path) -> None:
     result = camlens("explain", "one.png", "missing.png", *MODEL, "--json", "--output", "maps")
-    said = json.loads(result.stdout)
-    assert said["output"] == "maps"
-    assert [image["image"] for image in said["images"]] == ["one.png"]
-    assert [failure["image"] for failure in said["failed"]] == ["missing.png"]
-    assert json.loads((folder / "maps" / "manifest.json").read_text())["images"] == said["images"]
+    output = json.loads(result.stdout)
+    assert output["output"] == "maps"
+    assert [image["image"] for image in output["images"]] == ["one.png"]
+    assert [failure["image"] for failure in output["failed"]] == ["missing.png"]
+    assert json.loads((folder / "maps" / "manifest.json").read_text())["images"] == output["images"]
 
 
 def broken_files(folder: Path) -> dict[str, Path]:

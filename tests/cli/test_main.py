@@ -1,4 +1,4 @@
-"""The command as a whole: help, version, exit codes, errors in one line, quiet pipes."""
+"""Tests of the `camlens` command: help, version, exit codes, errors, closed pipes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Class names as people type them, and names for files."""
+"""Tests of class names on the command line and of file names."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`camlens report`: one file with live maps, and what becomes of files that are no images."""
+"""Tests of `camlens report`."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the demo shows: images that suit the model, drawn by seed alone, with verdicts from all accepted classes."""
+"""Tests of the images of the demo, and of their verdicts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`camlens studio`: what it refuses before it listens. That it serves is tested with the wheel."""
+"""Tests of `camlens studio` up to the start of the server, which is tested with the wheel."""
 
 import socket
 import sys

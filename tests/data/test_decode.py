@@ -1,4 +1,4 @@
-"""Claims about decoding: every allowed kind comes out right, everything else in one line."""
+"""Tests of decoding images."""
 
 import io
 import pickle

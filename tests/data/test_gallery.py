@@ -1,4 +1,4 @@
-"""The gallery: real photographs from installed wheels, at their own proportions, with ImageNet's classes."""
+"""Tests of the gallery of photographs."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Claims about how labels of the data become classes of the model, for the audit and the studio alike."""
+"""Tests of matching labels of the data with classes of the model, in the audit and the studio."""
 
 import pytest
 

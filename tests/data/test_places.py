@@ -1,4 +1,4 @@
-"""Claims about images behind URLs and about Parquet manifests: the same as from a directory and a CSV file."""
+"""Tests of remote images and of Parquet manifests."""
 
 import io
 import pickle

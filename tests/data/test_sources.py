@@ -1,4 +1,4 @@
-"""Claims about sources: what is in them, in which order, with which labels, and what is said of a fault."""
+"""Tests of sources: their samples, order and labels, and errors."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Claims about a user's own factory and weights."""
+"""Tests of model factories."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Claims about weights that are not cached: who downloads them, and what forbids it."""
+"""Tests of downloads and of offline mode."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Claims about the networks in the package: they load as they are and bring everything with them."""
+"""Tests of the demo models of the package."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The ImageNet model: all weights in their places, logits of the reference network, known photographs recognised."""
+"""Tests of the ImageNet model: weights, logits of the reference network, recognized photographs."""
 
 import importlib.util
 import math

@@ -1,4 +1,4 @@
-"""Claims about load_model: every family, any device, and errors that say what to do."""
+"""Tests of load_model: families, devices, errors."""
 
 import dataclasses
 import subprocess

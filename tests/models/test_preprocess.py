@@ -1,4 +1,4 @@
-"""Claims about preprocessing: torchvision's and timm's numbers, and a display that is the same view."""
+"""Tests of preprocessing: equality with torchvision and timm, display, custom transforms."""
 
 import math
 from typing import Any, ClassVar

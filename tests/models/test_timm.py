@@ -1,4 +1,4 @@
-"""Claims about timm's models: weights from the cache, names and preprocessing."""
+"""Tests of timm models: cached weights, class names, errors."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Claims about torchvision's models: where weights come from, and what comes with them."""
+"""Tests of torchvision models: cached weights, weight sets, preprocessing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Claims about Hugging Face's format: a directory is loaded without code, network or noise."""
+"""Tests of Hugging Face models: directories, preprocessing, no remote code."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Claims about weights: nothing in a file is run, and what does not fit is explained."""
+"""Tests of weights files: no code is run, and weights that do not fit are refused."""
 
 import os
 import pickle

@@ -1,6 +1,7 @@
 """`camlens report`: one self-contained HTML page with interactive overlays."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,9 @@ from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace, expla
 from camlens.cli.gallery import check_replaceable_file
 from camlens.cli.naming import class_index
 from camlens.cli.terminal import bar, print_error
-from camlens.core.layers import layer_in_words
 from camlens.core.store import atomic_file
-from camlens.render.interactive.page import LiveImage, LiveMap, live_page
+from camlens.render.interactive.gather import live_images
+from camlens.render.interactive.page import live_page
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")]
 
@@ -66,42 +67,16 @@ def report(
 def _page(place: Workplace, explained: Sequence[ExplainedImage], *, colormap: str, alpha: float) -> str:
     count = f"{len(explained)} image{'' if len(explained) == 1 else 's'}"
     return live_page(
-        [_live_image(image) for image in explained],
+        [
+            replace(
+                live_images(image.explanation, [image.view.shown()], class_names=image.class_names)[0],
+                title=image.path.name,
+                predictions=[(prediction["class_name"], prediction["confidence"]) for prediction in image.predictions],
+            )
+            for image in explained
+        ],
         title=f"Where {place.loaded.spec} looks",
         subtitle=f"{count}, explained by {explained[0].explanation.method}",
         opacity=alpha,
         colormap=colormap,
-    )
-
-
-def _live_image(image: ExplainedImage) -> LiveImage:
-    explanation = image.explanation
-    picture, region = image.view.shown()
-    warning = " ".join(image.warnings) or None
-    several = len(explanation.layers) > 1
-    no_probability = image.confidence is None or explanation.task == "regression"
-    confidence = "" if no_probability else f" ({image.confidence:.1%})"
-    return LiveImage(
-        title=image.path.name,
-        picture=picture,
-        region=region,
-        maps=[
-            LiveMap(
-                layer if several else "Overlay",
-                explanation.maps[layer][0, 0].cpu().numpy(),
-                warning,
-                diverging=explanation.shows_both_signs(),
-            )
-            for layer in explanation.layers
-        ],
-        facts=[
-            ("Explains", f"{image.target}{confidence}"),
-            ("Score", f"{float(explanation.scores[0, 0]):.4g}"),
-            ("Layer", ", ".join(map(layer_in_words, explanation.layers))),
-            ("Method", explanation.method),
-            ("Weights", str(explanation.provenance["weights"])[:23]),
-            ("camlens", f"{explanation.provenance['camlens']}, torch {explanation.provenance['torch']}"),
-        ],
-        predictions=[(prediction["class_name"], prediction["confidence"]) for prediction in image.predictions],
-        task=explanation.task,
     )

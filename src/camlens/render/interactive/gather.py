@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from camlens.core.errors import InputError
+from camlens.core.layers import layer_in_words
 from camlens.core.probabilities import best_outputs, class_name
 from camlens.render.interactive.page import LiveImage, LiveMap
 from camlens.render.pictures import Picture
@@ -62,7 +63,7 @@ def live_images(
 def _maps(explanation: "Explanation", image: int, class_names: Sequence[str] | None) -> list[LiveMap]:
     return [
         LiveMap(
-            f"{explanation.label(image, target, class_names)} at {layer}",
+            f"{explanation.label(image, target, class_names)} at {layer_in_words(layer)}",
             values := _values(explanation, layer, image, target),
             _warning(values, both),
             diverging=both,
@@ -97,7 +98,7 @@ def _facts(explanation: "Explanation", image: int, class_names: Sequence[str] | 
     return [
         ("Scores", scores),
         ("Method", explanation.method),
-        ("Layers", ", ".join(explanation.layers)),
+        ("Layers", ", ".join(map(layer_in_words, explanation.layers))),
         ("Model", f"{provenance.get('model', '')} {str(provenance.get('weights', ''))[:23]}"),
         ("Made with", f"camlens {provenance.get('camlens', '')}, torch {provenance.get('torch', '')}"),
     ]
