@@ -12,14 +12,13 @@ from types import ModuleType
 
 import pytest
 
+from tests.twins import COMPARED
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "camlens"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 PURE = {"torch", "numpy", "jaxtyping"}
-
-# methods that are another one's formula with other weights, masks or targets
-REFERENCE_OF = {"finercam": "gradcam", "sscam": "scorecam", "iscam": "scorecam", "random": "combined"}
 
 
 def place(path: Path) -> str:
@@ -146,12 +145,12 @@ def test_rows_of_the_docs_name_the_paper_the_cost_and_what_is_needed() -> None:
     assert wrong == []
 
 
-def test_every_method_has_a_slow_reference() -> None:
-    methods = importlib.import_module("camlens").METHODS
-    written = tree(ROOT / "tests" / "methods" / "reference.py").body
-    references = {node.name for node in written if isinstance(node, ast.FunctionDef)}
-    wanted = {name: REFERENCE_OF.get(name, entry.function.__name__) for name, entry in methods.items()}
-    assert {name: reference for name, reference in wanted.items() if reference not in references} == {}
+def test_every_method_and_metric_is_compared_with_its_slow_twin() -> None:
+    camlens = importlib.import_module("camlens")
+    for folder in ("methods", "metrics"):
+        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py")):
+            importlib.import_module(place(path).removesuffix(".py").replace("/", "."))
+    assert {*camlens.METHODS, *camlens.METRICS} - COMPARED == set()
 
 
 def test_every_entry_says_where_it_comes_from_and_what_it_is_good_for() -> None:

@@ -1,4 +1,4 @@
-"""What is said about values of a wrong type, in a process that does not check annotations as these tests do."""
+"""Values of a wrong type, in a process without the runtime type checks of these tests."""
 
 import json
 import subprocess
@@ -29,54 +29,54 @@ def said(expression):
     try:
         return f"no error: {eval(expression)}"
     except camlens.CamlensError as error:
-        return f"{type(error).__name__}: {error} [{error.code}]"
+        return f"{error.code} {error.facts.get('name', '')}"
 
 print(json.dumps({expression: said(expression) for expression in json.load(sys.stdin)}))
 """
 REFUSED = [
-    (["explain(model, inputs, layers=5)", "explain(model, inputs, layers=[5])"], "[argument.invalid]"),
-    (["explain(model, inputs, options=5)"], "[argument.invalid]"),
-    (["explain(model, inputs, args=5)", "explain(model, inputs, kwargs=[1])"], "[argument.invalid]"),
-    (["Similarity('cat')"], "[target.type]"),
-    (["InMask('cat', 1)"], "[target.type]"),
-    (["result.heatmaps(size=5)", "result.heatmaps(size=(5., 5.))"], "InputError: size must be 2 positive lengths"),
-    (["result.overlay(torch.rand(2, 3, 8, 8), 'half')"], "not 'half' [argument.invalid]"),
-    (["result.overlay(torch.rand(2, 3, 8, 8), target='cat')"], "InputError: there is no target number 'cat'"),
+    (["explain(model, inputs, layers=5)", "explain(model, inputs, layers=[5])"], "argument.invalid layers"),
+    (["explain(model, inputs, options=5)"], "argument.invalid options"),
+    (["explain(model, inputs, args=5)", "explain(model, inputs, kwargs=[1])"], "argument.invalid"),
+    (["Similarity('cat')"], "target.type"),
+    (["InMask('cat', 1)"], "target.type"),
+    (["result.heatmaps(size=5)", "result.heatmaps(size=(5., 5.))"], "size.invalid"),
+    (["result.overlay(torch.rand(2, 3, 8, 8), 'half')"], "argument.invalid"),
+    (["result.overlay(torch.rand(2, 3, 8, 8), target='cat')"], "target.out-of-range"),
     (
         [f"result.figure(torch.rand(2, 3, 8, 8), {name}='a')" for name in ("alpha", "threshold", "contour")],
-        "not 'a' [argument.invalid]",
+        "argument.invalid",
     ),
-    (["result.figure(torch.rand(2, 3, 8, 8), scale='a')"], "not 'a' [argument.invalid]"),
-    (["result.figure(torch.rand(2, 3, 8, 8), title=3)"], "InputError: title must be a text, not 3"),
-    (["camlens.register_method('zz', paper='', needs='zzz', good_for='')(len)"], "[argument.invalid]"),
-    (["camlens.register_method(5, paper='', needs='probe', good_for='')(len)"], "[argument.invalid]"),
-    (["signal.overlay(torch.rand(2, 8, 8))", "signal.figure(torch.rand(2, 8, 8))"], "InputError: pictures have two"),
+    (["result.figure(torch.rand(2, 3, 8, 8), scale='a')"], "argument.invalid scale"),
+    (["result.figure(torch.rand(2, 3, 8, 8), title=3)"], "argument.invalid title"),
+    (["camlens.register_method('zz', paper='', needs='zzz', good_for='')(len)"], "argument.invalid needs"),
+    (["camlens.register_method(5, paper='', needs='probe', good_for='')(len)"], "argument.invalid name"),
+    (["signal.overlay(torch.rand(2, 8, 8))", "signal.figure(torch.rand(2, 8, 8))"], "images.axes"),
     (
         [
             f"explain(model, inputs, target={one})"
             for one in ("lambda out: out[:, 0].detach()", "lambda out: out.argmax(1)")
         ],
-        "[target.no-gradient]",
+        "target.no-gradient",
     ),
-    (["explain(model, inputs, target=Similarity(torch.zeros(5)))"], "[target.zero]"),
+    (["explain(model, inputs, target=Similarity(torch.zeros(5)))"], "target.zero"),
     (
         ["explain(model, inputs[..., :5], method='rise')"],
-        "[argument.invalid]",
+        "argument.invalid cells",
     ),
-    (["camlens.get_conv_layers(5)"], "[model.type]"),
-    (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "[argument.invalid]"),
-    (["camlens.audit.run('demo:photos', model, 'run')"], "[model.not-loaded]"),
-    (["camlens.load_model(5)", "camlens.load_model(None)"], "[model.spec-type]"),
-    (["camlens.load_model('resnet18', weights=5)"], "[model.weights-type]"),
-    (["camlens.audit.run(5, 'demo:photos', 'run')"], "[data.type]"),
-    (["Box((1, 2, 3), 1)", "Box('abcd', 1)", "Box(None, 1)"], "[target.type]"),
+    (["camlens.get_conv_layers(5)"], "model.type"),
+    (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "argument.invalid"),
+    (["camlens.audit.run('demo:photos', model, 'run')"], "model.not-loaded"),
+    (["camlens.load_model(5)", "camlens.load_model(None)"], "model.spec-type"),
+    (["camlens.load_model('resnet18', weights=5)"], "model.weights-type"),
+    (["camlens.audit.run(5, 'demo:photos', 'run')"], "data.type"),
+    (["Box((1, 2, 3), 1)", "Box('abcd', 1)", "Box(None, 1)"], "target.type"),
     (
         [
             f"measured('{name}', heat, mask.numpy())"
             for name in ("energy_inside", "pointing_game", "max_box_accuracy", "top_k_intersection")
         ]
         + ["measured('pointing_game', heat, mask.numpy(), tolerance=1)"],
-        "[argument.invalid]",
+        "argument.invalid masks",
     ),
     (
         [
@@ -85,22 +85,22 @@ REFUSED = [
             "measured('spearman', heat, heat.numpy())",
             "measured('deletion_auc', score, pictures, heat.numpy())",
         ],
-        "InputError: maps must be a torch.Tensor, not numpy.ndarray",
+        "argument.invalid maps",
     ),
-    (["measured('average_drop', score, pictures.numpy(), heat)"], "InputError: inputs must be a torch.Tensor"),
+    (["measured('average_drop', score, pictures.numpy(), heat)"], "argument.invalid inputs"),
     (
         [f"measured('{name}', 5, pictures, heat)" for name in ("average_drop", "insertion_auc", "road_morf")],
-        "InputError: score must be a function, not int",
+        "argument.invalid score",
     ),
     (
         ["measured('average_drop', lambda images, row: None, pictures, heat)"],
-        "[argument.invalid]",
+        "score.type",
     ),
     (
         ["measured('deletion_auc', lambda images, row: [1.0] * len(images), pictures, heat)"],
-        "[argument.invalid]",
+        "score.type",
     ),
-    (["measured('max_sensitivity', 'cat', pictures)"], "InputError: explain must be a function, not str"),
+    (["measured('max_sensitivity', 'cat', pictures)"], "argument.invalid explain"),
     (
         [
             "measured('max_sensitivity', lambda images, row: None, pictures)",
@@ -108,18 +108,18 @@ REFUSED = [
             "measured('random_logit_similarity', lambda images, to: None, inputs, torch.tensor([0, 1]),"
             " number_of_classes=5)",
         ],
-        "[argument.invalid]",
+        "explain.type",
     ),
-    (["measured('infidelity', score, pictures, heat, perturb=3)"], "InputError: perturb must be a function, not int"),
-    (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "[target.type]"),
-    (["explain(model, inputs, target=ClassScore('cat'))"], "[target.type]"),
-    (["explain('resnet18', inputs)"], "[model.type]"),
+    (["measured('infidelity', score, pictures, heat, perturb=3)"], "argument.invalid perturb"),
+    (["Box((0, 0, 2, 2), None)", "Box((0, 0, 2, 2), 'cat')"], "target.type"),
+    (["explain(model, inputs, target=ClassScore('cat'))"], "target.type"),
+    (["explain('resnet18', inputs)"], "model.type"),
     (
         [
             f"camlens.get_top_predictions(model, {device}, inputs[0], five)"
             for device in ("1.5", "[1]", "torch.float64")
         ],
-        "[device.unavailable]",
+        "device.unavailable",
     ),
 ]
 SAME = [
@@ -174,7 +174,7 @@ SAME = [
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, str]:
-    """What comes of each expression: the error, or its value."""
+    """The code of the error of each expression, or its value."""
     asked = [one for expressions, _ in REFUSED for one in expressions] + [one for pair in SAME for one in pair]
     run = subprocess.run([sys.executable, "-c", ASK], input=json.dumps(asked), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -183,11 +183,9 @@ def said() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("expressions", "words"), REFUSED)
-def test_the_error_names_the_value_and_what_is_allowed(
-    said: dict[str, str], expressions: list[str], words: str
-) -> None:
+def test_wrong_types_are_refused(said: dict[str, str], expressions: list[str], words: str) -> None:
     for expression in expressions:
-        assert words in said[expression], expression
+        assert said[expression].startswith(words), expression
 
 
 @pytest.mark.parametrize(("ours", "theirs"), SAME)

@@ -1,4 +1,4 @@
-"""camlens: see where a PyTorch vision model looks, and whether that can be trusted."""
+"""camlens: see where a PyTorch vision model looks, and how far that picture can be trusted."""
 
 import typing as _typing
 
@@ -43,11 +43,11 @@ _ERRORS = (
     "CamlensError DataError EvidenceWarning InputError LayerError MisfitError MissingExtraError ModelError"
     " NoGradientError StoreError TargetError UnknownArgumentError"
 )
-# on demand: importing torch takes seconds, in which the command line has to answer Ctrl-C
+# imported on first use: importing torch takes seconds, during which the command line must react to Ctrl-C
 _LATER = {
     **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
     **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
-    **dict.fromkeys(("METHODS", "register_method"), "camlens.methods"),  # which brings all methods
+    **dict.fromkeys(("METHODS", "register_method"), "camlens.methods"),  # registers all methods
     "Concepts": "camlens.methods.factorisation",
     "Explainer": "camlens.explainer",
     "Explanation": "camlens.explanation",

@@ -1,4 +1,4 @@
-"""The frozen result of explaining: signed maps with everything needed to judge and repeat them."""
+"""The frozen result of `explain`: signed maps with scores, classes and provenance."""
 
 import copyreg
 import operator
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from camlens.core.details import described, joined_details
 from camlens.core.errors import InputError, LayerError, MissingExtraError
-from camlens.core.heatmaps import balanced, normalised, rectified, resized
+from camlens.core.heatmaps import balanced, normalized, rectified, resized
 from camlens.core.probabilities import Activation, Task, best_outputs
 from camlens.core.provenance import Provenance
 from camlens.core.types import Classes, Heatmaps, Pictures, Scores, TargetMaps
@@ -40,23 +40,23 @@ class Explanation:
     """Where a model looked, for n images and t targets.
 
     Attributes:
-        maps: by layer name, (n, t, *grid), float64 for a float64 model and else float32: signed evidence at the
-            layer's own resolution.
+        maps: signed evidence (n, t, *grid) by layer name, at the resolution of the layer. float64 for a float64 model,
+            else float32.
         scores: (n, t) of the same dtype, the explained scores.
-        logits: (n, classes) of the same dtype, or None where the model's output is not one row of logits per image.
-        classes: int64 (n, t), the class each score is about, or None where scores are not about classes.
-        layers: the layers' names, in the order asked for.
+        logits: (n, classes) of the same dtype, or None if the model's output is not one row of logits per image.
+        classes: int64 (n, t), the class of each score, or None if scores are not scores of classes.
+        layers: the names of the layers, in the given order.
         method: the method's name.
         targets: one label per target.
         input_size: the spatial size of the inputs.
         provenance: versions, weights hash, seed, dtype, layout and layer choice with the reason.
-        details: what else the method found, by name: for LIME the segments, their weights and how well these
-            explain the score. Tensors have the n images as their first axis.
-        diverging: for each target whether its map is evidence for and against alike; pictures then show both.
-        against: int64 (n, t), the class that each class is contrasted with, -1 for none; None if no target is a
-            contrast of classes.
-        views: the pictures that were explained and what the model saw of them; empty if tensors were explained.
-        class_names: the names of the model's classes; empty if they are not known.
+        details: further results of the method by name, such as the segments of LIME and their weights. Tensors have
+            the n images as their first axis.
+        diverging: for each target whether negative values are evidence against it; pictures then show both signs.
+        against: int64 (n, t), the class that each class is contrasted with, or -1; None if no target is a contrast of
+            classes.
+        views: the explained pictures with the region that the model saw; empty if tensors were explained.
+        class_names: the names of the model's classes; empty if unknown.
         activation, task: how the logits become probabilities, as in `LoadedModel`.
     """
 
@@ -78,23 +78,23 @@ class Explanation:
     task: Task = "classification"
 
     def heatmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
-        """Heat maps in [0, 1] of shape (n, t, *size): rectified, normalised per map, then bilinear.
+        """Return heat maps (n, t, *size) in [0, 1]: rectified, normalized per map, then resized bilinearly.
 
-        `layer` defaults to the last one in `layers`, `size` to the size of the inputs. A map without positive
-        evidence, or a constant one, is all zero: its magnitude is in `maps`.
+        `layer` defaults to the last one in `layers`, `size` to the size of the inputs. Maps that are constant or
+        without positive evidence become zero; `maps` has their values.
         """
-        return resized(normalised(rectified(self.maps[self._layer(layer)])), self._size(size))
+        return resized(normalized(rectified(self.maps[self._layer(layer)])), self._size(size))
 
     def signedmaps(self, layer: str | None = None, size: Sequence[int] | None = None) -> Heatmaps:
-        """Evidence for (positive) and against (negative) in [-1, 1], of shape (n, t, *size).
+        """Return evidence for (positive) and against (negative) the target, (n, t, *size) in [-1, 1].
 
-        Each map is divided by the magnitude that only one of its cells in 200 exceeds, cut off at -1 and 1, then
-        bilinear. Zero stays zero. `layer` and `size` are as for `heatmaps`.
+        Each map is divided by the magnitude that 1 in 200 of its cells exceeds, clipped to [-1, 1], and resized
+        bilinearly. Zero stays zero. `layer` and `size` are as for `heatmaps`.
         """
         return resized(balanced(self.maps[self._layer(layer)]), self._size(size))
 
     def shows_both_signs(self, target: int = 0) -> bool:
-        """Whether the map of a target is drawn as evidence for and against."""
+        """Whether the map of a target is drawn with both signs."""
         return any(self.diverging[self._target(target) :][:1])
 
     def overlay(
@@ -108,18 +108,18 @@ class Explanation:
         size: int | Sequence[int] | None = None,
         crop: bool = False,
     ) -> list[Picture]:
-        """Each picture under its heat map, as uint8 arrays (H, W, 3).
+        """Blend each picture with its heat map; return uint8 arrays (H, W, 3).
 
-        Without `images`, the pictures that were explained are drawn on, each with its own proportions: the map
-        lies on the region that the model saw, and what was cropped away is faded. With `crop`, what the model
-        saw is drawn on instead. If tensors were explained, `images` are needed: n arrays or tensors, uint8 or in
-        [0, 1], (H, W, 3), (3, H, W) or grey (H, W), with the proportions of the model's input.
+        By default the explained pictures are used at their own proportions: the map covers the region that the model
+        saw, and the rest is faded. With `crop`, only the seen region is drawn. If tensors were explained, pass
+        `images`: n arrays or tensors, uint8 or in [0, 1], (H, W, 3), (3, H, W) or gray (H, W), with the proportions
+        of the model's input.
 
-        `alpha` is the opacity of the heat map from 0 to 1. Without a `colormap`, evidence for and against is
-        drawn in orange and striped blue if the map holds both, else its heat map in `turbo`. `size` is the
-        longer side of the result in pixels, or its (height, width); by default it is the picture's own size.
+        `alpha` is the opacity of the heat map from 0 to 1. Without a `colormap`, a map that shows both signs is drawn
+        in orange and striped blue, and other maps in `turbo`. `size` is the longer side of the result in pixels, or its
+        (height, width); it defaults to the size of the picture.
 
-        Raises InputError for `images` or a `size` with other proportions: the map would be stretched.
+        Raises InputError if `images` or `size` have other proportions, which would stretch the map.
         """
         from camlens.render.overlays import overlay
         from camlens.render.placing import marked_unseen, placed, sized
@@ -155,11 +155,11 @@ class Explanation:
         theme: Literal["light", "dark"] = "light",
         scale: float | int = 1.5,
     ) -> "Image":
-        """A labelled Pillow image: the panel of a single map, else all maps of all images in a grid.
+        """Draw a labeled figure as a Pillow image: a panel for a single map, or a grid of all maps.
 
         `images`, `crop`, `colormap` and `alpha` are as in `overlay`. `class_names` defaults to those of the
         LoadedModel. `threshold`, `contour` and `mode` are as in `camlens.render.overlays.overlay`. `scale` is the
-        number of pixels per unit: 1 for a small picture, 2 for print and dense screens.
+        number of pixels per unit: 1 for a small picture, 2 for print and high-resolution screens.
         """
         from camlens.render.colormaps import DEFAULT
         from camlens.render.figure import map_grid, panel
@@ -167,7 +167,9 @@ class Explanation:
         from camlens.render.tiles import Tile
 
         if not isinstance(title, str):
-            raise InputError(f"title must be a text, not {title!r}", code="argument.invalid", name="title", value=title)
+            raise InputError(
+                f"title must be a string, not {title!r}", code="argument.invalid", name="title", value=title
+            )
         look = Look(colormap or DEFAULT, alpha, threshold, contour, mode, theme, scale)
         names = self.class_names if class_names is None else class_names
         place = f"{self.method} at {', '.join(self.layers)}"
@@ -200,7 +202,7 @@ class Explanation:
         )
 
     def label(self, image: int, target: int = 0, class_names: Sequence[str] | None = None) -> str:
-        """What a map is about, such as "boot", "class 3", or "boot minus shirt" for a contrast."""
+        """Return a label of the target, such as "boot", "class 3", or "boot minus shirt" for a contrast."""
         names = self.class_names if class_names is None else class_names
         if self.classes is None:
             return self.targets[target]
@@ -210,25 +212,25 @@ class Explanation:
         return " minus ".join(names[index] if index < len(names) else f"class {index}" for index in indices)
 
     def contrasts(self, image: int, target: int = 0) -> bool:
-        """Whether a map is about one class minus another."""
+        """Whether a target is one class minus another."""
         return self.against is not None and int(self.against[image, target]) >= 0
 
     def _caption(self, image: int, target: int, layer: str, class_names: Sequence[str]) -> str:
-        """The words above one map of a grid: as many as tell it from the others."""
+        """Return the caption of one map of a grid: the target, the layer or both, if there are several."""
         words = [self.label(image, target, class_names)] if len(self.targets) > 1 or len(self.layers) == 1 else []
         if len(self.layers) > 1:
             words.append(layer)
         return " at ".join(words)
 
     def _drawable(self, layer: str, *, signed: bool) -> NDArray[np.float32]:
-        """The maps (n, t, *grid) at the layer's own resolution as they are drawn: in [-1, 1] if signed, else [0, 1]."""
+        """Return maps (n, t, *grid) at the layer's resolution for drawing: in [-1, 1] if signed, else in [0, 1]."""
         grid = self.maps[layer].shape[2:]
         maps = (self.signedmaps if signed else self.heatmaps)(layer, grid)
         drawable: NDArray[np.float32] = maps.nan_to_num(0).cpu().numpy()
         return drawable
 
     def _best_classes(self, image: int, class_names: Sequence[str], top_k: int = 5) -> list[dict[str, Any]]:
-        """The classes that the model finds most likely for one image, best first."""
+        """Return the most likely classes of one image, best first."""
         if self.logits is None:
             return []
         return [
@@ -255,9 +257,9 @@ class Explanation:
         arrays["scores"] = self.scores.cpu().numpy()
         if self.logits is not None:
             arrays["logits"] = self.logits.cpu().numpy()
-        for name, one in self.details.items():
-            if isinstance(one, Tensor):
-                arrays[f"detail-{name}"] = one.cpu().numpy()
+        for name, detail in self.details.items():
+            if isinstance(detail, Tensor):
+                arrays[f"detail-{name}"] = detail.cpu().numpy()
         pictures = {}
         for target in range(len(self.targets)) if self.views else ():
             for image, picture in enumerate(self.overlay(target=target)):
@@ -265,15 +267,15 @@ class Explanation:
         return write_bundle(Path(directory), arrays, self.to_dict(), pictures=pictures, force=force)
 
     def to_dict(self) -> dict[str, object]:
-        """Everything but the maps themselves, as plain values that JSON can hold."""
+        """Return everything except the maps as values that JSON can represent."""
         return {
             "method": self.method,
             "layers": list(self.layers),
             "targets": list(self.targets),
             "input_size": list(self.input_size),
             "maps": {
-                name: {"shape": list(one.shape), "dtype": str(one.dtype).removeprefix("torch.")}
-                for name, one in self.maps.items()
+                name: {"shape": list(maps.shape), "dtype": str(maps.dtype).removeprefix("torch.")}
+                for name, maps in self.maps.items()
             },
             "scores": self.scores.tolist(),
             "classes": None if self.classes is None else self.classes.tolist(),
@@ -297,11 +299,10 @@ class Explanation:
         class_names: Sequence[str] | None = None,
         force: bool = False,
     ) -> Path:
-        """Write one self-contained page with live opacity, threshold and colours, that works from disk.
+        """Write one self-contained page with controls for opacity, threshold and colors.
 
-        `images` are as in `overlay`; without them the pictures that were explained are drawn on, or the maps are
-        drawn alone if tensors were explained. Raises StoreError if `path` exists and `force` is False, InputError
-        for inputs that are not pictures.
+        `images` are as in `overlay`; if tensors were explained and no `images` are given, only the maps are drawn.
+        Raises StoreError if `path` exists and `force` is False, and InputError for inputs that are not pictures.
         """
         from camlens.core.store import atomic_file
         from camlens.render.interactive.gather import live_images
@@ -314,24 +315,23 @@ class Explanation:
         return Path(path)
 
     def show(self, images: Pictures | None = None, *, class_names: Sequence[str] | None = None) -> "LiveView":
-        """The same page as `save_html` writes, to end a cell of a notebook with: `explanation.show(images)`.
+        """Return the page of `save_html` for display in a notebook cell.
 
-        `images` are as in `save_html`. Very many
-        maps, or very fine ones, are bounded, and the page says so.
+        `images` are as in `save_html`. The number and size of the maps are limited; the page says if some are left out.
         """
         from camlens.render.interactive.notebook import live_view
 
         return live_view(self, self._shown_if_any(images), class_names=class_names or self.class_names)
 
     def _repr_html_(self) -> str:
-        """The maps, live in a frame; as coloured tiles where the script is not built or inputs are no pictures."""
+        """Return the page in a frame, or colored tiles if its script is not built or inputs are not pictures."""
         with suppress(MissingExtraError, InputError):
             html: str = self.show()._repr_html_()
             return html
         return self._tiles_html()
 
     def _tiles_html(self) -> str:
-        """The maps as coloured tiles with their scores, in one piece of HTML that needs nothing else."""
+        """Return the maps as colored tiles with their scores, as self-contained HTML."""
         tiles = [
             self._tile(layer, image, target)
             for image, target, layer in product(range(len(self.scores)), range(len(self.targets)), self.layers)
@@ -341,7 +341,7 @@ class Explanation:
         return f"<div><code>{escape(repr(self))}</code><div>{shown}</div>{rest}</div>"
 
     def _tile(self, layer: str, image: int, target: int) -> str:
-        """One map as a figure of HTML."""
+        """Return one map as an HTML figure."""
         from camlens.render.colormaps import colorize
         from camlens.render.overlays import striped
         from camlens.render.pictures import encode_png
@@ -352,10 +352,10 @@ class Explanation:
             size = _tile_size(self.input_size)
             if self.shows_both_signs(target):
                 signed = self.signedmaps(layer, size)[image, target].nan_to_num(0).cpu().numpy()
-                colours = colorize(striped(signed), "diverging")
+                colors = colorize(striped(signed), "diverging")
             else:
-                colours = colorize(self.heatmaps(layer, size)[image, target].nan_to_num(0))
-            encoded = b64encode(encode_png(colours)).decode()
+                colors = colorize(self.heatmaps(layer, size)[image, target].nan_to_num(0))
+            encoded = b64encode(encode_png(colors)).decode()
             picture = f'<img alt="{escape(text)}" src="data:image/png;base64,{encoded}">'
         style = "display:inline-block;margin:8px 12px 0 0;vertical-align:top;max-width:160px;font-size:12px"
         return f'<figure style="{style}">{picture}<figcaption>{escape(text)}</figcaption></figure>'
@@ -364,7 +364,7 @@ class Explanation:
         name = self.layers[-1] if layer is None else layer
         if name not in self.maps:
             raise LayerError(
-                f"there is no map for layer {layer!r}; there are maps for {', '.join(self.layers)}",
+                f"no map for layer {layer!r}; available: {', '.join(self.layers)}",
                 code="layer.unknown",
                 layer=layer,
                 candidates=list(self.layers),
@@ -378,14 +378,14 @@ class Explanation:
             wanted = ()
         if len(wanted) != len(self.input_size) or any(length < 1 for length in wanted):
             raise InputError(
-                f"size must be {len(self.input_size)} positive lengths, not {size}", code="size.invalid", size=size
+                f"size must have {len(self.input_size)} positive integers, not {size}", code="size.invalid", size=size
             )
         return wanted
 
     def _target(self, target: int) -> int:
         if not isinstance(target, int | np.integer) or not 0 <= target < len(self.targets):
             raise InputError(
-                f"there is no target number {target!r}: it must be from 0 to {len(self.targets) - 1}",
+                f"target must be an int from 0 to {len(self.targets) - 1}, not {target!r}",
                 code="target.out-of-range",
                 value=target,
                 targets=len(self.targets),
@@ -396,27 +396,27 @@ class Explanation:
         return None if images is None and not self.views else self._shown(images)
 
     def _shown(self, images: Pictures | None, *, crop: bool = False) -> list[tuple[Picture, Region]]:
-        """The picture of each image to draw on, and the region of it that its map covers."""
+        """Return the picture of each image and the region that its map covers."""
         from camlens.render.pictures import as_picture
         from camlens.render.placing import check_proportions
 
         if len(self.input_size) != 2:
             raise InputError(
-                f"pictures have two axes, these maps {len(self.input_size)}: draw heatmaps() yourself",
+                f"only maps with two axes can be drawn, not {len(self.input_size)}: use heatmaps()",
                 code="images.axes",
                 axes=len(self.input_size),
             )
         if images is None and self.views:
             return [view.shown(crop=crop) for view in self.views]
         alone = not isinstance(images, Iterable) or (getattr(images, "ndim", 4) == 3 and len(self.scores) == 1)
-        given: list[object] = [images] if alone else list(cast(Iterable[object], images))
-        if images is None or len(given) != len(self.scores):
+        given: list[object] = [] if images is None else [images] if alone else list(cast(Iterable[object], images))
+        if len(given) != len(self.scores):
             raise InputError(
-                f"{'no' if images is None else len(given)} images were given for {len(self.scores)} explained ones:"
-                " pass each picture as the model saw it, or explain pictures with a LoadedModel, which remembers them",
+                f"expected {len(self.scores)} images, one per explained input, not {len(given)}: "
+                "pass each picture as the model saw it, or explain pictures with a LoadedModel",
                 code="images.count",
                 expected=len(self.scores),
-                given=0 if images is None else len(given),
+                given=len(given),
             )
         pictures = [as_picture(image) for image in given]
         for number, picture in enumerate(pictures):
@@ -425,14 +425,14 @@ class Explanation:
 
 
 def _tile_size(size: Sequence[int]) -> tuple[int, int]:
-    """The size with its longer side as long as a tile's."""
+    """Scale the size to the longer side of a tile."""
     scale = _TILE_SIDE / max(size)
     height, width = (max(1, round(length * scale)) for length in size)
     return height, width
 
 
 def joined(parts: Sequence[Explanation]) -> Explanation:
-    """One explanation of several batches that were explained alike."""
+    """Concatenate the explanations of several batches with the same settings."""
     first = parts[0]
     if len(parts) == 1:
         return first
@@ -458,5 +458,5 @@ def _read_only(values: dict[str, Any]) -> MappingProxyType[str, Any]:
     return MappingProxyType(values)
 
 
-# maps, details and provenance are read-only views, which Python cannot pickle or copy by itself
+# maps, details and provenance are mapping proxies, which Python cannot pickle or copy without this
 copyreg.pickle(MappingProxyType, lambda view: (_read_only, (dict(view),)))

@@ -13,7 +13,7 @@ from camlens.core.errors import InputError, LayerError, ModelError, NoGradientEr
 from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import harmless, undisturbed
 from camlens.core.execution.session import Session, checked_inputs
-from camlens.core.heatmaps import empty_maps, evidence_warning, normalised, rectified, resized
+from camlens.core.heatmaps import empty_maps, evidence_warning, normalized, rectified, resized
 from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
 from camlens.core.probabilities import Activation, Task, best_outputs, binary_logits, probabilities
 from camlens.core.targets.scoring import check_single_output
@@ -79,7 +79,7 @@ def compute_gradcam(
     empty = empty_maps(maps, record.layer.label, captured.scorer.labels)
     if empty:
         warn_user(evidence_warning({"gradcam": empty}, 1))
-    heatmap = resized(normalised(rectified(maps)), image_tensor.shape[1:])[0, 0]
+    heatmap = resized(normalized(rectified(maps)), image_tensor.shape[1:])[0, 0]
     if captured.logits is None or captured.scorer.classes is None:
         raise ModelError(
             "compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise",

@@ -1,4 +1,4 @@
-"""From pictures to what a loaded model takes, and what it sees of them."""
+"""Preprocessing of pictures for a loaded model."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -17,24 +17,24 @@ from camlens.models.loading import LoadedModel
 
 
 def prepared(loaded: LoadedModel, pictures: Pictures) -> tuple[Float[Tensor, "n c h w"], tuple[View, ...]]:
-    """The batch that the model takes, on its device, and for each picture what the model sees of it.
+    """Return the preprocessed batch on the model's device, and for each picture the region that the model sees.
 
-    Raises DataError for a file that cannot be read, and InputError for what is not a picture or makes no batch.
+    Raises DataError for unreadable files, and InputError for other objects and for pictures that do not form a batch.
     """
     from camlens.models.preprocess import adopt  # brings Pillow, which is optional
 
     several = isinstance(pictures, Sequence) and not isinstance(pictures, str)
     given: list[Picture] = list(pictures) if several else [pictures]  # type: ignore[arg-type, list-item]
     if not given:
-        raise InputError("there is no picture to explain: the list is empty", code="input.empty")
+        raise InputError("the list of pictures must not be empty", code="input.empty")
     preprocess = adopt(loaded.preprocess)
     opened = [_opened(picture) for picture in given]
     tensors = [preprocess(pixels) for pixels in opened]
     shapes = {tuple(tensor.shape) for tensor in tensors}
     if len(shapes) > 1:
         raise InputError(
-            f"the preprocessing of {loaded.spec} makes tensors of several shapes, {sorted(shapes)}, which are not"
-            " one batch: explain these pictures one at a time",
+            f"the preprocessing of {loaded.spec} returns tensors of different shapes, {sorted(shapes)}: explain the"
+            " pictures one at a time",
             code="input.several-shapes",
             shapes=sorted(shapes),
         )
@@ -51,7 +51,7 @@ def prepared(loaded: LoadedModel, pictures: Pictures) -> tuple[Float[Tensor, "n 
 
 
 def _opened(picture: Picture) -> NDArray[np.uint8]:
-    """The upright picture as uint8 (H, W, 3)."""
+    """Return the picture as uint8 (H, W, 3), rotated upright."""
     from PIL.Image import Image
 
     from camlens.data.decode import decode_image, upright

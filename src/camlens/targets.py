@@ -1,4 +1,4 @@
-"""What can be explained: classes, contrasts, probabilities, similarities, masks, boxes."""
+"""Targets to explain: classes, contrasts, probabilities, similarities, masks and boxes."""
 
 from camlens.core.targets import (
     AllClasses,

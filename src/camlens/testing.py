@@ -1,4 +1,4 @@
-"""For authors of methods: what a method is given and may return, and the checks that every method of camlens passes."""
+"""Types and checks for authors of methods."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +25,12 @@ _POOLINGS: dict[int, Callable[..., nn.Module]] = {
 
 
 def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any] | None = None) -> None:
-    """Raise an AssertionError that says what is wrong with a method: a registered name or a function.
+    """Check a method, a registered name or a function, and raise AssertionError with the fault.
 
-    Checked on tiny networks with 1, 2 and 3 spatial axes: one finite map per image and target, the same map on
-    every call, the same map for an image alone and in a batch, nothing written to the model or the inputs, no
-    NaN where the features are all zero. A method about the input alone is checked without any layer, and its
-    map must have the input's size.
+    On tiny networks with 1, 2 and 3 spatial axes the method must return one finite map per image and target, the same
+    map on every call and for an image alone or in a batch, and no NaN if all features are zero. It must not write to
+    the model or the inputs. A method of the input alone is checked without a layer, and its maps must have the input's
+    size.
 
     Example:
         check_method("layercam")
@@ -47,36 +47,44 @@ def check_method(method: str | Callable[..., Any], *, options: Mapping[str, Any]
 
 def _check_on(model: nn.Module, inputs: Tensor, method: str | Callable[..., Any], options: dict[str, Any]) -> None:
     where = f"with {inputs.ndim - 2} spatial axes"
-    copy, weights = inputs.clone(), [one.detach().clone() for one in model.parameters()]
+    copy, weights = inputs.clone(), [parameter.detach().clone() for parameter in model.parameters()]
     about_input = entry_of(method).scope == "input"
 
     def maps(images: Tensor, target: TargetLike = 1, layers: Sequence[str] = ("0", "1")) -> Tensor:
-        looked_at = None if about_input else layers
-        result = explain(model, images, method=method, layers=looked_at, target=target, options=options)
+        chosen = None if about_input else layers
+        result = explain(model, images, method=method, layers=chosen, target=target, options=options)
         last: Tensor = list(result.maps.values())[-1]
         return last
 
     first = maps(inputs)
-    assert first.shape[:2] == (len(inputs), 1), f"{where}: the map's shape is {tuple(first.shape)}"
-    assert not about_input or first.shape[2:] == inputs.shape[2:], f"{where}: the map has not the input's size"
-    assert torch.isfinite(first).all(), f"{where}: the map holds NaN or infinite values"
-    assert torch.equal(maps(inputs), first), f"{where}: a second call gives another map; draw from probe.generator"
+    assert first.shape[:2] == (len(inputs), 1), f"{where}: the maps have the shape {tuple(first.shape)}"
+    assert not about_input or first.shape[2:] == inputs.shape[2:], (
+        f"{where}: the maps do not have the size of the input"
+    )
+    assert torch.isfinite(first).all(), f"{where}: the maps contain NaN or infinite values"
+    assert torch.equal(maps(inputs), first), (
+        f"{where}: a second call returns other maps; use probe.generator for random numbers"
+    )
     alone = torch.cat([maps(inputs[row : row + 1]) for row in range(len(inputs))])
     scale = float(first.abs().max()) or 1.0
-    assert torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * scale), f"{where}: a map depends on its neighbours"
-    # the first of several targets: a method that draws at random may draw anew for the next
-    several, one = maps(inputs, [ClassScore(0), ClassScore(1)]), maps(inputs, 0)
-    assert torch.allclose(several[:, :1], one, rtol=1e-3, atol=1e-4 * scale), f"{where}: targets are mixed up"
+    assert torch.allclose(alone, first, rtol=1e-3, atol=1e-4 * scale), (
+        f"{where}: a map depends on the other images of the batch"
+    )
+    # only the first of several targets: a method may use new random numbers for the next
+    several, single = maps(inputs, [ClassScore(0), ClassScore(1)]), maps(inputs, 0)
+    assert torch.allclose(several[:, :1], single, rtol=1e-3, atol=1e-4 * scale), (
+        f"{where}: the maps of several targets are in the wrong order"
+    )
     assert torch.isfinite(maps(torch.zeros_like(inputs), layers=["1"])).all(), (
-        f"{where}: NaN where the features are zero"
+        f"{where}: NaN or infinite values if all features are zero"
     )
     assert torch.equal(inputs, copy), f"{where}: the inputs were written to"
-    unchanged = all(torch.equal(one, was) for one, was in zip(model.parameters(), weights, strict=True))
-    assert unchanged, f"{where}: the model was written to"
+    unchanged = all(torch.equal(*pair) for pair in zip(model.parameters(), weights, strict=True))
+    assert unchanged, f"{where}: the weights of the model were written to"
 
 
 def _network(axes: int) -> nn.Module:
-    """conv without bias, ReLU, pooling, linear; seeded without touching the global random state."""
+    """Return a seeded network of conv without bias, ReLU, pooling and linear; torch's global seed is not used."""
     model = nn.Sequential(
         _CONVOLUTIONS[axes](2, 5, 3, bias=False), nn.ReLU(), _POOLINGS[axes](1), nn.Flatten(), nn.Linear(5, 3)
     )

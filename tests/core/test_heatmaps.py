@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from camlens.core.heatmaps import balanced, normalised, rectified, resized
+from camlens.core.heatmaps import balanced, normalized, rectified, resized
 
 
 def test_a_small_map_is_divided_by_its_highest_magnitude() -> None:
@@ -36,4 +36,4 @@ def test_zero_stays_zero_and_signs_stay_when_evidence_is_enlarged() -> None:
 
 def test_a_map_with_an_infinite_value_is_empty_and_not_half_of_nothing() -> None:
     maps = torch.tensor([[[[1.0, 2.0], [torch.inf, 0.0]]]])
-    assert not normalised(rectified(maps)).any()
+    assert not normalized(rectified(maps)).any()

@@ -38,6 +38,9 @@ def gradcam(activations: Array, gradients: Array) -> Array:
     return combined([channel_sum(one) / one.size for one in gradients], activations)
 
 
+finercam = gradcam  # of another target
+
+
 def gradcam_plusplus(activations: Array, gradients: Array) -> Array:
     """Equations 5 and 19 of arXiv 1710.11063 with Y = exp(S): derivatives are g, g^2, g^3 times exp(S)."""
     weights = []

@@ -9,10 +9,12 @@ from camlens.core.errors import InputError
 from camlens.methods.activation import fem
 from tests.methods import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 30), (3, 5, 6, 7), (2, 4, 3, 4, 5)], ids=str)
 @pytest.mark.parametrize("sigmas", [1.0, 2.0])
+@twin_of("fem")
 def test_fem_equals_its_reference(shape: tuple[int, ...], sigmas: float) -> None:
     activations = torch.randn(shape, generator=torch.Generator().manual_seed(0)).relu()
     expected = np.stack([reference.fem(one, sigmas) for one in activations.double().numpy()])

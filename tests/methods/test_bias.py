@@ -8,9 +8,11 @@ from torch.testing import assert_close
 from camlens.methods.bias import fullgrad
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
+from tests.twins import twin_of
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@twin_of("fullgrad")
 def test_fullgrad_equals_its_reference_at_the_size_of_the_input(axes: int) -> None:
     probe = ToyProbe(axes)
     bias, gradients = next(iter(probe.bias_terms()))

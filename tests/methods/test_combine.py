@@ -13,12 +13,14 @@ from camlens.methods.combine import fusion, smooth_gradcam_plusplus
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
 from tests.refusals import refused
+from tests.twins import twin_of
 
 AXES = [1, 2, 3]
 
 
 @pytest.mark.parametrize("axes", AXES)
 @pytest.mark.parametrize("gamma", [2.0, 0.5])
+@twin_of("fusion")
 def test_fusion_equals_its_reference(axes: int, gamma: float) -> None:
     probe = ToyProbe(axes)
     layers = [(a.double().numpy(), g.double().numpy()) for a, g in probe.layer_captures.values()]
@@ -60,6 +62,7 @@ def smooth_by_reference(probe: ToyProbe, samples: int, noise: float) -> torch.Te
 
 
 @pytest.mark.parametrize("axes", AXES)
+@twin_of("smoothgradcam++")
 def test_smooth_gradcam_plusplus_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     # Averages of both signs may bring the paper's denominator to zero; this seed stays clear of it.

@@ -1,18 +1,26 @@
 """The random control is random, seeded, and blind to the image's neighbours."""
 
+import numpy as np
 import torch
 from torch.testing import assert_close
 
 from camlens.methods.control import random
+from tests.methods import reference
 from tests.methods.toy import ToyProbe
+from tests.twins import twin_of
 
 
+@twin_of("random")
 def test_random_maps_weigh_channels_between_minus_one_and_one() -> None:
     probe = ToyProbe()
     twin = torch.Generator().manual_seed(0)
     weights = 2 * torch.rand(2, 4, generator=twin) - 1
     assert weights.min() < 0 < weights.max()
-    assert_close(random(probe), torch.einsum("tk,nkij->ntij", weights, probe.activations), rtol=1e-5, atol=1e-6)
+    expected = [
+        [reference.combined(row.tolist(), image) for row in weights.double()]
+        for image in probe.activations.double().numpy()
+    ]
+    assert_close(random(probe), torch.from_numpy(np.array(expected)).float(), rtol=1e-5, atol=1e-6)
 
 
 def test_random_maps_are_the_same_twice_and_differ_by_seed_and_target() -> None:

@@ -9,9 +9,11 @@ from camlens.core.registry import METHODS
 from camlens.methods.curvature import shapleycam
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
+from tests.twins import twin_of
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@twin_of("shapleycam")
 def test_shapleycam_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     maps = [

@@ -17,6 +17,7 @@ from tests.core.test_harmless import assert_untouched, fingerprint, used_model
 from tests.methods import reference
 from tests.nets import ChannelsLast, images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 NMF = pytest.importorskip("sklearn.decomposition").NMF
 
@@ -100,6 +101,7 @@ def test_heatmaps_share_one_scale_per_concept_over_the_images() -> None:
         found.heatmaps((3,))
 
 
+@twin_of("dff")
 def test_dff_equals_its_reference_with_what_the_score_loses_without_each_concept() -> None:
     model, inputs = seeded(plain_cnn), images()
     result = explain(model, inputs, method="dff", layers="2", target=[ClassScore(1), ClassScore(4)])

@@ -6,20 +6,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from camlens.core.registry import METHODS
+from camlens import METHODS
 from camlens.core.targets import ClassScore, Finer
 from camlens.methods.gradient import damping
 from tests.methods import reference
+from tests.twins import twin_of
 
 REFERENCES = {
-    "gradcam": reference.gradcam,
-    "finercam": reference.gradcam,
-    "gradcam++": reference.gradcam_plusplus,
-    "xgradcam": reference.xgradcam,
-    "layercam": reference.layercam,
-    "hirescam": reference.hirescam,
-    "gradcam-elementwise": reference.gradcam_elementwise,
-    "eigengradcam": reference.eigengradcam,
+    name: getattr(reference, entry.function.__name__) for name, entry in METHODS.items() if entry.needs == "gradients"
 }
 GRIDS = [(7,), (3, 5), (2, 3, 4), (1, 1)]
 LINEAR_IN_GRADIENTS = [name for name in REFERENCES if name != "gradcam++"]
@@ -40,6 +34,7 @@ def by_reference(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("name", REFERENCES)
+@twin_of(*REFERENCES)
 def test_method_equals_its_reference_on_lines_planes_and_volumes(name: str, grid: tuple[int, ...]) -> None:
     activations, gradients = captured(grid)
     maps = METHODS[name].function(activations, gradients)

@@ -14,6 +14,7 @@ from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import ResidualNet, images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 TARGETS = [ClassScore(0), ClassScore(3)]
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
@@ -30,6 +31,7 @@ def test_it_is_the_product_of_guided_backpropagation_and_the_rectified_gradcam_m
     assert_close(result.maps["input"], guided * enlarged, rtol=1e-5, atol=1e-8)
 
 
+@twin_of("guidedgradcam")
 def test_it_equals_its_reference() -> None:
     model, inputs = seeded(ResidualNet), images()
     found = explain(model, inputs, method="guidedgradcam", layers="block1", target=TARGETS).maps["input"]

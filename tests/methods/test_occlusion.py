@@ -11,6 +11,7 @@ from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -18,6 +19,7 @@ TARGETS = [ClassScore(0), ClassScore(3)]
 
 
 @pytest.mark.parametrize(("window", "stride"), [((5, 4), (2, 3)), ((16, 16), (1, 1)), ((7, 1), (7, 1))])
+@twin_of("occlusion")
 def test_occlusion_equals_its_reference(window: tuple[int, int], stride: tuple[int, int]) -> None:
     model, inputs = seeded(plain_cnn), images(2)
     options = {"window": window, "stride": stride, "baseline": 0.25}

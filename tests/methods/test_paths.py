@@ -12,6 +12,7 @@ from camlens.targets import ClassScore, Probability
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -44,6 +45,7 @@ def test_integrated_gradients_of_a_polynomial_are_its_integral(axes: int) -> Non
     assert_close(found.details["completeness_gap"], torch.zeros(2, 2), rtol=0, atol=1e-4)
 
 
+@twin_of("integratedgradients")
 def test_integrated_gradients_equal_a_slow_integral() -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = explain(model, inputs, method="integratedgradients", target=TARGETS, options={"steps": 120})
@@ -86,6 +88,7 @@ def test_smoothgrad_of_a_linear_score_is_its_largest_weight_whatever_the_noise()
     assert_close(found.maps["input"], torch.full((2, 1, 16, 16), 3.0))
 
 
+@twin_of("smoothgrad")
 def test_smoothgrad_equals_its_reference_on_the_same_draws() -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = explain(

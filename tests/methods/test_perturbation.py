@@ -12,6 +12,7 @@ from camlens.methods.perturbation import ablationcam, channel_masks, iscam, mask
 from tests.methods import reference
 from tests.methods.toy import ToyProbe
 from tests.refusals import refused
+from tests.twins import twin_of
 
 METHODS = [scorecam, sscam, iscam, ablationcam]
 AXES = [1, 2, 3]
@@ -32,6 +33,7 @@ def drawn_fields(probe: ToyProbe, samples: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("axes", AXES)
+@twin_of("scorecam")
 def test_scorecam_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     expected = masked_by_reference(probe, [lambda mask: mask])
@@ -39,6 +41,7 @@ def test_scorecam_equals_its_reference(axes: int) -> None:
 
 
 @pytest.mark.parametrize("axes", AXES)
+@twin_of("iscam")
 def test_iscam_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     variants = [lambda mask, share=share: mask * share for share in (0.25, 0.5, 0.75, 1.0)]
@@ -46,6 +49,7 @@ def test_iscam_equals_its_reference(axes: int) -> None:
 
 
 @pytest.mark.parametrize("axes", AXES)
+@twin_of("sscam")
 def test_sscam_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     variants = [lambda mask, field=field: mask + 0.3 * field for field in drawn_fields(probe, 3)]
@@ -54,6 +58,7 @@ def test_sscam_equals_its_reference(axes: int) -> None:
 
 
 @pytest.mark.parametrize("axes", AXES)
+@twin_of("ablationcam")
 def test_ablationcam_equals_its_reference(axes: int) -> None:
     probe = ToyProbe(axes)
     features = probe.activations.double().numpy()

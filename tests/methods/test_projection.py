@@ -12,6 +12,7 @@ from camlens.core.errors import InputError, LayerError
 from camlens.methods.projection import eigencam, eigengradcam, energy, kpcacam, oriented, principal_projection
 from tests.methods import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 
 def activations_of(*shape: int, seed: int = 0) -> Tensor:
@@ -25,6 +26,7 @@ def by_reference(function, features: Tensor, **options: object) -> Tensor:
 @pytest.mark.parametrize(
     "shape", [(3, 5, 7), (3, 5, 3, 4), (2, 40, 3, 4), (2, 6, 2, 3, 4), (2, 12, 3, 4), (1, 1, 4, 4)]
 )
+@twin_of("eigencam")
 def test_eigencam_equals_the_full_decomposition_with_few_and_with_many_channels(
     shape: tuple[int, ...],
 ) -> None:
@@ -100,6 +102,7 @@ def test_oriented_makes_the_largest_magnitude_positive_where_the_guide_says_noth
 
 @pytest.mark.parametrize("kernel", ["sigmoid", "rbf", "poly", "linear"])
 @pytest.mark.parametrize("shape", [(2, 5, 7), (2, 5, 3, 4), (2, 20, 3, 4), (1, 4, 2, 3, 2)], ids=str)
+@twin_of("kpcacam")
 def test_kpcacam_equals_its_reference(kernel, shape: tuple[int, ...]) -> None:
     activations = activations_of(*shape)
     expected = by_reference(reference.kpcacam, activations, kernel=kernel)

@@ -18,6 +18,7 @@ from tests.methods import reference
 from tests.methods.quadratic import SIZES, Quadratic, pictures, probe_of
 from tests.nets import images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 TARGETS = [ClassScore(2), ClassScore(0)]
 
@@ -34,6 +35,7 @@ def test_masks_are_enlarged_grids_cut_out_at_their_shift(axes: int) -> None:
 
 @pytest.mark.parametrize("centred", [True, False])
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@twin_of("rise")
 def test_rise_equals_its_reference(axes: int, centred: bool) -> None:
     model, inputs = Quadratic(axes), pictures(axes)
     probe = probe_of(model, inputs, TARGETS, batch_size=4)

@@ -12,6 +12,7 @@ from camlens.targets import ClassScore, Probability
 from tests.methods import reference
 from tests.nets import ResidualNet, TinyVit, images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -56,6 +57,7 @@ def weights(model: Dense, target: int) -> list:
 
 
 @pytest.mark.parametrize("style", STYLES)
+@twin_of("guidedbackprop")
 def test_guided_backpropagation_equals_its_reference_however_relu_is_written(style: str) -> None:
     model, inputs = dense(style), images(2, size=(3, 4), channels=2)
     found = explain(model, inputs, method="guidedbackprop", target=TARGETS)
@@ -67,6 +69,7 @@ def test_guided_backpropagation_equals_its_reference_however_relu_is_written(sty
 
 
 @pytest.mark.parametrize("style", STYLES)
+@twin_of("deeplift")
 def test_deeplift_equals_its_reference_however_relu_is_written(style: str) -> None:
     model, inputs = dense(style), images(2, size=(3, 4), channels=2)
     found = explain(model, inputs, method="deeplift", target=TARGETS, options={"baseline": -0.3})

@@ -14,11 +14,13 @@ from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.methods.quadratic import Quadratic, pictures, probe_of
 from tests.nets import images, plain_cnn, seeded
+from tests.twins import twin_of
 
 TARGETS = [ClassScore(2), ClassScore(0)]
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
+@twin_of("saliency", "gradientxinput")
 def test_both_equal_their_references(axes: int) -> None:
     model, inputs = Quadratic(axes), pictures(axes)
     slopes = model.slopes(inputs)[:, [2, 0]].double().numpy()

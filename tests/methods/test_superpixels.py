@@ -19,6 +19,7 @@ from camlens.targets import ClassScore
 from tests.methods import reference
 from tests.nets import images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -67,6 +68,7 @@ def test_weights_of_a_linear_model_are_each_segments_effect(method: str) -> None
     assert_close(found.maps["input"], torch.tensor(expected)[:, :, labels], rtol=1e-4, atol=1e-5)
 
 
+@twin_of("kernelshap")
 def test_kernelshap_with_all_coalitions_gives_the_shapley_values_of_any_model() -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = asked("kernelshap", model, inputs, segments=QUARTERS, samples=14, baseline=0.0)
@@ -105,6 +107,7 @@ def test_coalitions_are_drawn_as_the_kernel_weighs_their_sizes_each_with_its_opp
 
 
 @pytest.mark.parametrize("ridge", [1.0, 0.1])
+@twin_of("lime")
 def test_lime_equals_its_reference_on_the_same_draws(ridge: float) -> None:
     model, inputs = seeded(plain_cnn), images(1)
     found = asked("lime", model, inputs, segments=QUARTERS, samples=40, ridge=ridge, kernel_width=0.3)

@@ -14,12 +14,14 @@ from tests.methods import reference
 from tests.methods.toy import ToyProbe
 from tests.nets import ResidualNet, images, plain_cnn, seeded
 from tests.refusals import refused
+from tests.twins import twin_of
 
 CONVOLUTIONS = ["stem", "block1.conv1", "block1.conv2", "block2.conv1", "block2.conv2"]
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("percentile", [0.0, 60.0, 100.0])
+@twin_of("winsorcam")
 def test_winsorcam_equals_its_reference(axes: int, percentile: float) -> None:
     probe = ToyProbe(axes)
     layers = [(a.double().numpy(), g.double().numpy()) for a, g in probe.layer_captures.values()]

@@ -10,6 +10,7 @@ from camlens.metrics.boxes import best_box_threshold, box_overlap, largest_regio
 from tests.metrics import reference
 from tests.metrics.test_localisation import drawn, expected
 from tests.refusals import refused
+from tests.twins import twin_of
 
 
 def picture(*lines: str) -> Tensor:
@@ -29,6 +30,7 @@ def test_regions_are_those_of_flood_fill(size: tuple[int, ...], diagonal: bool) 
 
 @pytest.mark.parametrize("diagonal", [True, False])
 @pytest.mark.parametrize("levels", [None, 2])
+@twin_of("max_box_accuracy")
 def test_boxes_are_those_of_flood_fill(diagonal: bool, levels: int | None) -> None:
     maps, masks = drawn(6, 7, images=8, levels=levels)
     for threshold in (0.1, 0.5):

@@ -8,12 +8,14 @@ from torch.testing import assert_close
 from camlens.core.errors import InputError
 from camlens.metrics.combined import adcc, arcc
 from tests.metrics import reference
+from tests.twins import twin_of
 
 
 def figures(*values: float) -> Tensor:
     return torch.tensor(values)
 
 
+@twin_of("adcc", "arcc")
 def test_the_combined_figures_are_the_papers_formulas() -> None:
     parts = torch.rand(3, 5, generator=torch.Generator().manual_seed(0)).double()
     assert_close(adcc(*parts), figures(*(reference.adcc(*one) for one in parts.T.tolist())))

@@ -19,6 +19,7 @@ from camlens.metrics.complexity import (
 )
 from tests.metrics import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [sparseness, entropy, complexity, effective_complexity, border_energy, corner_energy, spread]
 
@@ -34,6 +35,7 @@ def spot(*place: int, size: tuple[int, ...] = (10, 10)) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(8,), (6, 11), (3, 5, 4)])
+@twin_of("sparseness", "entropy", "effective_complexity", "border_energy", "corner_energy", "spread", "complexity")
 def test_complexity_is_what_loops_over_cells_give(size: tuple[int, ...]) -> None:
     maps = drawn(*size)
 

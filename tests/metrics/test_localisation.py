@@ -18,6 +18,7 @@ from camlens.metrics.localisation import (
 )
 from tests.metrics import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 NAN = float("nan")
 ALL = [
@@ -47,6 +48,7 @@ def expected(compute, maps: Tensor, masks: Tensor, *options: object) -> Tensor:
 
 @pytest.mark.parametrize("size", [(7,), (5, 6), (3, 4, 3)])
 @pytest.mark.parametrize("levels", [None, 1])
+@twin_of("pointing_game", "energy_inside", "pixel_average_precision", "intersection_over_union")
 def test_localisation_is_what_loops_over_cells_give(size: tuple[int, ...], levels: int | None) -> None:
     maps, masks = drawn(*size, levels=levels)
     assert_close(pointing_game(maps, masks), expected(reference.pointing_game, maps, masks))
@@ -60,6 +62,7 @@ def test_localisation_is_what_loops_over_cells_give(size: tuple[int, ...], level
 
 
 @pytest.mark.parametrize("levels", [None, 1])
+@twin_of("relevance_rank_accuracy", "top_k_intersection")
 def test_ranks_are_means_over_all_orders_of_tied_cells(levels: int | None) -> None:
     maps, masks = drawn(2, 4, levels=levels)
     wanted = expected(reference.relevance_rank_accuracy, maps, masks)

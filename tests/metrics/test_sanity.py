@@ -10,6 +10,7 @@ from camlens.metrics.sanity import parameter_randomisation, random_logit_similar
 from camlens.metrics.similarity import spearman, ssim
 from tests.metrics import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 CLASSES = torch.tensor([2, 0])
 
@@ -47,6 +48,7 @@ def class_maps(inputs: Tensor, classes: Tensor) -> Tensor:
     return Net().eval()(inputs)[torch.arange(len(inputs)), classes].detach()
 
 
+@twin_of("random_logit_similarity")
 def test_random_logit_similarity_compares_the_class_with_another_one() -> None:
     inputs, asked = images(), []
 
@@ -94,6 +96,7 @@ def test_classes_beyond_the_number_of_classes_are_refused() -> None:
 
 
 @pytest.mark.parametrize("order", ["cascading", "independent"])
+@twin_of("parameter_randomisation")
 def test_the_curve_compares_the_map_with_that_of_each_stage(order: str) -> None:
     seen: list[Tensor] = []
 

@@ -9,6 +9,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.similarity import pearson, ranks, spearman, ssim
 from tests.metrics import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 
 def pair(*size: int, levels: int | None = None) -> tuple[Tensor, Tensor]:
@@ -25,6 +26,7 @@ def expected(compute, first: Tensor, second: Tensor, *options: float) -> Tensor:
 
 @pytest.mark.parametrize("size", [(9,), (4, 5), (2, 3, 4)])
 @pytest.mark.parametrize("levels", [None, 3])
+@twin_of("pearson", "spearman")
 def test_correlations_are_what_loops_give(size: tuple[int, ...], levels: int | None) -> None:
     first, second = pair(*size, levels=levels)
     assert_close(pearson(first, second), expected(reference.pearson, first, second))
@@ -40,6 +42,7 @@ def test_rank_correlation_with_ties_is_that_of_scipy() -> None:
 
 
 @pytest.mark.parametrize(("size", "length"), [((14,), 11), ((13, 12), 11), ((7, 7), 7), ((6, 8), 5), ((4, 3, 5), 3)])
+@twin_of("ssim")
 def test_ssim_is_what_windows_one_by_one_give(size: tuple[int, ...], length: int) -> None:
     first, second = pair(*size)
     assert_close(ssim(first, second), expected(reference.ssim, first, second, length, 1.5, 1.0))

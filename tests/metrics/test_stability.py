@@ -10,6 +10,7 @@ from camlens.core.errors import InputError
 from camlens.metrics.stability import average_sensitivity, coherency, max_sensitivity
 from tests.metrics import reference
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [max_sensitivity, average_sensitivity]
 
@@ -31,6 +32,7 @@ def images(*size: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(6,), (4, 5), (2, 3, 4)])
+@twin_of("max_sensitivity", "average_sensitivity")
 def test_sensitivity_is_what_loops_over_the_same_draws_give(size: tuple[int, ...]) -> None:
     inputs = images(*size)
     noises = 0.3 * (2 * torch.rand(5, 3, *size, generator=torch.Generator().manual_seed(0)) - 1)
@@ -42,6 +44,7 @@ def test_sensitivity_is_what_loops_over_the_same_draws_give(size: tuple[int, ...
 
 
 @pytest.mark.parametrize("size", [(6,), (4, 5), (2, 3, 4)])
+@twin_of("coherency")
 def test_coherency_is_the_formula(size: tuple[int, ...]) -> None:
     inputs = images(*size)
     heatmaps = inputs.mean(dim=1).sigmoid()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from camlens import explain, load_model
-from camlens.core.heatmaps import balanced, normalised, rectified, resized
+from camlens.core.heatmaps import balanced, normalized, rectified, resized
 from camlens.data.demo import DemoPhotos
 from camlens.render.overlays import overlay
 from camlens.studio.app import PAGE
@@ -108,7 +108,7 @@ def test_browser_and_python_blend_alike(page: Any, server: str, colours: str) ->
     grid = answer["result"]["maps"][0]["grid"]
     values = np.frombuffer(base64.b64decode(grid["values"]), dtype="<f4").reshape(grid["shape"]).copy()
     original = pixels(page.locator('canvas[aria-label="The photograph"]'))
-    heat = resized(normalised(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
+    heat = resized(normalized(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
     expected = overlay(original, heat, alpha=0.35, colormap=colours, threshold=0.2, contour=0.2)
     found = pixels(page.locator(OVERLAY))
     apart = np.abs(found.astype(int) - expected.astype(int)).max(axis=2)

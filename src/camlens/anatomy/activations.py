@@ -1,4 +1,4 @@
-"""What layers see in images: their features, from one forward pass, with what each channel says in numbers."""
+"""Activations of layers from one forward pass, with statistics for each channel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _ORDERS = ("mean", "maximum", "index")
 
 @dataclass(frozen=True, eq=False)
 class LayerActivations:
-    """What one layer gave for n images.
+    """The activations of one layer for n images.
 
     Attributes:
         layer: the layer's name.
-        layout: how the layer's own output is laid out, and its grid.
-        features: float32 (n, k, *grid), whatever the layout; nobody else holds this memory.
+        layout: the layout and the grid of the layer's output.
+        features: a copy of the activations as float32 (n, k, *grid), whatever the layout.
     """
 
     layer: str
@@ -49,41 +49,41 @@ class LayerActivations:
 
     @property
     def maximum(self) -> PerChannel:
-        """Highest value of each channel."""
+        """Maximum of each channel over its grid."""
         return self.features.flatten(2).amax(dim=2)
 
     @property
     def minimum(self) -> PerChannel:
-        """Lowest value of each channel."""
+        """Minimum of each channel over its grid."""
         return self.features.flatten(2).amin(dim=2)
 
     @property
     def deviation(self) -> PerChannel:
-        """Standard deviation of each channel over its grid, 0 where the grid is one cell."""
+        """Standard deviation of each channel over its grid; 0 for a grid of one cell."""
         return self.features.flatten(2).std(dim=2, correction=0)
 
     @property
     def dead(self) -> Bool[Tensor, "n k"]:
-        """Channels that are zero in every cell of an image."""
+        """Whether each channel is zero in all cells of an image."""
         return (self.features.flatten(2) == 0).all(dim=2)
 
     @property
     def never_active(self) -> Bool[Tensor, " k"]:
-        """Channels that are zero in every cell of every image given."""
+        """Whether each channel is zero in all cells of all images."""
         return self.dead.all(dim=0)
 
     def ranked(self, image: int = 0, *, by: Order = "mean") -> list[int]:
-        """Channel numbers for one image, the highest mean or maximum first, or in their own order."""
+        """Return the channels of one image, sorted by mean or maximum in descending order, or by index."""
         if not -len(self.features) <= image < len(self.features):
             raise InputError(
-                f"there is no image {image}: there are {len(self.features)}, counted from 0",
+                f"image {image} is out of range: there are {len(self.features)} (0 to {len(self.features) - 1})",
                 code="image.out-of-range",
                 image=image,
                 images=len(self.features),
             )
         if by not in _ORDERS:
             raise InputError(
-                f"channels are ranked by {', '.join(_ORDERS)}, not {by!r}", code="argument.invalid", name="by", value=by
+                f"by must be one of {', '.join(_ORDERS)}, not {by!r}", code="argument.invalid", name="by", value=by
             )
         if by == "index":
             return list(range(self.features.shape[1]))
@@ -106,16 +106,15 @@ def activations(
     kwargs: Mapping[str, Any] | None = None,
     layout: Kind | None = None,
 ) -> Mapping[str, LayerActivations]:
-    """What `layers` see in `inputs` (n, c, *spatial): features (n, k, *grid) by layer, from one forward pass.
+    """Return the activations of `layers` for `inputs` (n, c, *spatial), from one forward pass.
 
-    `layers` is a name, a module or several; "relu#2" is the second call of a layer that runs several times.
-    Token grids and channels-last outputs are read as such; `layout` says how where that cannot be found out.
-    No gradient is computed, so layers that do not feed any score have activations too. The model runs in
-    evaluation mode and is left bit for bit as it was. The result maps layer names, in the order asked for, to
-    frozen `LayerActivations`.
+    `layers` is a name, a module or a list; "relu#2" is the second call of a layer that runs several times.
+    Tokens and channels-last outputs are converted to (n, k, *grid); pass `layout` to override the detection of the
+    layout. No gradient is computed, so layers that do not feed the scores are allowed. The model runs in evaluation
+    mode and is left unchanged. The result maps layer names, in the given order, to frozen `LayerActivations`.
 
-    Raises LayerError where a layer did not run, ran several times without saying which call is meant, returned
-    no tensor or has no spatial grid; InputError and ModelError as `explain` does.
+    Raises LayerError if a layer did not run, ran several times and no call is given, returned no tensor, or has no
+    spatial grid; InputError and ModelError as `explain` does.
 
         activations(model, images, ["layer1", "layer4"])["layer4"].ranked()[:8]
     """
@@ -123,19 +122,20 @@ def activations(
     wanted = [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
     if not wanted:
         raise LayerError(
-            f"an empty list of layers has no activations: name some, such as {_examples(inner)}",
+            f"layers must not be empty: pass names such as {_examples(inner)}",
             code="argument.empty",
             name="layers",
         )
-    calls = {one.label: one for one in (resolve_layer(inner, layer) for layer in wanted)}
+    calls = {call.label: call for call in (resolve_layer(inner, layer) for layer in wanted)}
     session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}))
     frontier = Frontier(list(calls.values()), session, graph=False)
-    modules = list({id(one.module): one.module for one in calls.values()}.values())
+    modules = list({id(call.module): call.module for call in calls.values()}.values())
     with undisturbed(inner, session.inputs.device), observed(modules, frontier.observe):
         inner(session.inputs, *session.args, **session.kwargs)
     frontier.check()
-    found = {label: _read(session, call, frontier.kept[label], layout) for label, call in calls.items()}
-    return MappingProxyType(found)
+    return MappingProxyType(
+        {label: _read(session, call, frontier.kept[label], layout) for label, call in calls.items()}
+    )
 
 
 def _read(session: Session, call: LayerCall, kept: Tensor, kind: Kind | None) -> LayerActivations:
@@ -144,7 +144,7 @@ def _read(session: Session, call: LayerCall, kept: Tensor, kind: Kind | None) ->
             call.module, kept, images=session.images, spatial=session.spatial, model=session.model, kind=kind
         )
     except LayerError as error:
-        hint = f"layers with a grid are for example {_examples(session.model)}"
+        hint = f"try one of {_examples(session.model)}"
         raise LayerError(
             f"layer {call.label!r} has no spatial grid: {error}; {hint}", code="layer.no-grid", layer=call.label
         ) from None

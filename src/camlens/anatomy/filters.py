@@ -1,4 +1,4 @@
-"""What convolutions look for: their learned weights, with what each filter is like in numbers and as a picture."""
+"""Learned filters of convolutions, with statistics and a picture for each filter."""
 
 import math
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True, eq=False)
 class FilterPicture:
-    """One filter as bytes (height, width) or (height, width, 3), and in words which part of it is shown.
+    """One filter as uint8 pixels (height, width) or (height, width, 3), and which part of it is `shown`.
 
-    Signed pictures have zero at 128 (127.5 before rounding) and the largest magnitude at 0 or 255. Coloured
-    ones reach from the lowest weight, 0, to the highest, 255.
+    In signed pictures zero is 128 (127.5 before rounding) and the largest magnitude is 0 or 255. In color pictures the
+    lowest weight is 0 and the highest 255.
     """
 
     pixels: NDArray[np.uint8]
@@ -34,7 +34,7 @@ class Filters:
     """The k filters of one convolution.
 
     Attributes:
-        weights: float32 (k, channels, *kernel), a copy on the CPU; channels are those that one filter reads.
+        weights: a copy of the weights as float32 (k, channels, *kernel) on the CPU; channels are those of one filter.
     """
 
     weights: Float[Tensor, "k channels *kernel"]
@@ -44,7 +44,7 @@ class Filters:
 
     @property
     def colours(self) -> Literal["rgb", "signed"]:
-        """ "rgb" where filters of more than one cell read three channels, as first layers do; else "signed"."""
+        """ "rgb" if filters have three channels and more than one cell, as in first layers; else "signed"."""
         planes = self.weights.ndim == 4 and self.weights.shape[2:].numel() > 1
         return "rgb" if planes and self.weights.shape[1] == 3 else "signed"
 
@@ -60,38 +60,37 @@ class Filters:
 
     @property
     def minimum(self) -> PerFilter:
-        """Lowest weight of each filter."""
+        """Minimum weight of each filter."""
         return self.weights.flatten(1).amin(dim=1)
 
     @property
     def maximum(self) -> PerFilter:
-        """Highest weight of each filter."""
+        """Maximum weight of each filter."""
         return self.weights.flatten(1).amax(dim=1)
 
     @property
     def norm(self) -> PerFilter:
-        """Euclidean length of each filter: near zero where training has switched it off."""
+        """Euclidean norm of each filter; close to zero for filters that are not used."""
         lengths: Tensor = self.weights.flatten(1).norm(dim=1)
         return lengths
 
     def picture(self, index: int) -> FilterPicture:
-        """One filter of a 2-D convolution as a small picture.
+        """Return one filter of a 2-D convolution as a small picture.
 
-        Filters on three channels are in colour, stretched to their own range. Others are signed around zero:
-        the input channel with the largest norm, or, for filters of a single cell, the weights of all input
-        channels laid out as a square. Raises InputError for an index that does not exist, LayerError for
-        convolutions with another number of axes than two.
+        Filters with three channels are shown in color, scaled to their range. Others are signed: the input channel with
+        the largest norm, or, for filters of a single cell, the weights of all input channels as a square. Raises
+        InputError if `index` is out of range, and LayerError for convolutions that are not 2-D.
         """
         if not 0 <= index < len(self):
             raise InputError(
-                f"there is no filter {index}: it must be from 0 to {len(self) - 1}",
+                f"filter {index} is out of range: there are {len(self)} (0 to {len(self) - 1})",
                 code="filter.out-of-range",
                 index=index,
                 filters=len(self),
             )
         if self.weights.ndim != 4:
             raise LayerError(
-                f"filters with {self.weights.ndim - 2} axes are no pictures; read them in `weights`",
+                f"only filters with two axes can be drawn, not {self.weights.ndim - 2}: use `weights`",
                 code="layer.no-pictures",
                 axes=self.weights.ndim - 2,
             )
@@ -113,30 +112,30 @@ class Filters:
 
 
 def filters(layer: nn.Module) -> Filters:
-    """The learned filters of a convolution with 1, 2 or 3 axes, as a frozen copy of its weights.
+    """Return a copy of the learned filters of a convolution with 1, 2 or 3 axes.
 
-    Raises LayerError for any other module, and for a lazy convolution that has not run yet.
+    Raises LayerError for any other module and for a lazy convolution that has not run yet.
 
         filters(model.conv1).norm.argsort()[:5]  # the five weakest
     """
     if not isinstance(layer, _CONVOLUTIONS):
         raise LayerError(
-            f"a {type(layer).__name__} has no filters to look at: pass a convolution of the model, such as model.conv1",
+            f"{type(layer).__name__} has no filters: pass a convolution of the model, such as model.conv1",
             code="layer.no-filters",
             type=type(layer).__name__,
         )
     if is_lazy(layer.weight):
-        raise LayerError("this lazy convolution has no weights yet: run the model once on an input", code="model.lazy")
+        raise LayerError("the lazy convolution has no weights yet: run the model once", code="model.lazy")
     with torch.inference_mode(False):
         weights = layer.weight.detach().to("cpu", torch.float32, copy=True).contiguous()
     return Filters(weights)
 
 
 def _signed(values: Tensor) -> NDArray[np.uint8]:
-    most = values.abs().max() or values.new_ones(())
-    return _bytes((values / most + 1) / 2)
+    largest = values.abs().max() or values.new_ones(())
+    return _bytes((values / largest + 1) / 2)
 
 
 def _bytes(shares: Tensor) -> NDArray[np.uint8]:
-    """Shares in [0, 1] as bytes."""
+    """Convert values in [0, 1] to uint8."""
     return np.round(shares.numpy() * 255).astype(np.uint8)

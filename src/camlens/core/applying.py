@@ -1,4 +1,4 @@
-"""Applying a method: from what was captured to checked maps, whatever the method is called with."""
+"""Application of a method to a capture, with checks of its result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 256 * 2**20
 
 
 def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]) -> Found:
-    """What a method finds: maps (n, t, *grid), float32 or for float64 inputs float64, with the facts it gave."""
+    """Return the maps (n, t, *grid) and details of a method; maps are float64 for float64 inputs, else float32."""
     maps: object
     if entry.needs == "probe" or isinstance(probe, InputProbe):
         maps = entry.function(probe, **options)
@@ -24,8 +24,8 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
         shared = entry.function(probe.activations, **options)[:, None]
         maps = shared.expand(-1, probe.scores.shape[1], *shared.shape[2:])
     else:
-        made = probe.captured.taken.get(probe.record.layer.label, ())
-        pieces = [piece[entry.name] for piece in made] or [_each_target(probe.record, entry, options)]
+        taken = probe.captured.taken.get(probe.record.layer.label, ())
+        pieces = [piece[entry.name] for piece in taken] or [_each_target(probe.record, entry, options)]
         maps = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
     details = maps.details if isinstance(maps, Found) else {}
     maps = maps.maps if isinstance(maps, Found) else maps
@@ -35,46 +35,45 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
 
 
 def making(methods: Sequence[tuple[Entry, Mapping[str, Any]]]) -> Take | None:
-    """What makes the maps of each layer as its gradients come, of these methods with their options.
+    """Return a function that computes the maps of each layer when its gradients are available.
 
-    None where one of them asks a probe: that may want to see the gradients of any layer.
+    None if a method takes a probe, which may access the gradients of any layer.
     """
     if any(entry.scope != "layer" or entry.needs == "probe" for entry, _ in methods):
         return None
-    reading = [(entry, options) for entry, options in methods if entry.needs == "gradients"]
-    return lambda record: {entry.name: _each_target(record, entry, options) for entry, options in reading}
+    with_gradients = [(entry, options) for entry, options in methods if entry.needs == "gradients"]
+    return lambda record: {entry.name: _each_target(record, entry, options) for entry, options in with_gradients}
 
 
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
-    """Maps (n, t, *grid) of a method that takes activations and gradients of one target."""
+    """Apply a method of activations and gradients to every target; return maps (n, t, *grid)."""
     activations, gradients = record.activations, record.gradients
     images, targets = gradients.shape[:2]
     if targets <= images:
-        each = [entry.function(activations, gradients[:, index], **options) for index in range(targets)]
-        if any(not isinstance(one, Tensor) for one in each):
+        columns = [entry.function(activations, gradients[:, index], **options) for index in range(targets)]
+        if any(not isinstance(column, Tensor) for column in columns):
             raise InputError(
-                f"method {entry.name!r} must return maps (n, *grid), not {type(each[0]).__name__}",
+                f"method {entry.name!r} must return maps (n, *grid), not {type(columns[0]).__name__}",
                 code="method.result",
                 method=entry.name,
             )
-        return each[0][:, None] if targets == 1 else torch.stack(each, dim=1)
+        return columns[0][:, None] if targets == 1 else torch.stack(columns, dim=1)
     step = max(1, _CHUNK_BYTES // max(1, activations[0].numel() * activations.element_size()))
     rows = []
     for image in range(images):
         starts = range(0, targets, step)
         chunks = [gradients[image, start : start + step] for start in starts]
-        one = activations[image : image + 1]
-        maps = [entry.function(one.expand(len(chunk), *one.shape[1:]), chunk, **options) for chunk in chunks]
+        features = activations[image]
+        maps = [entry.function(features.expand(len(chunk), *features.shape), chunk, **options) for chunk in chunks]
         rows.append(torch.cat(maps))
     return torch.stack(rows)
 
 
 def _checked(maps: object, expected: torch.Size, axes: int, dtype: torch.dtype, entry: Entry) -> Tensor:
     if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
-        found = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
+        returned = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(
-            f"method {entry.name!r} must return one map per image and target, {tuple(expected)} and the grid; "
-            f"it returned {found}",
+            f"method {entry.name!r} must return maps ({', '.join(map(str, expected))}, *grid), not {returned}",
             code="method.result",
             method=entry.name,
         )

@@ -1,4 +1,4 @@
-"""What a method found besides its maps: facts by name, joined over batches and written as plain values."""
+"""Further results of methods besides their maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from camlens.core.types import TargetMaps
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Maps (n, t, *grid) with facts about them: a method may return this in place of the maps alone.
+    """Maps (n, t, *grid) with details; a method may return this instead of maps.
 
     Attributes:
-        maps: as a method without facts would return them.
-        details: by name. A tensor has the n images as its first axis; any other value is plain (JSON can hold
-            it) and the same for all images.
+        maps: the maps.
+        details: further results by name. Tensors have the n images as their first axis; other values must be
+            representable in JSON and apply to all images.
     """
 
     maps: TargetMaps
@@ -25,38 +25,34 @@ class Found:
 
 
 def settled(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The same facts with their tensors detached."""
-    return {name: one.detach() if isinstance(one, Tensor) else one for name, one in details.items()}
+    """Detach all tensors."""
+    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in details.items()}
 
 
 def joined_details(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The facts of several batches: tensors one below the other, other values as the first batch has them.
-
-    Where images differ in an axis, as in their number of segments, the shorter ones are filled up with zeros.
-    """
-    first = parts[0]
+    """Concatenate the tensors of several batches, padded with zeros; take other values from the first batch."""
     return {
-        name: padded_rows([part[name] for part in parts]) if isinstance(one, Tensor) else one
-        for name, one in first.items()
+        name: padded_rows([part[name] for part in parts]) if isinstance(value, Tensor) else value
+        for name, value in parts[0].items()
     }
 
 
 def padded_rows(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors (n_i, ...) one below the other, filled up with zeros to the longest along every other axis."""
+    """Concatenate tensors (n_i, ...), padded with zeros to the largest size of every other axis."""
     shape = [max(lengths) for lengths in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
     rows = []
     for tensor in tensors:
-        missing = [wanted - length for wanted, length in zip(shape, tensor.shape[1:], strict=True)]
-        sides = [side for length in reversed(missing) for side in (0, length)]
-        rows.append(torch.nn.functional.pad(tensor, sides) if any(missing) else tensor)
+        missing = [longest - length for longest, length in zip(shape, tensor.shape[1:], strict=True)]
+        padding = [side for length in reversed(missing) for side in (0, length)]
+        rows.append(torch.nn.functional.pad(tensor, padding) if any(missing) else tensor)
     return torch.cat(rows)
 
 
 def described(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts as plain values that JSON can hold; tensors by shape and type, since they are written as arrays."""
+    """Convert details to JSON values, with the shape and dtype of tensors, which are saved as arrays."""
     return {
-        name: {"shape": list(one.shape), "dtype": str(one.dtype).removeprefix("torch.")}
-        if isinstance(one, Tensor)
-        else one
-        for name, one in details.items()
+        name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+        if isinstance(value, Tensor)
+        else value
+        for name, value in details.items()
     }

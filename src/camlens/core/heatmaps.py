@@ -1,4 +1,4 @@
-"""From signed maps to heat maps in [0, 1]: rectify, normalise, resize. The one place where this happens."""
+"""Conversion of signed maps to heat maps in [0, 1]: rectify, normalize and resize."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,24 +16,24 @@ _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def rectified(maps: TargetMaps) -> TargetMaps:
-    """Only the evidence that speaks for the target: negative values become zero."""
+    """Set negative values, the evidence against the target, to zero."""
     return maps.clamp_min(0)
 
 
-def normalised(maps: TargetMaps) -> TargetMaps:
-    """Each map minus its minimum, divided by its maximum where that is above zero."""
+def normalized(maps: TargetMaps) -> TargetMaps:
+    """Subtract the minimum of each map and divide by its maximum, unless that is zero or infinite."""
     cells = maps.flatten(2)
     raised = cells - cells.amin(dim=2, keepdim=True)
     highest = raised.amax(dim=2, keepdim=True)
-    says_something = (highest > 0) & (highest < torch.inf)
-    return torch.where(says_something, raised / torch.where(says_something, highest, 1), 0).view_as(maps)
+    scalable = (highest > 0) & (highest < torch.inf)
+    return torch.where(scalable, raised / torch.where(scalable, highest, 1), 0).view_as(maps)
 
 
 def balanced(maps: TargetMaps) -> TargetMaps:
-    """Signed maps in [-1, 1] with 0 kept in place: each divided by its magnitude.
+    """Scale signed maps to [-1, 1]; zero stays zero.
 
-    That is the magnitude which only one cell in 200 exceeds, so that a few extreme pixels do not hide all others;
-    for maps of fewer than 200 cells it is the highest one.
+    The scale is the magnitude that 1 in 200 cells exceeds, so that a few extreme cells do not hide all others. For maps
+    of fewer than 200 cells it is the maximum.
     """
     magnitudes = maps.abs().flatten(2)
     cells = magnitudes.shape[2]
@@ -44,7 +44,7 @@ def balanced(maps: TargetMaps) -> TargetMaps:
 
 
 def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]:
-    """Maps (n, t, *grid) in [-1, 1] at another size, linear along every axis, corners not aligned."""
+    """Resize maps in [-1, 1] linearly along every axis, with align_corners=False."""
     if maps.shape[2:] == torch.Size(size):
         return maps.float()
     mode = _MODES[maps.ndim - 2]
@@ -55,7 +55,7 @@ def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]
 
 @dataclass(frozen=True)
 class EmptyMap:
-    """A map whose heat map is empty: which one, and why, as a code and in words."""
+    """A map whose heat map is empty, with the reason as a code and a text."""
 
     layer: str
     image: int
@@ -65,7 +65,7 @@ class EmptyMap:
 
 
 def empty_maps(maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: Sequence[bool] = ()) -> list[EmptyMap]:
-    """The maps that show little. If both signs of a target are shown, evidence against it alone is not empty."""
+    """List the maps with an empty heat map. Negative maps are not empty if both signs of the target are shown."""
     empty = []
     ranges = torch.stack(torch.aminmax(maps.flatten(2), dim=2), dim=2).tolist()  # NaN if a cell is
     for image, row in enumerate(ranges):
@@ -84,13 +84,14 @@ def empty_maps(maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: 
 
 
 def evidence_warning(empty: Mapping[str, Sequence[EmptyMap]], count: int) -> EvidenceWarning:
-    """One warning for the empty maps of each method, among `count` maps."""
-    texts = [one.text if len(empty) == 1 else f"{method}: {one.text}" for method, maps in empty.items() for one in maps]
+    """Return a warning about the empty maps of each method, among `count` maps."""
+    prefixes = {method: "" if len(empty) == 1 else f"{method}: " for method in empty}
+    texts = [f"{prefixes[method]}{entry.text}" for method, entries in empty.items() for entry in entries]
     more = f"; and {len(texts) - _MOST_TEXTS} more, see provenance['warnings']" if len(texts) > _MOST_TEXTS else ""
     message = texts[0] if len(texts) == 1 else f"{len(texts)} of {count} maps: {'; '.join(texts[:_MOST_TEXTS])}{more}"
     facts = [
-        {"method": method, "layer": one.layer, "image": one.image, "target": one.target, "code": one.code}
-        for method, maps in empty.items()
-        for one in maps
+        {"method": method, "layer": entry.layer, "image": entry.image, "target": entry.target, "code": entry.code}
+        for method, entries in empty.items()
+        for entry in entries
     ]
     return EvidenceWarning(message, maps=facts)

@@ -1,4 +1,4 @@
-"""Public names whose modules are imported on first use, so that `import camlens` stays cheap."""
+"""Import of public names on first use, so that `import camlens` is fast."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a package that takes `names` from the modules they map to."""
+    """Return `__getattr__` and `__dir__` of a package whose `names` are imported from the modules they map to."""
 
     def get(name: str) -> Any:
         if name not in names:

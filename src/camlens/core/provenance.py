@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, the weights' hash, and what was chosen along the way."""
+"""Provenance of a result: versions, hash of the weights, settings and choices."""
 
 import hashlib
 import platform
@@ -16,10 +16,10 @@ from camlens.core.layers import every_module
 
 
 class Provenance(TypedDict):
-    """How an explanation was made: what is needed to repeat and to judge it. A read-only mapping.
+    """What is needed to repeat and to judge an explanation. A read-only mapping.
 
-    `layer_choice` has the reason for each layer, `warnings` a sentence for each map that shows little, and
-    `optimized` what an optimized Explainer did to the model.
+    `layer_choice` has the reason for each layer, `warnings` a sentence for each empty map, and `optimized` the changes
+    of an optimized Explainer to the model.
     """
 
     camlens: str
@@ -37,23 +37,23 @@ class Provenance(TypedDict):
     optimized: NotRequired[Mapping[str, object]]
 
 
-_lock = RLock()  # which an interrupted thread may take again
+_lock = RLock()  # reentrant, for a thread that is interrupted while it holds the lock
 _hashes: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], str]]" = WeakKeyDictionary()
 
 
 def weights_hash(model: nn.Module, modules: Sequence[nn.Module] | None = None) -> str:
-    """SHA-256 over names, shapes, types and bytes of all parameters and buffers.
+    """Return the SHA-256 of names, shapes, dtypes and bytes of all parameters and buffers.
 
-    `modules` are all of the model's, where the caller has walked them already.
+    `modules` are all modules of the model, if the caller has them.
 
-    Hashing a large model takes longer than explaining an image, so it is done again only when a tensor's
-    version counter or address has changed. (Writing through `.data` does not count up.)
+    Hashing a large model takes longer than explaining an image, so the hash is cached until the version counter or
+    address of a tensor changes. Writing to `.data` does not change the version counter.
     """
     state = _state(every_module(model) if modules is None else modules)
     with _lock:
-        known = _hashes.get(model)
-    if known is not None and known[0] == state:
-        return known[1]
+        cached = _hashes.get(model)
+    if cached is not None and cached[0] == state:
+        return cached[1]
     digest = hashlib.sha256()
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype};".encode())
@@ -65,24 +65,25 @@ def weights_hash(model: nn.Module, modules: Sequence[nn.Module] | None = None) -
 
 
 def _state(modules: Sequence[nn.Module]) -> tuple[object, ...]:
-    """Which tensors the modules hold, and how often each was written to: it costs next to nothing."""
+    """Return the identities, addresses and version counters of all parameters and buffers."""
     tensors = [
         tensor
         for module in modules
-        for held in (module._parameters, module._buffers)
-        if held
-        for tensor in held.values()
+        for tensors_of in (module._parameters, module._buffers)
+        if tensors_of
+        for tensor in tensors_of.values()
         if tensor is not None
     ]
     try:
         versions = [tensor._version for tensor in tensors]
-    except RuntimeError:  # inference tensors do not count
+    except RuntimeError:  # inference tensors have no version counter
         versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
-    return list(map(id, tensors)), [one.data_ptr() if one.layout == torch.strided else 0 for one in tensors], versions
+    addresses = [tensor.data_ptr() if tensor.layout == torch.strided else 0 for tensor in tensors]
+    return list(map(id, tensors)), addresses, versions
 
 
 def origin(model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None) -> dict[str, str]:
-    """What an explanation is about to be made with: versions, the model and its weights, the inputs' type and place."""
+    """Return versions, the model with its weights, and the dtype and device of the inputs."""
     return {
         "camlens": _installed_version(),
         "torch": torch.__version__,

@@ -115,13 +115,15 @@ class Registry(Mapping[str, Entry]):
             raise InputError(
                 f"the name of a {self.kind} must be a non-empty string, not {name!r}",
                 code="argument.invalid",
-                name=name,
+                name="name",
+                value=name,
             )
         if self.kind == "method" and needs not in get_args(Needs):
             raise InputError(
                 f"needs must be one of {', '.join(get_args(Needs))}, not {needs!r}",
                 code="argument.invalid",
-                needs=needs,
+                name="needs",
+                value=needs,
             )
         if name in self._entries:
             raise InputError(

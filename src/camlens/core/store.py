@@ -1,4 +1,4 @@
-"""Writing results: all or nothing, and never over a file that camlens has not written."""
+"""Atomic writing of results, which never replaces files that camlens has not written."""
 
 import json
 import os
@@ -18,37 +18,37 @@ from camlens.core.errors import StoreError
 
 MANIFEST = "manifest.json"
 SIGNATURE = "written by camlens"
-"""Names the maker inside figures and pages, so that a later run may replace them."""
+"""Written into figures and pages, so that a later run may replace them."""
 
 
 @contextmanager
 def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """A path to write to that becomes `path` when the block ends well, and is removed when it does not."""
+    """Yield a temporary path that is renamed to `path` after the block, or removed if the block raises."""
     if path.exists() and not force:
         raise StoreError(
-            f"{path} exists already: choose another path, or pass force=True to replace it",
+            f"{path} already exists: choose another path, or pass force=True to replace it",
             code="output.exists",
             path=str(path),
         )
     unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch(exist_ok=False)  # with the rights that any new file of this user has
+        unfinished.touch(exist_ok=False)  # with the default permissions of the user
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        with suppress(OSError):  # where its directory cannot be, it is not there either
+        with suppress(OSError):  # its directory may not exist
             unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
 def result_directory(directory: Path) -> Iterator[Path]:
-    """A staging directory whose files move into `directory` when the block ends well; nothing moves if it fails.
+    """Yield a staging directory whose files move to `directory` after the block; if the block raises, none moves.
 
-    The staged manifest decides what stays: files that only the earlier manifest lists are removed. Any other file is
-    left alone: StoreError if one has a name that is needed. A block that stages no file writes nothing.
+    Files that only the earlier manifest lists are removed. Other files are kept, and StoreError is raised if a staged
+    file would replace one of them. If no file is staged, nothing is written.
     """
     check_writable(directory)
     try:
@@ -66,9 +66,9 @@ def result_directory(directory: Path) -> Iterator[Path]:
 
 
 def check_writable(directory: Path, *, force: bool = True) -> None:
-    """Raise StoreError if `directory` is a file, or holds a manifest that camlens has not written.
+    """Raise StoreError if `directory` is a file, or contains a manifest that camlens has not written.
 
-    Without `force` an earlier result is refused as well.
+    Unless `force` is True, also raise StoreError if it contains an earlier result.
     """
     if directory.exists() and not directory.is_dir():
         raise StoreError(f"{directory} is a file: choose a directory", code="output.is-a-file", path=str(directory))
@@ -76,14 +76,14 @@ def check_writable(directory: Path, *, force: bool = True) -> None:
         raise _foreign(directory, [MANIFEST])
     if earlier_manifest(directory) and not force:
         raise StoreError(
-            f"{directory} holds an earlier result: choose another directory, or pass force=True to replace it",
+            f"{directory} contains an earlier result: choose another directory, or pass force=True to replace it",
             code="output.exists",
             path=str(directory),
         )
 
 
 def earlier_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a result that camlens has written to `directory`, or an empty one."""
+    """Return the manifest that camlens has written to `directory`, or an empty one."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         return manifest if isinstance(manifest["files"], dict | list) else {}
@@ -92,7 +92,7 @@ def earlier_manifest(directory: Path) -> dict[str, Any]:
 
 
 def own_files(manifest: Mapping[str, Any]) -> set[str]:
-    """Names of the files that a manifest lists, itself included; paths out of its directory do not count."""
+    """Return the manifest and the files that it lists, except paths outside of its directory."""
     files = manifest.get("files", ())
     names = map(str, files.values() if isinstance(files, dict) else files)
     return {MANIFEST, *(name for name in names if name == Path(name).name)}
@@ -122,8 +122,8 @@ def _move_into(directory: Path, staging: Path) -> None:
 def _foreign(directory: Path, names: Sequence[str]) -> StoreError:
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return StoreError(
-        f"{directory} holds files that camlens has not written and would have to replace ({shown}): choose another"
-        " output directory",
+        f"{directory} contains files that camlens has not written and would replace ({shown}): choose another output"
+        " directory",
         code="output.foreign-file",
         path=str(directory),
         files=list(names),
@@ -142,9 +142,9 @@ def write_bundle(
     pictures: Mapping[str, bytes] = MappingProxyType({}),
     force: bool = False,
 ) -> Path:
-    """Write arrays as `NAME.npy`, PNG files as `NAME.png` and a `manifest.json` that names them; return the directory.
+    """Write arrays as `NAME.npy`, PNG files as `NAME.png` and a `manifest.json` that lists them; return the directory.
 
-    `force` replaces an earlier result, and nothing else.
+    `force` replaces an earlier result.
     """
     check_writable(directory, force=force)
     with result_directory(directory) as unfinished:

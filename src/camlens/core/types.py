@@ -1,4 +1,4 @@
-"""The vocabulary of every signature. Axes: n images, t targets, k channels, *grid spatial cells."""
+"""Shared types. Axes: n images, t targets, k channels, *grid cells of a layer, *spatial pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
@@ -36,5 +36,5 @@ Pictures = Picture | Sequence[Picture]
 
 
 def precise(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 if it is float64."""
+    """Convert to float32, unless the tensor is float64."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

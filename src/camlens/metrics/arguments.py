@@ -42,7 +42,10 @@ def answer_of(name: str, function: Callable[..., Any], *asked: object) -> Tensor
         raise InputError(
             f"{name} must be a function, not {_kind(function)}", code="argument.invalid", name=name, value=function
         )
-    return tensor_of(f"the result of {name}", function(*asked))
+    result = function(*asked)
+    if not isinstance(result, Tensor):
+        raise InputError(f"{name} must return a torch.Tensor, not {_kind(result)}", code=f"{name}.type", value=result)
+    return result
 
 
 def _kind(value: object) -> str:

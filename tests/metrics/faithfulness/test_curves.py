@@ -18,6 +18,7 @@ from camlens.metrics.windows import blurred
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [insertion_auc, deletion_auc, pixel_flipping_morf, pixel_flipping_lerf]
 
@@ -28,6 +29,7 @@ def mean_score(inputs: Tensor, row: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [(7,), (4, 5), (2, 3, 4)])
 @pytest.mark.parametrize("steps", [1, 6, 100])
+@twin_of("insertion_auc", "deletion_auc", "pixel_flipping_morf", "pixel_flipping_lerf")
 def test_areas_and_falls_are_what_loops_over_cells_give(size: tuple[int, ...], steps: int) -> None:
     toy = ToyScore(*size)
     for metric in ALL:

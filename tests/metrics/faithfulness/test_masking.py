@@ -10,6 +10,7 @@ from camlens.metrics.faithfulness import average_drop, average_gain, increase_in
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [average_drop, increase_in_confidence, average_gain]
 
@@ -19,6 +20,7 @@ def mean_score(inputs: Tensor, row: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(6,), (4, 5), (2, 3, 4)])
+@twin_of("average_drop", "increase_in_confidence", "average_gain")
 def test_figures_are_the_formulas(size: tuple[int, ...]) -> None:
     toy = ToyScore(*size, images=6)
     for metric in ALL:

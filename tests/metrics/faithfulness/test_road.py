@@ -11,6 +11,7 @@ from camlens.metrics.faithfulness import imputed, road_combined, road_lerf, road
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [road_morf, road_lerf, road_combined]
 NO_NOISE = {"noise": 0.0}
@@ -78,6 +79,7 @@ def test_an_even_picture_stays_even_also_where_it_is_zero() -> None:
 
 @pytest.mark.parametrize("metric", ALL)
 @pytest.mark.parametrize("softmax", [True, False])
+@twin_of("road_morf", "road_lerf", "road_combined")
 def test_figures_are_those_of_dense_systems_one_by_one(metric, softmax: bool) -> None:
     toy = ToyScore(6, 7, softmax=softmax)
     shares = (0.2, 0.5, 0.9)

@@ -19,6 +19,7 @@ from camlens.metrics.faithfulness.subsets import patch_of_each_cell, random_subs
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
 from tests.refusals import refused
+from tests.twins import twin_of
 
 ALL = [sensitivity_n, faithfulness_correlation, mu_fidelity, infidelity]
 SIZES = [(8,), (4, 5), (2, 3, 4)]
@@ -35,6 +36,7 @@ def sets_of(members: Tensor, size: tuple[int, ...]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("size", SIZES)
+@twin_of("sensitivity_n", "faithfulness_correlation", "mu_fidelity")
 def test_correlations_are_what_loops_over_the_same_sets_give(size: tuple[int, ...]) -> None:
     toy = ToyScore(*size)
     cells, empty = toy.maps[0].numel(), np.full((3, *size), 0.4)
@@ -59,6 +61,7 @@ def test_correlations_are_what_loops_over_the_same_sets_give(size: tuple[int, ..
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scaled", [True, False])
 @pytest.mark.parametrize("perturb", [removed_squares(0.4), gaussian_noise(0.3)])
+@twin_of("infidelity")
 def test_infidelity_is_what_loops_over_the_same_perturbations_give(
     size: tuple[int, ...], scaled: bool, perturb
 ) -> None:

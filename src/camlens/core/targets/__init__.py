@@ -1,7 +1,7 @@
-"""What is explained: targets turn a model's output into scores that can be differentiated.
+"""Targets: functions of a model's output that return differentiable scores.
 
-A target is settled once, on the clean images: then every class is known, and the same scores can be
-asked of perturbed images. `settle` gives a Scorer that does so.
+`Target.settle` fixes all classes on the original images and returns a Scorer, which computes the same scores for
+perturbed images.
 """
 
 from camlens.core.targets.classes import (

@@ -1,4 +1,4 @@
-"""Targets that are classes: one, the predicted one, the best, all, and one class against another."""
+"""Targets that are classes: given, predicted, top-k, all, and contrasts of classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from camlens.core.types import precise
 
 
 def _cut(classes: Any, start: int, stop: int, images: int) -> Any:
-    """One class per image, for some of the images; anything else stays as it is."""
+    """Select the classes of some of the images from one class per image; return anything else unchanged."""
     if not isinstance(classes, list | tuple):
         return classes
     _check_count(classes, images)
@@ -23,19 +23,19 @@ def _cut(classes: Any, start: int, stop: int, images: int) -> Any:
 
 
 def _plain(classes: Any) -> Any:
-    """Classes given as an array, a tensor or a range as plain numbers; anything else stays as it is."""
+    """Convert arrays, tensors and ranges of classes to ints; return anything else unchanged."""
     if isinstance(classes, Tensor | np.ndarray | np.integer):
         return classes.tolist()
     if isinstance(classes, list | tuple):
-        return type(classes)(int(one) if isinstance(one, np.integer) else one for one in classes)
+        return type(classes)(int(index) if isinstance(index, np.integer) else index for index in classes)
     return list(classes) if isinstance(classes, range) else classes
 
 
 def _check_count(classes: Sequence[int], images: int) -> None:
     if len(classes) != images:
         raise TargetError(
-            f"{len(classes)} classes were given for {images} image(s): give one class per image, one int for "
-            f"all, or a list of targets such as [ClassScore(3), ClassScore(5)] for several maps per image",
+            f"expected one class for each of {images} image(s), not {len(classes)}: pass one int per image, one int "
+            f"for all images, or a list of targets such as [ClassScore(3), ClassScore(5)] for several maps per image",
             code="target.count",
             targets=len(classes),
             images=images,
@@ -43,10 +43,10 @@ def _check_count(classes: Sequence[int], images: int) -> None:
 
 
 def checked_class(index: object, classes: int) -> int:
-    """The index as an int, or a TargetError where the model has no such class."""
+    """Return the index as an int, or raise TargetError if the model has no such class."""
     if isinstance(index, bool) or not isinstance(index, int | np.integer):
         raise TargetError(
-            f"a class is an int from 0 to {classes - 1}, not {index!r}",
+            f"a class must be an int from 0 to {classes - 1}, not {index!r}",
             code="target.type",
             value=index,
             classes=classes,
@@ -62,7 +62,7 @@ def checked_class(index: object, classes: int) -> int:
 
 
 def _logit_scorer(classes: Tensor, labels: tuple[str, ...]) -> Scorer:
-    """Scores that are the logits of `classes` (n, t)."""
+    """Return a scorer of the logits of `classes` (n, t)."""
 
     def scores(output: Output, rows: Tensor) -> Tensor:
         return output.logits().gather(1, classes[rows])
@@ -71,7 +71,7 @@ def _logit_scorer(classes: Tensor, labels: tuple[str, ...]) -> Scorer:
 
 
 def _class_column(classes: int | Sequence[int] | None, output: Output) -> Tensor:
-    """The class of each image as (n, 1): given, given per image, or the predicted one for None."""
+    """Return the class of each image as (n, 1); None is the predicted class."""
     if classes is None:
         return output.class_scores().detach().argmax(dim=1, keepdim=True)
     logits = output.logits()
@@ -116,7 +116,7 @@ class Predicted(Target):
 
 @dataclass(frozen=True)
 class TopK(Target):
-    """The logits of the `k` classes with the highest scores, best first: k maps per image."""
+    """The logits of the `k` classes with the highest scores: k maps per image, best first."""
 
     k: int
 
@@ -127,7 +127,7 @@ class TopK(Target):
         logits = output.class_scores()
         if isinstance(self.k, bool) or not isinstance(self.k, int) or not 1 <= self.k <= logits.shape[1]:
             raise TargetError(
-                f"k must be an int from 1 to {logits.shape[1]} (the number of classes), not {self.k!r}",
+                f"k must be an int from 1 to the number of classes, {logits.shape[1]}, not {self.k!r}",
                 code="target.out-of-range",
                 value=self.k,
                 classes=logits.shape[1],
@@ -138,7 +138,7 @@ class TopK(Target):
 
 @dataclass(frozen=True)
 class AllClasses(Target):
-    """The logit of every class: as many maps per image as there are classes."""
+    """The logit of every class: one map per image and class."""
 
     def settle(self, output: Output) -> Scorer:
         logits = output.logits()
@@ -148,10 +148,10 @@ class AllClasses(Target):
 
 @dataclass(frozen=True)
 class Contrast(Target):
-    """The logit of class `a` minus that of `b`: what speaks for the one rather than the other.
+    """The logit of class `a` minus the logit of class `b`.
 
-    Each is one int for all images, one int per image, or None for the predicted class. An image for which both are
-    the same class has nothing to tell apart: its map is zero and there is an EvidenceWarning.
+    Each is one int for all images, one int per image, or None for the predicted class. If both are the same class for
+    an image, its map is zero and an EvidenceWarning is given.
     """
 
     a: int | Sequence[int] | None
@@ -164,7 +164,7 @@ class Contrast(Target):
     def settle(self, output: Output) -> Scorer:
         if isinstance(self.a, int) and self.a == self.b:
             raise TargetError(
-                f"a contrast needs two different classes, not class {self.a} twice",
+                f"the classes of a contrast must differ, not both be {self.a}",
                 code="target.same-class",
                 a=self.a,
                 b=self.b,
@@ -183,11 +183,10 @@ class Contrast(Target):
 
 @dataclass(frozen=True)
 class Finer(Target):
-    """What tells class `c` from its look-alikes: its logit minus `gamma` times the mean of theirs.
+    """The logit of class `c` minus `gamma` times the mean logit of similar classes.
 
-    `c` is a class, one per image, any target that is about classes, or None for the predicted class. The
-    look-alikes are the `similar` other classes whose logits are nearest to that of `c`, or all others where
-    there are fewer.
+    `c` is a class, one class per image, any target of classes, or None for the predicted class. The similar classes are
+    the `similar` other classes whose logits are closest to that of `c`, or all others if there are fewer.
     Finer-CAM, Zhang et al. 2025, arXiv 2501.11309.
     """
 
@@ -200,8 +199,8 @@ class Finer(Target):
         others = logits.shape[1] - 1
         if isinstance(self.similar, bool) or not isinstance(self.similar, int) or self.similar < 1 or others < 1:
             raise TargetError(
-                f"look-alikes need a model of several classes and an int of at least 1, not {self.similar!r} "
-                f"for a model with {logits.shape[1]} class(es)",
+                f"similar must be an int of 1 or more, and the model must have 2 classes or more: got {self.similar!r} "
+                f"and {logits.shape[1]} class(es)",
                 code="target.out-of-range",
                 value=self.similar,
                 classes=logits.shape[1],
@@ -209,7 +208,7 @@ class Finer(Target):
         base = as_target(self.c).settle(output)
         if base.classes is None:
             raise TargetError(
-                f"look-alikes are defined for targets that are classes, not for {self.c!r}",
+                f"Finer needs a class or a target of classes, not {self.c!r}",
                 code="target.type",
                 value=self.c,
             )
@@ -220,11 +219,11 @@ class Finer(Target):
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             logits = output.logits()
-            them = nearest[rows]
-            mine: Tensor = logits.gather(1, ours[rows])
-            return mine - self.gamma * logits.gather(1, them.flatten(1)).view(them.shape).mean(dim=2)
+            similar = nearest[rows]
+            own: Tensor = logits.gather(1, ours[rows])
+            return own - self.gamma * logits.gather(1, similar.flatten(1)).view(similar.shape).mean(dim=2)
 
-        return Scorer(scores, tuple(f"what tells {label} from look-alikes" for label in base.labels), ours)
+        return Scorer(scores, tuple(f"{label} minus similar classes" for label in base.labels), ours)
 
     def part(self, start: int, stop: int, images: int) -> Target:
         return Finer(as_target(self.c).part(start, stop, images), self.similar, self.gamma)
@@ -266,18 +265,19 @@ class _Custom(Target):
             if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
                 returned = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise TargetError(
-                    f"the target {label} must return ({output.images},) scores for {output.images} outputs, not "
-                    f"{returned}; a function with data for each image is passed as PerImage([...])",
+                    f"the target {label} must return scores of shape ({output.images},), not {returned}; pass "
+                    f"functions of single images as PerImage([...])",
                     code="target.shape",
                     target=label,
                     images=output.images,
                     returned=returned,
                 )
-            read = list(tensors_in(output.value))
-            if torch.is_grad_enabled() and read and all(one.requires_grad for one in read) and not values.requires_grad:
+            tensors = list(tensors_in(output.value))
+            differentiable = bool(tensors) and all(tensor.requires_grad for tensor in tensors)
+            if torch.is_grad_enabled() and differentiable and not values.requires_grad:
                 raise NoGradientError(
-                    f"No gradients captured. The score of the target {label} does not depend on the inputs: it has no "
-                    f"gradient although the output has one, as after detach(), item() or argmax()",
+                    f"No gradients captured. The score of the target {label} has no gradient although the output has "
+                    f"one, as after detach(), item() or argmax()",
                     code="target.no-gradient",
                     target=label,
                 )
@@ -288,13 +288,13 @@ class _Custom(Target):
 
 @dataclass(frozen=True)
 class _Several(Target):
-    """Several targets at once, one after the other along t."""
+    """Several targets, concatenated along t."""
 
     members: tuple[Target, ...]
 
     @property
     def needs_batch(self) -> bool:  # type: ignore[override]
-        """Whether one of the members does."""
+        """Whether one of the members needs the batch."""
         return any(member.needs_batch for member in self.members)
 
     def settle(self, output: Output) -> Scorer:
@@ -315,10 +315,10 @@ class _Several(Target):
 
 
 def as_target(target: object) -> Target:
-    """The Target that a user's `target=` means.
+    """Convert the argument `target` to a Target.
 
-    None is the predicted class; an int one class for all images; ints one class per image; a Target or a
-    callable itself; a list of targets several maps per image.
+    None is the predicted class, an int one class for all images, a list of ints one class per image, and a list of
+    targets several maps per image. A Target or a callable is used as it is.
     """
     if target is None:
         return Predicted()
@@ -330,18 +330,18 @@ def as_target(target: object) -> Target:
     if isinstance(target, list | tuple):
         if not target:
             raise TargetError(
-                "target must not be empty: give an int, one int per image, or targets",
+                "target must not be empty: pass an int, one int per image, or targets",
                 code="argument.empty",
                 name="target",
             )
         if any(isinstance(member, Target) or callable(member) for member in target):
-            return _Several(tuple(as_target(member) for member in target))
+            return _Several(tuple(map(as_target, target)))
         return ClassScore(tuple(target))
     if callable(target):
         return _Custom(target)
     raise TargetError(
-        f"cannot explain {target!r}: a target is None (the predicted class), an int, one int per image, "
-        f"a target such as Contrast(3, 5), or a function from the output to (n,) scores",
+        f"target must be None (the predicted class), an int, one int per image, a target such as Contrast(3, 5), or a "
+        f"function of the output that returns scores (n,), not {target!r}",
         code="target.type",
         value=target,
     )

@@ -1,4 +1,4 @@
-"""Another target for each image, and what a target of the whole batch means for its first image."""
+"""A different target for each image, and the target of the first image of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from camlens.core.targets.scoring import Output, Scorer, Target, TargetFunction
 
 @dataclass(frozen=True)
 class PerImage(Target):
-    """Another target for each image: n classes, targets or functions, in the order of the images.
+    """A different target for each image: n classes, targets or functions, in the order of the images.
 
-    A function is called with the output of its own image alone, (1, classes) for a classifier, and returns (1,)
-    scores. Methods that perturb the image call it with m outputs of that image, for (m,) scores.
+    A function is called with the output of its image, (1, classes) for a classifier, and returns scores (1,). Methods
+    that perturb the image call it with m outputs of that image for scores (m,).
 
     Example:
         PerImage([Contrast(281, 207), 5, lambda output: output[:, :10].logsumexp(dim=1)])
@@ -33,7 +33,7 @@ class PerImage(Target):
         counts = [len(scorer.labels) for scorer in scorers]
         if len(set(counts)) > 1:
             raise TargetError(
-                f"the targets of all images must give the same number of maps, not {counts}",
+                f"the targets of all images must have the same number of scores, not {counts}",
                 code="target.uneven",
                 counts=tuple(counts),
             )
@@ -64,7 +64,7 @@ class PerImage(Target):
     def _check(self, images: int) -> None:
         if len(self.targets) != images:
             raise TargetError(
-                f"PerImage has {len(self.targets)} targets for {images} image(s): give one for each",
+                f"PerImage needs one target for each of {images} image(s), not {len(self.targets)}",
                 code="target.count",
                 targets=len(self.targets),
                 images=images,
@@ -72,9 +72,10 @@ class PerImage(Target):
 
 
 def for_first_image(target: Target, images: int, run: Callable[[], Output]) -> Target:
-    """The target for the first image alone; one that needs the whole batch is given it, as `run` returns it.
+    """Return the target of the first image alone.
 
-    Such a target is replaced by the derivative of its first score with respect to the output, times the output.
+    A target that needs the batch is evaluated on the output of `run` and replaced by its linearization: the derivative
+    of its first score with respect to the output, times the output.
     """
     if images == 1 or not target.needs_batch:
         return target.part(0, 1, images)
@@ -112,9 +113,13 @@ class _Slope(Target):
 
 
 def _rows_of(output: Output, rows: Tensor) -> Output:
-    """The output for some of the images: of every tensor with one entry per image, and of a detector's list."""
+    """Select images from an output: from tensors with one entry per image, and from the list of a detector."""
     value = output.value
-    if isinstance(value, list) and len(value) == output.images and all(isinstance(one, Mapping) for one in value):
+    if (
+        isinstance(value, list)
+        and len(value) == output.images
+        and all(isinstance(detection, Mapping) for detection in value)
+    ):
         return replace(output, value=[value[row] for row in rows.tolist()], images=len(rows))
 
     def cut(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Targets that are not one row of logits: an embedding, a region of a dense output, a detection."""
+"""Targets for outputs other than logits: embeddings, regions of dense outputs, and detections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from camlens.core.types import precise
 
 
 def _as_tensor(values: object, wanted: str) -> Tensor:
-    """Numbers as a tensor, or a TargetError that says what was wanted."""
+    """Convert to a tensor, or raise TargetError with the text `wanted`."""
     try:
         return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
@@ -29,9 +29,7 @@ class Similarity(Target):
     embedding: Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "embedding", _as_tensor(self.embedding, "the embedding must be numbers (d,) or (n, d)")
-        )
+        object.__setattr__(self, "embedding", _as_tensor(self.embedding, "embedding must be numbers (d,) or (n, d)"))
 
     def settle(self, output: Output) -> Scorer:
         vectors = output.logits()
@@ -40,7 +38,7 @@ class Similarity(Target):
             wanted = wanted.expand(len(vectors), -1)
         if wanted.shape != vectors.shape:
             raise TargetError(
-                f"the embedding must be ({vectors.shape[1]},) or {tuple(vectors.shape)} like the model's output, "
+                f"embedding must have the shape ({vectors.shape[1]},) or {tuple(vectors.shape)} of the model's output, "
                 f"not {tuple(self.embedding.shape)}",
                 code="target.shape",
                 expected=tuple(vectors.shape[1:]),
@@ -48,7 +46,7 @@ class Similarity(Target):
             )
 
         if not wanted.any(dim=1).all():
-            raise TargetError("an embedding of zeros has no direction to be similar to", code="target.zero")
+            raise TargetError("embedding must not be zero: the cosine similarity is undefined", code="target.zero")
 
         def scores(output: Output, rows: Tensor) -> Tensor:
             return torch.cosine_similarity(precise(output.logits()), wanted[rows], dim=1)[:, None]
@@ -62,7 +60,7 @@ class Similarity(Target):
 
 @dataclass(frozen=True, eq=False)
 class InMask(Target):
-    """The mean logit of class `c` inside a boolean mask, for outputs (n, classes, *size) such as segmentations.
+    """The mean logit of class `c` inside a boolean mask, for dense outputs (n, classes, *size) such as segmentations.
 
     The mask is (*size) for all images or (n, *size).
     """
@@ -71,7 +69,7 @@ class InMask(Target):
     c: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mask", _as_tensor(self.mask, "the mask must be true and false (*size) or (n, *size)"))
+        object.__setattr__(self, "mask", _as_tensor(self.mask, "mask must be booleans (*size) or (n, *size)"))
 
     def settle(self, output: Output) -> Scorer:
         dense = self._dense(output)
@@ -81,7 +79,7 @@ class InMask(Target):
             mask = mask.expand(len(dense), *mask.shape)
         if mask.shape != (len(dense), *dense.shape[2:]):
             raise TargetError(
-                f"the mask must be {tuple(dense.shape[2:])} like the model's output, not {tuple(self.mask.shape)}",
+                f"mask must have the shape {tuple(dense.shape[2:])} of the output, not {tuple(self.mask.shape)}",
                 code="target.shape",
                 expected=tuple(dense.shape[2:]),
                 given=tuple(self.mask.shape),
@@ -89,7 +87,7 @@ class InMask(Target):
         cells = mask.flatten(1).sum(dim=1)
         if (cells == 0).any():
             raise TargetError(
-                "the mask is empty for at least one image: mark at least one cell",
+                "mask must not be empty for any image",
                 code="target.empty-mask",
                 images=torch.nonzero(cells == 0).flatten().tolist(),
             )
@@ -108,31 +106,32 @@ class InMask(Target):
         dense = find_logits(output.value)
         if dense is None or dense.ndim < 3:
             raise TargetError(
-                "InMask needs a dense output (n, classes, *size): point at it with output=...", code="target.output"
+                "InMask needs a dense output (n, classes, *size): select it with output=...", code="target.output"
             )
         return dense
 
 
 @dataclass(frozen=True)
 class Box(Target):
-    """The confidence of the detection of `label` that best overlaps `box` (x1, y1, x2, y2), times the overlap.
+    """The score of the detection of `label` with the largest overlap with `box` (x1, y1, x2, y2), times the overlap.
 
-    For detectors that return one mapping with `boxes`, `labels` and `scores` per image, as torchvision's do.
+    For detectors that return one mapping with `boxes`, `labels` and `scores` per image, as those of torchvision. The
+    overlap is the intersection over union.
     """
 
     box: tuple[float, float, float, float]
     label: int
 
     def __post_init__(self) -> None:
-        box = _as_tensor(self.box, "a box must be four numbers (x1, y1, x2, y2)")
+        box = _as_tensor(self.box, "box must be four numbers (x1, y1, x2, y2)")
         if box.shape != (4,):
             raise TargetError(
-                f"a box must be four numbers (x1, y1, x2, y2), not {self.box!r}", code="target.type", value=self.box
+                f"box must be four numbers (x1, y1, x2, y2), not {self.box!r}", code="target.type", value=self.box
             )
         object.__setattr__(self, "box", tuple(box.tolist()))
         if isinstance(self.label, bool) or not isinstance(self.label, int | np.integer):
             raise TargetError(
-                f"a box's label is one of the detector's, an int, not {self.label!r}",
+                f"label must be an int, a label of the detector, not {self.label!r}",
                 code="target.type",
                 value=self.label,
             )
@@ -141,7 +140,7 @@ class Box(Target):
         x1, y1, x2, y2 = self.box
         if not (x1 < x2 and y1 < y2):
             raise TargetError(
-                f"a box is (x1, y1, x2, y2) with x1 < x2 and y1 < y2, not {self.box}",
+                f"box must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, not {self.box}",
                 code="target.type",
                 value=self.box,
             )
@@ -161,19 +160,19 @@ class Box(Target):
     def _scores(self, output: Output) -> Tensor:
         detections = output.value
         if not isinstance(detections, list | tuple) or not all(
-            isinstance(one, Mapping) and "boxes" in one for one in detections
+            isinstance(detection, Mapping) and "boxes" in detection for detection in detections
         ):
             raise TargetError(
-                "Box needs a detector's output: one mapping with boxes, labels and scores per image",
+                "Box needs the output of a detector: one mapping with boxes, labels and scores per image",
                 code="target.output",
             )
-        return torch.stack([self._best(one) for one in detections])
+        return torch.stack([self._best(detection) for detection in detections])
 
-    def _best(self, found: dict[str, Tensor]) -> Tensor:
-        chosen = found["labels"] == self.label
-        boxes, confidence = found["boxes"][chosen], found["scores"][chosen]
+    def _best(self, detection: dict[str, Tensor]) -> Tensor:
+        chosen = detection["labels"] == self.label
+        boxes, confidence = detection["boxes"][chosen], detection["scores"][chosen]
         if not len(boxes):
-            return found["boxes"].sum() * 0.0
+            return detection["boxes"].sum() * 0.0
         wanted = boxes.new_tensor(self.box)
         shared = torch.minimum(boxes[:, 2:], wanted[2:]) - torch.maximum(boxes[:, :2], wanted[:2])
         overlap = shared.clamp_min(0).prod(dim=1)

@@ -1,4 +1,4 @@
-"""What a target is: something that settles its classes once and then scores any output."""
+"""Base classes of targets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,11 +16,10 @@ from camlens.core.probabilities import Task
 
 
 def check_single_output(outputs: Tensor) -> None:
-    """Raise TargetError (target.needed) unless a regression's outputs (n, outputs) are one per image."""
+    """Raise TargetError (target.needed) if a regression has more than one output (n, outputs)."""
     if outputs.shape[1] > 1:
         raise TargetError(
-            f"the regression has {outputs.shape[1]} outputs, none of which is predicted more than the others: pass a "
-            "target, such as an int for one output",
+            f"a target is required for a regression with {outputs.shape[1]} outputs: pass an int for one of them",
             code="target.needed",
             reason="regression",
             outputs=outputs.shape[1],
@@ -29,7 +28,7 @@ def check_single_output(outputs: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Output:
-    """A model's output for `images` inputs: what the user selected from it, and its logits when asked."""
+    """The selected output of a model for `images` inputs."""
 
     value: Any
     images: int
@@ -37,16 +36,13 @@ class Output:
     task: Task = "classification"
 
     def class_scores(self) -> Tensor:
-        """`logits`, or a TargetError (target.needed) if no class can be predicted from them.
-
-        They are certain to be features, or several outputs of a regression.
-        """
+        """Return `logits`; raise TargetError (target.needed) for features and for several outputs of a regression."""
         logits = self.logits()
         reason = None if self.model is None else features_reason(self.model, self.value, logits)
         if reason is not None:
             raise TargetError(
-                f"the model returns {logits.shape[1]} features, not class scores ({reason}), so no class is predicted: "
-                "pass a target, such as Similarity(reference), an int for one feature, or a function of the output",
+                f"a target is required, as the model returns {logits.shape[1]} features and no class scores ({reason}):"
+                " pass Similarity(reference), an int for one feature, or a function of the output",
                 code="target.needed",
                 reason=reason,
                 outputs=logits.shape[1],
@@ -56,11 +52,11 @@ class Output:
         return logits
 
     def logits(self) -> Tensor:
-        """Class logits (n, classes), or a ModelError that says how to point at them."""
+        """Return class logits (n, classes), or raise ModelError."""
         return class_logits(self.value, self.images)
 
     def logits_or_none(self) -> Tensor | None:
-        """Class logits (n, classes) where the output has such, else None."""
+        """Return class logits (n, classes) if the output has them, else None."""
         logits = find_logits(self.value)
         if logits is not None:
             logits = one_row_each(logits, self.images)
@@ -70,11 +66,15 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """Targets with every class settled.
+    """A target with fixed classes.
 
-    `function(output, rows)` gives scores (m, t) of the m inputs in `output`, which belong to the images
-    `rows` (m,). `classes` (n, t) are the classes the scores are about, and `plain` is true if each score is just
-    the logit of its class. `against` (n, t) are the classes whose logits are subtracted, -1 for none.
+    Attributes:
+        function: `function(output, rows)` returns the scores (m, t) of the m inputs in `output`, which are variants of
+            the images `rows` (m,).
+        labels: a label for each target.
+        classes: the class of each score (n, t), or None.
+        plain: whether each score is the logit of its class.
+        against: the classes whose logits are subtracted (n, t), -1 for none.
     """
 
     function: Callable[[Output, Tensor], Tensor]
@@ -85,13 +85,13 @@ class Scorer:
 
     @property
     def contrasts(self) -> tuple[bool, ...]:
-        """For each target whether it sets one class against another."""
+        """Whether each target is a contrast of two classes."""
         if self.against is None:
             return (False,) * len(self.labels)
         return tuple((self.against >= 0).all(dim=0).tolist())
 
     def rivals(self, images: int) -> Tensor:
-        """`against` (images, t), -1 for each target that is no contrast."""
+        """Return `against` (images, t), with -1 for targets that are not contrasts."""
         return torch.full((images, len(self.labels)), -1) if self.against is None else self.against.cpu()
 
     def __call__(self, output: Output, rows: Tensor) -> Tensor:
@@ -99,19 +99,19 @@ class Scorer:
 
 
 class Target(ABC):
-    """What to explain. Subclass it, or pass any callable from the model's output to (n,) scores.
+    """Base class of targets. A function from the model's output to scores (n,) is a target as well.
 
-    `needs_batch` states that the scores can be computed for the whole batch only.
+    Set `needs_batch` if the scores can only be computed for the whole batch.
     """
 
     needs_batch: ClassVar[bool] = False
 
     @abstractmethod
     def settle(self, output: Output) -> Scorer:
-        """The scorer for these images, with every class known."""
+        """Return a scorer with the classes for these images."""
 
     def part(self, start: int, stop: int, images: int) -> "Target":
-        """The same target for the images from `start` to `stop` of `images`."""
+        """Return the target for the images from `start` to `stop` of `images`."""
         return self
 
 
@@ -120,4 +120,4 @@ TargetLike = (
     int | Sequence[int] | NDArray[np.integer] | Tensor | Target | TargetFunction
     | Sequence[int | Target | TargetFunction] | None
 )  # fmt: skip
-"""What `target=` may be; `as_target` reads it."""
+"""Accepted types of `target`; see `as_target`."""
