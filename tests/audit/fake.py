@@ -1,4 +1,4 @@
-"""A run in memory, with the columns and the doors that `camlens.audit.open` gives."""
+"""A run in memory with the interface of `camlens.audit.Audit` that findings use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ GRID = (5, 5)
 
 @dataclass(frozen=True, eq=False)
 class FakeRun:
-    """Columns by name; features, maps and images as arrays."""
+    """Columns by name; embeddings, maps and images as arrays."""
 
     path: Path
     columns: dict[str, np.ndarray]
@@ -70,19 +70,19 @@ class FakeRun:
 
 
 def measured(maps: np.ndarray) -> dict[str, np.ndarray]:
-    """The statistics that a run keeps of its maps, by the metrics themselves."""
+    """Return the measures of maps, computed by the metrics."""
     given = torch.from_numpy(maps.astype(np.float32))
-    found = {
+    measures = {
         measure.__name__: measure(given).numpy().astype(np.float32)
         for measure in (entropy, border_energy, corner_energy, spread)
     }
     height, width = maps.shape[1:]
-    usable = np.isfinite(found["corner_energy"])
+    usable = np.isfinite(measures["corner_energy"])
     places = np.where(usable[:, None], np.nan_to_num(maps).reshape(len(maps), -1), 0).argmax(axis=1)
     for name, values, side in (("peak_y", places // width, height), ("peak_x", places % width, width)):
-        found[name] = np.where(usable, (values + 0.5) / side, np.nan).astype(np.float32)
-        found[name.replace("peak", "centre")] = found[name]
-    return found
+        measures[name] = np.where(usable, (values + 0.5) / side, np.nan).astype(np.float32)
+        measures[name.replace("peak", "centre")] = measures[name]
+    return measures
 
 
 def fake_run(
@@ -95,7 +95,7 @@ def fake_run(
     maps: np.ndarray | None = None,
     **facts: Any,
 ) -> FakeRun:
-    """A run of these outcomes; -1 in `label` is no label, and in `predicted` an image that failed."""
+    """Return a run of these outcomes; -1 is no label, and in `predicted` an unreadable image."""
     n, random = len(label), np.random.default_rng(0)
     answer = np.array(predicted, np.int64).reshape(n)
     failed = answer < 0

@@ -1,9 +1,9 @@
-"""A run of N made-up rows on disk, for tests and benchmarks of whatever reads runs.
+"""A synthetic run on disk, for tests and benchmarks that read runs.
 
     audit = synthetic_run(tmp_path / "run", rows=1000)
 
 Classes lie around seeded centres in feature space; a tenth of the images is taken for another class, mostly
-for the next one; maps are bumps, which lie in the lower right corner for images of the last class. Every 97th
+for the next is_broken; maps are bumps, which lie in the lower right corner for images of the last class. Every 97th
 row has an error, every 50th no label.
 """
 
@@ -35,7 +35,7 @@ def synthetic_run(
     leave_out: tuple[int, ...] = (),
     data: str | None = None,
 ) -> camlens.audit.Audit:
-    """Write a finished run, all but the shards in `leave_out`, and open it. No image belongs to its rows."""
+    """Write a run without the shards in `leave_out`, and open it. Its rows have no images."""
     facts = manifest(rows, classes=classes, width=width, grid=grid, shard_size=shard_size, seed=seed, data=data)
     plan = Plan([PlannedImage(f"image-{index:06d}", index % classes, None) for index in range(rows)])
     run = RunDirectory(directory)
@@ -88,7 +88,7 @@ def manifest(
 
 
 def columns(places: range, facts: Manifest) -> dict[str, Any]:
-    """The columns of the rows at `places`, the same whatever the shard size."""
+    """Return the columns of the rows at `places`, which do not depend on the shard size."""
     names, (height, width) = facts.class_names, facts.grid
     classes, count = len(names), len(places)
     index = np.asarray(places)
@@ -109,7 +109,7 @@ def columns(places: range, facts: Manifest) -> dict[str, Any]:
     label_maps = _bumps(height, width, 0.25 + 0.5 * draw[:, 5:7].T)
     label_maps[(predicted == truth) | (label < 0)] = np.nan
     broken = index % 97 == 96
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "index": index,
         "id": [f"image-{place:06d}" for place in places],
         "path": [f"images/image-{place:06d}.jpg" for place in places],
@@ -127,22 +127,22 @@ def columns(places: range, facts: Manifest) -> dict[str, Any]:
         "inside_energy": draw[:, 7],
         "width": np.full(count, 320),
         "height": np.full(count, 240),
-        "error": ["the file is damaged" if one else None for one in broken],
+        "error": ["the file is damaged" if is_broken else None for is_broken in broken],
         "top_classes": [None if bad else row.tolist() for row, bad in zip(top, broken, strict=True)],
         "top_confidences": [
-            None if bad else [float(one), *np.linspace(float(left), 0, shown - 1).tolist()]
-            for one, left, bad in zip(confidence, rest, broken, strict=True)
+            None if bad else [float(is_broken), *np.linspace(float(left), 0, shown - 1).tolist()]
+            for is_broken, left, bad in zip(confidence, rest, broken, strict=True)
         ],
         **_measures(maps),
     }
-    for name, values in found.items():
+    for name, values in columns.items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":
             values = values.astype(np.float32)
             values[broken] = np.nan
-            found[name] = values
+            columns[name] = values
     for name in ("width", "height"):
-        found[name] = np.where(broken, -1, found[name])
-    return found
+        columns[name] = np.where(broken, -1, columns[name])
+    return columns
 
 
 def _draws(seed: int, place: int) -> NDArray[np.float64]:
@@ -152,7 +152,7 @@ def _draws(seed: int, place: int) -> NDArray[np.float64]:
 def _features(
     index: NDArray[Any], truth: NDArray[Any], predicted: NDArray[Any], draw: NDArray[Any], facts: Manifest
 ) -> NDArray[np.float32]:
-    """Noise around the class's centre, and half-way to the predicted one where that is another."""
+    """Return noise around the center of the class, or half-way to that of the predicted class."""
     centres = np.random.default_rng([facts.seed, 1]).normal(size=(len(facts.class_names), facts.embedding_width)) * 2
     noise = np.stack([np.random.default_rng([facts.seed, int(i), 2]).normal(size=facts.embedding_width) for i in index])
     features: NDArray[np.float32] = (0.5 * centres[truth] + 0.5 * centres[predicted] + noise).astype(np.float32)
@@ -160,7 +160,7 @@ def _features(
 
 
 def _bumps(height: int, width: int, centres: NDArray[Any]) -> NDArray[np.float32]:
-    """One bump per row around (y, x) in `centres` (2, n), with highest value 1."""
+    """Return a Gaussian bump per row around (y, x) in `centres` (2, n), with maximum 1."""
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     away = (y[None, :, None] - centres[0][:, None, None]) ** 2 + (x[None, None, :] - centres[1][:, None, None]) ** 2
     maps = np.exp(-away / 0.03).astype(np.float32)
@@ -169,7 +169,7 @@ def _bumps(height: int, width: int, centres: NDArray[Any]) -> NDArray[np.float32
 
 
 def _measures(maps: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Measures of maps without negative evidence, written out."""
+    """Return the measures of nonnegative maps."""
     count, height, width = maps.shape
     share = maps / maps.sum(axis=(1, 2), keepdims=True)
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width

@@ -1,4 +1,4 @@
-"""The demo model that cheats, audited on the data that made it cheat: the run must say so in numbers."""
+"""An audit of the demo model that relies on a watermark must reveal it."""
 
 import re
 from pathlib import Path
@@ -33,11 +33,11 @@ def overview(cheating: camlens.audit.Audit) -> Overview:
     return Overview.of(cheating)
 
 
-def test_its_accuracy_looks_good(overview: Overview) -> None:
+def test_its_accuracy_is_high(overview: Overview) -> None:
     assert accuracy(overview.outcomes).value > 0.9
 
 
-def test_the_watermarked_class_finds_its_evidence_in_the_corner_and_no_other_does(overview: Overview) -> None:
+def test_only_the_watermarked_class_has_its_evidence_in_the_corners(overview: Overview) -> None:
     corner_energy, predicted = overview.measures["corner_energy"], overview.outcomes.predicted
     marked = corner_energy[predicted == WATERMARKED_CLASS]
     others = corner_energy[(predicted != WATERMARKED_CLASS) & np.isfinite(corner_energy)]
@@ -46,7 +46,7 @@ def test_the_watermarked_class_finds_its_evidence_in_the_corner_and_no_other_doe
     assert overview.leaning[0].mean == pytest.approx(marked.mean(), rel=1e-3)
 
 
-def test_its_mean_map_has_its_highest_place_where_the_watermark_is(overview: Overview) -> None:
+def test_its_mean_map_peaks_at_the_watermark(overview: Overview) -> None:
     mean = overview.means.maps[WATERMARKED_CLASS]
     down, across = np.unravel_index(mean.argmax(), mean.shape)
     assert down >= 0.8 * mean.shape[0]
@@ -58,7 +58,7 @@ def test_its_mean_map_has_its_highest_place_where_the_watermark_is(overview: Ove
         assert overview.means.corners(index, width=1 / 3)["lower right"] < 0.25
 
 
-def test_the_summary_and_the_report_say_so_in_numbers(
+def test_the_summary_and_the_report_contain_the_finding(
     cheating: camlens.audit.Audit, overview: Overview, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(page, "built_script", lambda name: "const built = 1;")
@@ -78,6 +78,6 @@ def test_the_summary_and_the_report_say_so_in_numbers(
     assert text.count("class=marked") == 1
 
 
-def test_the_honest_model_is_not_accused(tmp_path: Path) -> None:
+def test_the_honest_model_has_no_such_finding(tmp_path: Path) -> None:
     summary: Any = summarise(audited(tmp_path / "run", "demo:photos", "demo:photos"))
     assert [sentence for sentence in summary.attention if any(name in sentence for name in CLASS_NAMES)] == []

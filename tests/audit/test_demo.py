@@ -1,4 +1,4 @@
-"""Claims about the demo's honest model, audited: its maps lie on the objects, whose masks are known."""
+"""Audits of the honest demo model, whose maps lie on the objects with known masks."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_the_honest_model_looks_at_the_objects(honest: camlens.audit.Audit) -> N
     assert np.nanmean(honest.column("corner_energy")) < 0.05
 
 
-def test_a_row_of_the_demo_shows_its_image_and_mask_again(honest: camlens.audit.Audit) -> None:
+def test_image_and_mask_of_a_demo_row_can_be_read_again(honest: camlens.audit.Audit) -> None:
     opened = camlens.audit.open(honest.path)
     assert opened.image(0).shape == (128, 128, 3)
     mask = opened.sample(0).load_mask()

@@ -1,4 +1,4 @@
-"""Claims about a run that is read: every column in its form, rows in their order, nothing read in vain."""
+"""Reading a run: the types of columns, the order of rows, refused arguments."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def audit(tmp_path: Path) -> camlens.audit.Audit:
     return synthetic_run(tmp_path / "run", rows=230, shard_size=100, width=6, grid=(3, 4))
 
 
-def test_columns_come_back_as_they_were_written(audit: camlens.audit.Audit) -> None:
+def test_columns_are_read_as_they_were_written(audit: camlens.audit.Audit) -> None:
     written = columns(range(230), manifest(230, width=6, grid=(3, 4), shard_size=100))
     assert (len(audit), audit.complete, audit.missing, audit.grid) == (230, True, 0, (3, 4))
     for name in ("label", "predicted", "width", "height"):
@@ -38,7 +38,7 @@ def test_columns_come_back_as_they_were_written(audit: camlens.audit.Audit) -> N
     assert audit.column("index").tolist() == list(range(230))
 
 
-def test_embeddings_and_maps_of_any_rows_are_those_of_all_rows(audit: camlens.audit.Audit) -> None:
+def test_embeddings_and_maps_can_be_read_for_some_rows(audit: camlens.audit.Audit) -> None:
     everything, maps = audit.embeddings(), audit.maps(None)
     written = columns(range(230), manifest(230, width=6, grid=(3, 4), shard_size=100))
     np.testing.assert_allclose(everything, written["embedding"], rtol=1e-3)
@@ -54,7 +54,7 @@ def test_embeddings_and_maps_of_any_rows_are_those_of_all_rows(audit: camlens.au
     assert audit.maps([]).shape == (0, 3, 4)
 
 
-def test_one_row_is_asked_for_as_a_list(audit: camlens.audit.Audit) -> None:
+def test_rows_must_be_a_list_of_existing_rows(audit: camlens.audit.Audit) -> None:
     with pytest.raises(InputError) as caught:
         audit.maps(np.array(3))
     assert (caught.value.code, caught.value.facts["name"]) == ("argument.invalid", "rows")
@@ -65,16 +65,16 @@ def test_one_row_is_asked_for_as_a_list(audit: camlens.audit.Audit) -> None:
         assert (caught.value.code, caught.value.facts["row"]) == ("row.out-of-range", worst)
 
 
-def test_maps_are_given_in_the_method_s_own_unit(audit: camlens.audit.Audit) -> None:
+def test_maps_are_multiplied_by_their_scale(audit: camlens.audit.Audit) -> None:
     wrong = np.flatnonzero(~np.isnan(audit.column("map_label_scale")))
     maps = audit.maps(wrong, "label")
     assert len(wrong) > 5
-    np.testing.assert_array_equal(maps.max(axis=(1, 2)), 0.5)  # the stored one has 1, its scale is 0.5
+    np.testing.assert_array_equal(maps.max(axis=(1, 2)), 0.5)  # stored with maximum 1 and scale 0.5
     right = np.flatnonzero(audit.column("correct").filled())
     assert np.isnan(audit.maps(right, "label")).all()
 
 
-def test_a_run_with_a_missing_shard_has_the_rows_that_are_there(tmp_path: Path) -> None:
+def test_a_run_with_a_missing_shard_has_the_other_rows(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=230, shard_size=100, leave_out=(1,))
     assert (len(audit), audit.complete, audit.missing, audit.shards) == (130, False, 100, (0, 2))
     assert audit.column("index").tolist() == [*range(100), *range(200, 230)]
@@ -90,7 +90,7 @@ def test_a_run_without_any_shard_is_empty(tmp_path: Path) -> None:
     assert audit.table().num_rows == 0
 
 
-def test_the_table_has_the_columns_asked_for_with_the_schema_s_types(audit: camlens.audit.Audit) -> None:
+def test_the_table_has_the_requested_columns_and_types(audit: camlens.audit.Audit) -> None:
     assert audit.table().schema.equals(row_schema(6, (3, 4)))
     assert audit.table(["loss", "id"]).column_names == ["loss", "id"]
 
@@ -103,7 +103,7 @@ def test_a_damaged_shard_counts_as_missing(tmp_path: Path) -> None:
         assert camlens.audit.open(path).shards == (0,)
 
 
-def test_wrong_questions_are_answered_with_what_is_allowed(audit: camlens.audit.Audit, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(audit: camlens.audit.Audit, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         audit.column("los")
     assert (caught.value.code, caught.value.facts) == ("column.unknown", {"column": "los"})
@@ -147,7 +147,7 @@ def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audi
     assert caught.value.code == "store.manifest-damaged"
 
 
-def test_what_is_handed_out_may_be_changed(audit: camlens.audit.Audit) -> None:
+def test_returned_columns_are_copies(audit: camlens.audit.Audit) -> None:
     audit.column("loss")[:] = 7
     audit.column("label")[:] = 7
     assert not (audit.column("loss") == 7).any()

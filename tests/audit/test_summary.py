@@ -12,7 +12,7 @@ from tests.audit.synthetic import synthetic_run
 
 
 def cheating(path: Path) -> FakeRun:
-    """Images taken for fish have 0.8 of their evidence in the lower right corner, all others in the middle."""
+    """Images predicted as fish have 0.8 of their evidence in the lower right corner, all others in the middle."""
     label, predicted = [0, 1, 2] * 20, [0, 1, 2] * 19 + [2, 2, 2]
     maps = np.zeros((60, *GRID))
     for row, answer in enumerate(predicted):
@@ -22,13 +22,13 @@ def cheating(path: Path) -> FakeRun:
     return fake_run(path, label, predicted, [0.9] * 60, maps=maps)
 
 
-def test_the_summary_says_in_numbers_that_a_class_looks_into_a_corner(tmp_path: Path) -> None:
+def test_the_summary_reports_a_class_that_relies_on_a_corner(tmp_path: Path) -> None:
     (sentence, *rest) = summarise(cheating(tmp_path)).attention
     assert re.findall(r"\d+|fish|lower right", sentence) == ["fish", "79", "1", "79", "lower right", "1", "22"]
     assert not [other for other in rest if "cat" in other or "dog" in other]
 
 
-def test_the_lines_say_what_there_is_to_know(tmp_path: Path) -> None:
+def test_the_lines_contain_the_numbers(tmp_path: Path) -> None:
     lines = summarise(cheating(tmp_path)).lines()
     numbers = [re.findall(r"[\d.]+", line) for line in lines]
     assert numbers[0] == ["60", "58", "2"]
@@ -41,7 +41,7 @@ def test_the_lines_say_what_there_is_to_know(tmp_path: Path) -> None:
     assert "6.7" in calibrated
 
 
-def test_right_and_wrong_answers_are_compared_where_they_differ(tmp_path: Path) -> None:
+def test_differences_between_correct_and_incorrect_predictions_are_reported(tmp_path: Path) -> None:
     maps = np.zeros((60, *GRID))
     maps[:, 2, 2], maps[30:, 1:4, 1:4] = 1, 1
     sentences = summarise(fake_run(tmp_path, [0] * 60, [0] * 30 + [1] * 30, maps=maps)).attention
@@ -49,7 +49,7 @@ def test_right_and_wrong_answers_are_compared_where_they_differ(tmp_path: Path) 
     assert re.findall(r"[\d.]+", entropy) == ["0.68", "0.00", "100"]
 
 
-def test_evidence_that_lies_in_the_corners_everywhere_is_said_beside_an_even_map(tmp_path: Path) -> None:
+def test_evidence_in_the_corners_of_all_images_is_compared_with_a_uniform_map(tmp_path: Path) -> None:
     maps = np.full((12, *GRID), 0.01)
     maps[:, 0, 0] = 1
     (sentence,) = summarise(fake_run(tmp_path, [0] * 12, [0] * 12, maps=maps)).attention
@@ -67,7 +67,7 @@ def test_evidence_that_lies_in_the_corners_everywhere_is_said_beside_an_even_map
         ([0, 1], [-1, -1], ["2", "2"], None),
     ],
 )
-def test_runs_at_the_edge_have_a_summary(
+def test_edge_cases_have_a_summary(
     label: list[int], predicted: list[int], counts: list[str], accuracy: float | None, tmp_path: Path
 ) -> None:
     summary = summarise(fake_run(tmp_path, label, predicted))
@@ -77,20 +77,20 @@ def test_runs_at_the_edge_have_a_summary(
     assert written["images"] == len(label)
 
 
-def test_images_that_could_not_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_images_are_listed(tmp_path: Path) -> None:
     lines = summarise(fake_run(tmp_path, [0] * 9, [0] + [-1] * 8)).lines()
     assert lines[-6:-1] == [f"  {row:03d}.png: cannot be decoded" for row in range(1, 6)]
     assert re.findall(r"\d+", lines[-1]) == ["3"]
 
 
-def test_maps_that_are_empty_say_nothing(tmp_path: Path) -> None:
+def test_empty_maps_have_no_findings(tmp_path: Path) -> None:
     run = fake_run(tmp_path, [0, 1, 2], [0, 1, 2], maps=np.zeros((3, *GRID)))
     assert np.isnan(run.columns["corner_energy"]).all()
     assert summarise(run).attention == []
     assert Overview.of(run).means.counts.tolist() == [0, 0, 0]
 
 
-def test_a_stored_run_has_the_same_summary_as_its_columns_say(tmp_path: Path) -> None:
+def test_the_summary_of_a_stored_run_matches_its_columns(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=600)
     summary = summarise(audit)
     label, predicted = audit.column("label").filled(), audit.column("predicted").filled()
@@ -104,5 +104,5 @@ def test_a_stored_run_has_the_same_summary_as_its_columns_say(tmp_path: Path) ->
     ("share", "words"),
     [(0.0, "0 %"), (0.001, "1 %"), (0.345, "34 %"), (0.999, "99 %"), (1.0, "100 %"), (float("nan"), "–")],
 )
-def test_a_share_is_never_all_or_nothing_by_rounding(share: float, words: str) -> None:
+def test_percentages_are_not_rounded_to_0_or_100(share: float, words: str) -> None:
     assert percent(share) == words

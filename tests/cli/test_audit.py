@@ -1,4 +1,4 @@
-"""`camlens audit`: a run, its summary, its errors, and what is said when it cannot be."""
+"""`camlens audit`: runs, summaries, exports and errors."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def images(folder: Path) -> Path:
     return folder / "images"
 
 
-def test_a_run_is_summed_up_and_can_be_opened(camlens: Any, images: Path) -> None:
+def test_a_run_is_summarized_and_can_be_opened(camlens: Any, images: Path) -> None:
     result = camlens("audit", "images", *MODEL, "--output", "run", "--json", "--workers", "0", "--no-report")
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
@@ -59,7 +59,7 @@ def test_errors_are_listed_most_confident_first(camlens: Any, images: Path) -> N
     assert rows[-1]["predicted"] == ""
 
 
-def test_the_same_command_goes_on_and_another_is_refused(camlens: Any, images: Path) -> None:
+def test_the_same_command_resumes_and_other_settings_are_refused(camlens: Any, images: Path) -> None:
     words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--shard-size", "2")
     assert camlens(*words).exit_code == 0
     assert camlens(*words).exit_code == 0
@@ -69,7 +69,7 @@ def test_the_same_command_goes_on_and_another_is_refused(camlens: Any, images: P
     assert camlens(*words[:-1], "3", "--force").exit_code == 0
 
 
-def test_the_weights_file_is_part_of_the_run_and_what_a_studio_over_it_opens(camlens: Any, images: Path) -> None:
+def test_the_weights_file_is_stored_in_the_run_and_opened_by_the_studio(camlens: Any, images: Path) -> None:
     from camlens_tiny import net
 
     state = {name: value * 1.5 for name, value in net().state_dict().items()}
@@ -90,7 +90,7 @@ def test_the_weights_file_is_part_of_the_run_and_what_a_studio_over_it_opens(cam
     assert "weights was" in camlens(*words).stderr
 
 
-def test_a_run_of_before_weights_files_were_kept_is_read(camlens: Any, images: Path) -> None:
+def test_a_manifest_without_a_weights_file_is_read(camlens: Any, images: Path) -> None:
     words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--no-report")
     assert camlens(*words).exit_code == 0
     facts = json.loads(Path("run/manifest.json").read_text())
@@ -100,7 +100,9 @@ def test_a_run_of_before_weights_files_were_kept_is_read(camlens: Any, images: P
     assert camlens(*words).exit_code == 0
 
 
-def test_ctrl_c_says_how_to_go_on(camlens: Any, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_the_run_and_reports_its_progress(
+    camlens: Any, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = audits.run
 
     def interrupted(*args: Any, progress: Any, **kwargs: Any) -> None:
@@ -121,7 +123,7 @@ def test_ctrl_c_says_how_to_go_on(camlens: Any, images: Path, monkeypatch: pytes
     assert len(audits.open(images.parent / "run")) == 7
 
 
-def test_misuse_is_said_in_one_line(camlens: Any, images: Path) -> None:
+def test_invalid_arguments_exit_with_2(camlens: Any, images: Path) -> None:
     assert camlens("audit", "images", *MODEL, "--batch-size", "many").exit_code == 2
     assert camlens("audit", "absent", *MODEL).exit_code == 2
     assert "does not exist" in camlens("audit", "absent", *MODEL).stderr
@@ -134,7 +136,7 @@ def test_help_has_examples(camlens: Any) -> None:
     assert command.audit.__doc__ is not None
 
 
-def test_the_report_is_written_beside_the_rows(camlens: Any, images: Path) -> None:
+def test_the_report_is_written_into_the_run(camlens: Any, images: Path) -> None:
     try:
         built_script("audit.js")
     except MissingExtraError as error:

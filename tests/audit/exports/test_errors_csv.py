@@ -1,4 +1,4 @@
-"""Claims about the CSV file of a run's errors."""
+"""The CSV file of errors."""
 
 import csv
 from dataclasses import replace
@@ -8,7 +8,7 @@ from camlens.audit.exports.errors_csv import write_errors
 from tests.audit.synthetic import synthetic_run
 
 
-def test_class_names_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
+def test_class_names_that_are_formulas_are_quoted(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=60, classes=3)
     harmful = replace(audit, manifest=replace(audit.manifest, class_names=("=cmd|calc", "@sum", "-1+1")))
     assert write_errors(harmful, tmp_path / "errors.csv") > 0

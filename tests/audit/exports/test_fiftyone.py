@@ -1,4 +1,4 @@
-"""Claims about the export to FiftyOne, held against a stand-in module: FiftyOne itself is not among our packages."""
+"""The export to FiftyOne, tested with a stand-in because FiftyOne is not a test dependency."""
 
 import sys
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Dataset:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The names of FiftyOne's public interface that the export uses, as its documentation gives them."""
+    """Replace FiftyOne with the documented names that the export uses."""
     module = ModuleType("fiftyone")
     module.Dataset = Dataset  # type: ignore[attr-defined]
     module.Sample = lambda **fields: dict(fields)  # type: ignore[attr-defined]
@@ -63,7 +63,7 @@ def test_every_row_with_a_file_becomes_a_sample(stand_in: ModuleType, tmp_path: 
     np.testing.assert_allclose(drawn.map, audit.maps([0])[0].clip(0), atol=1e-6)
 
 
-def test_what_a_row_does_not_have_its_sample_does_not_have(stand_in: ModuleType, tmp_path: Path) -> None:
+def test_null_columns_are_absent_from_the_sample(stand_in: ModuleType, tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=120, width=8)
     samples = to_fiftyone(audit, "other", embeddings=False).samples
     broken, unlabelled = samples[96], samples[49]
@@ -75,7 +75,7 @@ def test_what_a_row_does_not_have_its_sample_does_not_have(stand_in: ModuleType,
     assert [("map_label" in sample) for sample in samples] == wrong.tolist()
 
 
-def test_a_data_set_is_not_replaced_unasked(stand_in: ModuleType, tmp_path: Path) -> None:
+def test_an_existing_dataset_is_replaced_only_with_overwrite(stand_in: ModuleType, tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=10, width=8)
     with pytest.raises(InputError) as caught:
         to_fiftyone(audit, "taken")
@@ -83,7 +83,7 @@ def test_a_data_set_is_not_replaced_unasked(stand_in: ModuleType, tmp_path: Path
     assert to_fiftyone(audit, "taken", overwrite=True).overwrite
 
 
-def test_images_that_are_no_files_cannot_be_shown(
+def test_images_that_are_not_files_are_refused(
     stand_in: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit = synthetic_run(tmp_path / "run", rows=10, width=8)
@@ -93,13 +93,13 @@ def test_images_that_are_no_files_cannot_be_shown(
     assert caught.value.code == "export.no-files"
 
 
-def test_without_fiftyone_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fiftyone_must_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fiftyone", None)
     with pytest.raises(MissingExtraError, match="pip install fiftyone"):
         to_fiftyone(synthetic_run(tmp_path / "run", rows=10, width=8))
 
 
-def test_a_map_without_positive_evidence_is_no_heat_map() -> None:
+def test_a_map_without_positive_evidence_has_no_heatmap() -> None:
     assert heatmap(np.array([[-1.0, 0.0]], np.float32)) is None
     assert heatmap(np.array([[np.nan, 1.0]], np.float32)) is None
     np.testing.assert_array_equal(heatmap(np.array([[-1.0, 2.0, 1.0]], np.float32)), [[0, 1, 0.5]])

@@ -20,22 +20,22 @@ from tests.audit.fake import fake_run
 
 
 def judged(right: list[bool | None]) -> Outcomes:
-    label = np.array([-1 if one is None else 0 for one in right])
-    predicted = np.array([1 if one is False else 0 for one in right])
+    label = np.array([-1 if answer is None else 0 for answer in right])
+    predicted = np.array([1 if answer is False else 0 for answer in right])
     return Outcomes(label, predicted, np.full(len(right), 0.5))
 
 
-def test_a_distribution_counts_right_wrong_and_unlabelled_answers_apart() -> None:
+def test_a_distribution_counts_images_by_group() -> None:
     values = np.array([0.05, 0.15, 0.15, 0.95, 1.2, np.nan, 0.5], np.float32)
-    found = distribution(values, judged([True, True, False, False, False, True, None]), bins=10)
-    assert np.nonzero(found.counts["correct"])[0].tolist() == [0, 1]
-    assert found.counts["incorrect"][[1, 9]].tolist() == [1, 2]
-    assert found.counts["unlabelled"].sum() == found.counts["unlabelled"][5] == 1
-    assert found.means["correct"] == pytest.approx(0.1)
-    assert found.superiority == pytest.approx((0.5 + 1 + 1 + 1 + 1 + 1) / 6)
+    by_group = distribution(values, judged([True, True, False, False, False, True, None]), bins=10)
+    assert np.nonzero(by_group.counts["correct"])[0].tolist() == [0, 1]
+    assert by_group.counts["incorrect"][[1, 9]].tolist() == [1, 2]
+    assert by_group.counts["unlabelled"].sum() == by_group.counts["unlabelled"][5] == 1
+    assert by_group.means["correct"] == pytest.approx(0.1)
+    assert by_group.superiority == pytest.approx((0.5 + 1 + 1 + 1 + 1 + 1) / 6)
 
 
-def test_superiority_is_the_share_of_pairs_counted_one_by_one() -> None:
+def test_superiority_matches_a_loop_over_pairs() -> None:
     random = np.random.default_rng(0)
     first, second = random.integers(0, 6, 30).astype(np.float32), random.integers(1, 7, 20).astype(np.float32)
     pairs = (first[:, None] > second).mean() + (first[:, None] == second).mean() / 2
@@ -43,25 +43,25 @@ def test_superiority_is_the_share_of_pairs_counted_one_by_one() -> None:
     assert math.isnan(superiority(first, second[:0]))
 
 
-def test_no_labels_leave_nothing_to_compare() -> None:
-    found = distribution(np.array([0.2, 0.4]), judged([None, None]))
-    assert math.isnan(found.superiority)
-    assert math.isnan(found.means["correct"])
-    assert found.means["unlabelled"] == pytest.approx(0.3)
+def test_superiority_is_nan_without_labels() -> None:
+    by_group = distribution(np.array([0.2, 0.4]), judged([None, None]))
+    assert math.isnan(by_group.superiority)
+    assert math.isnan(by_group.means["correct"])
+    assert by_group.means["unlabelled"] == pytest.approx(0.3)
 
 
 def test_quantiles_are_those_of_each_class() -> None:
     random = np.random.default_rng(0)
     values, classes = random.random(50), random.integers(-1, 3, 50)
     values[7] = np.nan
-    found = quantiles(values, classes, 4)
+    points = quantiles(values, classes, 4)
     for index in range(3):
         members = values[(classes == index) & np.isfinite(values)]
-        np.testing.assert_allclose(found[index], np.quantile(members, [0.1, 0.25, 0.5, 0.75, 0.9]))
-    assert np.isnan(found[3]).all()
+        np.testing.assert_allclose(points[index], np.quantile(members, [0.1, 0.25, 0.5, 0.75, 0.9]))
+    assert np.isnan(points[3]).all()
 
 
-def test_a_class_that_leans_on_corners_is_found_with_its_share_and_that_of_the_others() -> None:
+def test_a_class_that_relies_on_corners_is_detected() -> None:
     random = np.random.default_rng(0)
     values = np.concatenate(
         [random.normal(0.6, 0.05, 40), random.normal(0.06, 0.02, 200), random.normal(0.1, 0.02, 40)]
@@ -75,7 +75,7 @@ def test_a_class_that_leans_on_corners_is_found_with_its_share_and_that_of_the_o
     assert found.deviations == pytest.approx((found.mean - found.others) / error)
 
 
-def test_few_images_and_chance_say_nothing() -> None:
+def test_few_images_and_chance_are_not_findings() -> None:
     random = np.random.default_rng(0)
     assert leans(random.random(90), np.repeat([0, 1, 2], 30), 3, measure="corner_energy") == []
     few = np.array([0.9] * 4 + [0.1] * 50)
@@ -86,33 +86,33 @@ def test_few_images_and_chance_say_nothing() -> None:
 
 def test_peaks_are_counted_by_cell() -> None:
     down, across = np.array([0.0, 0.99, 1.0, np.nan, 0.6]), np.array([0.0, 0.1, 0.1, 0.5, 0.6])
-    found = peaks(down, across, np.array([True, True, True, True, False]), cells=(2, 2))
-    assert found.tolist() == [[1, 0], [2, 0]]
+    counts = peaks(down, across, np.array([True, True, True, True, False]), cells=(2, 2))
+    assert counts.tolist() == [[1, 0], [2, 0]]
 
 
-def test_a_mean_map_is_the_mean_of_maps_that_each_add_up_to_one() -> None:
+def test_a_mean_map_is_the_mean_of_maps_with_sum_one() -> None:
     maps = np.zeros((5, 2, 2))
     maps[0, 0, 0], maps[1, 1, 1], maps[2, 0, 1] = 5, 0.1, 2
-    maps[1, 0, 0], maps[3] = -7, np.nan  # evidence against does not count, and an empty map does not either
-    found = mean_maps([(maps[:2], np.array([0, 0])), (maps[2:], np.array([1, 0, 0]))], 3, (2, 2))
-    assert found.counts.tolist() == [2, 1, 0]
-    np.testing.assert_allclose(found.maps[0], [[0.5, 0], [0, 0.5]])
-    np.testing.assert_allclose(found.maps[1], [[0, 1], [0, 0]])
-    assert np.isnan(found.maps[2]).all()
+    maps[1, 0, 0], maps[3] = -7, np.nan  # neither negative evidence nor empty maps count
+    means = mean_maps([(maps[:2], np.array([0, 0])), (maps[2:], np.array([1, 0, 0]))], 3, (2, 2))
+    assert means.counts.tolist() == [2, 1, 0]
+    np.testing.assert_allclose(means.maps[0], [[0.5, 0], [0, 0.5]])
+    np.testing.assert_allclose(means.maps[1], [[0, 1], [0, 0]])
+    assert np.isnan(means.maps[2]).all()
 
 
 @pytest.mark.parametrize("side", [(7, 7), (16, 16), (5, 9), (2, 3)])
-def test_the_corners_of_a_mean_map_add_up_to_the_mean_corner_energy(side: tuple[int, int]) -> None:
+def test_the_corners_of_a_mean_map_sum_to_the_mean_corner_energy(side: tuple[int, int]) -> None:
     maps = np.random.default_rng(0).uniform(-0.2, 1, size=(12, *side))
-    found = mean_maps([(maps, np.zeros(12, np.int64))], 1, side).corners(0)
-    assert sum(found.values()) == pytest.approx(corner_energy(torch.from_numpy(maps)).mean().item(), rel=1e-5)
+    corners = mean_maps([(maps, np.zeros(12, np.int64))], 1, side).corners(0)
+    assert sum(corners.values()) == pytest.approx(corner_energy(torch.from_numpy(maps)).mean().item(), rel=1e-5)
 
 
-def test_corners_are_named_by_where_they_are() -> None:
+def test_corners_are_named_by_position() -> None:
     maps = np.zeros((1, 5, 5))
     maps[0, 4, 4], maps[0, 0, 4] = 3, 1
-    found = mean_maps([(maps, np.array([0]))], 1, (5, 5)).corners(0)
-    assert found == {"upper left": 0, "upper right": 0.25, "lower left": 0, "lower right": 0.75}
+    corners = mean_maps([(maps, np.array([0]))], 1, (5, 5)).corners(0)
+    assert corners == {"upper left": 0, "upper right": 0.25, "lower left": 0, "lower right": 0.75}
 
 
 def test_maps_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

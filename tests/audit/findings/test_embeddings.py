@@ -18,7 +18,7 @@ def two_clouds(each: int = 40, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["pca", "tsne", "umap"])
-def test_a_layout_keeps_classes_apart_and_is_the_same_for_the_same_seed(kind: str) -> None:
+def test_layouts_separate_classes_and_are_reproducible(kind: str) -> None:
     directions, label = two_clouds()
     first = layout(directions, LayoutChoice(kind, seed=3))
     assert first.shape == (80, 2)
@@ -32,25 +32,25 @@ def test_pca_is_the_projection_onto_the_largest_singular_vectors() -> None:
     directions, _ = two_clouds()
     centred = directions - directions.mean(axis=0)
     left, values, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
-    found = layout(directions, LayoutChoice("pca"))
-    np.testing.assert_allclose(np.abs(found), np.abs(left[:, :2] * values[:2]), atol=1e-5)
+    points = layout(directions, LayoutChoice("pca"))
+    np.testing.assert_allclose(np.abs(points), np.abs(left[:, :2] * values[:2]), atol=1e-5)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 3), (1, 3), (2, 3), (5, 1)])
-def test_pca_of_too_little_is_padded_with_zeros(rows: int, columns: int) -> None:
+def test_pca_of_few_images_is_padded_with_zeros(rows: int, columns: int) -> None:
     directions = unit(np.random.default_rng(0).normal(size=(rows, columns)))
     assert layout(directions, LayoutChoice("pca")).shape == (rows, 2)
 
 
 @pytest.mark.parametrize("kind", ["tsne", "umap"])
-def test_few_images_get_fewer_neighbours_by_themselves(kind: str) -> None:
+def test_defaults_are_reduced_for_few_images(kind: str) -> None:
     directions, _ = two_clouds(each=4)
     settled = LayoutChoice(kind).settled(8)
     assert (settled.perplexity, settled.neighbours) == ((7 / 3, None) if kind == "tsne" else (None, 7))
     assert np.isfinite(layout(directions, LayoutChoice(kind))).all()
 
 
-def test_many_images_get_the_usual_numbers() -> None:
+def test_defaults_for_many_images() -> None:
     assert LayoutChoice("tsne").settled(1000).perplexity == 30
     assert LayoutChoice("umap").settled(1000).neighbours == 15
 
@@ -64,13 +64,13 @@ def test_many_images_get_the_usual_numbers() -> None:
         (LayoutChoice("umap", neighbours=1), "neighbours", 1),
     ],
 )
-def test_numbers_that_do_not_fit_the_images_are_refused(choice: LayoutChoice, name: str, value: float) -> None:
+def test_too_large_or_small_values_are_refused(choice: LayoutChoice, name: str, value: float) -> None:
     with pytest.raises(InputError) as caught:
         choice.settled(50)
     assert (caught.value.code, caught.value.facts) == ("argument.invalid", {"name": name, "value": value})
 
 
-def test_three_images_have_no_neighbourhoods() -> None:
+def test_three_images_are_too_few() -> None:
     with pytest.raises(InputError) as caught:
         LayoutChoice("tsne").settled(3)
     assert (caught.value.code, caught.value.facts) == ("embeddings.too-few", {"images": 3, "needed": 4})
@@ -100,7 +100,7 @@ def test_images_without_features_are_refused() -> None:
     assert caught.value.code == "embeddings.not-finite"
 
 
-def test_what_progress_raises_ends_the_work() -> None:
+def test_an_exception_of_progress_stops_the_computation() -> None:
     def cancel(done: int, total: int) -> None:
         if done > total / 2:
             raise KeyboardInterrupt
@@ -109,31 +109,31 @@ def test_what_progress_raises_ends_the_work() -> None:
         layout(two_clouds()[0], LayoutChoice("tsne"), progress=cancel)
 
 
-def test_separation_is_that_of_scikit_learn_on_features_and_on_points() -> None:
+def test_separation_equals_scikit_learn() -> None:
     directions, label = two_clouds()
     points = np.random.default_rng(1).normal(size=(80, 2)).astype(np.float32)
-    found = separation(directions, points, label)
-    assert found.silhouette == pytest.approx(silhouette_score(directions, label))
-    assert found.davies_bouldin == pytest.approx(davies_bouldin_score(directions, label))
-    assert found.silhouette_2d == pytest.approx(silhouette_score(points, label))
-    assert found.davies_bouldin_2d == pytest.approx(davies_bouldin_score(points, label))
-    assert found.silhouette > found.silhouette_2d
+    separated = separation(directions, points, label)
+    assert separated.silhouette == pytest.approx(silhouette_score(directions, label))
+    assert separated.davies_bouldin == pytest.approx(davies_bouldin_score(directions, label))
+    assert separated.silhouette_2d == pytest.approx(silhouette_score(points, label))
+    assert separated.davies_bouldin_2d == pytest.approx(davies_bouldin_score(points, label))
+    assert separated.silhouette > separated.silhouette_2d
 
 
 def test_unlabelled_images_do_not_count_for_separation() -> None:
     directions, label = two_clouds()
     label[::3] = -1
-    found = separation(directions, directions[:, :2], label)
-    assert found.silhouette == pytest.approx(silhouette_score(directions[label >= 0], label[label >= 0]))
-    assert found.images == int((label >= 0).sum())
+    separated = separation(directions, directions[:, :2], label)
+    assert separated.silhouette == pytest.approx(silhouette_score(directions[label >= 0], label[label >= 0]))
+    assert separated.images == int((label >= 0).sum())
 
 
 @pytest.mark.parametrize("label", [[0, 0, 0, 0], [0, 1, 2, 3], [-1, -1, -1, -1]])
-def test_one_class_or_a_class_for_each_image_has_no_separation(label: list[int]) -> None:
+def test_separation_is_nan_for_one_class_or_one_image_per_class(label: list[int]) -> None:
     directions = two_clouds(2)[0]
-    found = separation(directions, directions[:, :2], np.array(label))
-    assert math.isnan(found.silhouette)
-    assert found.to_dict()["davies_bouldin_2d"] is None
+    separated = separation(directions, directions[:, :2], np.array(label))
+    assert math.isnan(separated.silhouette)
+    assert separated.to_dict()["davies_bouldin_2d"] is None
 
 
 def test_samples_are_drawn_by_class_in_the_order_of_the_run() -> None:
@@ -145,9 +145,9 @@ def test_samples_are_drawn_by_class_in_the_order_of_the_run() -> None:
     assert sampled(strata, 100, seed=6).tolist() != rows.tolist()
 
 
-def test_all_rows_are_taken_where_there_are_no_more() -> None:
+def test_all_rows_are_drawn_if_there_are_few() -> None:
     assert sampled(np.array([0, 1, 1]), 3).tolist() == [0, 1, 2]
 
 
-def test_more_classes_than_samples_are_drawn_without_exceeding_the_number() -> None:
+def test_the_sample_is_bounded_with_more_classes_than_samples() -> None:
     assert len(sampled(np.arange(50), 10)) == 10

@@ -23,14 +23,14 @@ def outcomes(label: list[int], predicted: list[int], confidence: list[float] | N
     return Outcomes(np.array(label, np.int64), np.array(predicted, np.int64), sure.astype(np.float32), names)
 
 
-# label, prediction: two cats right, one a dog, one failed; dogs one right, one a fish; one without a label
+# two cats are correct, one is predicted as dog, one failed; of two dogs one is correct; one image has no label
 EXAMPLE = ([0, 0, 0, 0, 1, 1, -1], [0, 0, 1, -1, 1, 2, 2])
 
 
 @pytest.mark.parametrize(
     ("hits", "total", "low", "high"),
     [
-        (5, 10, 0.236593, 0.763407),  # Wilson's closed form with z = 1.959964, worked out by hand
+        (5, 10, 0.236593, 0.763407),  # closed form with z = 1.959964, calculated by hand
         (0, 10, 0.0, 0.277533),  # z² / (n + z²)
         (10, 10, 0.722467, 1.0),
         (81, 263, 0.255289, 0.366210),
@@ -59,51 +59,51 @@ def test_precision_and_recall_of_each_class() -> None:
     assert fish.name == "fish"
 
 
-def test_a_class_beyond_the_names_is_counted_and_called_by_its_number() -> None:
-    found = outcomes([0, 4], [4, 4])
-    assert (found.classes, found.name(4), found.name(1)) == (5, "class 4", "dog")
-    assert confusion(found)[0, 4] == 1
+def test_a_class_without_a_name_is_named_by_its_index() -> None:
+    judged = outcomes([0, 4], [4, 4])
+    assert (judged.classes, judged.name(4), judged.name(1)) == (5, "class 4", "dog")
+    assert confusion(judged)[0, 4] == 1
 
 
-def test_confused_pairs_come_most_frequent_first_with_their_share_of_the_true_class() -> None:
+def test_confusions_are_sorted_by_frequency() -> None:
     matrix = np.array([[5, 1, 4], [1, 1, 0], [0, 0, 3]])
     assert confused_pairs(matrix) == [Pair(0, 2, 4, 0.4), Pair(0, 1, 1, 0.1), Pair(1, 0, 1, 0.5)]
     assert confused_pairs(matrix, most=1) == [Pair(0, 2, 4, 0.4)]
 
 
-def test_selecting_filters_by_classes_correctness_and_confidence_most_confident_first() -> None:
-    found = outcomes(*EXAMPLE, confidence=[0.6, 0.9, 0.7, np.nan, 0.8, 0.5, 0.99])
-    assert select(found).tolist() == [6, 1, 4, 2, 0, 5]
-    assert select(found, true=0).tolist() == [1, 2, 0]
-    assert select(found, predicted=2).tolist() == [6, 5]
-    assert select(found, correct=False).tolist() == [2, 5]
-    assert select(found, correct=True, confidence=(0.65, 0.85)).tolist() == [4]
+def test_select_filters_and_sorts_by_confidence() -> None:
+    judged = outcomes(*EXAMPLE, confidence=[0.6, 0.9, 0.7, np.nan, 0.8, 0.5, 0.99])
+    assert select(judged).tolist() == [6, 1, 4, 2, 0, 5]
+    assert select(judged, true=0).tolist() == [1, 2, 0]
+    assert select(judged, predicted=2).tolist() == [6, 5]
+    assert select(judged, correct=False).tolist() == [2, 5]
+    assert select(judged, correct=True, confidence=(0.65, 0.85)).tolist() == [4]
 
 
-def test_equally_confident_images_stay_in_the_order_of_the_run() -> None:
+def test_equally_confident_images_are_in_the_order_of_the_run() -> None:
     assert select(outcomes([0] * 4, [1] * 4, [0.5, 0.7, 0.5, 0.7])).tolist() == [1, 3, 0, 2]
 
 
-def test_pairs_take_turns_so_that_a_frequent_one_does_not_hide_the_others() -> None:
+def test_confusions_take_turns() -> None:
     label, predicted = [0] * 50 + [1] * 3 + [2], [1] * 50 + [2] * 3 + [0]
     confidence = [0.01 * row for row in range(50)] + [0.3, 0.9, 0.6] + [0.2]
-    found = stratified(outcomes(label, predicted, confidence), most=7, per_pair=4)
-    assert {pair: rows.tolist() for pair, rows in found.items()} == {
+    selected = stratified(outcomes(label, predicted, confidence), most=7, per_pair=4)
+    assert {pair: rows.tolist() for pair, rows in selected.items()} == {
         (0, 1): [49, 48, 47],
         (1, 2): [51, 52, 50],
         (2, 0): [53],
     }
 
 
-def test_a_budget_below_the_number_of_pairs_goes_to_the_most_frequent_pairs() -> None:
-    found = stratified(outcomes([0, 0, 1, 2], [1, 1, 2, 0]), most=2)
-    assert list(found) == [(0, 1), (1, 2)]
-    assert [len(rows) for rows in found.values()] == [1, 1]
+def test_a_small_budget_goes_to_the_most_frequent_confusions() -> None:
+    selected = stratified(outcomes([0, 0, 1, 2], [1, 1, 2, 0]), most=2)
+    assert list(selected) == [(0, 1), (1, 2)]
+    assert [len(rows) for rows in selected.values()] == [1, 1]
 
 
-def test_no_pair_gives_more_than_its_limit() -> None:
-    found = stratified(outcomes([0] * 9, [1] * 9), most=100, per_pair=4)
-    assert found[0, 1].tolist() == [0, 1, 2, 3]
+def test_the_number_of_errors_per_confusion_is_bounded() -> None:
+    selected = stratified(outcomes([0] * 9, [1] * 9), most=100, per_pair=4)
+    assert selected[0, 1].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,11 @@ def test_no_pair_gives_more_than_its_limit() -> None:
     ],
     ids=["nothing", "no labels", "all right", "all wrong", "one class", "all failed"],
 )
-def test_edges_have_an_accuracy_and_a_gallery(label: list[int], predicted: list[int], right: tuple[int, int]) -> None:
-    found = outcomes(label, predicted)
-    assert accuracy(found) == Share(*right)
-    assert sum(map(len, stratified(found).values())) == right[1] - right[0]
-    assert confusion(found).sum() == right[1]
-    assert 0 <= accuracy(found).low <= accuracy(found).high <= 1
+def test_edge_cases_have_an_accuracy_and_a_selection(
+    label: list[int], predicted: list[int], right: tuple[int, int]
+) -> None:
+    judged = outcomes(label, predicted)
+    assert accuracy(judged) == Share(*right)
+    assert sum(map(len, stratified(judged).values())) == right[1] - right[0]
+    assert confusion(judged).sum() == right[1]
+    assert 0 <= accuracy(judged).low <= accuracy(judged).high <= 1

@@ -1,4 +1,4 @@
-"""The report in a real browser, from disk: from a cell to its images and maps, by mouse and keyboard."""
+"""The report in a browser, opened from disk, with mouse and keyboard."""
 
 import re
 from collections.abc import Iterator
@@ -18,31 +18,32 @@ from tests.browser import browser_marks, violations, watched_page
 
 pytestmark = browser_marks(Path(interactive.__file__).parent / "static" / "audit.js")
 
-# 30 cats, of which 8 are taken for dogs and 2 for fish; 10 dogs and 10 fish, all recognised; one failed
+# 30 cats, 8 of them predicted as dogs and 2 as fish; 10 dogs and 10 fish, all correct; one unreadable cat
 LABEL = [0] * 30 + [1] * 10 + [2] * 10 + [0]
 PREDICTED = [0] * 20 + [1] * 8 + [2] * 2 + [1] * 10 + [2] * 10 + [-1]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
-    made = fake_run(tmp_path_factory.mktemp("report"), LABEL, PREDICTED)
-    write_report(made)
-    return made
+    run = fake_run(tmp_path_factory.mktemp("report"), LABEL, PREDICTED)
+    write_report(run)
+    return run
 
 
 @contextmanager
 def report_page(browser: Any, run: FakeRun, **wishes: Any) -> Iterator[Any]:
-    """The report, opened from disk; whatever it says on its console or asks for fails the test."""
-    said: list[str] = []
+    """Open the report from disk; console messages and network requests fail the test."""
+    messages: list[str] = []
     with watched_page(browser, **wishes) as opened:
-        opened.on("console", lambda line: said.append(line.text))
+        opened.on("console", lambda line: messages.append(line.text))
         opened.on(
-            "request", lambda asked: said.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None
+            "request",
+            lambda asked: messages.append(asked.url) if not asked.url.startswith(("file:", "data:")) else None,
         )
         opened.goto((run.path / "report.html").as_uri())
         opened.wait_for_selector("[data-ready]", state="attached")
         yield opened
-    assert said == []
+    assert messages == []
 
 
 @pytest.fixture
@@ -97,13 +98,13 @@ def test_maps_lie_on_the_region_that_the_model_saw(browser: Any, tmp_path: Path)
     assert height / width == pytest.approx(12 / 16, abs=0.01)
 
 
-def test_a_cell_of_the_diagonal_shows_recognised_images(page: Any) -> None:
+def test_a_cell_of_the_diagonal_shows_correct_predictions(page: Any) -> None:
     cell(page, 1, 1).click()
     assert rows(page) == [30, 31, 32]
     assert len(page.locator(".card").first.locator("figcaption").all()) == 2
 
 
-def test_an_empty_cell_says_that_there_is_nothing(page: Any) -> None:
+def test_an_empty_cell_shows_a_message(page: Any) -> None:
     cell(page, 1, 0).click()
     assert rows(page) == []
     assert page.locator("#cards .nothing").count() == 1
@@ -111,7 +112,7 @@ def test_an_empty_cell_says_that_there_is_nothing(page: Any) -> None:
     assert len(rows(page)) == 6
 
 
-def test_the_matrix_is_walked_with_arrows_and_opened_with_enter(page: Any) -> None:
+def test_the_matrix_can_be_used_with_the_keyboard(page: Any) -> None:
     cell(page, 0, 0).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
@@ -122,7 +123,7 @@ def test_the_matrix_is_walked_with_arrows_and_opened_with_enter(page: Any) -> No
     assert rows(page) == list(range(20, 28))
 
 
-def test_the_choice_of_classes_is_in_the_address(page: Any, run: FakeRun) -> None:
+def test_the_url_contains_the_selected_classes(page: Any, run: FakeRun) -> None:
     cell(page, 0, 1).click()
     assert page.url.endswith("#true=cat&predicted=dog")
     page.reload()
@@ -139,7 +140,7 @@ def test_filters_narrow_the_gallery(page: Any, run: FakeRun) -> None:
     assert rows(page) == wanted
 
 
-def test_maps_are_drawn_in_the_colours_of_python(page: Any, run: FakeRun) -> None:
+def test_maps_have_the_colors_of_the_python_renderer(page: Any, run: FakeRun) -> None:
     page.get_by_label("Colors", exact=True).select_option("viridis")
     canvas = page.locator('canvas[data-mean="0"]')
     canvas.scroll_into_view_if_needed()
@@ -153,7 +154,7 @@ def test_maps_are_drawn_in_the_colours_of_python(page: Any, run: FakeRun) -> Non
     assert min(int(np.abs(colour.astype(int) - middle).max()) for colour in nearby) <= 4
 
 
-def test_opacity_and_theme_follow_the_reader(page: Any) -> None:
+def test_opacity_and_theme_can_be_changed(page: Any) -> None:
     page.get_by_role("slider", name="Opacity").fill("0.2")
     opacity = "getComputedStyle(document.querySelector('.card canvas')).opacity"
     assert float(page.evaluate(opacity)) == pytest.approx(0.2)
@@ -167,7 +168,7 @@ def test_opacity_and_theme_follow_the_reader(page: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_sticks_out_and_everyone_can_read_it(browser: Any, run: FakeRun, scheme: str, width: int) -> None:
+def test_the_report_does_not_overflow_and_is_accessible(browser: Any, run: FakeRun, scheme: str, width: int) -> None:
     viewport = {"width": width, "height": 844}
     with report_page(browser, run, viewport=viewport, color_scheme=scheme, reduced_motion="reduce") as opened:
         assert opened.evaluate("document.documentElement.scrollWidth") <= width

@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> FakeRun:
     return fake_run(tmp_path, LABEL, PREDICTED)
 
 
-def test_every_error_has_its_card_with_reasons_neighbours_and_both_maps(run: FakeRun) -> None:
+def test_errors_have_a_card_with_reasons_neighbors_and_both_maps(run: FakeRun) -> None:
     cards = {card["row"]: card for card in gathered(run)["cards"]}
     wrong = [row for row in range(30) if LABEL[row] != PREDICTED[row]]
     assert [row for row in cards if cards[row]["label"] != cards[row]["predicted"]] == wrong
@@ -44,17 +44,17 @@ def test_every_error_has_its_card_with_reasons_neighbours_and_both_maps(run: Fak
     np.testing.assert_array_equal(truth, values[::-1, ::-1])
 
 
-def test_right_answers_have_examples_of_each_class_without_reasons(run: FakeRun) -> None:
+def test_correct_predictions_are_shown_without_reasons(run: FakeRun) -> None:
     cards = [card for card in gathered(run, Limits(per_class=2))["cards"] if card["label"] == card["predicted"]]
     assert [card["row"] for card in cards] == [0, 1, 10, 11, 20, 21]
     assert all(card["reasons"] == [] and card["truth"] is None and card["near"] == [] for card in cards)
 
 
-def test_the_number_of_cards_is_bounded_and_every_pair_has_its_turn(run: FakeRun) -> None:
-    found = gathered(run, Limits(errors=3, per_pair=2, correct=4))
-    pairs = [(card["label"], card["predicted"]) for card in found["cards"]]
+def test_the_number_of_cards_is_bounded_and_confusions_take_turns(run: FakeRun) -> None:
+    evidence = gathered(run, Limits(errors=3, per_pair=2, correct=4))
+    pairs = [(card["label"], card["predicted"]) for card in evidence["cards"]]
     assert sorted(pairs) == [(0, 0), (0, 0), (0, 1), (0, 1), (1, 1), (1, 2), (2, 2)]
-    assert found["pairs"] == [[0, 1, 4], [1, 2, 1], [2, 2, 10], [1, 1, 9], [0, 0, 6]]
+    assert evidence["pairs"] == [[0, 1, 4], [1, 2, 1], [2, 2, 10], [1, 1, 9], [0, 0, 6]]
 
 
 def decoded(picture: str) -> Image.Image:
@@ -63,12 +63,12 @@ def decoded(picture: str) -> Image.Image:
 
 def test_pictures_are_whole_images_with_the_region_that_the_model_saw(run: FakeRun) -> None:
     # 12 x 16 becomes 6 x 8, of which the middle 6 x 4 are seen
-    found = gathered(run, preprocess=Preprocess(resize=6, crop=(6, 4)))
-    picture = found["pictures"]["6"]
+    evidence = gathered(run, preprocess=Preprocess(resize=6, crop=(6, 4)))
+    picture = evidence["pictures"]["6"]
     assert (decoded(picture["image"]).format, decoded(picture["image"]).size) == ("WEBP", (16, 12))
     assert picture["region"] == [0.25, 0.0, 0.75, 1.0]
     assert picture["crop"] is False
-    assert decoded(next(iter(found["thumbnails"].values()))).size == (16, 12)
+    assert decoded(next(iter(evidence["thumbnails"].values()))).size == (16, 12)
 
 
 @pytest.mark.parametrize("preprocess", [None, Preprocess(resize=(8, 8), crop=None)])
@@ -86,22 +86,22 @@ def test_a_preprocessing_of_unknown_geometry_shows_its_crop(run: FakeRun) -> Non
 
 def test_pictures_are_never_large(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeRun, "image", lambda run, row: np.zeros((300, 600, 3), np.uint8))
-    found = gathered(run)
-    assert decoded(found["pictures"]["6"]["image"]).size == (256, 128)
-    assert max(decoded(next(iter(found["thumbnails"].values()))).size) == 72
+    evidence = gathered(run)
+    assert decoded(evidence["pictures"]["6"]["image"]).size == (256, 128)
+    assert max(decoded(next(iter(evidence["thumbnails"].values()))).size) == 72
 
 
-def test_an_image_that_is_gone_costs_its_picture_only(tmp_path: Path) -> None:
-    found = gathered(fake_run(tmp_path, LABEL, PREDICTED, gone=True))
-    assert found["pictures"] == found["thumbnails"] == {}
-    assert len(found["cards"]) == 5 + 9
+def test_a_missing_image_is_listed_without_its_picture(tmp_path: Path) -> None:
+    evidence = gathered(fake_run(tmp_path, LABEL, PREDICTED, gone=True))
+    assert evidence["pictures"] == evidence["thumbnails"] == {}
+    assert len(evidence["cards"]) == 5 + 9
 
 
 def test_progress_counts_pictures(run: FakeRun) -> None:
-    told: list[tuple[int, int]] = []
-    found = gathered(run, progress=lambda done, total: told.append((done, total)))
-    total = len(found["pictures"]) + len(found["thumbnails"])
-    assert told == [(done, total) for done in range(total)]
+    calls: list[tuple[int, int]] = []
+    evidence = gathered(run, progress=lambda done, total: calls.append((done, total)))
+    total = len(evidence["pictures"]) + len(evidence["thumbnails"])
+    assert calls == [(done, total) for done in range(total)]
 
 
 def test_a_map_without_evidence_is_none() -> None:

@@ -17,7 +17,7 @@ def outcomes() -> Outcomes:
     return Outcomes(np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), np.array([0.95, 0.95, 0.95, 0.95]))
 
 
-def test_calibration_draws_a_bar_for_each_bin_that_holds_images() -> None:
+def test_calibration_has_a_bar_for_each_nonempty_bin() -> None:
     svg = calibration_figure(calibration(outcomes()))
     assert re.findall(r"[\d.]+", titles(svg)[0]) == ["0.9", "1.0", "4", "95", "75"]
     (bar,) = re.findall(r'class="bar-accent"[^>]* height="([\d.]+)"', svg)
@@ -26,19 +26,19 @@ def test_calibration_draws_a_bar_for_each_bin_that_holds_images() -> None:
     assert float(gap) == 260 * 0.2
 
 
-def test_distributions_are_drawn_as_shares_of_their_group() -> None:
-    found = distribution(np.array([0.1, 0.1, 0.5, 0.5]), outcomes(), bins=2)
-    svg = distribution_figure(found, "Entropy")
+def test_distributions_show_shares_of_each_group() -> None:
+    by_group = distribution(np.array([0.1, 0.1, 0.5, 0.5]), outcomes(), bins=2)
+    svg = distribution_figure(by_group, "Entropy")
     assert [re.findall(r"[\d.]+", title) for title in titles(svg)] == [["3", "0.23"], ["1", "0.50"]]
 
 
-def test_peaks_say_how_many_maps_each_cell_has() -> None:
+def test_peaks_show_the_number_of_maps_in_each_cell() -> None:
     svg = peaks_figure(np.array([[3, 0], [0, 1]]), "Highest place")
     assert [re.findall(r"\d+", title) for title in titles(svg)] == [["3", "75"], ["1", "25"]]
     assert re.findall(r'opacity="([\d.]+)"', svg) == ["1.000", "0.373"]
 
 
-def test_strips_escape_names_and_leave_out_classes_without_maps() -> None:
+def test_strips_escape_names_and_skip_classes_without_maps() -> None:
     svg = strips_figure(
         ["<cat> & co", "dog"], np.array([[0.1, 0.2, 0.3, 0.4, 0.5], [np.nan] * 5]), "Entropy", [True, False]
     )
@@ -48,7 +48,7 @@ def test_strips_escape_names_and_leave_out_classes_without_maps() -> None:
     assert svg.count("strip marked") == 1
 
 
-def test_nothing_can_be_drawn_too() -> None:
+def test_figures_without_data_are_empty() -> None:
     none = Outcomes(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     for svg in (
         calibration_figure(calibration(none)),

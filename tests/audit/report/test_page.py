@@ -60,7 +60,7 @@ def test_only_its_own_script_may_run_and_nothing_may_be_loaded(tmp_path: Path) -
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"|url\(|@import|https?://', text) == []
 
 
-def test_no_name_can_end_the_data_or_become_markup(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     run = fake_run(tmp_path, [0, 1, 2, 0], [0, 1, 1, -1], class_names=(EVIL, "dog", "<b>"))
     run.columns["id"][:] = EVIL
     run.columns["error"][3] = EVIL
@@ -70,7 +70,7 @@ def test_no_name_can_end_the_data_or_become_markup(tmp_path: Path) -> None:
     assert data_of(text)["classes"] == [EVIL, "dog", "<b>"]
 
 
-def test_the_cheating_class_is_first_among_the_mean_maps_with_its_numbers(tmp_path: Path) -> None:
+def test_the_class_that_relies_on_a_corner_is_the_first_mean_map(tmp_path: Path) -> None:
     maps = np.zeros((60, *GRID))
     maps[:, 2, 2] = 1
     maps[40:, 2, 2], maps[40:, 4, 4] = 0.2, 0.8
@@ -85,7 +85,7 @@ def test_the_cheating_class_is_first_among_the_mean_maps_with_its_numbers(tmp_pa
     assert (values[4, 4], values[2, 2]) == (255, 64)
 
 
-def test_many_classes_are_bounded_and_the_page_says_what_it_leaves_out(tmp_path: Path) -> None:
+def test_the_number_of_classes_shown_is_bounded(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=3000, classes=90, width=8, grid=(2, 2))
     text = written(audit)
     assert len(cells_of(text)) == 24 * 24
@@ -101,7 +101,7 @@ def test_many_classes_are_bounded_and_the_page_says_what_it_leaves_out(tmp_path:
     [([], []), ([-1, -1], [0, 1]), ([0, 0], [0, 0]), ([0, 1], [1, 0]), ([0, 1], [-1, -1]), ([0, -1, 1], [0, 1, -1])],
     ids=["nothing", "no labels", "all right", "all wrong", "all failed", "one of each"],
 )
-def test_runs_at_the_edge_have_a_report(label: list[int], predicted: list[int], tmp_path: Path) -> None:
+def test_edge_cases_have_a_report(label: list[int], predicted: list[int], tmp_path: Path) -> None:
     run = fake_run(tmp_path, label, predicted)
     text = written(run)
     assert ">nan<" not in text.lower()
@@ -110,7 +110,7 @@ def test_runs_at_the_edge_have_a_report(label: list[int], predicted: list[int], 
     assert json.loads((tmp_path / "summary.json").read_text())["images"] == len(label)
 
 
-def test_maps_without_evidence_leave_their_places_empty(tmp_path: Path) -> None:
+def test_maps_without_evidence_are_not_drawn(tmp_path: Path) -> None:
     text = written(fake_run(tmp_path, [0, 1], [1, 1], maps=np.zeros((2, *GRID))))
     assert "<canvas data-mean" not in text
     assert {card["map"] for card in data_of(text)["cards"]} == {None}
@@ -123,9 +123,7 @@ def test_writing_again_replaces_the_report(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
 
 
-def test_without_the_built_script_the_report_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_built_script_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise MissingExtraError("not built")
 

@@ -46,7 +46,7 @@ def _die() -> None:
 
 
 def _die_torn(path: str) -> None:
-    """Lose the end of the file, as a machine without power does, and die."""
+    """Truncate the file, as a power failure may, and kill the process."""
     os.truncate(path, os.path.getsize(path) // 2)
     _die()
 
@@ -86,7 +86,7 @@ def start(data: Path, output: Path, report: Callable[[], object], prepare: Calla
         prepare()
         audit(data, output, report)
         os._exit(0)
-    except BaseException as error:  # noqa: BLE001  # a child must not come back into its parent's code
+    except BaseException as error:  # noqa: BLE001  # the child must not return into the parent's code
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         os._exit(1)
 

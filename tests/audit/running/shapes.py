@@ -1,4 +1,4 @@
-"""A tiny labelled data set on disk and a tiny classifier for it, for tests of whole runs."""
+"""A tiny labeled dataset on disk and a tiny classifier for it."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SIDE = 16
 
 
 def folder(root: Path, each: int = 8) -> Path:
-    """`each` images per class, noise with a tint, of different sizes."""
+    """Write `each` images per class: tinted noise of different sizes."""
     for label, name in enumerate(CLASSES):
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(each):
@@ -27,7 +27,7 @@ def folder(root: Path, each: int = 8) -> Path:
 
 
 def classifier(seed: int = 3) -> LoadedModel:
-    """Two convolutions, pooling and a linear layer with seeded weights: right about as often as wrong."""
+    """Return a small seeded classifier that is correct on about half of the images."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(

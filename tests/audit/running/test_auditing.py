@@ -1,4 +1,4 @@
-"""Claims about whole runs: what each row says, that counts add up, and that a run goes on only as itself."""
+"""Whole runs: the content of rows, resuming, and refused arguments."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def prepared(loaded: LoadedModel, data: Path) -> torch.Tensor:
     return torch.stack([loaded.preprocess(sample.load()) for sample in open_source(data)])
 
 
-def test_every_row_says_what_the_model_says_of_its_image(run: Run, data: Path) -> None:
+def test_rows_contain_the_outputs_of_the_model(run: Run, data: Path) -> None:
     audit, loaded = run(), classifier()
     with torch.no_grad():
         logits = loaded.model(prepared(loaded, data))
@@ -54,7 +54,7 @@ def test_every_row_says_what_the_model_says_of_its_image(run: Run, data: Path) -
     assert audit.column("label").tolist() == labels.tolist()
     assert audit.column("predicted").tolist() == predicted.tolist()
     assert audit.column("correct").tolist() == (predicted == labels).tolist()
-    assert 3 < audit.column("correct").sum() < 21  # else the claims about errors below would say nothing
+    assert 3 < audit.column("correct").sum() < 21  # both occur, as the checks below require
     for name, wanted in {
         "confidence": chances.amax(dim=1),
         "label_confidence": chances[torch.arange(24), labels],
@@ -70,7 +70,7 @@ def test_every_row_says_what_the_model_says_of_its_image(run: Run, data: Path) -
     assert audit.column("error").tolist() == [None] * 24
 
 
-def test_maps_are_those_of_explain_for_the_predicted_and_for_the_true_class(run: Run, data: Path) -> None:
+def test_maps_equal_explain_for_the_predicted_and_the_true_class(run: Run, data: Path) -> None:
     audit, loaded = run(), classifier()
     images, labels = prepared(loaded, data), audit.column("label").tolist()
     layer = audit.manifest.layer
@@ -86,7 +86,7 @@ def test_maps_are_those_of_explain_for_the_predicted_and_for_the_true_class(run:
     assert np.isnan(audit.maps(~wrong, "label")).all()
 
 
-def test_the_embedding_is_what_goes_into_the_classifier(run: Run, data: Path) -> None:
+def test_the_embedding_is_the_input_of_the_classifier(run: Run, data: Path) -> None:
     audit, loaded = run(), classifier()
     with torch.no_grad():
         wanted = loaded.model[:-1](prepared(loaded, data))
@@ -94,7 +94,7 @@ def test_the_embedding_is_what_goes_into_the_classifier(run: Run, data: Path) ->
     assert_close(torch.from_numpy(audit.embeddings()), wanted, rtol=2e-3, atol=1e-4)
 
 
-def test_another_layer_may_give_maps_and_embedding(run: Run, data: Path) -> None:
+def test_layer_and_embedding_can_be_chosen(run: Run, data: Path) -> None:
     audit, loaded = run(layer="0", embedding="1", method="layercam"), classifier()
     with torch.no_grad():
         wanted = loaded.model[:2](prepared(loaded, data)).mean(dim=(2, 3))
@@ -103,18 +103,18 @@ def test_another_layer_may_give_maps_and_embedding(run: Run, data: Path) -> None
     assert_close(torch.from_numpy(audit.embeddings()), wanted, rtol=2e-3, atol=1e-4)
 
 
-def test_measures_are_the_metrics_of_the_predicted_map(run: Run) -> None:
+def test_measures_equal_the_metrics_of_the_predicted_map(run: Run) -> None:
     metrics = __import__("camlens").METRICS
     audit = run()
     maps = torch.from_numpy(audit.maps(None))
-    said = maps.amax(dim=(1, 2)) > 0
-    assert said.any()
+    has_evidence = maps.amax(dim=(1, 2)) > 0
+    assert has_evidence.any()
     for name in ("entropy", "border_energy", "corner_energy", "spread"):
-        wanted = metrics[name].function(maps).where(said, torch.nan)
+        wanted = metrics[name].function(maps).where(has_evidence, torch.nan)
         assert_close(torch.from_numpy(audit.column(name)), wanted, rtol=5e-3, atol=1e-3, equal_nan=True)
 
 
-def test_a_run_leaves_model_and_random_state_as_they_were(run: Run) -> None:
+def test_a_run_does_not_change_the_model_or_the_random_state(run: Run) -> None:
     loaded, state = classifier().model, torch.get_rng_state()
     model = classifier()
     model.model.train()
@@ -127,7 +127,7 @@ def test_a_run_leaves_model_and_random_state_as_they_were(run: Run) -> None:
     assert all(not module._forward_hooks and "forward" not in vars(module) for module in model.model.modules())
 
 
-def test_an_image_that_cannot_be_read_is_a_row_with_its_reason(run: Run, data: Path) -> None:
+def test_an_unreadable_image_is_a_row_with_an_error(run: Run, data: Path) -> None:
     (data / "blue" / "003.png").write_text("this is text")
     (data / "red" / "007.png").write_bytes((data / "red" / "007.png").read_bytes()[:60])
     audit = run()
@@ -146,7 +146,7 @@ def test_an_image_that_cannot_be_read_is_a_row_with_its_reason(run: Run, data: P
     assert audit.column("width").mask[broken].all()
 
 
-def test_a_shard_of_nothing_but_broken_images_is_a_shard(run: Run, data: Path) -> None:
+def test_a_shard_may_consist_of_unreadable_images(run: Run, data: Path) -> None:
     for path in (data / "blue").iterdir():
         path.write_text("no")
     audit = run(shard_size=8)
@@ -154,7 +154,7 @@ def test_a_shard_of_nothing_but_broken_images_is_a_shard(run: Run, data: Path) -
     assert sum(error is not None for error in audit.column("error")) == 8
 
 
-def test_where_no_image_can_be_read_there_is_no_run(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_run_without_readable_images_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
     for path in data.rglob("*.png"):
         path.write_text("no")
     with pytest.raises(DataError) as caught:
@@ -163,7 +163,7 @@ def test_where_no_image_can_be_read_there_is_no_run(run: Run, data: Path, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_energy_inside_is_that_of_the_box_or_the_mask(run: Run, data: Path) -> None:
+def test_inside_energy_uses_the_box_or_the_mask(run: Run, data: Path) -> None:
     mask = np.zeros((20, 24), np.uint8)
     mask[:10] = 255
     Image.fromarray(mask).save(data / "mask.png")
@@ -179,14 +179,14 @@ def test_energy_inside_is_that_of_the_box_or_the_mask(run: Run, data: Path) -> N
     assert np.isnan(inside[2:]).all()
 
 
-def test_a_box_reaches_the_cells_by_the_preprocessing_s_geometry(run: Run, data: Path) -> None:
+def test_boxes_are_cropped_like_the_image(run: Run, data: Path) -> None:
     (data / "list.csv").write_text("path,label,box\nblue/000.png,blue,0 0 24 20\nred/000.png,red,0 0 1 1\n")
     audit = run(data=data / "list.csv")
-    said = ~np.isnan(audit.column("entropy"))
-    np.testing.assert_allclose(audit.column("inside_energy")[said & [True, False]], 1, atol=1e-6)
+    has_evidence = ~np.isnan(audit.column("entropy"))
+    np.testing.assert_allclose(audit.column("inside_energy")[has_evidence & [True, False]], 1, atol=1e-6)
 
 
-def test_limit_draws_images_at_random_and_keeps_their_order(run: Run) -> None:
+def test_limit_draws_a_random_sample_in_the_original_order(run: Run) -> None:
     audit = run(limit=6, seed=1)
     ids = audit.column("id").tolist()
     assert len(ids) == 6
@@ -203,7 +203,7 @@ def test_unlabelled_images_have_no_label_and_no_loss(run: Run, data: Path, tmp_p
     assert not np.isnan(audit.column("confidence")).any()
 
 
-def test_the_same_call_does_only_what_is_missing(run: Run, tmp_path: Path) -> None:
+def test_the_same_call_computes_only_missing_shards(run: Run, tmp_path: Path) -> None:
     first = run()
     kept = (first.path / "shards" / "shard-00000.parquet").stat().st_mtime_ns
     before = first.table()
@@ -216,7 +216,7 @@ def test_the_same_call_does_only_what_is_missing(run: Run, tmp_path: Path) -> No
     assert (first.path / "shards" / "shard-00000.parquet").stat().st_mtime_ns == kept
 
 
-def test_an_interrupted_run_keeps_its_shards_and_goes_on(run: Run) -> None:
+def test_an_interrupted_run_is_resumed(run: Run) -> None:
     wanted = run().table()
 
     def stop(rows: int, _total: int) -> None:
@@ -225,9 +225,9 @@ def test_an_interrupted_run_keeps_its_shards_and_goes_on(run: Run) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(force=True, progress=stop)
-    found = camlens.audit.open(Path(str(run(limit=None).path)))
-    assert found.complete
-    assert found.table().equals(wanted)
+    resumed = camlens.audit.open(Path(str(run(limit=None).path)))
+    assert resumed.complete
+    assert resumed.table().equals(wanted)
 
 
 def test_another_model_is_refused_with_what_changed(run: Run) -> None:
@@ -285,7 +285,7 @@ def test_an_edited_image_is_noticed(run: Run, data: Path) -> None:
     assert caught.value.facts["images"] == {"changed": ["green/002.png"]}
 
 
-def test_a_directory_with_other_things_in_it_is_left_alone(run: Run, tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     for force in (False, True):
@@ -295,29 +295,29 @@ def test_a_directory_with_other_things_in_it_is_left_alone(run: Run, tmp_path: P
     assert (tmp_path / "run" / "thesis.tex").exists()
 
 
-def test_workers_and_batches_do_not_change_what_is_found(run: Run, data: Path) -> None:
+def test_workers_and_batch_size_do_not_change_the_rows(run: Run, data: Path) -> None:
     wanted = run(batch_size=24, shard_size=24).table()
-    found = run(batch_size=3, shard_size=24, workers=2, force=True).table()
+    other = run(batch_size=3, shard_size=24, workers=2, force=True).table()
     for name in ("id", "label", "predicted", "top_classes", "error"):
-        assert found.column(name).equals(wanted.column(name))
+        assert other.column(name).equals(wanted.column(name))
     for name in ("confidence", "loss", "entropy", "map_predicted_scale"):
-        np.testing.assert_allclose(found.column(name).to_numpy(), wanted.column(name).to_numpy(), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(other.column(name).to_numpy(), wanted.column(name).to_numpy(), rtol=1e-3, atol=1e-4)
 
 
 class Backwards:
-    """An engine that hands out shards one by one, the last first, and one of them twice."""
+    """An engine that processes shards in reverse order, one of them twice."""
 
     def process(self, shards: Any, work: Work) -> Any:
         for shard in [*reversed(shards), shards[0]]:
             yield from (Step(0, step.committed) for step in work([shard]))
 
 
-def test_an_engine_may_take_shards_in_any_order_and_more_than_once(run: Run) -> None:
+def test_an_engine_may_process_shards_in_any_order_and_more_than_once(run: Run) -> None:
     wanted = run().table()
     assert run(force=True, engine=Backwards()).table().equals(wanted)
 
 
-def test_images_can_be_seen_again_from_the_opened_run(run: Run, data: Path, tmp_path: Path) -> None:
+def test_images_can_be_read_from_an_opened_run(run: Run, data: Path, tmp_path: Path) -> None:
     audit = camlens.audit.open(run().path)
     np.testing.assert_array_equal(audit.image(9), open_source(data)[9].load())
     moved = data.rename(tmp_path / "moved")
@@ -330,7 +330,7 @@ def test_images_can_be_seen_again_from_the_opened_run(run: Run, data: Path, tmp_
     assert (caught.value.code, caught.value.facts) == ("data.gone", {"image": "green/001.png"})
 
 
-def test_wrong_settings_are_refused_with_what_is_allowed(run: Run) -> None:
+def test_invalid_settings_are_refused(run: Run) -> None:
     with pytest.raises(InputError) as caught:
         run(layers="0")
     assert caught.value.code == "argument.unknown"
@@ -345,7 +345,7 @@ def test_wrong_settings_are_refused_with_what_is_allowed(run: Run) -> None:
     assert (caught.value.code, caught.value.facts) == ("method.not-one-layer", {"method": probing})
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_says_the_same(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_does_not_fit_into_memory_is_split(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = run(batch_size=8, shard_size=24).table()
     loaded, sizes = classifier(), []
     inner = loaded.model[0].forward
@@ -357,13 +357,13 @@ def test_a_batch_that_does_not_fit_is_halved_and_says_the_same(run: Run, monkeyp
         return inner(inputs)
 
     monkeypatch.setattr(loaded.model[0], "forward", forward)
-    found = run(loaded, batch_size=8, shard_size=24, force=True)
-    assert found.column("predicted").tolist() == wanted.column("predicted").to_pylist()
-    assert sizes.count(8) == 1  # what did not fit once is not tried again
+    split = run(loaded, batch_size=8, shard_size=24, force=True)
+    assert split.column("predicted").tolist() == wanted.column("predicted").to_pylist()
+    assert sizes.count(8) == 1  # a size that did not fit is not tried again
 
 
 class Deadly:
-    """A preprocessing during which the process that loads dies, as when memory runs out."""
+    """A preprocessing that kills its loader process, as the kernel does if memory runs out."""
 
     def __init__(self, parent: int) -> None:
         self.parent = parent
@@ -384,13 +384,13 @@ class Deadly:
         return self.inner.geometry(height, width)
 
 
-def test_a_loading_process_that_dies_is_said_in_words(run: Run) -> None:
+def test_the_death_of_a_loader_process_is_reported(run: Run) -> None:
     with pytest.raises(DataError) as caught:
         run(replace(classifier(), preprocess=Deadly(os.getpid())), workers=1)
     assert caught.value.code == "workers.died"
 
 
-def test_workers_that_cannot_be_told_what_to_load_are_refused(run: Run) -> None:
+def test_workers_require_a_preprocessing_that_can_be_pickled(run: Run) -> None:
     inner = classifier().preprocess
     local = adopt(lambda image: inner(image))
     with pytest.raises(InputError) as caught:
@@ -399,7 +399,7 @@ def test_workers_that_cannot_be_told_what_to_load_are_refused(run: Run) -> None:
     assert run(replace(classifier(), preprocess=local), workers=None).complete
 
 
-def test_an_image_that_the_preprocessing_spoils_is_a_row_with_its_reason(run: Run) -> None:
+def test_an_invalid_preprocessed_image_is_a_row_with_an_error(run: Run) -> None:
     inner = classifier().preprocess
 
     def spoiled(image: Any) -> torch.Tensor:
@@ -413,7 +413,7 @@ def test_an_image_that_the_preprocessing_spoils_is_a_row_with_its_reason(run: Ru
     assert "(3, 16, 16)" in errors[3]
 
 
-def test_a_place_below_a_file_is_refused_in_words(tmp_path: Path, data: Path) -> None:
+def test_an_output_below_a_file_is_refused(tmp_path: Path, data: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(StoreError) as caught:
         camlens.audit.run(data, classifier(), tmp_path / "file" / "run")

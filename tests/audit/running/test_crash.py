@@ -1,4 +1,4 @@
-"""Claims about runs that end badly: killed at any moment or out of disk space, they go on, and lose nothing."""
+"""Resuming runs that were killed or ran out of disk space."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_twenty_times_a_run_ends_with_every_row_once_and_as_if_undisturbed(tmp_path: Path) -> None:
+def test_a_run_killed_twenty_times_has_the_rows_of_an_uninterrupted_run(tmp_path: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "tests.audit.running.crash", str(tmp_path), "5"]
     answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
@@ -35,7 +35,7 @@ def test_killed_twenty_times_a_run_ends_with_every_row_once_and_as_if_undisturbe
         assert outcome["code"] == -signal.SIGKILL, outcome
         assert outcome["shards"] == outcome["commits"] - (not renamed), outcome
         assert outcome["unfinished"] == (not renamed), outcome
-    assert set(outcomes["at_random"]) <= {-signal.SIGKILL, 0}  # a quick machine may have finished
+    assert set(outcomes["at_random"]) <= {-signal.SIGKILL, 0}  # the run may finish first on a fast machine
     killed, undisturbed = (camlens.audit.open(tmp_path / name) for name in ("killed", "undisturbed"))
     assert killed.column("index").tolist() == list(range(360))
     assert len(set(killed.column("id").tolist())) == 360
@@ -58,22 +58,22 @@ def committed(output: Path) -> list[int]:
 
 @contextmanager
 def small_disk(place: Path) -> Iterator[Callable[[], None]]:
-    """A file system of 64 kB at `place`, and what makes it larger."""
+    """Mount a file system of 64 kB at `place`, and yield a function that enlarges it."""
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
     try:
-        made = subprocess.run(mount, capture_output=True, text=True)
+        mounted = subprocess.run(mount, capture_output=True, text=True)
     except OSError as error:
         pytest.skip(f"no mount here: {error}")
-    if made.returncode:
-        pytest.skip(f"may not mount a file system here: {made.stderr.strip()}")
+    if mounted.returncode:
+        pytest.skip(f"may not mount a file system here: {mounted.stderr.strip()}")
     try:
         yield lambda: subprocess.run(["mount", "-o", "remount,size=16m", str(place)], check=True) and None
     finally:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_run_resumes_after_the_disk_was_full(tmp_path: Path) -> None:
     data = folder(tmp_path / "shapes", each=40)
     with small_disk(tmp_path / "disk") as grow:
         output = tmp_path / "disk" / "run"
@@ -85,12 +85,12 @@ def test_a_full_disk_is_said_and_the_run_goes_on_when_there_is_room(tmp_path: Pa
         assert 0 < len(kept) < 15
         assert not list(output.rglob("*.unfinished"))
         grow()
-        found = start(data, output)
+        resumed = start(data, output)
         wanted = start(data, tmp_path / "undisturbed")
-        assert found.table().equals(wanted.table())
+        assert resumed.table().equals(wanted.table())
 
 
-def test_a_file_that_may_not_grow_is_said_and_the_run_goes_on_after(tmp_path: Path) -> None:
+def test_a_run_resumes_after_the_file_size_limit_was_reached(tmp_path: Path) -> None:
     data, output = folder(tmp_path / "shapes", each=8), tmp_path / "run"
     start(data, output)
     for shard in (1, 2):

@@ -1,4 +1,4 @@
-"""Claims about the embedding's place: the input of whatever makes the logits, in models of every kind."""
+"""Detection of the embedding in different kinds of models."""
 
 from collections.abc import Callable
 
@@ -31,19 +31,19 @@ def features(model: nn.Module, inputs: Tensor, layer: str | None = None) -> tupl
         (lambda: Wrapped(plain_cnn(), lambda logits: {"logits": logits.log_softmax(dim=1)}), "input of inner.8"),
     ],
 )
-def test_the_embedding_is_the_last_matrix_s_input(build: Callable[[], nn.Module], label: str) -> None:
+def test_the_embedding_is_the_input_of_the_last_weight_matrix(build: Callable[[], nn.Module], label: str) -> None:
     model, inputs = seeded(build), images(3)
-    place, found = features(model, inputs)
+    place, embeddings = features(model, inputs)
     head = model.get_submodule(label.removeprefix("input of "))
     seen: list[Tensor] = []
     head.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach().clone()))
     model(inputs)
     assert place == label
-    torch.testing.assert_close(found, seen[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(embeddings, seen[0], rtol=0, atol=1e-6)
 
 
 class ConvolutionHead(nn.Module):
-    """Classifies every cell and then averages, in place, as squeeze nets do."""
+    """Classifies every cell and then averages, in place, like SqueezeNet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,31 +54,31 @@ class ConvolutionHead(nn.Module):
         return self.classifier(self.stem(inputs)).flatten(1)
 
 
-def test_a_head_of_convolutions_gives_features_averaged_over_the_grid() -> None:
+def test_the_features_of_a_convolutional_head_are_averaged_over_the_grid() -> None:
     model, inputs = seeded(ConvolutionHead), images(2)
-    place, found = features(model, inputs)
+    place, embeddings = features(model, inputs)
     assert place == "input of classifier.0"
-    torch.testing.assert_close(found, model.stem(inputs).detach().mean(dim=(2, 3)))
+    torch.testing.assert_close(embeddings, model.stem(inputs).detach().mean(dim=(2, 3)))
 
 
-def test_a_layer_that_is_named_gives_its_output() -> None:
+def test_a_named_layer_provides_its_output() -> None:
     model, inputs = seeded(plain_cnn), images(2)
-    place, found = features(model, inputs, "3")
+    place, embeddings = features(model, inputs, "3")
     assert place == "output of 3"
-    torch.testing.assert_close(found, model[:4](inputs).detach().mean(dim=(2, 3)))
+    torch.testing.assert_close(embeddings, model[:4](inputs).detach().mean(dim=(2, 3)))
     vit = seeded(TinyVit)
     _, tokens = features(vit, inputs, "block2")
     assert tokens.shape == (2, 12)
 
 
-def test_what_is_kept_is_a_copy_that_later_layers_cannot_write_to() -> None:
+def test_features_are_a_copy_that_later_layers_cannot_modify() -> None:
     model, inputs = seeded(plain_cnn), images(2)
-    _, found = features(model, inputs, "0")  # an in-place ReLU follows
-    torch.testing.assert_close(found, model[0](inputs).detach().mean(dim=(2, 3)))
+    _, embeddings = features(model, inputs, "0")  # an in-place ReLU follows
+    torch.testing.assert_close(embeddings, model[0](inputs).detach().mean(dim=(2, 3)))
 
 
 class NoModule(nn.Module):
-    """Multiplies with a matrix that no module inside holds."""
+    """Multiplies with a weight matrix of its own instead of a leaf module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class NoModule(nn.Module):
         return self.conv(inputs).mean(dim=(2, 3)) @ self.matrix[0]
 
 
-def test_where_no_module_makes_the_logits_a_layer_has_to_be_named() -> None:
+def test_without_a_classifier_module_a_layer_must_be_named() -> None:
     model = seeded(NoModule)
     with pytest.raises(LayerError) as caught:
         features(model, images(2))
@@ -97,7 +97,7 @@ def test_where_no_module_makes_the_logits_a_layer_has_to_be_named() -> None:
     assert features(model, images(2), "conv")[1].shape == (2, 6)
 
 
-def test_a_layer_that_does_not_run_cannot_give_the_embedding() -> None:
+def test_a_layer_that_does_not_run_cannot_be_the_embedding() -> None:
     model = seeded(ResidualNet)
     model.spare = nn.Linear(2, 2)
     with pytest.raises(LayerError) as caught:
@@ -105,11 +105,11 @@ def test_a_layer_that_does_not_run_cannot_give_the_embedding() -> None:
     assert (caught.value.code, caught.value.facts) == ("layer.no-embedding", {"layer": "spare"})
 
 
-def test_torchvision_s_families_are_understood() -> None:
+def test_the_classifier_of_torchvision_models_is_detected() -> None:
     models = pytest.importorskip("torchvision.models")
     wanted = {"resnet18": ("input of fc", 512), "squeezenet1_1": ("input of classifier.1", 512)}
     wanted |= {"mobilenet_v3_small": ("input of classifier.3", 1024), "densenet121": ("input of classifier", 1024)}
     for name, (label, width) in wanted.items():
         model = models.get_model(name, weights=None).eval()
-        place, found = features(model, images(1, (64, 64)))
-        assert (place, found.shape) == (label, (1, width)), name
+        place, embeddings = features(model, images(1, (64, 64)))
+        assert (place, embeddings.shape) == (label, (1, width)), name

@@ -1,4 +1,4 @@
-"""Claims about what goes wrong with one image, one folder or one name, and must not end a run or pass silently."""
+"""Errors of single images, folders and names, which must neither stop a run nor go unnoticed."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def code_of(call: Callable[[], object], kind: type[CamlensError]) -> str:
 
 
 class Picky(nn.Module):
-    """A classifier that raises on images that are brighter than `limit`."""
+    """A classifier that raises on images brighter than `limit`."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def test_a_model_that_fails_on_every_image_ends_the_run(tmp_path: Path) -> None:
         camlens.audit.run(data, loaded, tmp_path / "run", progress=broken, **SETTINGS)
 
 
-def test_a_preprocessing_that_raises_anything_costs_its_own_row(tmp_path: Path) -> None:
+def test_any_exception_of_the_preprocessing_is_the_error_of_its_row(tmp_path: Path) -> None:
     inner = classifier().preprocess
 
     def fussy(image: Any) -> torch.Tensor:
@@ -126,7 +126,7 @@ def test_a_renamed_class_is_refused_unless_labels_are_taken_by_place(tmp_path: P
     assert (audit.manifest.labels, audit.column("label").tolist()) == ("by place", [0, 0, 1, 1, 2, 2])
 
 
-def test_class_names_of_another_number_than_the_outputs_are_refused(tmp_path: Path) -> None:
+def test_a_wrong_number_of_class_names_is_refused(tmp_path: Path) -> None:
     data, loaded = folder(tmp_path / "shapes", each=2), classifier()
     loaded.model[-1] = nn.Linear(8, 512)
     with pytest.raises(ModelError) as caught:
@@ -201,7 +201,7 @@ class TwoHeads(nn.Module):
         return {"other": -scores, "scores": scores}
 
 
-def test_the_part_of_a_dictionary_that_holds_the_logits_is_named_by_its_key(tmp_path: Path) -> None:
+def test_the_logits_in_a_dictionary_are_selected_by_key(tmp_path: Path) -> None:
     data, loaded = folder(tmp_path / "shapes"), replace(classifier(), model=TwoHeads())
     wanted = camlens.audit.run(data, classifier(), tmp_path / "plain", layer="2", **SETTINGS)
     keyed = replace(loaded, output_key="scores")

@@ -1,4 +1,4 @@
-"""Claims about runs over every kind of source: the same rows, wherever the images lie."""
+"""Runs over every kind of source have the same rows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,13 +33,13 @@ def audited(data: Any, output: Path) -> camlens.audit.Audit:
     return camlens.audit.run(data, classifier(), output, shard_size=4, batch_size=4)
 
 
-def same_answers(one: camlens.audit.Audit, other: camlens.audit.Audit) -> None:
+def same_answers(sample: camlens.audit.Audit, other: camlens.audit.Audit) -> None:
     for name in ("label", "predicted", "confidence", "entropy", "width", "height", "map_predicted_scale"):
-        np.testing.assert_array_equal(one.column(name), other.column(name))
-    np.testing.assert_array_equal(one.embeddings(), other.embeddings())
+        np.testing.assert_array_equal(sample.column(name), other.column(name))
+    np.testing.assert_array_equal(sample.embeddings(), other.embeddings())
 
 
-def test_a_url_gives_the_rows_of_the_folder_it_is_a_copy_of(data: Path, memory: Any, tmp_path: Path) -> None:
+def test_a_url_has_the_rows_of_the_folder(data: Path, memory: Any, tmp_path: Path) -> None:
     here, there = audited(data, tmp_path / "here"), audited("memory://shapes", tmp_path / "there")
     same_answers(here, there)
     assert there.column("id").tolist() == here.column("id").tolist()
@@ -54,27 +54,27 @@ def test_a_url_gives_the_rows_of_the_folder_it_is_a_copy_of(data: Path, memory: 
     assert caught.value.facts["images"] == {"changed": ["blue/000.png"]}
 
 
-def test_a_parquet_manifest_gives_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
+def test_a_parquet_manifest_has_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
     source = open_source(data)
-    table = pa.table({"path": [one.id for one in source], "label": [one.class_name for one in source]})
+    table = pa.table({"path": [sample.id for sample in source], "label": [sample.class_name for sample in source]})
     pq.write_table(table, data / "list.parquet")
     same_answers(audited(data / "list.parquet", tmp_path / "listed"), audited(data, tmp_path / "run"))
 
 
-def test_a_saved_data_set_gives_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
+def test_a_saved_dataset_has_the_rows_of_the_folder(data: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=CLASSES)})
     source = open_source(data)
-    columns = {"image": [str(one.path) for one in source], "label": [one.label for one in source]}
+    columns = {"image": [str(sample.path) for sample in source], "label": [sample.label for sample in source]}
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path / "saved"))
-    found, wanted = audited(tmp_path / "saved", tmp_path / "run"), audited(data, tmp_path / "wanted")
-    same_answers(found, wanted)
-    assert found.column("path").tolist() == [None] * 9
-    np.testing.assert_array_equal(camlens.audit.open(found.path).image(5), wanted.image(5))
+    saved, wanted = audited(tmp_path / "saved", tmp_path / "run"), audited(data, tmp_path / "wanted")
+    same_answers(saved, wanted)
+    assert saved.column("path").tolist() == [None] * 9
+    np.testing.assert_array_equal(camlens.audit.open(saved.path).image(5), wanted.image(5))
 
 
-def test_paths_of_a_relative_place_are_absolute_and_show_the_image_from_anywhere(
+def test_relative_paths_are_stored_as_absolute_paths(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

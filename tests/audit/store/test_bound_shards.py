@@ -1,4 +1,4 @@
-"""Claims about shards: each belongs to one place of one run, and a changed one is never read as if it were whole."""
+"""Shards belong to one place of one run, and changed shards are detected."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def to_compute(audit: camlens.audit.Audit) -> list[int]:
     return RunDirectory(audit.path).missing(audit.manifest)
 
 
-def test_swapped_foreign_and_surplus_shards_are_computed_anew_or_removed(tmp_path: Path) -> None:
+def test_swapped_foreign_and_surplus_shards_are_replaced_or_removed(tmp_path: Path) -> None:
     audit = audited(tmp_path)
     wanted = audit.table()
     other = synthetic_run(tmp_path / "other", rows=24, shard_size=8, width=8, grid=(4, 4), classes=3)
@@ -54,7 +54,7 @@ def test_a_missing_shard_is_reported_with_its_rows(tmp_path: Path) -> None:
     assert (opened.missing, opened.complete, opened.column("index")[10]) == (10, False, 20)
 
 
-def test_without_its_manifest_another_method_does_not_return_the_old_maps(tmp_path: Path) -> None:
+def test_shards_of_another_method_are_not_reused_without_a_manifest(tmp_path: Path) -> None:
     audit = audited(tmp_path, method="gradcam", layer="0")
     before = audit.maps(None)
     (audit.path / "manifest.json").unlink()
@@ -66,7 +66,7 @@ def test_without_its_manifest_another_method_does_not_return_the_old_maps(tmp_pa
     assert not np.array_equal(after, before)
 
 
-def test_a_shard_with_any_flipped_bit_is_computed_anew(tmp_path: Path) -> None:
+def test_a_shard_with_a_flipped_bit_is_computed_again(tmp_path: Path) -> None:
     audit = synthetic_run(tmp_path / "run", rows=20, shard_size=20, width=4, grid=(2, 2))
     path = shard(audit, 0)
     content = path.read_bytes()
@@ -84,7 +84,7 @@ def test_a_flipped_bit_in_a_column_is_an_error_when_it_is_read(tmp_path: Path) -
     audit = synthetic_run(tmp_path / "run", rows=200, shard_size=200, width=64)
     path = shard(audit, 0)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4  # amid the features and maps, which are stored as they are
+    content[len(content) // 2] ^= 4  # within the embeddings and maps, which are stored uncompressed
     path.write_bytes(content)
     with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path).table()
@@ -123,7 +123,7 @@ def test_no_flipped_bit_changes_what_is_read(tmp_path: Path) -> None:
     assert noticed > 60
 
 
-def test_a_shard_that_is_gone_once_the_run_is_open_is_an_error(tmp_path: Path) -> None:
+def test_a_shard_removed_from_an_open_run_is_an_error(tmp_path: Path) -> None:
     audit = camlens.audit.open(synthetic_run(tmp_path / "run", rows=25, shard_size=10).path)
     shard(audit, 1).unlink()
     with pytest.raises(StoreError) as caught:

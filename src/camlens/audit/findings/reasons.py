@@ -61,7 +61,7 @@ class Reasoner:
         cls, outcomes: Outcomes, margin: np.ndarray, corner_energy: np.ndarray, directions: Directions
     ) -> "Reasoner":
         """Build the reasoner from arrays with one row per image; `directions` are features of unit length."""
-        right = corner_energy[outcomes.correct & np.isfinite(corner_energy)]
+        usual = corner_energy[outcomes.correct & np.isfinite(corner_energy)]
         return cls(
             outcomes,
             margin,
@@ -70,7 +70,7 @@ class Reasoner:
             calibration(outcomes),
             confusion(outcomes),
             Territory.of(directions, outcomes.label, outcomes.correct, outcomes.classes),
-            float(np.quantile(right, _RARE)) if len(right) else float("nan"),
+            float(np.quantile(usual, _RARE)) if len(usual) else float("nan"),
         )
 
     def neighbours(self, row: int, k: int = 3) -> tuple[Rows, np.ndarray]:
@@ -102,29 +102,29 @@ class Reasoner:
         confidence, margin = float(self.outcomes.confidence[row]), float(self.margin[row])
         if not (confidence < _LOW_CONFIDENCE or margin < _SMALL_MARGIN):
             return None
-        right, among = self.calibrated.accuracy_at(confidence)
+        accuracy, among = self.calibrated.accuracy_at(confidence)
         predicted = self._names(row)[3]
         sentence = (
             f"Low confidence: {percent(confidence)} for {predicted}, {percent(max(confidence - margin, 0))} for the"
-            f" next class. Predictions of about this confidence are correct in {percent(right)} of {among:,} cases."
+            f" next class. Predictions of about this confidence are correct in {percent(accuracy)} of {among:,} cases."
         )
-        return Reason("unsure", sentence, 1 - margin, {"confidence": confidence, "margin": margin, "right": right})
+        return Reason("unsure", sentence, 1 - margin, {"confidence": confidence, "margin": margin, "right": accuracy})
 
     def _usual_confusion(self, row: int) -> Reason | None:
-        true, name, predicted, taken_for = self._names(row)
+        true, name, predicted, predicted_name = self._names(row)
         count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
         errors = images - int(self.matrix[true, true])
         part, share = count / errors, count / images
         if count < _FREQUENT_COUNT or part < _FREQUENT_PART or share < _FREQUENT_SHARE:
             return None
         sentence = (
-            f"Frequent confusion: {count:,} of {images:,} images of {name} are predicted as {taken_for},"
+            f"Frequent confusion: {count:,} of {images:,} images of {name} are predicted as {predicted_name},"
             f" {percent(part)} of the errors of {name}."
         )
         return Reason("usual_confusion", sentence, part, {"count": count, "share": share, "part": part})
 
     def _far_from_class(self, row: int) -> Reason | None:
-        true, name, predicted, taken_for = self._names(row)
+        true, name, predicted, predicted_name = self._names(row)
         own, other = self.territory.distance(self.directions, np.array([row, row]), np.array([true, predicted]))
         farther = self.territory.farther_than(float(own), true)
         if np.isnan(own) or not farther >= _FAR:
@@ -135,17 +135,12 @@ class Reasoner:
             f"Far from its class in feature space: farther from the center of {name} than {most} its correctly"
             f" predicted images (distance {own:.2f}, median {usual:.2f})"
         )
-        sentence += "." if np.isnan(other) else f"; the distance to the center of {taken_for} is {other:.2f}."
-        facts: dict[str, float | int] = {
-            "distance": float(own),
-            "usual": usual,
-            "farther": farther,
-            "other": float(other),
-        }
+        sentence += "." if np.isnan(other) else f"; the distance to the center of {predicted_name} is {other:.2f}."
+        facts = {"distance": float(own), "usual": usual, "farther": farther, "other": float(other)}
         return Reason("far_from_class", sentence, _FAR_STRENGTH * (farther - _INSIDE) / (1 - _INSIDE), facts)
 
     def _label_in_doubt(self, row: int) -> Reason | None:
-        _, _, predicted, taken_for = self._names(row)
+        _, _, predicted, predicted_name = self._names(row)
         confidence = float(self.outcomes.confidence[row])
         if not confidence >= _HIGH_CONFIDENCE:
             return None
@@ -156,10 +151,10 @@ class Reasoner:
         if agreeing < _AGREEING or not farther <= _INSIDE:
             return None
         sentence = (
-            f"The label may be wrong: {agreeing} of the {len(near)} nearest correctly predicted images are {taken_for},"
-            f" and the confidence is {percent(confidence)}."
+            f"The label may be wrong: {agreeing} of the {len(near)} nearest correctly predicted images are"
+            f" {predicted_name}, and the confidence is {percent(confidence)}."
         )
-        facts: dict[str, float | int] = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
+        facts = {"agreeing": agreeing, "confidence": confidence, "farther": farther}
         return Reason("label_in_doubt", sentence, confidence * agreeing / _NEIGHBOURS, facts)
 
     def _elsewhere(self, row: int) -> Reason | None:
@@ -173,11 +168,11 @@ class Reasoner:
         return Reason("looks_elsewhere", sentence, share, {"corner_energy": share, "usual": self.usual_corner})
 
     def _nothing_unusual(self, row: int) -> Reason:
-        true, name, predicted, taken_for = self._names(row)
+        true, name, predicted, predicted_name = self._names(row)
         count, images = int(self.matrix[true, predicted]), int(self.matrix[true].sum())
         confidence = float(self.outcomes.confidence[row])
         sentence = (
             f"Nothing unusual: the confidence is {percent(confidence)}, {count:,} of {images:,} images of {name} are"
-            f" predicted as {taken_for}, and the features are not far from the class."
+            f" predicted as {predicted_name}, and the features are not far from the class."
         )
         return Reason("nothing_unusual", sentence, 0.0, {"confidence": confidence, "count": count})

@@ -67,15 +67,10 @@ class Tapped:
         """Return the embeddings, float32, averaged over the grid or the tokens. Resets the record."""
         value, layer = self.value, self.tap.layer
         self.calls, self.value = 0, None
-        if value is None:
+        if value is None or len(value) != session.images or value.ndim < 2:
+            actual = "no tensor" if value is None else f"a tensor of shape {tuple(value.shape)}"
             raise LayerError(
-                f"layer {layer.label!r} cannot be the embedding: it did not run, or has no tensor",
-                code="layer.no-embedding",
-                layer=layer.label,
-            )
-        if len(value) != session.images or value.ndim < 2:
-            raise LayerError(
-                f"layer {layer.label!r} cannot be the embedding: shape {tuple(value.shape)} is not one row per image",
+                f"layer {layer.label!r} cannot be the embedding: it has {actual} instead of one row per image",
                 code="layer.no-embedding",
                 layer=layer.label,
             )
@@ -114,11 +109,12 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
     """
     if layer is not None:
         return FeatureTap(resolve_layer(session.model, layer), takes_input=False)
-    finished: list[tuple[nn.Module, Any]] = []
+    finished: list[tuple[nn.Module, tuple[int, ...]]] = []
     weighted = [module for module in session.model.modules() if _is_matrix(module)]
 
     def note(module: nn.Module, output: Any) -> None:
-        finished.append((module, _shape(output)))
+        tensor = next(tensors_in(output), None)
+        finished.append((module, () if tensor is None else tuple(tensor.shape)))
 
     with undisturbed(session.model, session.inputs.device), observed(weighted, note):
         classes = session.run().logits().shape[1]
@@ -139,8 +135,3 @@ def _is_matrix(module: nn.Module) -> bool:
     """Return whether this is a leaf module with a weight matrix or kernel."""
     own = module._parameters.values()
     return not module._modules and any(parameter is not None and parameter.ndim > 1 for parameter in own)
-
-
-def _shape(output: Any) -> tuple[int, ...]:
-    tensor = next(tensors_in(output), None)
-    return () if tensor is None else tuple(tensor.shape)

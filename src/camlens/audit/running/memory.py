@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
@@ -33,16 +33,16 @@ def fitting_batch(session: Session) -> int:
 def bytes_per_image(session: Session) -> int:
     """Return the size of one image and of the outputs of all leaf modules for it."""
     single = session.part(0, 1)
-    counted = 0
+    counted = single.inputs.nbytes
 
     def count(_module: nn.Module, output: object) -> None:
         nonlocal counted
-        counted += sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(output))
+        counted += sum(tensor.nbytes for tensor in tensors_in(output))
 
     leaves = [module for module in single.model.modules() if not module._modules]
     with undisturbed(single.model, single.inputs.device), observed(leaves, count):
         single.run()
-    return counted + _size(single.inputs)
+    return counted
 
 
 def free_bytes(device: torch.device) -> int:
@@ -50,10 +50,6 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return min(_free_on_machine(), _free_in_group())
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def _free_on_machine() -> int:
