@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Response
 from fastapi.testclient import TestClient
 
 from camlens.studio import bench as bench_module
@@ -65,9 +66,11 @@ def test_background_work_starts_after_the_first_explanation(photos: Path, monkey
         bench = bench_of(client)
         until(lambda: begun(client)["explanation"])
         assert bench.predictions.settled.sum() <= 1  # that of the explained image
-        assert bench.cache.get(("picture", image, PICTURE)) is None
+        assert bench.cache.get(("picture", image, PICTURE), Response) is None
         bench.resting_until = -math.inf
         bench.jobs.wake()
         until(lambda: bench.predictions.settled.sum() > 1)
-        assert bench.cache.get(("picture", image, PICTURE)) is not None, "pictures must come before predictions"
-        assert bench.cache.get(("picture", image, THUMBNAIL)) is not None
+        assert bench.cache.get(("picture", image, PICTURE), Response) is not None, (
+            "pictures must come before predictions"
+        )
+        assert bench.cache.get(("picture", image, THUMBNAIL), Response) is not None

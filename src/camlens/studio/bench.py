@@ -56,7 +56,7 @@ class Workbench:
         self._spare: deque[Callable[[], None]] = deque()
         self.problem: CamlensError | None = None
         self.uploads = Uploads(settings)
-        self.cache: ByteCache[object] = ByteCache(settings.cache_bytes)
+        self.cache = ByteCache(settings.cache_bytes)
         self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
         self.studies = JobQueue(
             capacity=settings.waiting_jobs, idle=self._read_maps_ahead
@@ -127,8 +127,8 @@ class Workbench:
         if image.startswith("u"):
             return self.uploads.find(image)
         key = ("pixels", image)
-        cached = self.cache.get(key)
-        if isinstance(cached, np.ndarray):
+        cached = self.cache.get(key, np.ndarray)
+        if cached is not None:
             return cached
         pixels = self.gallery.pixels(int(image[1:]))
         if keep and pixels.nbytes <= _KEPT_PIXELS:  # thumbnail, picture, prediction and map all need them

@@ -3,29 +3,30 @@
 from collections import OrderedDict
 from collections.abc import Hashable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 V = TypeVar("V")
 
 
-class ByteCache(Generic[V]):
+class ByteCache:
     """Map keys to values of at most `capacity` bytes in total; thread-safe."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._size = 0
-        self._values: OrderedDict[Hashable, tuple[V, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, key: Hashable) -> V | None:
-        """Return the value of `key` and mark it as used, or return None."""
+    def get(self, key: Hashable, kind: type[V]) -> V | None:
+        """Return the value of `key` if it is a `kind`, and mark it as used; otherwise return None."""
         with self._lock:
             if key not in self._values:
                 return None
             self._values.move_to_end(key)
-            return self._values[key][0]
+            value, _ = self._values[key]
+            return value if isinstance(value, kind) else None
 
-    def put(self, key: Hashable, value: V, size: int) -> None:
+    def put(self, key: Hashable, value: object, size: int) -> None:
         """Store a value of `size` bytes; a value larger than the cache is dropped."""
         with self._lock:
             self._forget(key)

@@ -127,8 +127,8 @@ def known_explanations(bench: Workbench, request: ExplanationRequest) -> Explain
 
 
 def _cached(bench: Workbench, request: ExplanationRequest) -> dict[str, _Cached]:
-    entries = {method: bench.cache.get(_key(request, method)) for method in request.methods}
-    return {method: entry for method, entry in entries.items() if isinstance(entry, _Cached)}
+    entries = {method: bench.cache.get(_key(request, method), _Cached) for method in request.methods}
+    return {method: entry for method, entry in entries.items() if entry is not None}
 
 
 def _explained(request: ExplanationRequest, known: dict[str, _Cached], *, cached: bool) -> Explained:

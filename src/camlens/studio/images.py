@@ -171,7 +171,7 @@ class Uploads:
 
     def __init__(self, settings: StudioSettings) -> None:
         self.settings = settings
-        self._images: ByteCache[Pixels] = ByteCache(settings.kept_uploads_bytes)
+        self._images = ByteCache(settings.kept_uploads_bytes)
 
     def add(self, body: bytes) -> str:
         """Decode an upload and return its id; raise DataError if it is not an accepted image."""
@@ -184,7 +184,7 @@ class Uploads:
 
     def find(self, name: str) -> Pixels:
         """Return the pixels of an upload; raise DataError if it was dropped."""
-        image = self._images.get(name)
+        image = self._images.get(name, np.ndarray)
         if image is None:
             raise DataError(
                 f"upload {name} is no longer stored: upload the image again", code="image.dropped", image=name

@@ -78,8 +78,8 @@ def segments_key(request: SegmentsRequest) -> Hashable:
 
 def known_weights(bench: Workbench, request: SegmentsRequest) -> Weighed | None:
     """Return the cached weights of a request, if any."""
-    entry = bench.cache.get(segments_key(request))
-    return replace(entry, cached=True) if isinstance(entry, Weighed) else None
+    entry = bench.cache.get(segments_key(request), Weighed)
+    return None if entry is None else replace(entry, cached=True)
 
 
 def weigh_segments(bench: Workbench, request: SegmentsRequest, report: Report) -> Weighed:

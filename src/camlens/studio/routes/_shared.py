@@ -13,7 +13,6 @@ from camlens.studio.schemas import JobView
 from camlens.studio.threads import run_apart
 
 Computed = TypeVar("Computed")
-Result = TypeVar("Result")
 
 
 def workbench(request: Request) -> Workbench:
@@ -46,9 +45,9 @@ async def as_job(
     bench: Workbench,
     key: Hashable,
     work: Callable[[Report], Computed],
-    present: Callable[[Computed], Result],
     wait: float,
     *,
+    present: Callable[[Computed], Any] = lambda computed: computed,
     known: Computed | None = None,
     queue: JobQueue | None = None,
 ) -> JobView[Any]:

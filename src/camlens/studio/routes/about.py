@@ -15,20 +15,6 @@ router = APIRouter()
 _KEY = ("examples",)
 
 
-@router.get("/examples", response_model=JobView[Examples], tags=["about"])
-async def examples(bench: Bench, wait: Wait = 30) -> JobView[Any]:
-    """Return good and worrying patterns, each as a picture with its map."""
-    cached = bench.cache.get(_KEY)
-    known = cached if isinstance(cached, Examples) else None
-
-    def work(report: Report) -> Examples:
-        answer = reading_examples(report)
-        bench.cache.put(_KEY, answer, sum(len(example.picture) for example in answer.examples) + 4096)
-        return answer
-
-    return await as_job(bench, _KEY, work, lambda answer: answer, wait, known=known)
-
-
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
@@ -45,6 +31,18 @@ _DOCS = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <code>Authorization: Bearer TOKEN</code>. Errors are answered as <code>{{kind, code, message}}</code>.</p>
 <table><thead><tr><th>Route</th><th>Description</th><th>Parameters</th></tr></thead><tbody>{rows}</tbody></table>
 </main></body></html>"""
+
+
+@router.get("/examples", response_model=JobView[Examples], tags=["about"])
+async def examples(bench: Bench, wait: Wait = 30) -> JobView[Any]:
+    """Return good and worrying patterns, each as a picture with its map."""
+
+    def work(report: Report) -> Examples:
+        answer = reading_examples(report)
+        bench.cache.put(_KEY, answer, sum(len(example.picture) for example in answer.examples) + 4096)
+        return answer
+
+    return await as_job(bench, _KEY, work, wait, known=bench.cache.get(_KEY, Examples))
 
 
 @router.get("/docs.css", include_in_schema=False)

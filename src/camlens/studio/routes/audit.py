@@ -27,14 +27,16 @@ from camlens.studio.schemas import JobView
 from camlens.studio.threads import slow
 
 
-def open_run_of(bench: Bench) -> OpenRun:
-    """Return the open run; raise NoRunError if there is none."""
+def _open_run(bench: Bench) -> OpenRun:
     return bench.run
 
 
-Run = Annotated[OpenRun, Depends(open_run_of)]
-
-
+Run = Annotated[OpenRun, Depends(_open_run)]
+Class = Annotated[int | None, Query(ge=0)]
+Share = Annotated[float, Query(ge=0, le=1)]
+RowNumber = Annotated[int, Path(ge=0)]
+MOST_ROWS, MOST_POINTS = 120, 50_000
+_CLASSES = ("audit classes",)
 router = APIRouter(prefix="/audit")
 
 
@@ -60,18 +62,11 @@ def summary(run: Run) -> RunSummary:
     )
 
 
-Class = Annotated[int | None, Query(ge=0)]
-Share = Annotated[float, Query(ge=0, le=1)]
-RowNumber = Annotated[int, Path(ge=0)]
-MOST_ROWS = 120
-
-
 @router.get("/errors", tags=["audit: misclassifications"])
 @slow
 def errors(bench: Bench, run: Run) -> ErrorsOverview:
     """Return accuracy with its interval, precision and recall of every class, confusions, and calibration."""
-    cached = bench.cache.get(OVERVIEW)
-    return cached if isinstance(cached, ErrorsOverview) else overview(run)
+    return bench.cache.get(OVERVIEW, ErrorsOverview) or overview(run)
 
 
 @router.get("/errors/gallery", tags=["audit: misclassifications"])
@@ -122,13 +117,9 @@ async def row(bench: Bench, run: Run, row: RowNumber, wait: Wait = 30) -> JobVie
         bench,
         ("audit row", row),
         lambda report: row_detail(run, int(number), report),
-        lambda answer: answer,
         wait,
         queue=bench.studies,
     )
-
-
-_KEY = ("audit classes",)
 
 
 @router.get("/attention", tags=["audit: attention"])
@@ -143,20 +134,16 @@ def spreads(
 @router.get("/attention/classes", response_model=JobView[ClassAttentions], tags=["audit: attention"])
 async def classes(bench: Bench, run: Run, wait: Wait = 30) -> JobView[Any]:
     """Return every predicted class with its measures and its mean map."""
-    cached = bench.cache.get(_KEY)
-    known = cached if isinstance(cached, ClassAttentions) else None
 
     def work(report: Report) -> ClassAttentions:
         answer = ClassAttentions(classes=class_attention(run, report))
         bench.cache.put(
-            _KEY, answer, sum(2000 + len(row.mean_map.values if row.mean_map else "") for row in answer.classes)
+            _CLASSES, answer, sum(2000 + len(row.mean_map.values if row.mean_map else "") for row in answer.classes)
         )
         return answer
 
-    return await as_job(bench, _KEY, work, lambda answer: answer, wait, known=known, queue=bench.studies)
-
-
-MOST_POINTS = 50_000
+    known = bench.cache.get(_CLASSES, ClassAttentions)
+    return await as_job(bench, _CLASSES, work, wait, known=known, queue=bench.studies)
 
 
 @router.get("/layouts/{kind}", response_model=JobView[CloudView], tags=["audit: embeddings"])
@@ -175,7 +162,6 @@ async def layout(
         bench,
         ("layout", choice),
         lambda report: cloud(run, kind, choice, report, keep=not bench.settings.read_only),
-        lambda answer: answer,
         wait,
         queue=bench.studies,
     )
@@ -189,7 +175,6 @@ async def near(bench: Bench, run: Run, row: Annotated[int, Path(ge=0)], wait: Wa
         bench,
         ("neighbours", number),
         lambda report: neighbours(run, number, report),
-        lambda answer: answer,
         wait,
         queue=bench.studies,
     )

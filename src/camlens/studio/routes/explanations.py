@@ -49,6 +49,7 @@ from camlens.studio.segments import (
 from camlens.studio.threads import run_apart
 
 router = APIRouter()
+NEARLY_SAME, ALIKE, OPPOSED = 0.95, 0.7, -0.2  # correlations
 
 
 @router.post("/explanations", response_model=JobView[ExplanationResult], tags=["explain"])
@@ -59,8 +60,8 @@ async def explanations(bench: Bench, request: ExplanationRequest, wait: Wait = 3
         bench,
         explanation_key(checked),
         partial(explain_request, bench, checked),
-        partial(explanation_result, bench, checked),
         wait,
+        present=partial(explanation_result, bench, checked),
         known=known_explanations(bench, checked),
     )
 
@@ -73,13 +74,10 @@ async def segments(bench: Bench, request: SegmentsRequest, wait: Wait = 30) -> J
         bench,
         segments_key(checked),
         partial(weigh_segments, bench, checked),
-        partial(segments_result, bench, checked),
         wait,
+        present=partial(segments_result, bench, checked),
         known=known_weights(bench, checked),
     )
-
-
-NEARLY_SAME, ALIKE, OPPOSED = 0.95, 0.7, -0.2
 
 
 @router.post("/comparisons", response_model=JobView[Comparison], tags=["classes"])
@@ -95,7 +93,7 @@ async def comparison(
     def work(report: Report) -> tuple[Explained, Explained]:
         return explain_request(bench, requests[0], report), explain_request(bench, requests[1], report)
 
-    return await as_job(bench, ("compare", requests), work, present, wait)
+    return await as_job(bench, ("compare", requests), work, wait, present=present)
 
 
 def _first_map(explained: Explained) -> Tensor:

@@ -115,8 +115,7 @@ def prepare_pictures(bench: Workbench, images: Sequence[str], longest: int) -> N
 
 def _picture(bench: Workbench, image: str, longest: int) -> Response:
     key = ("picture", image, longest)
-    cached = bench.cache.get(key)
-    if isinstance(cached, Response):
+    if (cached := bench.cache.get(key, Response)) is not None:
         return cached
     pixels, region = bench.picture(image)
     body, kind = (webp, "image/webp") if longest == THUMBNAIL else (png, "image/png")

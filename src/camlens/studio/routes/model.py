@@ -55,9 +55,8 @@ async def activations(
         bench.cache.put(key, seen, seen.features.numel() * 4)
         return seen
 
-    cached = bench.cache.get(key)
-    known = cached if isinstance(cached, LayerActivations) else None
-    return await as_job(bench, key, work, present, wait, known=known)
+    known = bench.cache.get(key, LayerActivations)
+    return await as_job(bench, key, work, wait, present=present, known=known)
 
 
 @router.get("/model/filters", tags=["model"])
