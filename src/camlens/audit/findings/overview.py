@@ -35,7 +35,7 @@ _NINTH = 1 / 9
 _COMPARISONS = {
     "entropy": ("more evenly distributed", "less evenly distributed"),
     "spread": ("more widespread", "more compact"),
-    "border_energy": ("more at the border", "less at the border"),
+    "border_energy": ("closer to the border", "farther from the border"),
     "corner_energy": ("more in the corners", "less in the corners"),
 }
 

@@ -70,7 +70,7 @@ def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[s
     sections = [
         ("summary", "Summary", _summary(overview, summary)),
         ("errors", "Errors", _errors(overview)),
-        ("gallery", "Gallery", _gallery()),
+        ("gallery", "Gallery", _gallery(evidence)),
         ("calibration", "Calibration", _calibration(overview)),
         ("attention", "Attention", attention_section(run, overview)),
         *([("failures", "Unreadable images", failure_table(summary))] if summary.failed else []),
@@ -169,11 +169,12 @@ def _errors(overview: Overview) -> str:
     )
 
 
-def _gallery() -> str:
+def _gallery(evidence: dict[str, Any]) -> str:
+    cropped = any(picture["region"] for picture in evidence["pictures"].values())
+    note = " Gray parts of an image were cropped away and not seen by the model." if cropped else ""
     return (
         '<p class="lead">Errors are grouped by confusion, the most confident first. A likely reason states how an image'
-        " differs from others; it is not a proven cause. Gray parts of an image were cropped away and not seen by the"
-        " model.</p>"
+        f" differs from others; it is not a proven cause.{note}</p>"
         '<form id="filters" class="panel"></form><p id="status" role="status" class="note"></p><div id="cards"></div>'
     )
 
