@@ -41,7 +41,7 @@ class PageEntry:
         return _VERDICTS[None if self.true_class is None else self.predicted == self.true_class]
 
 
-def index_page(entries: Sequence[PageEntry], *, title: str, subtitle: str = "", language: str = "en") -> str:
+def index_page(entries: Sequence[PageEntry], *, title: str, subtitle: str = "") -> str:
     """Return a page with the panels in a grid, filters for correct and incorrect ones, and a light and dark theme.
 
     Raises InputError if the path of a picture is not relative.
@@ -52,7 +52,6 @@ def index_page(entries: Sequence[PageEntry], *, title: str, subtitle: str = "", 
     if judged:
         facts.append(f"{counts['correct']} of {judged} correct ({100 * counts['correct'] / judged:.0f} %)")
     return _PAGE.format(
-        language=escape(language),
         title=escape(title),
         style=_STYLE,
         facts=escape("  ·  ".join(fact for fact in facts if fact)),
@@ -144,7 +143,7 @@ body:has(#show-unlabeled:checked) article:not(.unlabeled) { display: none; }
 """
 
 _PAGE = """<!doctype html>
-<html lang="{language}">
+<html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">

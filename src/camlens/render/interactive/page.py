@@ -23,7 +23,6 @@ from camlens.render.pictures import Picture, as_picture, encode_png
 from camlens.render.placing import WHOLE, Region, sized
 
 _SCRIPT = "overlay.js"
-_FRAME_HEIGHT = 560
 _LONGEST = 640  # the longer side of a photograph in a page, in pixels
 
 
@@ -94,7 +93,7 @@ def live_page(
     )
 
 
-def live_frame(page: str, *, height: int = _FRAME_HEIGHT) -> str:
+def live_frame(page: str, *, height: int) -> str:
     """Return the page in a sandboxed frame for notebooks, which can only run its own script."""
     return (
         f'<iframe sandbox="allow-scripts" style="width:100%;height:{height}px;border:0" '
