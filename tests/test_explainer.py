@@ -139,7 +139,7 @@ def test_output_says_where_the_logits_are() -> None:
     assert_close(result.scores[:, 0], 3 * inner(images()).detach()[:, 1])
 
 
-def test_a_function_of_ones_own_is_a_method() -> None:
+def test_a_custom_function_is_a_method() -> None:
     model, inputs = seeded(plain_cnn), images()
     own = explain(
         model,
@@ -316,7 +316,7 @@ def test_an_explanation_can_be_pickled_and_copied() -> None:
             again.maps["5"] = result.maps["5"]
 
 
-def test_a_size_that_is_not_lengths_is_refused() -> None:
+def test_an_invalid_size_is_refused() -> None:
     result = explain(seeded(plain_cnn), images(), layers="5", target=1)
     for size in ((5,), (5, 0), (5, -1)):
         with refused("size.invalid", InputError, size=size):

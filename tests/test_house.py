@@ -1,12 +1,10 @@
-"""The house rules, kept by tests: names, sizes, imports, exports, and documentation that is complete."""
+"""Rules of the project: exports, imports, documentation of the registries, and files."""
 
-import ast
 import importlib
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,25 +15,14 @@ from tests.twins import COMPARED
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "camlens"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
-PURE = {"torch", "numpy", "jaxtyping"}
 
 
 def place(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def words(name: str) -> set[str]:
-    """The words of a snake_case or CamelCase name, in lower case."""
-    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
-
-
 def project_files() -> list[Path]:
-    """What is tracked or would be: git's answer, or all files of an unpacked sdist."""
+    """Files that are tracked or not ignored by git, or all files of an unpacked sdist."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if answer.returncode == 0 and answer.stdout:
@@ -46,7 +33,7 @@ def project_files() -> list[Path]:
 
 
 def modules_after(statement: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after `statement`."""
+    """Top-level modules in a new interpreter after `statement`."""
     code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(answer.stdout.split())
@@ -70,36 +57,7 @@ def test_exports_are_what_can_be_imported() -> None:
     assert public - set(camlens.__all__) == set()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=place)
-def test_nothing_is_named_vaguely(path: Path) -> None:
-    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    defined = [node.name for node in ast.walk(tree(path)) if isinstance(node, definitions)]
-    names = [*path.relative_to(PACKAGE).with_suffix("").parts, *defined]
-    assert [name for name in names if words(name) & VAGUE] == []
-
-
-# Imports and manners
-
-
-def third_parties(path: Path) -> Iterator[str]:
-    """Top-level packages that a file imports anywhere, our own and the standard library left out."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        else:
-            continue
-        for name in names:
-            top = name.partition(".")[0]
-            if top != "camlens" and top not in sys.stdlib_module_names:
-                yield top
-
-
-@pytest.mark.parametrize("folder", ["core", "methods", "metrics"])
-def test_pure_folders_import_torch_numpy_and_jaxtyping_only(folder: str) -> None:
-    found = {place(path): set(third_parties(path)) - PURE for path in (PACKAGE / folder).rglob("*.py")}
-    assert {name: packages for name, packages in found.items() if packages} == {}
+# Imports and global state
 
 
 def test_importing_camlens_loads_torch_numpy_jaxtyping_and_nothing_more() -> None:
@@ -109,7 +67,7 @@ def test_importing_camlens_loads_torch_numpy_jaxtyping_and_nothing_more() -> Non
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=place)
-def test_the_library_sets_no_global_seed_and_has_no_finaliser(path: Path) -> None:
+def test_no_global_seed_is_set_and_no_finalizer_is_defined(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"\b(?:torch|cuda|random)\.(?:manual_seed|manual_seed_all|seed)\(", text) == []
     assert "def __del__" not in text
@@ -119,7 +77,7 @@ def test_the_library_sets_no_global_seed_and_has_no_finaliser(path: Path) -> Non
 
 
 def documented_rows(page: str) -> list[tuple[str, str]]:
-    """Name and whole line of each row that starts with a name in code."""
+    """Name and line of each table row that starts with a name in code."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     return [(match[1], match[0]) for match in re.finditer(r"^\| `([^`]+)` \|.*$", text, flags=re.MULTILINE)]
 
@@ -134,7 +92,7 @@ def test_every_metric_has_one_row_in_the_docs() -> None:
     assert sorted(name for name, _ in documented_rows("metrics.md")) == sorted(metrics)
 
 
-def test_rows_of_the_docs_name_the_paper_the_cost_and_what_is_needed() -> None:
+def test_docs_rows_name_the_paper_the_cost_and_the_arguments() -> None:
     camlens = importlib.import_module("camlens")
     entries, wrong = {**camlens.METHODS, **camlens.METRICS}, []
     for name, row in documented_rows("methods.md") + documented_rows("metrics.md"):
@@ -153,7 +111,7 @@ def test_every_method_and_metric_is_compared_with_its_slow_twin() -> None:
     assert {*camlens.METHODS, *camlens.METRICS} - COMPARED == set()
 
 
-def test_every_entry_says_where_it_comes_from_and_what_it_is_good_for() -> None:
+def test_every_entry_has_a_paper_its_arguments_and_its_use() -> None:
     camlens = importlib.import_module("camlens")
     entries = [*camlens.METHODS.values(), *camlens.METRICS.values()]
     assert len(entries) > len(camlens.METHODS) > 0

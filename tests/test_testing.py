@@ -26,7 +26,7 @@ def test_every_method_passes(method: str) -> None:
     check_method(method, options=QUICK.get(method))
 
 
-def test_a_function_of_ones_own_passes() -> None:
+def test_a_custom_function_passes() -> None:
     check_method(lambda activations, gradients: (activations * gradients).sum(dim=1))
 
 

@@ -63,6 +63,7 @@ REFUSED = [
         ["explain(model, inputs[..., :5], method='rise')"],
         "argument.invalid cells",
     ),
+    (["explain(model, inputs, method='occlusion', options={'window': 2.5})"], "argument.invalid window"),
     (["camlens.get_conv_layers(5)"], "model.type"),
     (["camlens.get_top_predictions(model, 'cpu', inputs[0], None)"], "argument.invalid"),
     (["camlens.audit.run('demo:photos', model, 'run')"], "model.not-loaded"),

@@ -37,7 +37,7 @@ _TILE_SIDE = 140
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where a model looked, for n images and t targets.
+    """Signed maps of n images for t targets, with everything needed to judge and repeat them.
 
     Attributes:
         maps: signed evidence (n, t, *grid) by layer name, at the resolution of the layer. float64 for a float64 model,

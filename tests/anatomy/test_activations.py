@@ -153,7 +153,7 @@ def test_the_result_is_frozen() -> None:
         found["5"].layer = "4"
 
 
-def test_what_cannot_be_seen_is_refused_with_the_mend() -> None:
+def test_invalid_layers_inputs_and_models_are_refused() -> None:
     model = seeded(plain_cnn)
     with refused("layer.no-grid", LayerError, layer="8"):
         activations(model, images(), "8")

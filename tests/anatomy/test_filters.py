@@ -75,7 +75,7 @@ def test_grouped_and_half_precision_and_one_and_three_axes() -> None:
         filters(nn.Conv3d(3, 5, 2)).picture(0)
 
 
-def test_what_has_no_filters_is_refused() -> None:
+def test_modules_without_filters_are_refused() -> None:
     with refused("layer.no-filters", LayerError, type="Linear"):
         filters(nn.Linear(2, 2))
     with refused("layer.no-filters", LayerError, type="str"):

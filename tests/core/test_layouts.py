@@ -43,6 +43,6 @@ def test_a_pooled_vector_is_no_grid(shape: Callable[[Tensor], Tensor], width: in
         explain(model, inputs, layers="pooler")
 
 
-def test_who_says_that_they_are_tokens_is_believed() -> None:
+def test_the_layout_argument_overrides_the_detection() -> None:
     result = explain(seeded(lambda: Pooled(as_channels)), images(size=(24, 24)), layers="pooler", layout="tokens")
     assert result.maps["pooler"].shape == (2, 1, 8, 8)

@@ -231,7 +231,7 @@ def test_a_fold_that_disagrees_is_undone(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("camlens.core.optimized.optimizing.fold", wrong)
     facts = assert_same_maps(seeded(plain_cnn), "5")
     assert facts["steps"] == ["channels_last"]
-    assert "off" in facts["reason"]
+    assert "folding + channels_last: error" in facts["reason"]
 
 
 def test_a_model_that_cannot_be_copied_is_run_itself() -> None:

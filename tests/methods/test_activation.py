@@ -30,12 +30,12 @@ def test_fem_marks_the_one_strong_cell_with_the_channel_mean() -> None:
     assert torch.equal(fem(activations), expected)
 
 
-def test_fem_scales_with_the_activations_however_tiny() -> None:
+def test_fem_scales_with_tiny_activations() -> None:
     activations = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)) ** 4
     assert_close(fem(activations * 1e-12) / 1e-12, fem(activations), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigmas", [-1.0, float("nan"), float("inf")])
-def test_fem_refuses_thresholds_that_are_none(sigmas: float) -> None:
+def test_fem_refuses_invalid_thresholds(sigmas: float) -> None:
     with refused("argument.invalid", InputError, name="sigmas"):
         fem(torch.zeros(1, 1, 2, 2), sigmas=sigmas)

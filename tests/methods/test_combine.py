@@ -31,7 +31,7 @@ def test_fusion_equals_its_reference(axes: int, gamma: float) -> None:
     assert_close(fusion(probe, gamma=gamma), torch.from_numpy(np.array(expected)).float(), rtol=1e-4, atol=1e-5)
 
 
-def test_fusion_lies_between_zero_and_tanh_gamma_whatever_the_scale_of_each_layer() -> None:
+def test_fusion_is_between_zero_and_tanh_gamma_for_layers_of_any_scale() -> None:
     probe = ToyProbe()
     maps = fusion(probe)
     assert (maps >= 0).all()
@@ -99,7 +99,7 @@ def test_two_identical_calls_give_identical_maps_and_another_seed_another() -> N
     assert not torch.allclose(first, smooth_gradcam_plusplus(probe))
 
 
-def test_smooth_maps_do_not_depend_on_batch_size_or_neighbours() -> None:
+def test_smooth_maps_do_not_depend_on_the_batch() -> None:
     together = smooth_gradcam_plusplus(ToyProbe(batch_size=64))
     assert_close(smooth_gradcam_plusplus(ToyProbe(batch_size=1)), together, rtol=1e-4, atol=1e-5)
     second = ToyProbe()
@@ -113,7 +113,7 @@ def test_smooth_gradcam_plusplus_of_dead_features_is_zero() -> None:
     assert torch.equal(smooth_gradcam_plusplus(probe), torch.zeros(2, 2, 3, 4))
 
 
-def test_settings_that_mean_nothing_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     with refused("argument.invalid", InputError, name="samples", value=0):
         smooth_gradcam_plusplus(ToyProbe(), samples=0)
     with refused("argument.invalid", InputError, name="noise", value=-0.1):

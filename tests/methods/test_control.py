@@ -1,4 +1,4 @@
-"""The random control is random, seeded, and blind to the image's neighbours."""
+"""The random control: formula, seed and independence of the batch."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from tests.twins import twin_of
 
 
 @twin_of("random")
-def test_random_maps_weigh_channels_between_minus_one_and_one() -> None:
+def test_random_maps_weight_channels_uniformly() -> None:
     probe = ToyProbe()
     twin = torch.Generator().manual_seed(0)
     weights = 2 * torch.rand(2, 4, generator=twin) - 1
@@ -32,7 +32,7 @@ def test_random_maps_are_the_same_twice_and_differ_by_seed_and_target() -> None:
     assert not torch.allclose(first, random(probe))
 
 
-def test_random_maps_do_not_depend_on_the_neighbours_in_the_batch() -> None:
+def test_random_maps_do_not_depend_on_the_batch() -> None:
     both, second = ToyProbe(), ToyProbe()
     second.__dict__["images"] = both.inputs[1:]
     assert_close(random(both)[1:], random(second))

@@ -56,7 +56,7 @@ def test_the_error_falls_with_each_concept_and_vanishes_at_the_true_number() -> 
     assert errors[2] < 0.01
 
 
-def test_concepts_are_never_negative_of_unit_length_and_the_weightiest_comes_first() -> None:
+def test_concepts_are_nonnegative_normalized_and_sorted_by_weight() -> None:
     maps, directions, _ = factorised(mixed(), 3)
     assert (maps >= 0).all()
     assert (directions >= 0).all()
@@ -151,7 +151,7 @@ def test_the_model_and_every_random_state_are_left_alone() -> None:
     assert (np.random.get_state()[1] == state).all()
 
 
-def test_what_cannot_be_factorised_is_refused() -> None:
+def test_invalid_arguments_of_concepts_are_refused() -> None:
     model = seeded(plain_cnn)
     with refused("argument.invalid", InputError, name="concepts", value=9, channels=8, cells=128):
         concepts(model, images(), "5", count=9)

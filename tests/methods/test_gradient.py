@@ -1,4 +1,4 @@
-"""Gradient methods against their references, and the laws they obey."""
+"""Gradient methods: references and invariants."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_many_classes_of_one_expanded_image_are_the_maps_of_each(name: str) -> N
 
 @pytest.mark.parametrize("name", LINEAR_IN_GRADIENTS)
 @pytest.mark.parametrize("scale", [1e-20, 1e-6, 1e6])
-def test_the_map_scales_with_the_gradient_however_tiny(name: str, scale: float) -> None:
+def test_the_map_scales_with_tiny_gradients(name: str, scale: float) -> None:
     activations, gradients = captured((4, 5))
     maps = METHODS[name].function(activations, gradients * scale) / scale
     assert_close(maps, METHODS[name].function(activations, gradients), rtol=1e-4, atol=1e-5)

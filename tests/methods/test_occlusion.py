@@ -1,4 +1,4 @@
-"""Occlusion: its reference, captum called directly, shared passes and nonsense windows."""
+"""Occlusion: its reference, captum called directly, shared passes and invalid windows."""
 
 import captum.attr
 import numpy as np
@@ -61,13 +61,13 @@ def test_progress_counts_every_window_of_every_image() -> None:
         seeded(plain_cnn), images(2), method="occlusion", options={"window": 8, "stride": 8},
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
-    assert told[-1] == (10, 10)
+    assert told[-1] == (8, 8)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("window", 0), ("window", 17), ("window", (4,)), ("window", 2.5), ("window", True), ("stride", 5)],
+    [("window", 0), ("window", 17), ("window", (4,)), ("window", True), ("stride", 5)],
 )
 def test_invalid_windows_are_refused(name: str, value: object) -> None:
     with refused("argument.invalid", InputError, name=name, value=value):

@@ -68,7 +68,7 @@ def test_integrated_gradients_equal_captum_called_directly(batch_size: int) -> N
         assert_close(found.maps["input"][:, place], theirs.detach().sum(dim=1), rtol=1e-3, atol=1e-5)
 
 
-def test_the_map_adds_up_to_the_rise_of_the_score_and_the_gap_says_by_how_much_not() -> None:
+def test_the_map_sums_to_the_score_difference_up_to_the_reported_gap() -> None:
     model, inputs = seeded(plain_cnn), images(2)
     found = explain(model, inputs, method="integratedgradients", target=Probability(1), options={"steps": 100})
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_the_map_adds_up_to_the_rise_of_the_score_and_the_gap_says_by_how_much_n
     assert float(gap.abs().max()) < 0.01
 
 
-def test_smoothgrad_of_a_linear_score_is_its_largest_weight_whatever_the_noise() -> None:
+def test_smoothgrad_of_a_linear_score_is_its_largest_weight_for_any_noise() -> None:
     class Fixed(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             return (inputs * torch.tensor([1.0, -3.0, 2.0]).view(3, 1, 1)).flatten(1).sum(dim=1, keepdim=True)
@@ -145,7 +145,7 @@ def test_smoothgrad_without_noise_is_captums_saliency() -> None:
     assert_close(found.maps["input"][:, 0], theirs.amax(dim=1), rtol=1e-4, atol=1e-6)
 
 
-def test_bad_settings_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     model, inputs = seeded(plain_cnn), images(1)
     for method, options, code, facts in (
         ("integratedgradients", {"steps": 0}, "argument.invalid", {"name": "steps", "value": 0}),

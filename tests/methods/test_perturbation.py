@@ -119,7 +119,7 @@ def test_the_map_does_not_depend_on_how_many_are_evaluated_at_once(method) -> No
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda one: one.__name__)
-def test_the_map_does_not_depend_on_the_neighbours_in_the_batch(method) -> None:
+def test_the_map_does_not_depend_on_the_batch(method) -> None:
     both, second = ToyProbe(images=2), ToyProbe(images=2)
     second.__dict__["images"] = both.inputs[1:]
     assert_close(method(both)[1:], method(second), rtol=1e-5, atol=1e-6)
@@ -168,14 +168,14 @@ def test_masks_of_tiny_activations_are_masks() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, -1])
-def test_a_number_of_samples_that_is_none_is_refused(samples: int) -> None:
+def test_invalid_samples_are_refused(samples: int) -> None:
     for method in (sscam, iscam):
         with refused("argument.invalid", InputError, name="samples", value=samples):
             method(ToyProbe(), samples=samples)
 
 
 @pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
-def test_noise_that_is_none_is_refused(noise: float) -> None:
+def test_invalid_noise_is_refused(noise: float) -> None:
     with refused("argument.invalid", InputError, name="noise"):
         sscam(ToyProbe(), noise=noise)
 

@@ -46,7 +46,7 @@ def test_the_gram_matrix_keeps_seven_digits_at_2048_channels() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e18])
-def test_the_projection_scales_with_the_features_however_tiny_or_huge(scale: float) -> None:
+def test_the_projection_scales_with_tiny_and_huge_features(scale: float) -> None:
     features = activations_of(2, 5, 3, 4)
     assert_close(eigencam(features * scale) / scale, eigencam(features), rtol=1e-5, atol=1e-6)
 
@@ -80,7 +80,7 @@ def test_the_object_is_brighter_than_the_background_in_40_of_40_scenes(method: C
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_orientation_does_not_depend_on_the_sign_that_the_decomposition_happened_to_give(sign: int) -> None:
+def test_orientation_does_not_depend_on_the_sign_of_the_decomposition(sign: int) -> None:
     activations = torch.stack([scene(seed)[0] for seed in range(40)])
     projection = sign * principal_projection(activations)
     assert torch.equal(oriented(projection, towards=energy(activations)), eigencam(activations))
@@ -95,7 +95,7 @@ def test_eigengradcam_turns_towards_what_speaks_for_the_class() -> None:
     assert_close(eigengradcam(activations, -gradients), -heat, rtol=1e-4, atol=1e-5)
 
 
-def test_oriented_makes_the_largest_magnitude_positive_where_the_guide_says_nothing() -> None:
+def test_oriented_makes_the_largest_magnitude_positive_if_the_guide_is_uncorrelated() -> None:
     projection = torch.tensor([[-3.0, 1.0, 2.0], [3.0, -1.0, -2.0]])
     assert_close(oriented(projection, towards=torch.ones(2, 3)), projection.new_tensor([[3, -1, -2]] * 2))
 
@@ -130,7 +130,7 @@ def test_kpcacam_refuses_unknown_kernels_bad_gammas_and_grids_too_large() -> Non
         kpcacam(torch.zeros(1, 2, 65, 65))
 
 
-def test_activations_that_are_not_numbers_give_a_map_that_says_so_for_that_image_only() -> None:
+def test_nan_activations_give_a_nan_map_for_that_image_only() -> None:
     activations = activations_of(2, 5, 3, 4)
     clean = eigencam(activations)
     spoiled = activations.clone()

@@ -27,7 +27,7 @@ OPTIONS = {
     "smoothgrad": {"samples": 2},
     "rise": {"masks": 20, "cells": 3},
 }
-WANT_CAPTUM = ["integratedgradients", "smoothgrad", "occlusion", "guidedbackprop", "deeplift", "lime", "kernelshap"]
+WANT_CAPTUM = ["integratedgradients", "smoothgrad", "guidedbackprop", "deeplift", "lime", "kernelshap"]
 
 
 def answer(model: torch.nn.Module, image: Tensor, method: str, target: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What the registry says about every method."""
+"""The registry entries of the methods."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ def test_every_method_is_registered() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_method_says_what_it_computes_where_it_comes_from_and_how_it_is_called(name: str) -> None:
+def test_a_docstring_has_a_formula_and_an_example(name: str) -> None:
     entry = METHODS[name]
     text = inspect.getdoc(entry.function) or ""
     assert "= " in text, "no formula"

@@ -144,7 +144,7 @@ def test_the_running_estimate_ends_at_the_map_and_its_halves_agree_more_and_more
     assert not torch.equal(half, estimates[-1].maps())
 
 
-def test_a_method_of_ones_own_may_stop_when_the_estimate_has_settled() -> None:
+def test_a_custom_method_can_stop_early() -> None:
     model, inputs, counts = seeded(plain_cnn), images(), []
 
     def settled(probe: Probe) -> torch.Tensor:

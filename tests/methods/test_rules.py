@@ -58,7 +58,7 @@ def weights(model: Dense, target: int) -> list:
 
 @pytest.mark.parametrize("style", STYLES)
 @twin_of("guidedbackprop")
-def test_guided_backpropagation_equals_its_reference_however_relu_is_written(style: str) -> None:
+def test_guided_backpropagation_equals_its_reference_for_all_forms_of_relu(style: str) -> None:
     model, inputs = dense(style), images(2, size=(3, 4), channels=2)
     found = explain(model, inputs, method="guidedbackprop", target=TARGETS)
     for row, image in enumerate(inputs):
@@ -70,7 +70,7 @@ def test_guided_backpropagation_equals_its_reference_however_relu_is_written(sty
 
 @pytest.mark.parametrize("style", STYLES)
 @twin_of("deeplift")
-def test_deeplift_equals_its_reference_however_relu_is_written(style: str) -> None:
+def test_deeplift_equals_its_reference_for_all_forms_of_relu(style: str) -> None:
     model, inputs = dense(style), images(2, size=(3, 4), channels=2)
     found = explain(model, inputs, method="deeplift", target=TARGETS, options={"baseline": -0.3})
     for row, image in enumerate(inputs):
@@ -122,7 +122,7 @@ def test_modules_called_twice_have_a_rule_for_each_call() -> None:
     assert float(found.details["completeness_gap"]) < 1e-5
 
 
-def test_a_nonlinearity_without_a_rule_is_refused_because_nothing_adds_up() -> None:
+def test_a_nonlinearity_without_a_rule_is_refused() -> None:
     class Curved(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             return inputs.flatten(1).pow(3).sum(dim=1, keepdim=True)

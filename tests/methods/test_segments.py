@@ -42,12 +42,12 @@ def test_slic_finds_segments_in_noise_of_any_channels_and_axes(shape: tuple[int,
     assert torch.equal(labels, segmented(2 * image - 5, 8, "slic", 0, 0))
 
 
-def test_labels_of_ones_own_are_numbered_anew_and_one_map_per_image_is_taken() -> None:
+def test_given_labels_are_renumbered_for_each_image() -> None:
     own = torch.tensor([[[3, 3], [9, 9]], [[5, 1], [5, 1]]])
     assert segmented(torch.zeros(3, 2, 2), own, "slic", 0, 0).tolist() == [[0, 0], [1, 1]]
     assert segmented(torch.zeros(3, 2, 2), own, "slic", 1, 0).tolist() == [[1, 0], [1, 0]]
 
 
-def test_quickshift_refuses_what_is_not_a_picture() -> None:
+def test_quickshift_refuses_inputs_with_one_axis() -> None:
     with refused("segments.axes", InputError, axes=1):
         segmented(torch.rand(2, 30), 4, "quickshift", 0, 0)

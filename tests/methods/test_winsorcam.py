@@ -58,7 +58,7 @@ def test_over_all_convolutions_of_a_network_it_equals_its_reference_on_plain_aut
     assert list(result.provenance["layer_choice"]) == CONVOLUTIONS
 
 
-def test_importances_above_the_percentile_are_cut_to_it_and_the_rest_spread_from_the_floor_to_one() -> None:
+def test_importances_are_clipped_at_the_percentile_and_scaled_from_the_floor_to_one() -> None:
     importances = torch.tensor([1.0, 0.0, 2.0, 3.0, 100.0]).reshape(5, 1, 1)
     shares = winsorized_shares(importances, 2 / 3, 0.1).flatten()  # two thirds of 1, 2, 3, 100 is 3
     assert_close(shares, torch.tensor([0.1, 0.0, 0.55, 1.0, 1.0]))

@@ -21,7 +21,7 @@ def test_only_finite_maps_that_vary_say_something() -> None:
     assert says_something(cells).tolist() == [True, False, False, False]
 
 
-def test_one_map_per_image_of_the_images_size_is_asked_for() -> None:
+def test_one_map_per_image_of_its_size_is_required() -> None:
     images = torch.zeros(2, 3, 4, 5)
     same_size(images, torch.zeros(2, 4, 5))
     for size in [(1, 4, 5), (2, 5, 4), (2, 1, 4, 5), (4, 5)]:
@@ -29,7 +29,7 @@ def test_one_map_per_image_of_the_images_size_is_asked_for() -> None:
             same_size(images, torch.zeros(size))
 
 
-def test_a_baseline_is_a_number_or_something_that_expands_to_the_images() -> None:
+def test_a_baseline_is_a_number_or_broadcasts_to_the_images() -> None:
     images = torch.zeros(2, 3, 4)
     assert_close(baseline_of(images, 0.5), torch.full((2, 3, 4), 0.5))
     assert_close(baseline_of(images, torch.ones(3, 1)), torch.ones(2, 3, 4))
@@ -47,7 +47,7 @@ def test_draws_start_where_the_generator_stands_and_leave_it_there() -> None:
     assert_close(torch.rand(3, generator=generator), first)
 
 
-def test_numbers_out_of_range_are_named() -> None:
+def test_numbers_out_of_range_are_refused() -> None:
     assert within("share", 0.5, 0, 1) == 0.5
     for value in (0.0, 1.0, -1.0, float("nan")):
         with refused("argument.invalid", InputError, name="share", value=value):

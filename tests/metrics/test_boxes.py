@@ -77,7 +77,7 @@ def test_maps_and_masks_that_say_nothing_are_no_hits() -> None:
     assert max_box_accuracy(heat, ~torch.ones_like(mask)).isnan().all()
 
 
-def test_the_best_threshold_is_the_one_with_most_hits_and_leaves_undefined_images_out() -> None:
+def test_the_best_threshold_has_most_hits_and_ignores_undefined_images() -> None:
     heat = torch.tensor([[[0.3, 0.3, 0.6, 1.0, 0.3]], [[0.0] * 5]])
     mask = torch.tensor([[[False, False, True, True, False]]] * 2)
     assert best_box_threshold(heat, mask, thresholds=[0.9, 0.5, 0.4, 0.2], overlap=0.8) == 0.4

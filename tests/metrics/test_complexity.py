@@ -96,7 +96,7 @@ def test_figures_do_not_depend_on_the_unit_of_the_map() -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_a_map_of_nothing_has_no_complexity(metric) -> None:
+def test_zero_and_nan_maps_give_nan(metric) -> None:
     nothing = torch.stack([torch.zeros(4, 4), torch.full((4, 4), float("nan"))])
     assert metric(nothing).isnan().all()
     with refused("maps.shape", InputError, shape=(1, 0, 4)):
@@ -108,7 +108,7 @@ def test_a_map_of_one_cell_has_no_entropy() -> None:
     assert spread(torch.ones(1, 1)).isnan().all()
 
 
-def test_signed_maps_are_no_heat_maps() -> None:
+def test_signed_maps_are_refused_as_heat_maps() -> None:
     with refused("heatmaps.range", InputError):
         complexity(drawn(3, 3))
     with refused("argument.invalid", InputError, name="width", value=0.5):

@@ -150,7 +150,7 @@ def test_masks_of_another_size_or_number_are_refused(metric) -> None:
             metric(maps, torch.ones(size, dtype=torch.bool))
 
 
-def test_impossible_settings_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     maps, masks = drawn(3, 3)
     with pytest.raises(InputError) as caught:
         top_k_intersection(maps, masks, k=10)

@@ -66,7 +66,7 @@ def test_parameters_are_noted_in_the_order_in_which_the_forward_pass_uses_them()
     ]  # fmt: skip
 
 
-def test_stages_go_from_the_score_to_the_image_bare_parameters_included_and_unseen_ones_last() -> None:
+def test_stages_go_from_output_to_input_with_unused_parameters_last() -> None:
     model = built()
     names = [stage.name for stage in stages_of(model, order_of(model), None)]
     assert names == ["head", "block", "block.norm", "(the model itself)", "stem", "unused"]

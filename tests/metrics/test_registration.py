@@ -1,4 +1,4 @@
-"""What the registry says about every metric."""
+"""The registry entries of the metrics."""
 
 import inspect
 import re
@@ -40,7 +40,7 @@ def test_a_metric_needs_what_its_entry_says_and_takes_only_keyword_options(name:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_metric_says_what_it_computes_and_where_it_comes_from(name: str) -> None:
+def test_a_metric_has_a_paper_and_a_docstring(name: str) -> None:
     entry = METRICS[name]
     assert re.search(r"\b(18|19|20)\d\d\b", entry.paper), "no year"
     assert entry.good_for

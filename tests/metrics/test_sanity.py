@@ -66,7 +66,7 @@ def test_random_logit_similarity_compares_the_class_with_another_one() -> None:
     assert_close(result, torch.tensor(wanted, dtype=torch.float32))
 
 
-def test_every_other_class_is_drawn_sooner_or_later_and_the_same_for_the_same_seed() -> None:
+def test_every_other_class_can_be_drawn_and_the_draw_is_seeded() -> None:
     def other(seed: int) -> int:
         asked = []
 
@@ -126,7 +126,7 @@ def forgotten(order: str) -> list[dict[str, bool]]:
     return changed
 
 
-def test_cascading_keeps_forgetting_and_ends_with_everything_forgotten_bare_parameters_too() -> None:
+def test_cascading_ends_with_all_parameters_randomized_including_bare_ones() -> None:
     changed = forgotten("cascading")
     assert not any(changed[0].values())
     assert [sum(stage.values()) for stage in changed] == [0, 2, 4, 5, 7]

@@ -55,7 +55,7 @@ def test_coherency_is_the_formula(size: tuple[int, ...]) -> None:
     assert_close(coherency(explain, inputs, heatmaps), torch.tensor(wanted, dtype=torch.float32))
 
 
-def test_a_map_that_never_changes_has_no_sensitivity_and_one_that_is_the_image_changes_by_the_noise() -> None:
+def test_sensitivity_is_zero_for_a_fixed_map_and_the_noise_for_the_image_itself() -> None:
     inputs = torch.full((1, 1, 50), 2.0)
     still = max_sensitivity(lambda inputs, row: torch.ones(len(inputs), 50), inputs)
     assert still.tolist() == [0]
@@ -66,7 +66,7 @@ def test_a_map_that_never_changes_has_no_sensitivity_and_one_that_is_the_image_c
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_sensitivity_is_seeded_and_does_not_depend_on_neighbours_or_parts(metric) -> None:
+def test_sensitivity_is_seeded_and_does_not_depend_on_the_batch(metric) -> None:
     inputs, state = images(4, 4), torch.get_rng_state()
     both = metric(explain, inputs, samples=40)
     assert torch.equal(both, metric(explain, inputs, samples=40))
@@ -83,7 +83,7 @@ def test_a_map_of_nothing_has_no_sensitivity(metric) -> None:
     assert metric(nothing, images(4, 4)).isnan().tolist() == [True, False]
 
 
-def test_coherency_of_the_same_map_is_one_of_the_opposite_zero_and_of_a_constant_undefined() -> None:
+def test_coherency_is_one_for_the_same_map_zero_for_the_opposite_and_nan_for_a_constant() -> None:
     heatmaps = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0))
     inputs = torch.ones(1, 3, 4, 4)
     assert_close(coherency(lambda inputs, row: heatmaps, inputs, heatmaps), torch.tensor([1.0]))
@@ -92,7 +92,7 @@ def test_coherency_of_the_same_map_is_one_of_the_opposite_zero_and_of_a_constant
     assert coherency(lambda inputs, row: heatmaps, inputs, torch.zeros(1, 4, 4)).isnan().all()
 
 
-def test_maps_that_need_a_gradient_are_taken_and_the_wrong_number_of_maps_is_refused() -> None:
+def test_maps_with_gradients_are_accepted_and_a_wrong_number_of_maps_is_refused() -> None:
     inputs = images(4, 4).requires_grad_()
     assert not max_sensitivity(explain, inputs).requires_grad
     with refused("explain.shape", InputError, shape=(4, 4), images=1):

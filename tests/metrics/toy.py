@@ -1,4 +1,4 @@
-"""Scores of closed forms, as the library asks for them and as the slow references do."""
+"""A closed-form score, as metrics and as slow references call it."""
 
 import numpy as np
 import torch

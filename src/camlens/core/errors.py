@@ -1,18 +1,18 @@
-"""The errors a user can meet, as one tree.
+"""The tree of errors that camlens raises.
 
     CamlensError
     ├── ModelError          the model, its weights or its output cannot be used
-    ├── LayerError          the layer cannot carry a map; lists layers that can
-    │   └── NoGradientError the layer does not feed the score (also a RuntimeError)
-    ├── TargetError         the class or score asked for does not exist
-    ├── InputError          the input tensor or a setting is not what the call takes
-    │   ├── MisfitError     the model cannot run on such inputs (also a RuntimeError)
-    │   └── UnknownArgumentError  a keyword that the function does not take (also a TypeError)
+    ├── LayerError          no map can be computed at the layer; lists layers where it can
+    │   └── NoGradientError the score has no gradient at the layer (also a RuntimeError)
+    ├── TargetError         the target does not fit the output of the model
+    ├── InputError          an input tensor or an argument is invalid
+    │   ├── MisfitError     the inputs do not fit the model (also a RuntimeError)
+    │   └── UnknownArgumentError  unknown keyword argument (also a TypeError)
     ├── DataError           an image, a folder or a manifest cannot be read
-    ├── StoreError          a result cannot be written or read back
+    ├── StoreError          a result cannot be written or read
     └── MissingExtraError   an optional dependency is not installed; names the extra
 
-Every message names the value, what is allowed and the likely fix. Programs should test `error.code` and read
+Messages contain the value, what is allowed and the fix. Programs should test `error.code` and read
 `error.facts`: both are stable, the messages are not.
 """
 

@@ -1,4 +1,4 @@
-"""Naming layers: from a name, a module or a call like "relu#2" to one module and one call of it."""
+"""Resolution of layers: from a name, a module or a call such as "relu#2" to a module and a call."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from camlens.core.errors import LayerError, ModelError
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One layer of a model, and which of its calls is meant where it runs several times (from 1)."""
+    """One layer of a model, with the number of the call (from 1) if it runs several times."""
 
     name: str
     module: nn.Module
@@ -20,15 +20,14 @@ class LayerCall:
 
     @property
     def label(self) -> str:
-        """The name as the user would write it."""
+        """The name with the number of the call, as passed by the user."""
         return self.name if self.call is None else f"{self.name}#{self.call}"
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's, DataParallel's or DistributedDataParallel's wrapper.
+    """Return the model inside a wrapper of torch.compile, DataParallel or DistributedDataParallel.
 
-    Explaining runs eagerly and on one device: a compiled graph does not run hooks that came later, and
-    replicas live in threads of their own.
+    A compiled graph does not run hooks that are added later, and replicas run in other threads.
     """
     while True:
         inner = getattr(model, "_orig_mod", None)
@@ -42,9 +41,9 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def every_module(model: nn.Module) -> list[nn.Module]:
-    """All modules of a model in no particular order, several times faster than `model.modules()`."""
+    """Return all modules of a model in any order; several times faster than `model.modules()`."""
     found, seen = [model], {id(model)}
-    for module in found:  # which grows as it is walked
+    for module in found:  # grows during the iteration
         for child in module._modules.values():
             if child is not None and id(child) not in seen:
                 seen.add(id(child))
@@ -53,7 +52,7 @@ def every_module(model: nn.Module) -> list[nn.Module]:
 
 
 def holders_of(module: nn.Module, modules: Sequence[nn.Module]) -> frozenset[int]:
-    """The ids of those modules inside which `module` stands, at whatever depth and under whatever name."""
+    """Return the ids of all modules that contain `module`, at any depth."""
     parents: dict[int, list[nn.Module]] = {}
     for parent in modules:
         for child in parent._modules.values():
@@ -68,30 +67,30 @@ def holders_of(module: nn.Module, modules: Sequence[nn.Module]) -> frozenset[int
 
 
 def named_layers(model: nn.Module, *, every_name: bool = False) -> list[tuple[str, nn.Module]]:
-    """Every module with its name, torch.compile's wrappers left out; `every_name` of a shared one as well."""
+    """Return every module with its name, without wrappers of torch.compile; with `every_name`, all names of each."""
     named = model.named_modules(remove_duplicate=not every_name)
     return [(_uncompiled(name), module) for name, module in named if "_orig_mod" not in module._modules]
 
 
 def conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Every 2-D convolution with its name, in the order of `named_modules`."""
+    """Return every 2-D convolution with its name, in the order of `named_modules`."""
     return [(name, module) for name, module in named_layers(model) if isinstance(module, nn.Conv2d)]
 
 
 def suggested_names(model: nn.Module, limit: int = 8) -> list[str]:
-    """Names worth trying, judged without running the model: the last convolutions, or the last modules."""
+    """Return names of layers to try: the last convolutions, or the last modules if there are none."""
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     names = [name for name, module in named_layers(model) if isinstance(module, convolutions)]
     return (names or [name for name, _ in named_layers(model) if name])[-limit:]
 
 
 def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
-    """The layer that a name ("layer4", "relu#2" for its second call) or a module of the model means."""
+    """Return the layer for a name ("layer4", or "relu#2" for its second call) or a module of the model."""
     if isinstance(layer, nn.Module):
         return _resolve_module(model, unwrapped(layer))
     if not isinstance(layer, str):
         raise LayerError(
-            f"a layer is a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}",
+            f"a layer must be a name or a module, not {layer!r}; try {', '.join(suggested_names(model))}",
             code="argument.invalid",
             name="layers",
             value=layer,
@@ -119,8 +118,8 @@ def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
             return LayerCall(name, module)
     candidates = suggested_names(model)
     raise LayerError(
-        f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); "
-        f"layers of this model are for example {', '.join(candidates)}",
+        f"the given {type(wanted).__name__} is not part of this model, but perhaps of a copy; "
+        f"try {', '.join(candidates)}",
         code="layer.foreign",
         type=type(wanted).__name__,
         candidates=candidates,
@@ -136,23 +135,23 @@ def _uncompiled(name: str) -> str:
 
 
 def checked_model(model: object) -> nn.Module:
-    """The module to run, or a ModelError for what cannot be looked into."""
+    """Return the module to run, or raise ModelError for objects whose layers cannot be hooked."""
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
-        hint = f"; load_model({model!r}) loads one" if isinstance(model, str) else ""
+        hint = f"; use load_model({model!r})" if isinstance(model, str) else ""
         if isinstance(model, torch.export.ExportedProgram):
-            hint = "; an exported program has no hooks: pass the module that it was exported from"
-        raise ModelError(f"a model is a torch.nn.Module, not {kind}{hint}", code="model.type", type=kind)
+            hint = "; exported programs do not run hooks: pass the module that was exported"
+        raise ModelError(f"model must be a torch.nn.Module, not {kind}{hint}", code="model.type", type=kind)
     inner = unwrapped(model)
     if isinstance(inner, torch.jit.ScriptModule):
         raise ModelError(
-            "hooks of a scripted model do not run: pass the module that it was made from",
+            "scripted models do not run hooks: pass the module that was scripted",
             code="model.scripted",
             type=type(inner).__name__,
         )
     if isinstance(inner, torch.fx.GraphModule) and not _runs_its_modules(inner):
         raise ModelError(
-            "the layers of an exported program do not run: pass the module that it was exported from",
+            "exported programs do not run their layers: pass the module that was exported",
             code="model.exported",
             type=type(inner).__name__,
         )
@@ -160,9 +159,9 @@ def checked_model(model: object) -> nn.Module:
 
 
 def _runs_its_modules(model: torch.fx.GraphModule) -> bool:
-    """Whether the graph calls a module with weights, as traced modules do and exported ones do not."""
+    """Whether the graph calls a module with weights, as in traced modules, but not in exported ones."""
     called = [model.get_submodule(str(node.target)) for node in model.graph.nodes if node.op == "call_module"]
-    return not any(True for _ in model.parameters()) or any(True for one in called for _ in one.parameters())
+    return not any(True for _ in model.parameters()) or any(True for module in called for _ in module.parameters())
 
 
 def layer_in_words(name: str) -> str:

@@ -1,10 +1,9 @@
-"""Where the channels and the grid are: from any layer's output to features (n, k, *grid), and back.
+"""Layouts of layer outputs: conversion to features (n, k, *grid) and back.
 
-Layers speak several dialects. A convolution gives (n, k, *grid), a Swin block (n, *grid, k), a vision
-transformer (n, tokens, k) with class and register tokens in front, some libraries (tokens, n, k).
-Reading one as the other raises no error; it draws a wrong map. So the dialect is found from three kinds
-of evidence, strongest first: what kind of module it is, which reading fits the shape of the input, and
-which channel counts the module's own weights have.
+A convolution returns (n, k, *grid), a Swin block (n, *grid, k), a vision transformer (n, tokens, k) with class and
+register tokens first, and some libraries (tokens, n, k). A wrong layout raises no error but gives a wrong map. It is
+detected from the type of the module, then from the fit of the grid to the shape of the input, then from the channels of
+the module's weights.
 """
 
 import math
@@ -20,7 +19,7 @@ from camlens.core.errors import LayerError
 Kind = Literal["channels_first", "channels_last", "tokens", "tokens_first", "channel_tokens"]
 KINDS: tuple[Kind, ...] = ("channels_first", "channels_last", "tokens", "tokens_first", "channel_tokens")
 MOST_PREFIX_TOKENS = 16
-_EVEN_STRIDES = math.log(1.3)  # grids may be off by a cell from rounding, not by more
+_EVEN_STRIDES = math.log(1.3)  # strides may differ by the rounding of one cell
 
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
@@ -38,9 +37,9 @@ _CHANNELS_FIRST = (
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layer's output is laid out: its kind, its grid, and how many tokens stand before the grid's.
+    """The layout of a layer's output: its kind, its grid, and the number of prefix tokens.
 
-    `place` is the number (from 0) of the tensor that is read, for a layer that returns several.
+    `place` is the index of the tensor in the output of a layer that returns several.
     """
 
     kind: Kind
@@ -49,7 +48,7 @@ class Layout:
     place: int = 0
 
     def features(self, tensor: Tensor) -> Tensor:
-        """The layer's own tensor as features (n, k, *grid): a view, wherever that is possible."""
+        """Convert the layer's tensor to features (n, k, *grid), as a view if possible."""
         match self.kind:
             case "channels_first":
                 return tensor
@@ -63,13 +62,13 @@ class Layout:
                 return self._folded(tensor[:, :, self.prefix :])
 
     def every_features(self, tensors: Tensor) -> Tensor:
-        """Several tensors of the layer, stacked along a first axis t, as (t, n, k, *grid)."""
+        """Convert tensors of the layer, stacked along a first axis t, to (t, n, k, *grid)."""
         if self.kind == "channels_first":
             return tensors
         return torch.stack([self.features(tensor) for tensor in tensors])
 
     def native(self, features: Tensor, like: Tensor) -> Tensor:
-        """Features (m, k, *grid) in the layer's own layout, with prefix tokens from `like`, its output for 1 image."""
+        """Convert features (m, k, *grid) to the layer's layout, with prefix tokens of `like`, its output (1, ...)."""
         match self.kind:
             case "channels_first":
                 return features
@@ -86,7 +85,7 @@ class Layout:
                 return torch.cat([like[:, :, : self.prefix].expand(len(features), -1, -1), tokens], dim=2)
 
     def _folded(self, tokens: Tensor) -> Tensor:
-        """Tokens (n, k, cells) as (n, k, *grid)."""
+        """Reshape tokens (n, k, cells) to (n, k, *grid)."""
         return tokens.reshape(*tokens.shape[:2], *self.grid)
 
     def __str__(self) -> str:
@@ -96,7 +95,7 @@ class Layout:
 
 
 class StandIn(nn.Identity):
-    """A module that hands on what a layer of another model would return, and knows how that is laid out."""
+    """An identity in the place of a layer of another model, with the layout of that layer."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -112,9 +111,9 @@ def find_layout(
     model: nn.Module,
     kind: Kind | None = None,
 ) -> Layout:
-    """The layout of a layer's output, or a LayerError that says why it has no spatial grid.
+    """Return the layout of a layer's output, or raise LayerError if it has no spatial grid.
 
-    `images` and `spatial` are the batch size and the spatial size of the input, `kind` the user's own word.
+    `images` and `spatial` are the batch size and the spatial size of the input; `kind` overrides the detection.
     """
     if isinstance(module, StandIn) and kind in (None, module.layout.kind):
         return module.layout
@@ -127,7 +126,7 @@ def find_layout(
     if not candidates:
         wanted = f" as {kind}" if kind else ""
         raise LayerError(
-            f"its output {shape} cannot be read{wanted} as a spatial grid for {images} input(s) of {tuple(spatial)}",
+            f"its output {shape} is not a spatial grid{wanted} for {images} input(s) of {tuple(spatial)}",
             code="layout.unreadable",
             shape=tuple(shape),
             images=images,
@@ -136,14 +135,14 @@ def find_layout(
 
 
 def _is_one_vector(layout: Layout, tensor: Tensor) -> bool:
-    """Whether tokens would have one channel each: such a tensor is rather one pooled vector of channels."""
+    """Whether tokens would have a single channel: the tensor is then a pooled vector of channels."""
     return layout.kind not in ("channels_first", "channels_last") and layout.features(tensor).shape[1] == 1
 
 
 def _candidates(
     module: nn.Module, shape: tuple[int, ...], *, images: int, spatial: tuple[int, ...], model: nn.Module
 ) -> Iterator[Layout]:
-    """Possible layouts, most credible first."""
+    """Yield possible layouts, most likely first."""
     if len(shape) == len(spatial) + 2 and shape[0] == images:
         dense = [Layout("channels_first", shape[2:]), Layout("channels_last", shape[1:-1])]
         yield from _ranked(dense, module, shape, spatial, model)
@@ -154,7 +153,7 @@ def _candidates(
 def _ranked(
     dense: list[Layout], module: nn.Module, shape: tuple[int, ...], spatial: tuple[int, ...], model: nn.Module
 ) -> Iterator[Layout]:
-    """The dense layouts, ordered by the module's kind, then by geometry, then by its weights."""
+    """Order the dense layouts by the type of the module, then by geometry, then by its weights."""
     first, last = dense
     if isinstance(module, _CHANNELS_FIRST):
         yield from (first, last)
@@ -175,7 +174,7 @@ def _holds(module: nn.Module, kinds: tuple[type, ...]) -> bool:
 
 
 def _is_attention(shape: tuple[int, ...], spatial: tuple[int, ...], model: nn.Module) -> bool:
-    """Whether an axis counts the tokens of a patch grid, as in (n, heads, tokens, width)."""
+    """Whether an axis has the size of a patch grid, as in (n, heads, tokens, width)."""
     grids = list(_patch_grids(model, spatial))
     return any(_known_grid(size, grids) is not None for size in shape[1:])
 
@@ -183,18 +182,18 @@ def _is_attention(shape: tuple[int, ...], spatial: tuple[int, ...], model: nn.Mo
 def _speaks_channels_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
     if isinstance(module, nn.Linear):
         return True
-    # exactly LayerNorm: its subclasses in vision models permute to channels-first and back
+    # subclasses of LayerNorm in vision models permute to channels-first and back
     return type(module) is nn.LayerNorm and module.normalized_shape == (shape[-1],)
 
 
 def _weights_say_last(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Where the shape fits both ways: whether the layers inside speak channels-last only."""
+    """Whether all layers inside are channels-last."""
     speaks_last = any(_speaks_channels_last(part, shape) for part in module.modules())
     return speaks_last and not _holds(module, _CHANNELS_FIRST)
 
 
 def _unevenness(grid: tuple[int, ...], spatial: tuple[int, ...]) -> float:
-    """How much the strides differ between the axes, as a log ratio after allowing for rounding by a cell."""
+    """Log ratio of the strides of the axes, minus what the rounding of one cell explains."""
     if any(cells > 2 * size for cells, size in zip(grid, spatial, strict=True)) or 0 in grid:
         return math.inf
     lowest = [math.log(size / (cells + 1)) for cells, size in zip(grid, spatial, strict=True)]
@@ -215,13 +214,13 @@ def _token_layouts(
         readings.append(("channel_tokens", 2))
     known = [(kind, _known_grid(shape[axis], grids)) for kind, axis in readings]
     even = [(kind, _even_grid(shape[axis], spatial)) for kind, axis in readings]
-    for kind, found in known + even:
-        if found is not None:
-            yield Layout(kind, *found)
+    for kind, grid_and_prefix in known + even:
+        if grid_and_prefix is not None:
+            yield Layout(kind, *grid_and_prefix)
 
 
 def _patch_grids(model: nn.Module, spatial: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """The grid of each patch embedding (a convolution whose stride is its kernel), and its halvings."""
+    """Yield the grid of each patch embedding, a convolution whose stride is its kernel size, and its halvings."""
     for module in model.modules():
         if not isinstance(module, nn.modules.conv._ConvNd) or len(module.kernel_size) != len(spatial):
             continue
@@ -232,10 +231,10 @@ def _patch_grids(model: nn.Module, spatial: tuple[int, ...]) -> Iterator[tuple[i
                     yield tuple(-(-cells // 2**halvings) for cells in grid)
 
 
-Found = tuple[tuple[int, ...], int]
+GridAndPrefix = tuple[tuple[int, ...], int]
 
 
-def _known_grid(tokens: int, grids: list[tuple[int, ...]]) -> Found | None:
+def _known_grid(tokens: int, grids: list[tuple[int, ...]]) -> GridAndPrefix | None:
     for grid in grids:
         prefix = tokens - math.prod(grid)
         if math.prod(grid) > 1 and 0 <= prefix <= MOST_PREFIX_TOKENS:
@@ -243,11 +242,11 @@ def _known_grid(tokens: int, grids: list[tuple[int, ...]]) -> Found | None:
     return None
 
 
-def _even_grid(tokens: int, spatial: tuple[int, ...]) -> Found | None:
-    """The grid with equal strides that leaves the fewest prefix tokens."""
+def _even_grid(tokens: int, spatial: tuple[int, ...]) -> GridAndPrefix | None:
+    """Return the grid with equal strides and the fewest prefix tokens."""
     if len(spatial) == 1:
         return (tokens,), 0
-    best: Found | None = None
+    best: GridAndPrefix | None = None
     for cells in range(2, spatial[0] + 1):
         stride = spatial[0] / cells
         grid = tuple(max(1, round(size / stride)) for size in spatial)

@@ -1,18 +1,17 @@
 """Occlusion: the drop of the score if a window of the image is covered."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Sequence
+from itertools import product
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.core.types import TargetMaps, precise
+from camlens.core.types import TargetMaps
 from camlens.methods.baselines import Baseline, baseline_image
-from camlens.methods.libraries import library
 
 Lengths = int | Sequence[int] | None
 
@@ -32,7 +31,7 @@ def occlusion(
     """Compute the mean drop of the score over all windows that cover a pixel.
 
     O_p = mean over windows w that cover p of Y(x) - Y(x with w covered) (Zeiler and Fergus 2014, arXiv
-    1311.2901, section 4.2; computed by captum). `window` and `stride` are in pixels, one number or one per axis. By
+    1311.2901, section 4.2). `window` and `stride` are in pixels, one number or one per axis. By
     default a window is a seventh of each axis and the stride half a window. `baseline` is a number or an image in the
     units of the model's inputs; 0 is the mean color for most preprocessings. Negative if covering the pixel increases
     the score. All targets share the forward passes.
@@ -42,48 +41,32 @@ def occlusion(
     size = tuple(probe.inputs.shape[2:])
     windows = _lengths("window", window, tuple(max(1, round(length / 7)) for length in size), size)
     strides = _lengths("stride", stride, tuple((length + 1) // 2 for length in windows), windows)
-    attribution = library("captum.attr").Occlusion
-    positions = [1 + -(-(length - wide) // step) for length, wide, step in zip(size, windows, strides, strict=True)]
-    total = len(probe.inputs) * (1 + int(torch.Size(positions).numel()))
-    maps = []
+    steps = [range(0, length - wide + step, step) for length, wide, step in zip(size, windows, strides, strict=True)]
+    corners = torch.tensor(list(product(*steps)), device=probe.inputs.device)
+    done, maps = 0, []
     for row, image in enumerate(probe.inputs):
-        window_scores = _WindowScores(probe, row, total)
-        target_maps = [
-            attribution(window_scores.of(target)).attribute(
-                image[None],
-                sliding_window_shapes=(len(image), *windows),
-                strides=(len(image), *strides),
-                baselines=baseline_image(baseline, image)[None],
-                perturbations_per_eval=probe.batch_size,
-            )
-            for target in range(probe.scores.shape[1])
-        ]
-        maps.append(torch.stack([precise(target_map[0, 0]) for target_map in target_maps]))
+        filled = baseline_image(baseline, image)
+        drops = probe.scores.new_zeros(probe.scores.shape[1], *size)
+        times_covered = drops.new_zeros(size)
+        for chunk in corners.split(probe.batch_size):
+            covered = _covered(chunk, windows, size)
+            scores = probe.input_scores(torch.where(covered[:, None], filled, image), row)
+            drops = drops + torch.einsum("mt,m...->t...", probe.scores[row] - scores, covered.to(drops))
+            times_covered = times_covered + covered.sum(dim=0)
+            done += len(chunk)
+            probe.progress(done, len(probe.inputs) * len(corners))
+        maps.append(drops / times_covered)
     return torch.stack(maps)
 
 
-@dataclass(frozen=True, eq=False)
-class _WindowScores:
-    """The scores of one image under its windows, computed for the first target and cached for the others."""
-
-    probe: InputProbe
-    row: int
-    total: int
-    cache: list[Tensor] = field(default_factory=list)
-
-    def of(self, target: int) -> Callable[[Tensor], Tensor]:
-        """Return the score function of one target, to be called with the same windows in the same order for each."""
-        calls = count()
-
-        def score(inputs: Tensor) -> Tensor:
-            call = next(calls)
-            if call == len(self.cache):
-                self.cache.append(self.probe.input_scores(inputs, self.row))
-                done = self.row * self.total // len(self.probe.inputs) + sum(map(len, self.cache))
-                self.probe.progress(min(done, self.total), self.total)
-            return self.cache[call][:, target]
-
-        return score
+def _covered(corners: Int[Tensor, "m axes"], windows: Sequence[int], size: Sequence[int]) -> Bool[Tensor, "m *size"]:
+    """Masks of the windows at the given corners; windows may extend beyond the image."""
+    masks = torch.ones((), dtype=torch.bool, device=corners.device)
+    for axis, (wide, length) in enumerate(zip(windows, size, strict=True)):
+        starts, pixels = corners[:, axis, None], torch.arange(length, device=corners.device)
+        inside = (starts <= pixels) & (pixels < starts + wide)
+        masks = masks[..., None] & inside.view(len(corners), *[1] * axis, length)
+    return masks
 
 
 def _lengths(name: str, given: object, default: tuple[int, ...], limits: tuple[int, ...]) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ def test_areas_and_falls_are_what_loops_over_cells_give(size: tuple[int, ...], s
             assert_close(result, torch.tensor([wanted], dtype=torch.float32))
 
 
-def test_areas_by_hand_are_normalised_and_independent_of_the_steps_where_the_score_is_linear() -> None:
+def test_areas_are_normalized_and_independent_of_the_steps_for_a_linear_score() -> None:
     inputs = torch.ones(1, 1, 2, 2)
     maps = torch.tensor([[[0.9, 0.1], [0.4, 0.2]]])
     for steps in (1, 2, 4, 100):
@@ -119,7 +119,7 @@ def test_a_constant_map_has_no_order_and_the_model_is_not_asked(metric) -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_an_images_figure_does_not_depend_on_its_neighbours(metric) -> None:
+def test_the_result_of_an_image_does_not_depend_on_the_batch(metric) -> None:
     toy = ToyScore(6, 6)
     maps = (toy.maps * 2).round()
     both = metric(toy, toy.inputs, maps)

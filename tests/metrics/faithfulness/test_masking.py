@@ -58,7 +58,7 @@ def test_a_score_of_zero_has_no_drop_and_a_score_of_one_no_gain() -> None:
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_logits_are_refused_where_probabilities_are_meant(metric) -> None:
+def test_logits_are_refused(metric) -> None:
     toy = ToyScore(4, 4, softmax=False)
     with refused("score.not-a-probability", InputError):
         metric(toy, toy.inputs * 100, toy.maps)

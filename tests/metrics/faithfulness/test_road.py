@@ -44,7 +44,7 @@ def test_a_large_hole_is_filled_as_well() -> None:
     assert_close(imputed(ramp, removed, noise=0.0), ramp, rtol=0, atol=2e-3)
 
 
-def test_imputation_by_hand_is_the_weighted_mean_of_the_neighbours() -> None:
+def test_imputation_by_hand_is_the_weighted_mean_of_the_neighbors() -> None:
     picture = torch.zeros(1, 1, 3, 3)
     picture[0, 0, 0, 0], picture[0, 0, 0, 1], picture[0, 0, 1, 1] = 12, 6, 99
     removed = torch.zeros(1, 3, 3, dtype=torch.bool)
@@ -56,7 +56,7 @@ def test_imputation_by_hand_is_the_weighted_mean_of_the_neighbours() -> None:
     assert_close(corner, torch.tensor((6 / 6 + 0 / 6 + 99 / 12) / (1 / 6 + 1 / 6 + 1 / 12)))
 
 
-def test_kept_pixels_stay_bit_for_bit_and_noise_is_seeded_and_of_the_size_asked_for() -> None:
+def test_kept_pixels_are_unchanged_and_the_noise_is_seeded_with_the_given_deviation() -> None:
     pictures = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     removed = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(1)) < 0.5
     plain = imputed(pictures, removed, noise=0.0)
@@ -116,7 +116,7 @@ def test_two_calls_give_the_same_figure_and_leave_all_random_state_alone(metric)
 
 
 @pytest.mark.parametrize("metric", ALL)
-def test_an_images_figure_does_not_depend_on_its_neighbours(metric) -> None:
+def test_the_result_of_an_image_does_not_depend_on_the_batch(metric) -> None:
     toy = ToyScore(8, 8)
     both = metric(toy, toy.inputs, mostly_zero(toy))
     alone = metric(lambda inputs, row: toy(inputs, row + 1), toy.inputs[1:], mostly_zero(toy)[1:])
@@ -146,7 +146,7 @@ def test_a_constant_map_has_no_order_and_the_model_is_not_asked(metric) -> None:
     assert toy.asked[0] == 0
 
 
-def test_impossible_shares_and_inputs_are_refused() -> None:
+def test_invalid_shares_and_inputs_are_refused() -> None:
     toy = ToyScore(4, 4)
     for shares in ([0.0], [1.0], [50.0]):
         with refused("argument.invalid", InputError, name="shares", value=shares[0]):

@@ -166,7 +166,7 @@ def test_an_images_figure_does_not_depend_on_its_neighbours_and_is_seeded(metric
     assert not torch.equal(both, other)
 
 
-def test_impossible_settings_are_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     toy = ToyScore(4, 4)
     with refused("argument.invalid", InputError, name="size", value=16):
         sensitivity_n(toy, toy.inputs, toy.maps, size=16)

@@ -1,1 +1,1 @@
-"""A faster copy of a model that gives the same maps, or says why it could not be had."""
+"""Faster copies of models that give the same maps."""

@@ -1,4 +1,4 @@
-"""How far two captures of the same images are apart, and how far rounding alone would put them."""
+"""Distance of two captures of the same images, and the distance due to rounding alone."""
 
 import copy
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from camlens.core.layouts import Kind
 
 
 def disagreement(ours: Capture, theirs: Capture) -> float:
-    """The largest relative Euclidean distance of logits (or scores), activations and gradients.
+    """Return the largest relative Euclidean distance of scores, logits, activations and gradients.
 
-    Infinite where a layer is laid out otherwise. Euclidean, because a single activation that rounds to the
-    other side of a ReLU changes one gradient completely and the map not at all.
+    Infinite if the layout of a layer differs. The distance is Euclidean, because an activation that is rounded to the
+    other side of a ReLU changes a single gradient completely and the map hardly.
     """
     if any(ours.records[name].layout != record.layout for name, record in theirs.records.items()):
         return float("inf")
@@ -27,7 +27,7 @@ def disagreement(ours: Capture, theirs: Capture) -> float:
     for name, record in theirs.records.items():
         pairs.append((ours.records[name].activations, record.activations))
         pairs.append((ours.records[name].gradients, record.gradients))
-    distances = [_distance(one, other) for one, other in pairs]
+    distances = [_distance(*pair) for pair in pairs]
     return max(distance if distance == distance else float("inf") for distance in distances)
 
 
@@ -39,7 +39,7 @@ def _distance(ours: Tensor, theirs: Tensor) -> float:
 def rounding_error(
     session: Session, layers: Sequence[LayerCall], captured: Capture, *, kind: Kind | None = None
 ) -> float | None:
-    """How far the model as it is stands from itself in float64; None where it cannot run in float64."""
+    """Return the distance of the model to itself in float64, or None if it cannot run in float64."""
 
     def widened(tensor: Tensor) -> Tensor:
         return tensor.double() if tensor.is_floating_point() else tensor

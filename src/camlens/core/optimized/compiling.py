@@ -1,8 +1,8 @@
-"""What runs before the layers, compiled; the layers and what follows them as a graph that autograd can walk.
+"""Compilation of the part of a model before the layers; the rest stays a graph for autograd.
 
-The model is traced once with the layers' outputs marked. Everything that does not depend on them becomes one
-compiled function for the batch size of the example; what follows stays a graph of plain operations, for any
-batch size. Between the two stand modules with the layers' own names, so that hooks find them as before.
+The model is traced once with the outputs of the layers marked. Everything that does not depend on them becomes one
+compiled function for the batch size of the example. The rest stays a graph of plain operations for any batch size.
+Between the two parts there are modules with the names of the layers, so that hooks work as before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ _Key = tuple[torch.Size, torch.dtype, torch.device]
 
 
 class _Before(nn.Module):
-    """What runs before the layers: compiled for one shape of inputs, the same graph uncompiled for all others."""
+    """The part before the layers: compiled for one shape of inputs, and the uncompiled graph for all others."""
 
     def __init__(self, graph: fx.GraphModule, example: Tensor) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class _Before(nn.Module):
         self.compiled = _compiled(graph, example)
 
     def forward(self, inputs: Tensor) -> Sequence[Tensor]:
-        """The layers' outputs, and whatever else what follows them reads."""
+        """Return the outputs of the layers and other tensors that the second part uses."""
         wants_gradients = torch.is_grad_enabled() and inputs.requires_grad
         if wants_gradients or _key(inputs) != self.key:
-            found: Sequence[Tensor] = self.graph(inputs)
-            return found
+            outputs: Sequence[Tensor] = self.graph(inputs)
+            return outputs
         return self.compiled(inputs.contiguous())
 
 
@@ -47,7 +47,7 @@ def _key(inputs: Tensor) -> _Key:
 
 
 def _compiled(graph: fx.GraphModule, example: Tensor) -> _Compiled:
-    import torch._inductor  # some seconds of imports, for those who compile
+    import torch._inductor  # takes seconds to import
 
     with torch.no_grad():
         compiled: _Compiled = torch._inductor.compile(graph, [example], options={"freezing": True})
@@ -56,27 +56,27 @@ def _compiled(graph: fx.GraphModule, example: Tensor) -> _Compiled:
 
 
 def compile_before(session: Session, layouts: Mapping[LayerCall, Layout]) -> nn.Module:
-    """The session's model, which must be ours, as a graph with everything before the layers compiled.
+    """Return the session's model, which must be a copy, as a graph with everything before the layers compiled.
 
-    `layouts` are the layers with what their outputs look like for the session's inputs. Raises ModelError where
-    this is not possible, and whatever tracing and compiling raise.
+    `layouts` maps the layers to the layouts of their outputs. Raises ModelError if this is not possible, and any error
+    of tracing and compiling.
     """
     if session.args or session.kwargs or session.output is not None:
         raise ModelError(
-            "only a model that is called with the images alone, and returns its logits, is compiled",
+            "only models that are called with the images alone and return logits can be compiled",
             code="model.not-compilable",
         )
     if any(layer.call is not None for layer in layouts):
-        raise ModelError("a further call of a layer cannot be told apart in a graph", code="model.not-compilable")
+        raise ModelError("single calls of a layer cannot be separated in a graph", code="model.not-compilable")
     whole, cuts = _traced(session, list(layouts))
     division = _divided(whole.graph, cuts)
     before = _Before(_first_half(whole, division), session.inputs)
-    stands = {layer.label: StandIn(layout) for layer, layout in layouts.items()}
-    return _second_half(whole, division, {"before": before, **stands})
+    stand_ins = {layer.label: StandIn(layout) for layer, layout in layouts.items()}
+    return _second_half(whole, division, {"before": before, **stand_ins})
 
 
 class _Marked(nn.Module):
-    """A model that returns its output and then what each of the layers returned."""
+    """A model that returns its output followed by the outputs of the layers."""
 
     def __init__(self, model: nn.Module, layers: Sequence[LayerCall]) -> None:
         super().__init__()
@@ -84,18 +84,18 @@ class _Marked(nn.Module):
         self.layers = tuple(layers)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Run the model; a copy in the graph marks the place of each layer's output."""
+        """Run the model; clones in the graph mark the outputs of the layers."""
         kept: dict[str, Tensor] = {}
 
         def keep(label: str, _module: nn.Module, _inputs: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor) or label in kept:
                 raise ModelError(
-                    f"layer {label!r} must return one tensor, once, to be compiled around",
+                    f"layer {label!r} must run once and return one tensor to be compiled",
                     code="model.not-compilable",
                     layer=label,
                 )
             kept[label] = output.clone()
-            return kept[label].clone()  # what follows may write to it
+            return kept[label].clone()  # later operations may write to it
 
         with ExitStack() as stack:
             for layer in self.layers:
@@ -111,7 +111,7 @@ class _Marked(nn.Module):
 
 
 def _traced(session: Session, layers: Sequence[LayerCall]) -> tuple[fx.GraphModule, dict[fx.Node, str]]:
-    """The functional graph of the model for any batch size, and the nodes that are the layers' outputs."""
+    """Return the functional graph of the model for any batch size, and the nodes of the layers' outputs."""
     several = session.inputs if session.images > 1 else torch.cat([session.inputs] * 2)
     sizes = ({0: torch.export.Dim("batch", min=1)},)
     with torch.no_grad():
@@ -128,7 +128,7 @@ def _output(graph: fx.Graph) -> Sequence[fx.Node]:
 
 @dataclass(frozen=True, eq=False)
 class _Division:
-    """The layers' outputs, the nodes that depend on them, and what else is read by these."""
+    """The outputs of the layers, the nodes that depend on them, and other nodes that these use."""
 
     cuts: Mapping[fx.Node, str]
     after: frozenset[fx.Node]
@@ -136,7 +136,7 @@ class _Division:
 
     @property
     def sources(self) -> tuple[fx.Node, ...]:
-        """What the first half computes for the second: the layers' outputs that depend on no other's, and the rest."""
+        """The nodes computed by the first part: outputs of layers that do not depend on others, and crossing nodes."""
         own = (cut.all_input_nodes[0] for cut in self.cuts)
         return tuple(dict.fromkeys([*(node for node in own if node not in self.after), *self.crossing]))
 
@@ -153,8 +153,8 @@ def _divided(graph: fx.Graph, cuts: Mapping[fx.Node, str]) -> _Division:
             after.add(node)
         elif any(source in after for source in sources):
             after.add(node)
-            # weights and sizes are found again on the other side
-            crossing.update((one, None) for one in sources if one in computed - after and _is_tensor(one))
+            # weights and sizes are copied to the second part instead
+            crossing.update((source, None) for source in sources if source in computed - after and _is_tensor(source))
     return _Division(cuts, frozenset(after), tuple(crossing))
 
 
@@ -164,49 +164,50 @@ def _is_tensor(node: fx.Node) -> bool:
 
 @dataclass(eq=False)
 class _Copy:
-    """A part of a graph, copied node by node, with the weights it reads under names of their own."""
+    """A part of a graph, copied node by node, with its weights under new names."""
 
     whole: fx.GraphModule
     graph: fx.Graph
-    made: dict[fx.Node, fx.Node]
-    held: dict[str, Any]
+    copies: dict[fx.Node, fx.Node]
+    attributes: dict[str, Any]
 
     @classmethod
     def of(cls, whole: fx.GraphModule) -> "_Copy":
-        """A copy that has the inputs only."""
+        """Return a copy with the inputs only."""
         graph = fx.Graph()
-        given = next(node for node in whole.graph.nodes if node.op == "placeholder")
-        return cls(whole, graph, {given: graph.placeholder("inputs")}, {})
+        inputs = next(node for node in whole.graph.nodes if node.op == "placeholder")
+        return cls(whole, graph, {inputs: graph.placeholder("inputs")}, {})
 
     def take(self, node: fx.Node) -> fx.Node:
-        """The copy of a node, after copies of all that it reads."""
+        """Copy a node and all nodes that it depends on; return the copy."""
         waiting = [node]
         while waiting:
             last = waiting[-1]
-            missing = [] if last in self.made else [one for one in last.all_input_nodes if one not in self.made]
+            sources = () if last in self.copies else last.all_input_nodes
+            missing = [source for source in sources if source not in self.copies]
             waiting.extend(missing)
             if not missing:
-                self._make(waiting.pop())
-        return self.made[node]
+                self._copy(waiting.pop())
+        return self.copies[node]
 
-    def _make(self, node: fx.Node) -> None:
-        if node in self.made:  # read by several that waited for it
+    def _copy(self, node: fx.Node) -> None:
+        if node in self.copies:  # several nodes waited for it
             return
-        made = self.graph.node_copy(node, self.made.__getitem__)
+        copy = self.graph.node_copy(node, self.copies.__getitem__)
         if node.op == "get_attr":
-            made.target = f"weights.w{len(self.held)}"
-            self.held[made.target] = _constant(attrgetter(str(node.target))(self.whole))
-        self.made[node] = made
+            copy.target = f"weights.w{len(self.attributes)}"
+            self.attributes[copy.target] = _constant(attrgetter(str(node.target))(self.whole))
+        self.copies[node] = copy
 
     def finished(self, returned: Any) -> fx.GraphModule:
-        """The copy as a module."""
+        """Return the copy as a module."""
         self.graph.output(returned)
-        return fx.GraphModule(self.held, self.graph)
+        return fx.GraphModule(self.attributes, self.graph)
 
 
-def _constant(held: Any) -> Any:
-    """A weight that nobody writes to: as a parameter it is not guarded against that, as a buffer would be."""
-    return nn.Parameter(held, requires_grad=False) if isinstance(held, Tensor) else held
+def _constant(attribute: Any) -> Any:
+    """Convert tensors to parameters, which are treated as constants, while buffers are guarded against writing."""
+    return nn.Parameter(attribute, requires_grad=False) if isinstance(attribute, Tensor) else attribute
 
 
 def _first_half(whole: fx.GraphModule, division: _Division) -> fx.GraphModule:
@@ -215,15 +216,15 @@ def _first_half(whole: fx.GraphModule, division: _Division) -> fx.GraphModule:
 
 
 def _second_half(whole: fx.GraphModule, division: _Division, modules: Mapping[str, nn.Module]) -> fx.GraphModule:
-    """The whole model, with the first half as one module and each layer as a module of its name."""
+    """Return the whole model, with the first part as one module and each layer as a module of its name."""
     copy = _Copy.of(whole)
-    copy.held.update(modules)
-    (inputs,) = copy.made.values()
-    handed = copy.graph.call_module("before", (inputs,))
-    for place, node in enumerate(division.sources):
-        copy.made[node] = copy.graph.call_function(getitem, (handed, place))
+    copy.attributes.update(modules)
+    (inputs,) = copy.copies.values()
+    outputs = copy.graph.call_module("before", (inputs,))
+    for index, node in enumerate(division.sources):
+        copy.copies[node] = copy.graph.call_function(getitem, (outputs, index))
     for node in whole.graph.nodes:
         if node in division.cuts:
             source = copy.take(node.all_input_nodes[0])
-            copy.made[node] = copy.graph.call_module(division.cuts[node], (source,))
+            copy.copies[node] = copy.graph.call_module(division.cuts[node], (source,))
     return copy.finished(copy.take(_output(whole.graph)[0]))

@@ -1,7 +1,7 @@
-"""Batch norms that only rescale what a convolution returns, folded into that convolution's weights.
+"""Folding of batch norms into the weights of the convolutions before them.
 
-Which batch norm follows which convolution is not read from names or code: the model runs once, and a pair is
-one where the batch norm was given the very tensor that the convolution returned, and nobody else read it.
+Pairs are detected by running the model once: the input of the batch norm must be the tensor that the convolution
+returned, and no other operation may read it.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session
 
-# exactly these: a subclass may do something else with its weights
+# exactly these types: subclasses may use their weights differently
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -26,7 +26,7 @@ Pair = tuple[nn.Module, nn.Module]
 
 
 class _Readers(TorchDispatchMode):
-    """Count how many operations read each tensor, by its identity, from when it was returned."""
+    """Counts the operations that read each tensor, by its id."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -38,7 +38,7 @@ class _Readers(TorchDispatchMode):
 
 
 class _Calls:
-    """What convolutions returned and batch norms were given; the tensors stay alive, so ids are unique."""
+    """Outputs of convolutions and inputs of batch norms; the tensors are kept alive, so that ids are unique."""
 
     def __init__(self, readers: _Readers) -> None:
         self.readers = readers
@@ -52,13 +52,13 @@ class _Calls:
             self.given.append((module, inputs[0]))
         else:
             self.returned[id(output)] = module, output
-            self.readers.count[id(output)] = 0  # a tensor that is gone may have had the same id
+            self.readers.count[id(output)] = 0  # a deleted tensor may have had the same id
 
 
 def folding_pairs(session: Session, kept: Sequence[nn.Module]) -> list[Pair]:
-    """Pairs (convolution, batch norm) of the session's model that may be folded; none has a module of `kept`.
+    """Return pairs (convolution, batch norm) of the session's model that can be folded, without modules of `kept`.
 
-    The session's model must be ours: plain hooks are put on it for the time of one run.
+    The session's model must be a copy: plain hooks are registered on it during one run.
     """
     readers = _Readers()
     calls = _Calls(readers)
@@ -80,7 +80,7 @@ def folding_pairs(session: Session, kept: Sequence[nn.Module]) -> list[Pair]:
 
 
 def _foldable(module: nn.Module) -> bool:
-    """A plain convolution or a batch norm with running statistics, without hooks that see or change it."""
+    """Whether a module is a plain convolution or a batch norm with running statistics, and has no hooks."""
     if module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__:
         return False
     if type(module) in _NORMS:
@@ -89,7 +89,7 @@ def _foldable(module: nn.Module) -> bool:
 
 
 def fold(model: nn.Module, pairs: Sequence[Pair]) -> None:
-    """Fold each batch norm of `model` into its convolution, and leave an Identity so that names stay.
+    """Fold each batch norm of `model` into its convolution and replace it by an Identity, so that names stay.
 
     `(w * x + b - mean) * scale + shift` with `scale = weight / sqrt(var + eps)` is a convolution with the
     weights `w * scale` and the bias `(b - mean) * scale + shift`; computed in float64, rounded once.

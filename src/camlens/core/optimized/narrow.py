@@ -1,4 +1,4 @@
-"""What runs before the layer in bfloat16, the layer's output and everything after it in full precision."""
+"""bfloat16 for the part of a model before the layer, full precision from the layer's output on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from camlens.core.layers import LayerCall
 
 
 def narrow_before(session: Session, layers: Sequence[LayerCall]) -> None:
-    """Turn the part of the session's model that runs before the earliest of `layers` to bfloat16, in place.
+    """Convert the part of the session's model that runs before the earliest of `layers` to bfloat16, in place.
 
-    The model must be ours. Each layer hands on its output in the dtype of the inputs, so that scores and
-    gradients are computed in full precision from features that were computed in half of it.
+    The model must be a copy. Each layer returns its output in the dtype of the inputs, so scores and gradients are
+    computed in full precision from features computed in bfloat16.
     """
     dtype = session.inputs.dtype
     for module in _finished_before(session.part(0, 1), [layer.module for layer in layers]):
@@ -40,7 +40,7 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _finished_before(session: Session, layers: Sequence[nn.Module]) -> list[nn.Module]:
-    """Modules that have run when the first of `layers` is done, that layer and what is in it included."""
+    """Return the modules that have run after the first of `layers`, including it and its submodules."""
     finished: list[nn.Module] = []
     done = False
 

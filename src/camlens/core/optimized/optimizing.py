@@ -1,4 +1,4 @@
-"""A faster copy of a model: folded, laid out for the processor, and proven on an example."""
+"""Optimization of a copy of a model, verified on an example."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ from camlens.core.optimized.narrow import narrow_before
 
 PRECISIONS = ("exact", "bf16")
 
-_SLACK = 8.0  # times what rounding does to the model as it is
-_LEAST = 1e-4  # what no map shows, whatever the model's own rounding
+_SLACK = 8.0  # allowed error, in multiples of the rounding error of the given model
+_LEAST = 1e-4  # always allowed: not visible in a map
 _PROOF_IMAGES = 2
 _FAILURES = (CamlensError, RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError)
-_COMPILER_FAILURES = (AssertionError, OSError, ImportError, SubprocessError)  # no compiler, or one that gives up
+_COMPILER_FAILURES = (AssertionError, OSError, ImportError, SubprocessError)  # no compiler, or a failing one
 
 
 @dataclass(frozen=True, eq=False)
 class Optimized:
-    """A model to run instead of the given one, and what is known about it.
+    """An optimized model and its measured error.
 
     Attributes:
-        model: a copy of ours, or the given model where it cannot be copied.
-        steps: what was done to it, of "folding", "channels_last", "bf16" and "compiled".
-        folded: how many batch norms were folded.
-        error: relative distance of logits, activations and gradients to the given model's, on the example.
-        rounding: the same distance between the given model and itself in float64, where that runs.
-        reason: why something was left out; empty where all was done.
+        model: an optimized copy, or the given model if it cannot be copied.
+        steps: the applied steps of "folding", "channels_last", "bf16" and "compiled".
+        folded: the number of folded batch norms.
+        error: relative distance of logits, activations and gradients to those of the given model, on the example.
+        rounding: the same distance between the given model and itself in float64, or None if it cannot run in float64.
+        reason: why steps were skipped; empty if none was.
     """
 
     model: nn.Module
@@ -49,7 +49,7 @@ class Optimized:
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """Everything but the model, as plain values."""
+        """All fields except the model."""
         return {
             "steps": list(self.steps),
             "folded": self.folded,
@@ -68,11 +68,11 @@ def optimize(
     reads_all_layers: bool = False,
     kind: Kind | None = None,
 ) -> Optimized:
-    """A faster model with the same scores, activations and gradients at `layers`; the given one stays.
+    """Return a faster copy of the model with the same scores, activations and gradients at `layers`.
 
-    What is done is proven on the session's first images and undone where it fails or disagrees by more than
-    rounding does; `reason` then says so. A method that `reads_all_layers` sees biases where they are
-    added: for it nothing is folded and nothing narrowed.
+    Every step is verified on the first images of the session. It is skipped if it fails or if its error exceeds
+    rounding, and `reason` tells why. For a method that `reads_all_layers`, such as one that uses all biases, nothing is
+    folded, converted to bfloat16 or compiled.
     """
     if precision not in PRECISIONS:
         raise InputError(
@@ -85,18 +85,18 @@ def optimize(
     truth = capture_session(example, layers, kind=kind)
     rounding = rounding_error(example, layers, truth, kind=kind)
     allowed = max(_LEAST, _SLACK * (rounding or 0.0))
-    reasons = ["the method reads the biases of every layer, so nothing is folded"] * reads_all_layers
+    reasons = ["not folded, since the method reads the biases of all layers"] * reads_all_layers
     best = Optimized(session.model, (), 0, 0.0, rounding, "")
     for steps in _ways(reads_all_layers):
         try:
-            found = _attempt(example, layers, steps, truth, kind)
+            attempt = _attempt(example, layers, steps, truth, kind)
         except _FAILURES as error:
             reasons.append(f"{' + '.join(steps) or 'copying'} failed: {error}")
             continue
-        if found.error <= allowed:
-            best = replace(found, rounding=rounding)
+        if attempt.error <= allowed:
+            best = replace(attempt, rounding=rounding)
             break
-        reasons.append(f"{' + '.join(steps) or 'a copy'} is {found.error:.1e} off, {allowed:.1e} is allowed")
+        reasons.append(f"{' + '.join(steps) or 'copying'}: error {attempt.error:.1e} exceeds {allowed:.1e}")
     if precision == "bf16":
         best, refusal = _narrowed(example, layers, best, truth, kind, reads_all_layers)
         reasons += refusal
@@ -114,7 +114,7 @@ def _ways(reads_all_layers: bool) -> list[tuple[str, ...]]:
 def _attempt(
     example: Session, layers: Sequence[LayerCall], steps: Sequence[str], truth: Capture, kind: Kind | None
 ) -> Optimized:
-    """A copy with these steps taken, and its measured disagreement."""
+    """Return a copy with these steps applied and its error."""
     model = copy.deepcopy(example.model).eval().requires_grad_(False)
     ours = replace(example, model=model)
     wanted = [resolve_layer(model, layer.label) for layer in layers]
@@ -138,9 +138,9 @@ def _narrowed(
     kind: Kind | None,
     reads_all_layers: bool,
 ) -> tuple[Optimized, list[str]]:
-    """The exact model with what runs before the layer in bfloat16, or the exact one and why."""
+    """Return the model with bfloat16 before the layer, or the given one with the reason."""
     if reads_all_layers:
-        return exact, ["bf16 is for methods that look at single layers"]
+        return exact, ["bf16 is only available for methods that use single layers"]
     try:
         model = copy.deepcopy(exact.model).eval().requires_grad_(False)
         ours = replace(example, model=model)
@@ -151,7 +151,7 @@ def _narrowed(
     except _FAILURES as failure:
         return exact, [f"bf16 failed: {failure}"]
     if not error < 1.0:
-        return exact, [f"bf16 is off by {error:.1e}: nothing would be left of the map"]
+        return exact, [f"bf16: error {error:.1e} is too large"]
     return replace(exact, model=model, steps=(*exact.steps, "bf16"), error=error), []
 
 
@@ -163,9 +163,9 @@ def _compiled(
     kind: Kind | None,
     reads_all_layers: bool,
 ) -> tuple[Optimized, list[str]]:
-    """The model with what runs before the layers compiled for the session's batch size, or the eager one and why."""
+    """Return the model compiled before the layers for the session's batch size, or the eager one with the reason."""
     if reads_all_layers:
-        return eager, ["compiling is for methods that look at single layers"]
+        return eager, ["compiling is only available for methods that use single layers"]
     truth = capture_session(session, layers, kind=kind)
     try:
         model = copy.deepcopy(eager.model).eval().requires_grad_(False)
@@ -181,7 +181,7 @@ def _compiled(
         return eager, [f"compiling failed: {_first_line(failure)}"]
     limit = allowed if "bf16" not in eager.steps else max(allowed, 1.5 * eager.error)
     if not error <= limit:
-        return eager, [f"the compiled model is {error:.1e} off, {limit:.1e} is allowed"]
+        return eager, [f"compiling: error {error:.1e} exceeds {limit:.1e}"]
     return replace(eager, model=graph, steps=(*eager.steps, "compiled"), error=error), []
 
 
