@@ -103,9 +103,9 @@ def test_a_directory_without_a_run_fails_the_studio_with_a_problem(tmp_path: Pat
 
 
 def test_defaults_are_read_from_the_run(tmp_path: Path) -> None:
-    made = synthetic_run(tmp_path / "run", rows=20, data="demo:photos")
-    assert RunDefaults.of(made.path).model == "tests:synthetic"
-    assert RunDefaults.of(made.path).data == "demo:photos"
+    run = synthetic_run(tmp_path / "run", rows=20, data="demo:photos")
+    assert RunDefaults.of(run.path).model == "tests:synthetic"
+    assert RunDefaults.of(run.path).data == "demo:photos"
 
 
 def test_rows_are_matched_to_the_dataset_and_not_predicted_again(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,13 +129,13 @@ def test_rows_are_matched_to_the_dataset_and_not_predicted_again(audit: Audit, m
 
 
 def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: Path, photos: Path) -> None:
-    made = camlens.audit.run(str(photos), "demo:photos", tmp_path / "run", workers=0, limit=12)
-    settings = StudioSettings(audit=str(made.path), data=str(photos))
+    audited = camlens.audit.run(str(photos), "demo:photos", tmp_path / "run", workers=0, limit=12)
+    settings = StudioSettings(audit=str(audited.path), data=str(photos))
     with TestClient(create_app(settings), base_url=BASE) as client:
         ask_until(client, lambda status: status["state"] == "ready")
         weights = got(client, "/api/audit/run")["weights"]
         assert weights == {
-            "run": made.manifest.weights,
+            "run": audited.manifest.weights,
             "loaded": weights_hash(load_model("demo:photos").model),
             "file": None,
             "same": True,
@@ -146,7 +146,7 @@ def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: P
         weights = got(client, "/api/audit/run")["weights"]
         assert weights["loaded"] == weights_hash(load_model("demo:watermark").model) != weights["run"]
         assert not weights["same"]
-        assert f"`camlens studio --audit {made.path}`" in weights["notice"]
+        assert f"`camlens studio --audit {audited.path}`" in weights["notice"]
         bench: Any = client.app.state.bench  # type: ignore[attr-defined]
         run, predictions = bench.run, bench.predictions
         ((index, _),) = bench.predict([int(run.samples[0])])
@@ -175,14 +175,14 @@ def test_a_run_of_other_weights_names_the_fix(audit: Audit, facts: dict[str, Any
 def test_error_counts_match_the_columns(client: TestClient, audit: Audit) -> None:
     label, predicted = filled(audit, "label"), filled(audit, "predicted")
     judged = (label >= 0) & (predicted >= 0)
-    found = got(client, "/api/audit/errors")
+    answer = got(client, "/api/audit/errors")
     hits = int((judged & (label == predicted)).sum())
-    assert (found["accuracy"]["hits"], found["accuracy"]["total"]) == (hits, int(judged.sum()))
-    assert found["accuracy"]["low"] < hits / judged.sum() < found["accuracy"]["high"]
+    assert (answer["accuracy"]["hits"], answer["accuracy"]["total"]) == (hits, int(judged.sum()))
+    assert answer["accuracy"]["low"] < hits / judged.sum() < answer["accuracy"]["high"]
     cells = dict(
         zip(
-            zip(found["cells"]["labels"], found["cells"]["predictions"], strict=True),
-            found["cells"]["counts"],
+            zip(answer["cells"]["labels"], answer["cells"]["predictions"], strict=True),
+            answer["cells"]["counts"],
             strict=True,
         )
     )
@@ -191,37 +191,39 @@ def test_error_counts_match_the_columns(client: TestClient, audit: Audit) -> Non
         slow[true, said] = slow.get((true, said), 0) + 1
     assert cells == slow
     wrong = {pair: count for pair, count in slow.items() if pair[0] != pair[1]}
-    assert found["wrong"] == sum(wrong.values())
-    assert found["confused"] == len(wrong)
-    assert [pair["count"] for pair in found["pairs"]] == sorted(wrong.values(), reverse=True)[: len(found["pairs"])]
-    first = found["classes"][3]
+    assert answer["wrong"] == sum(wrong.values())
+    assert answer["confused"] == len(wrong)
+    assert [pair["count"] for pair in answer["pairs"]] == sorted(wrong.values(), reverse=True)[: len(answer["pairs"])]
+    first = answer["classes"][3]
     called = sum(count for pair, count in slow.items() if pair[1] == 3)
     assert first["precision"]["value"] == pytest.approx(slow[3, 3] / called)
-    assert sum(found["calibration"]["counts"]) == judged.sum()
+    assert sum(answer["calibration"]["counts"]) == judged.sum()
 
 
 def test_a_confusion_cell_lists_its_images_with_both_maps(client: TestClient, audit: Audit) -> None:
     pair = got(client, "/api/audit/errors")["pairs"][0]
-    found = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], count=5)
-    assert found["matching"] == pair["count"]
-    confidences = [row["confidence"] for row in found["rows"]]
+    page = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], count=5)
+    assert page["matching"] == pair["count"]
+    confidences = [row["confidence"] for row in page["rows"]]
     assert confidences == sorted(confidences, reverse=True)
-    for row in found["rows"]:
+    for row in page["rows"]:
         assert (row["label"], row["predicted"]) == (pair["label"], pair["prediction"])
         np.testing.assert_array_equal(grid(row["map_predicted"]), audit.maps([row["row"]], "predicted")[0])
         np.testing.assert_array_equal(grid(row["map_label"]), audit.maps([row["row"]], "label")[0])
     rest = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"], offset=5, count=100)
-    assert {row["row"] for row in rest["rows"]} & {row["row"] for row in found["rows"]} == set()
+    assert {row["row"] for row in rest["rows"]} & {row["row"] for row in page["rows"]} == set()
     assert len(rest["rows"]) == pair["count"] - 5
     right = got(client, "/api/audit/rows", label=2, prediction=2, count=3)["rows"]
     assert [row["map_label"] for row in right] == [None] * 3
 
 
 def test_the_gallery_lists_the_most_confident_errors_of_each_pair(client: TestClient, audit: Audit) -> None:
-    found = got(client, "/api/audit/errors/gallery", groups=6, each=3)
-    assert len(found["groups"]) == 6
-    assert [group["count"] for group in found["groups"]] == sorted((g["count"] for g in found["groups"]), reverse=True)
-    for group in found["groups"]:
+    answer = got(client, "/api/audit/errors/gallery", groups=6, each=3)
+    assert len(answer["groups"]) == 6
+    assert [group["count"] for group in answer["groups"]] == sorted(
+        (g["count"] for g in answer["groups"]), reverse=True
+    )
+    for group in answer["groups"]:
         alone = got(client, "/api/audit/rows", label=group["label"], prediction=group["prediction"], count=3)
         assert [row["row"] for row in group["rows"]] == [row["row"] for row in alone["rows"]]
     sure = got(client, "/api/audit/errors/gallery", least=0.6, label=4)
@@ -275,20 +277,22 @@ def test_unknown_rows_and_classes_are_refused(client: TestClient) -> None:
 
 
 def test_a_layout_is_returned_as_numbers_and_stored(client: TestClient, audit: Audit) -> None:
-    found = asked(client, "/api/audit/layouts/pca", samples=300)
-    rows = np.frombuffer(base64.b64decode(found["rows"]), "<i4")
-    points = np.frombuffer(base64.b64decode(found["points"]), "<f4").reshape(-1, 2)
-    assert found["count"] == len(rows) == len(points) == 300
-    assert found["of"] == int((filled(audit, "predicted") >= 0).sum())
-    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(found["labels"]), "<i4"), filled(audit, "label")[rows])
+    layout = asked(client, "/api/audit/layouts/pca", samples=300)
+    rows = np.frombuffer(base64.b64decode(layout["rows"]), "<i4")
+    points = np.frombuffer(base64.b64decode(layout["points"]), "<f4").reshape(-1, 2)
+    assert layout["count"] == len(rows) == len(points) == 300
+    assert layout["of"] == int((filled(audit, "predicted") >= 0).sum())
     np.testing.assert_array_equal(
-        np.frombuffer(base64.b64decode(found["predictions"]), "<i4"), filled(audit, "predicted")[rows]
+        np.frombuffer(base64.b64decode(layout["labels"]), "<i4"), filled(audit, "label")[rows]
     )
     np.testing.assert_array_equal(
-        np.frombuffer(base64.b64decode(found["confidences"]), "<f4"), filled(audit, "confidence")[rows]
+        np.frombuffer(base64.b64decode(layout["predictions"]), "<i4"), filled(audit, "predicted")[rows]
     )
-    assert -1 <= found["silhouette"] <= 1
-    assert found["silhouette"] != found["silhouette_2d"]
+    np.testing.assert_array_equal(
+        np.frombuffer(base64.b64decode(layout["confidences"]), "<f4"), filled(audit, "confidence")[rows]
+    )
+    assert -1 <= layout["silhouette"] <= 1
+    assert layout["silhouette"] != layout["silhouette_2d"]
     kept = list((audit.path / "layouts").glob("pca-*.parquet"))
     assert len(kept) == 1
 
@@ -334,27 +338,27 @@ def test_a_layout_does_not_block_explanations(client: TestClient, monkeypatch: p
 
 
 def test_neighbors_include_correct_and_incorrect_images(client: TestClient, audit: Audit) -> None:
-    found = asked(client, "/api/audit/rows/11/neighbours")
-    assert found["row"]["row"] == 11
-    assert len(found["nearest"]) == 6
-    distances = [near["distance"] for near in found["nearest"]]
+    answer = asked(client, "/api/audit/rows/11/neighbours")
+    assert answer["row"]["row"] == 11
+    assert len(answer["nearest"]) == 6
+    distances = [near["distance"] for near in answer["nearest"]]
     assert distances == sorted(distances)
-    assert 11 not in [near["row"] for near in found["nearest"]]
+    assert 11 not in [near["row"] for near in answer["nearest"]]
 
 
 # attention
 
 
 def test_spreads_count_each_labeled_image_once(client: TestClient, audit: Audit) -> None:
-    found = got(client, "/api/audit/attention")
-    entropy = found["spreads"][0]
+    answer = got(client, "/api/audit/attention")
+    entropy = answer["spreads"][0]
     assert entropy["measure"] == "entropy"
     label, predicted = filled(audit, "label"), filled(audit, "predicted")
     wrong = (label >= 0) & (predicted >= 0) & (label != predicted)
     values = audit.column("entropy")
     assert sum(entropy["incorrect"]) == int((wrong & np.isfinite(values)).sum())
     assert entropy["mean_incorrect"] == pytest.approx(float(values[wrong].mean()), rel=1e-5)
-    assert grid(found["peaks_incorrect"]).sum() == int(wrong.sum())
+    assert grid(answer["peaks_incorrect"]).sum() == int(wrong.sum())
     one = got(client, "/api/audit/attention", predicted=5)
     assert one["images"] == int((predicted == 5).sum())
     assert sum(map(sum, (one["spreads"][0][name] for name in ("correct", "incorrect", "unlabelled")))) == one["images"]
@@ -377,10 +381,10 @@ def test_a_class_with_corner_evidence_is_listed_and_visible_in_its_mean_map(clie
 
 
 def test_counts_are_complete_with_many_classes(tmp_path: Path) -> None:
-    made = synthetic_run(tmp_path / "large", rows=20_000, classes=400, width=8, shard_size=4096)
-    with TestClient(create_app(StudioSettings(audit=str(made.path))), base_url=BASE) as client:
+    run = synthetic_run(tmp_path / "large", rows=20_000, classes=400, width=8, shard_size=4096)
+    with TestClient(create_app(StudioSettings(audit=str(run.path))), base_url=BASE) as client:
         ask_until(client, lambda status: status["run"] is not None)
         pairs = got(client, "/api/audit/errors")["pairs"]
         for pair in pairs[:6]:
-            found = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"])
-            assert found["matching"] == pair["count"]
+            page = got(client, "/api/audit/rows", label=pair["label"], prediction=pair["prediction"])
+            assert page["matching"] == pair["count"]

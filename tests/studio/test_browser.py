@@ -110,8 +110,8 @@ def test_browser_and_python_blend_alike(page: Any, server: str, colours: str) ->
     original = pixels(page.locator('canvas[aria-label="The photograph"]'))
     heat = resized(normalized(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
     expected = overlay(original, heat, alpha=0.35, colormap=colours, threshold=0.2, contour=0.2)
-    found = pixels(page.locator(OVERLAY))
-    apart = np.abs(found.astype(int) - expected.astype(int)).max(axis=2)
+    blended = pixels(page.locator(OVERLAY))
+    apart = np.abs(blended.astype(int) - expected.astype(int)).max(axis=2)
     assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
 
 

@@ -45,8 +45,8 @@ def other_server(audit: camlens.audit.Audit, photos: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def large_server(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Iterator[str]:
     """A synthetic run of 60 classes whose images are missing."""
-    made = synthetic_run(tmp_path_factory.mktemp("runs") / "large", rows=3000, classes=60, width=16)
-    with listening(StudioSettings(audit=str(made.path), data=str(photos))) as address:
+    run = synthetic_run(tmp_path_factory.mktemp("runs") / "large", rows=3000, classes=60, width=16)
+    with listening(StudioSettings(audit=str(run.path), data=str(photos))) as address:
         yield address
 
 
@@ -110,12 +110,12 @@ def test_from_a_cell_to_its_images_and_their_maps(page: Any, audit: camlens.audi
 
 def test_run_and_explain_draw_the_same_map(page: Any, audit: camlens.audit.Audit) -> None:
     row, _, predicted = first_error(audit)
-    found = page.request.get(f"/api/audit/rows/some?row={row}").json()[0]
-    question = {"image": found["sample"], "layers": [audit.manifest.layer]}
+    row_maps = page.request.get(f"/api/audit/rows/some?row={row}").json()[0]
+    question = {"image": row_maps["sample"], "layers": [audit.manifest.layer]}
     answer = page.request.post("/api/explanations?wait=60", data=question).json()["result"]["maps"][0]
     assert answer["class_index"] == predicted
     ours, theirs = (
-        np.frombuffer(base64.b64decode(one["values"]), "<f4") for one in (found["map_predicted"], answer["grid"])
+        np.frombuffer(base64.b64decode(one["values"]), "<f4") for one in (row_maps["map_predicted"], answer["grid"])
     )
     assert np.abs(ours - theirs).max() <= 2e-3 * np.abs(theirs).max()
 

@@ -80,9 +80,9 @@ def test_maps_are_ordered_by_method_layer_and_class(studio: TestClient) -> None:
         layers=["stage2", "stage4"],
         target={"kind": "top", "k": 2},
     )
-    found = [(one["method"], one["layer"], one["target"]) for one in result["maps"]]
+    combinations = [(one["method"], one["layer"], one["target"]) for one in result["maps"]]
     expected = itertools.product(("gradcam", "layercam"), ("stage2", "stage4"), ("rank 1", "rank 2"))
-    assert found == list(expected)
+    assert combinations == list(expected)
 
 
 def test_predictions_are_sorted_and_include_the_true_class(studio: TestClient) -> None:
@@ -167,8 +167,8 @@ def test_invalid_requests_are_refused_with_a_code(
     ],
 )
 def test_verdicts_on_maps(grid: list[list[float]], state: str) -> None:
-    found, warning = verdict(torch.tensor(grid))
-    assert found == state
+    verdict_state, warning = verdict(torch.tensor(grid))
+    assert verdict_state == state
     assert (warning is None) == (state == "good")
 
 
@@ -207,7 +207,7 @@ def test_twenty_concurrent_clients_get_their_own_maps(studio: TestClient) -> Non
     with ThreadPoolExecutor(20) as people:
         together = list(people.map(ask, range(20)))
     model = load_model("demo:photos").model
-    for person, found in enumerate(together):
+    for person, received in enumerate(together):
         request = wanted(person)
         alone = explain(
             model,
@@ -216,14 +216,14 @@ def test_twenty_concurrent_clients_get_their_own_maps(studio: TestClient) -> Non
             layers="stage4",
             target=request["target"]["index"],
         )
-        assert_close(found, alone.maps["stage4"][0, 0])
+        assert_close(received, alone.maps["stage4"][0, 0])
 
 
 def test_maps_can_be_downloaded_as_numbers(studio: TestClient) -> None:
     answer = studio.get("/api/explanations/maps.npy", params={"image": "s2", "layer": "stage4"})
-    found = np.load(io.BytesIO(answer.content))
+    maps = np.load(io.BytesIO(answer.content))
     expected = values(asked(studio, image="s2", layers=["stage4"])["maps"][0]["grid"])
-    assert_close(torch.from_numpy(found[0]), expected)
+    assert_close(torch.from_numpy(maps[0]), expected)
     assert answer.headers["content-disposition"] == 'attachment; filename="s2-gradcam-stage4.npy"'
 
 

@@ -33,9 +33,9 @@ class Gate:
 
 @pytest.fixture
 def queue() -> Iterator[JobQueue]:
-    made = JobQueue(capacity=3)
-    yield made
-    made.close()
+    jobs = JobQueue(capacity=3)
+    yield jobs
+    jobs.close()
 
 
 def test_a_job_returns_its_result(queue: JobQueue) -> None:

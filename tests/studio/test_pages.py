@@ -168,20 +168,20 @@ def test_activations_are_sorted_and_dead_channels_counted() -> None:
     features = torch.zeros(1, 3, 2, 2)
     features[0, 1] = 1
     features[0, 2, 0, 0] = 9
-    found = LayerActivations("layer", Layout("channels_first", (2, 2)), features)
-    by_mean = activation_maps(found, "layer", sort="mean", offset=0, limit=10)
+    seen = LayerActivations("layer", Layout("channels_first", (2, 2)), features)
+    by_mean = activation_maps(seen, "layer", sort="mean", offset=0, limit=10)
     assert [one.index for one in by_mean.maps] == [2, 1, 0]
     assert [one.dead for one in by_mean.maps] == [False, False, True]
     assert (by_mean.dead, by_mean.channels) == (1, 3)
     assert base64.b64decode(by_mean.maps[0].pixels) == bytes([255, 0, 0, 0])
-    assert [one.index for one in activation_maps(found, "layer", sort="max", offset=1, limit=1).maps] == [1]
-    assert [one.index for one in activation_maps(found, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
+    assert [one.index for one in activation_maps(seen, "layer", sort="max", offset=1, limit=1).maps] == [1]
+    assert [one.index for one in activation_maps(seen, "layer", sort="index", offset=0, limit=9).maps] == [0, 1, 2]
 
 
 def test_activations_of_a_layer(studio: TestClient) -> None:
-    found = result(studio.get("/api/model/activations", params={"image": "s3", "layer": "stage1", "limit": 5}))
-    assert (found["channels"], found["shape"], len(found["maps"])) == (24, [32, 32], 5)
-    means = [one["mean"] for one in found["maps"]]
+    channels = result(studio.get("/api/model/activations", params={"image": "s3", "layer": "stage1", "limit": 5}))
+    assert (channels["channels"], channels["shape"], len(channels["maps"])) == (24, [32, 32], 5)
+    means = [one["mean"] for one in channels["maps"]]
     assert means == sorted(means, reverse=True)
     assert studio.get("/api/model/activations", params={"image": "s3", "layer": "head"}).status_code == 422
 
@@ -211,10 +211,10 @@ def test_signed_filters_are_centered_on_zero() -> None:
 
 
 def test_examples_of_the_clean_and_the_watermark_model(studio: TestClient) -> None:
-    found = result(studio.get("/api/examples", params={"wait": 60}))
-    assert found["problem"] is None
-    assert [one["kind"] for one in found["examples"]] == ["good", "good", "worrying", "worrying"]
-    cheat = found["examples"][2]
+    answer = result(studio.get("/api/examples", params={"wait": 60}))
+    assert answer["problem"] is None
+    assert [one["kind"] for one in answer["examples"]] == ["good", "good", "worrying", "worrying"]
+    cheat = answer["examples"][2]
     grid = np.frombuffer(base64.b64decode(cheat["grid"]["values"]), dtype="<f4").reshape(cheat["grid"]["shape"])
     heat = np.clip(grid, 0, None)
     assert heat[10:, 10:].sum() > 0.5 * heat.sum()  # the watermark is in the lower right corner
@@ -294,8 +294,8 @@ def test_embedded_data_cannot_close_the_script_element(tmp_path: Path, photos: P
     with TestClient(create_app(StudioSettings(data=str(tmp_path))), base_url=BASE) as client:
         ask_until(client, is_settled)
         text = client.get("/").text
-        (found,) = re.findall(r'<script type="application/json" id="start">(.*?)</script>', text)
-        assert json.loads(found)["samples"]["samples"][0]["name"] == evil
+        (embedded,) = re.findall(r'<script type="application/json" id="start">(.*?)</script>', text)
+        assert json.loads(embedded)["samples"]["samples"][0]["name"] == evil
         assert text.count("<script") == 2
         assert text.count("<!--") == 0
         (picture,) = re.findall(r'<link rel="preload" as="fetch" crossorigin href="([^"]+)" />', text)
@@ -364,9 +364,9 @@ def test_a_hundred_thousand_images(tmp_path: Path, photos: Path) -> None:
             "problem": None,
         }
         assert [one["images"] for one in client.get("/api/classes").json() if one["images"]] == [25_000] * 4
-        found = client.get("/api/samples", params={"show": "correct", "count": 20, "seed": 3}).json()
+        correct = client.get("/api/samples", params={"show": "correct", "count": 20, "seed": 3}).json()
         drawn = client.get("/api/samples", params={"count": 20, "seed": 3}).json()
-        assert found["settled"] is False
+        assert correct["settled"] is False
         assert drawn["matching"] == 100_000
         assert len(drawn["samples"]) == 20
         assert result(client.post("/api/explanations", json={"image": "s99999"}))["maps"]

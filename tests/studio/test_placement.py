@@ -42,15 +42,15 @@ def test_an_image_that_the_preprocessing_refuses_affects_no_other(folder: Path) 
     settings = StudioSettings(model="tests.studio.placed:fussy", data=str(folder))
     with TestClient(create_app(settings), base_url=BASE) as client:
         ask_until(client, is_settled)
-        found = ids(client)
-        readable = {name: client.get(f"/api/images/{image}").json()["readable"] for name, image in found.items()}
+        images = ids(client)
+        readable = {name: client.get(f"/api/images/{image}").json()["readable"] for name, image in images.items()}
         assert readable == {"1to3": True, "2to3": True, "1to1": True, "3to2": False, "3to1": False}
-        answer = client.post("/api/explanations", json={"image": found["3to1"], "layers": ["0"]})
+        answer = client.post("/api/explanations", json={"image": images["3to1"], "layers": ["0"]})
         assert answer.status_code == 422
         assert answer.json()["kind"] == "input"
-        picture = client.get(f"/api/images/{found['3to1']}/picture.png")
+        picture = client.get(f"/api/images/{images['3to1']}/picture.png")
         assert (picture.status_code, picture.headers["camlens-region"]) == (200, "null")
-        assert client.post("/api/explanations", json={"image": found["1to3"], "layers": ["0"]}).status_code == 200
+        assert client.post("/api/explanations", json={"image": images["1to3"], "layers": ["0"]}).status_code == 200
 
 
 def ids(client: TestClient) -> dict[str, str]:

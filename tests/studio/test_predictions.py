@@ -18,10 +18,10 @@ def modulo_three(numbers: Sequence[int]) -> list[tuple[int, float]]:
 
 @pytest.fixture
 def predictions() -> Predictions:
-    made = Predictions(np.array([0, 1, 2, 0, 0, 0, 1, 1, -1], dtype=np.int32), modulo_three)
-    while made.step():
+    filled = Predictions(np.array([0, 1, 2, 0, 0, 0, 1, 1, -1], dtype=np.int32), modulo_three)
+    while filled.step():
         pass
-    return made
+    return filled
 
 
 def test_an_unreadable_image_affects_no_other(predictions: Predictions) -> None:
@@ -48,10 +48,10 @@ def test_accepted_classes_count_as_correct() -> None:
 
 def test_pairs_are_counted_most_frequent_first() -> None:
     labels = np.array([0, 0, 1, 2, 2, 2], dtype=np.int32)
-    made = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers])
-    while made.step():
+    filled = Predictions(labels, lambda numbers: [(1, 0.9) for _ in numbers])
+    while filled.step():
         pass
-    assert confused(made, 3, limit=5) == [(2, 1, 3), (0, 1, 2)]
+    assert confused(filled, 3, limit=5) == [(2, 1, 3), (0, 1, 2)]
 
 
 def test_wanted_images_are_predicted_first() -> None:
@@ -61,11 +61,11 @@ def test_wanted_images_are_predicted_first() -> None:
         asked.extend(numbers)
         return [(0, 1.0) for _ in numbers]
 
-    made = Predictions(np.zeros(1000, dtype=np.int32), predict)
-    made.want([977, 3])
-    made.step()
+    filled = Predictions(np.zeros(1000, dtype=np.int32), predict)
+    filled.want([977, 3])
+    filled.step()
     assert asked[:2] == [977, 3]
-    while made.step():
+    while filled.step():
         pass
     assert sorted(asked) == list(range(1000))
 

@@ -21,8 +21,8 @@ def test_maps_are_the_same_with_none_some_or_all_parts_cached(audit: Audit) -> N
     assert 0 < np.isnan(wanted[0]).sum() < np.isnan(wanted[1]).sum() < wanted[1].size
     maps = RunMaps(audit)
     for held in range(5):
-        for found, expected in zip(maps.of(rows), wanted, strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for maps_read, expected in zip(maps.of(rows), wanted, strict=True):
+            np.testing.assert_array_equal(maps_read, expected)
         assert maps.read_ahead() == (held < 4)
 
 

@@ -43,8 +43,8 @@ def test_segments_and_weights_equal_those_of_explain(studio: TestClient, method:
     np.testing.assert_array_equal(labels, wanted.details["segments"][0].numpy())
     weights = {one["index"]: one["weight"] for one in result["segments"]}
     assert sorted(weights) == list(range(labels.max() + 1))
-    found = torch.tensor([weights[index] for index in sorted(weights)])
-    assert_close(found, wanted.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
+    received = torch.tensor([weights[index] for index in sorted(weights)])
+    assert_close(received, wanted.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
     assert_close(result["r_squared"], float(wanted.details["r_squared"][0, 0]), atol=1e-5, rtol=1e-4)
     assert result["class_index"] == int(wanted.classes[0, 0])
     assert result["method"] == method
@@ -82,8 +82,8 @@ def test_the_code_reproduces_the_weights(studio: TestClient) -> None:
     exec(result["python"], names)
     explanation = names["explanation"]
     weights = {one["index"]: one["weight"] for one in result["segments"]}
-    found = torch.tensor([weights[index] for index in sorted(weights)])
-    assert_close(found, explanation.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
+    received = torch.tensor([weights[index] for index in sorted(weights)])
+    assert_close(received, explanation.details["weights"][0, 0].float(), atol=1e-5, rtol=1e-4)
     for words in ("--method lime", "--segments 12", "--samples 64", "--seed 5"):
         assert words in result["shell"]
 
@@ -164,8 +164,8 @@ def test_files_of_diverging_maps_show_both_signs(studio: TestClient, question: s
 def test_input_methods_ignore_the_requested_layer(studio: TestClient) -> None:
     def asked(layer: str) -> dict[str, Any]:
         request = {"image": "s4", "methods": ["gradientxinput"], "layers": [layer]}
-        found: dict[str, Any] = studio.post("/api/explanations", json=request).json()["result"]
-        return found
+        answer: dict[str, Any] = studio.post("/api/explanations", json=request).json()["result"]
+        return answer
 
     first, second = asked("stage3"), asked("stage2")
     assert second["cached"]

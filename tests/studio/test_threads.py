@@ -11,17 +11,17 @@ from camlens.studio.threads import use_suitable_threads
 
 def chosen(loaded: LoadedModel, example: torch.Tensor) -> tuple[int, int]:
     """Return the number of threads in a new thread before and after the choice."""
-    found: list[int] = []
+    counts: list[int] = []
 
     def settle() -> None:
         torch.set_num_threads(2)
-        found.append(torch.get_num_threads())
-        found.append(use_suitable_threads(loaded, example))
+        counts.append(torch.get_num_threads())
+        counts.append(use_suitable_threads(loaded, example))
 
     worker = Thread(target=settle)
     worker.start()
     worker.join()
-    return found[0], found[1]
+    return counts[0], counts[1]
 
 
 def test_a_small_model_uses_one_thread() -> None:

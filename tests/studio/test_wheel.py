@@ -122,8 +122,8 @@ def fetched(address: str, body: object = None) -> bytes:
     for _ in range(300):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                found: bytes = answer.read()
-                return found
+                body: bytes = answer.read()
+                return body
         except OSError:  # not listening yet, or the model is still loading
             time.sleep(0.1)
     raise AssertionError(f"{address} did not answer")
