@@ -22,7 +22,7 @@ from camlens.targets import ClassScore, Contrast
 
 Pixels = NDArray[np.uint8]
 SIDE, GAP, TEXT = 224, 12, 30
-INK, PAPER = "#263238", "#ffffff"
+INK, PAPER = "#1b1c1f", "#ffffff"
 ASKED: dict[str, dict[str, int]] = {
     "gradcam": {},
     "lime": {"segments": 50},
@@ -124,7 +124,7 @@ def reading(loaded: LoadedModel) -> Image.Image:
     wide.paste(bar, (page.width, GAP + TEXT))
     pen, font = ImageDraw.Draw(wide), ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 14)
     pen.text((page.width + 30, GAP + TEXT), "1 warm", INK, font)
-    pen.text((page.width + 30, GAP + TEXT + SIDE - 18), "0 cold", INK, font)
+    pen.text((page.width + 30, GAP + TEXT + SIDE - 18), "0 cool", INK, font)
     return wide
 
 

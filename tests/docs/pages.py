@@ -1,7 +1,7 @@
-"""The pages of the documentation and the blocks of code that are printed on them.
+"""The pages of the documentation and their fenced code blocks.
 
-A block of output is marked by a comment in front of it: `<!-- output -->` is what the block before it prints,
-`<!-- output from: TEXT -->` begins with the first line that contains TEXT. scripts/docs_outputs.py writes these blocks.
+A comment marks the output of the preceding block: `<!-- output -->` is all of it, `<!-- output from: TEXT -->` starts
+at the first line that contains TEXT. scripts/docs_outputs.py writes these blocks.
 """
 
 import re
@@ -19,7 +19,7 @@ _FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its language, its text, where the text lies on the page, and what marks it as output."""
+    """A fenced block: language, text, position of the text on the page, and the marker of an output block."""
 
     language: str
     text: str
@@ -28,24 +28,24 @@ class Block:
     marker: str | None
 
     def commands(self) -> Iterator[str]:
-        """The command lines of a shell block, without prompts and comments."""
+        """Yield the command lines of a shell block, without prompts and comments."""
         for line in self.text.replace("\\\n", " ").splitlines():
             command = line.removeprefix("$ ").strip()
             if command and not command.startswith("#"):
                 yield command
 
     def taken_from(self, printed: str) -> str:
-        """As many lines of what was printed as the block has, from where its marker says."""
+        """Return as many lines of `printed` as the block has, starting where its marker says."""
         lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
         _, _, beginning = (self.marker or "").partition("from: ")
         first = next((number for number, line in enumerate(lines) if beginning in line), None)
         if first is None:
-            raise AssertionError(f"nothing that was printed contains {beginning!r}:\n{printed}")
+            raise AssertionError(f"no printed line contains {beginning!r}:\n{printed}")
         return "\n".join(lines[first : first + self.text.count("\n")]) + "\n"
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
     return [
         Block(

@@ -1,4 +1,4 @@
-"""What a reader of the documentation has already: photographs in a folder, a model, images, and cached weights."""
+"""What the pages assume: photographs in a folder, a model, images, and cached weights."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ _REVISION = "0" * 40
 
 
 def plant_weights(folder: Path) -> None:
-    """Fill a cache of torch and of the hub with seeded weights, under the names that the families look for."""
+    """Fill the caches of torch and of the Hub with seeded weights under the expected names."""
     (folder / "checkpoints").mkdir(parents=True)
     for name in CACHED_TORCHVISION:
         file = torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2]
@@ -42,17 +42,17 @@ def plant_weights(folder: Path) -> None:
 
 
 def _repository(folder: Path, name: str) -> Path:
-    """An empty snapshot of a repository in the cache of the hub."""
-    place = folder / f"models--{name.replace('/', '--')}"
-    (place / "refs").mkdir(parents=True)
+    """Create an empty snapshot of a repository in the cache of the Hub."""
+    cache = folder / f"models--{name.replace('/', '--')}"
+    (cache / "refs").mkdir(parents=True)
     (place / "refs" / "main").write_text(_REVISION)
-    snapshot = place / "snapshots" / _REVISION
+    snapshot = cache / "snapshots" / _REVISION
     snapshot.mkdir(parents=True)
     return snapshot
 
 
 def lay_out_photographs(folder: Path) -> None:
-    """The files that the pages name: `cat.jpg`, `photos/*.jpg`, and `list.parquet`, a manifest of them."""
+    """Write the files that the pages use: `cat.jpg`, `photos/*.jpg`, and the manifest `list.parquet`."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -68,7 +68,7 @@ def lay_out_photographs(folder: Path) -> None:
 
 
 class TwoHeads(nn.Module):
-    """A classifier that returns its logits inside a nested mapping, and takes more than images."""
+    """A classifier with a second argument that returns its logits in a nested mapping."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class TwoHeads(nn.Module):
         return {"head": {"logits": logits}} if return_dict else logits
 
 
-def own_names() -> dict[str, Any]:
-    """The variables that the pages take for granted, such as `model` and `images`."""
+def assumed_variables() -> dict[str, Any]:
+    """Return the variables that the pages use without defining them, such as `model` and `images`."""
     from camlens import load_model
 
     loaded = load_model("torchvision:resnet18")
@@ -110,7 +110,7 @@ def own_names() -> dict[str, Any]:
 
 
 def fiftyone() -> ModuleType:
-    """A module with the names of FiftyOne that the export uses."""
+    """Return a stand-in for FiftyOne with the names that the export uses."""
     module = ModuleType("fiftyone")
     module.Dataset = type(
         "Dataset", (), {"__init__": lambda self, *_, **__: vars(self).update(info={}), "add_samples": len}
@@ -122,6 +122,6 @@ def fiftyone() -> ModuleType:
 
 
 def manifest_files(directory: Path) -> set[str]:
-    """The files that a result's manifest promises."""
+    """Return the files that a result's manifest lists."""
     files = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))["files"]
     return set(files.values() if isinstance(files, dict) else files)

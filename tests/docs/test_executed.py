@@ -1,7 +1,7 @@
-"""Every command and every piece of Python on README, docs and in --help runs as printed.
+"""Every command and Python block in README, docs and --help runs as printed.
 
-Each page has a clean directory with the photographs that it names, and the cached weights of the models that it
-names; nothing reaches the network. A page's blocks run in order and share their variables.
+Each page runs in a clean directory with the photographs and cached weights that it uses, without the network. Its
+blocks run in order and share their variables.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from typer.testing import CliRunner
 
 from camlens.cli.main import OPTIONAL, app
 from tests.docs.pages import PAGES, ROOT, Block, blocks
-from tests.docs.readers import fiftyone, lay_out_photographs, own_names, plant_weights
+from tests.docs.readers import assumed_variables, fiftyone, lay_out_photographs, plant_weights
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1200),  # a page is a whole session at the keyboard
-    pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning"),  # of weights drawn at random
+    pytest.mark.timeout(1200),  # some pages run many explanations
+    pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning"),  # weights are random
 ]
 SHELL = ("shell", "sh", "console")
 COMMANDS = sorted({*(command.name or command.callback.__name__ for command in app.registered_commands), *OPTIONAL})
@@ -46,12 +46,12 @@ def cached(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A clean working directory with the reader's files."""
+    """Change to a clean working directory with the files that the pages use."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(cached))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cached))
     monkeypatch.setenv("CAMLENS_OFFLINE", "1")
     for name in ("SECRET", "TOKEN"):
-        monkeypatch.setenv(name, "s3cret-token-of-the-reader")
+        monkeypatch.setenv(name, "s3cret-token-for-the-pages")
     monkeypatch.setitem(sys.modules, "fiftyone", fiftyone())
     monkeypatch.chdir(tmp_path)
     lay_out_photographs(tmp_path)
@@ -60,7 +60,7 @@ def desk(cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Settings of the studios that were started; each ends at once and listens on loopback only."""
+    """Collect the applications of the studios that are started; each ends at once."""
     import uvicorn
 
     settings: list[object] = []
@@ -82,7 +82,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def words_of(command: str) -> list[str]:
-    """A command line as its words, with variables and patterns of file names filled in."""
+    """Split a command line into words, with variables and file patterns expanded."""
     words = shlex.split(os.path.expandvars(command), comments=True)
     return [name for word in words for name in (sorted(glob.glob(word)) if "*" in word else [word])]
 
@@ -93,10 +93,10 @@ def run_command(command: str) -> str:
     if program == "camlens":
         before = set(sys.path)
         finished = CliRunner().invoke(app, words, catch_exceptions=False)
-        sys.path[:] = [place for place in sys.path if place in before]
+        sys.path[:] = [folder for folder in sys.path if folder in before]
         assert finished.exit_code == 0, f"{command}\n{finished.output}"
-        promised = re.findall(r"(?:^|-> )(\S+\.(?:png|html|csv|npy))$", finished.stdout, flags=re.MULTILINE)
-        assert [path for path in promised if not Path(path).is_file()] == [], command
+        written = re.findall(r"(?:^|-> )(\S+\.(?:png|html|csv|npy))$", finished.stdout, flags=re.MULTILINE)
+        assert [path for path in written if not Path(path).is_file()] == [], command
         return finished.stdout
     if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE), command
@@ -105,7 +105,7 @@ def run_command(command: str) -> str:
     elif program == "curl":
         ask_studio(words)
     else:
-        raise AssertionError(f"nobody knows how to run {command!r}")
+        raise AssertionError(f"unsupported command: {command!r}")
     return ""
 
 
@@ -119,7 +119,7 @@ def check_extras(words: list[str]) -> None:
 
 
 def ask_studio(words: list[str]) -> None:
-    """What curl would send, sent to a studio."""
+    """Send the request of a curl command to a studio."""
     from fastapi.testclient import TestClient
 
     from camlens.studio.app import create_app
@@ -145,8 +145,8 @@ def ask_studio(words: list[str]) -> None:
 
 
 def outputs(page: Path) -> Iterator[tuple[Block, str]]:
-    """Run a page's blocks in order, and give each block of output with what was printed."""
-    names = own_names() if any(block.language == "python" for block in blocks(page)) else {}
+    """Run a page's blocks in order, and yield each output block with what was printed."""
+    names = assumed_variables() if any(block.language == "python" for block in blocks(page)) else {}
     printed = ""
     for block in blocks(page):
         if block.marker is not None:
@@ -161,7 +161,7 @@ def outputs(page: Path) -> Iterator[tuple[Block, str]]:
 
 
 def without_numbers(text: str) -> str:
-    """Another processor may round another way; how lines are wrapped is the page's affair."""
+    """Replace numbers, which depend on the processor, and line breaks."""
     return " ".join(re.sub(r"-?\d[\d.,]*", "0", text).split())
 
 
@@ -178,7 +178,7 @@ def test_the_page_runs_as_printed(page: Path, desk: Path, served: list[object]) 
 
 
 def examples_of(command: str) -> Iterator[str]:
-    """The example lines of a command's --help."""
+    """Yield the examples in a command's --help."""
     help_text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
     for line in help_text.splitlines():
         example = line.strip("│ ").strip()
@@ -204,7 +204,7 @@ def test_help_has_a_short_form(command: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_make_words_exist(page: Path) -> None:
+def test_make_targets_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     words = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))) <= words

@@ -1,4 +1,4 @@
-"""Pictures are there and drawn, pages can be reached, and code imports public modules only."""
+"""Pictures exist, all pages are in the navigation, and code imports public modules only."""
 
 import ast
 import importlib
@@ -16,11 +16,11 @@ PUBLIC = {
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_pictures_exist_and_are_drawn(page: Path) -> None:
+def test_pictures_exist_and_are_no_placeholders(page: Path) -> None:
     for link in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         picture = page.parent / link
         assert picture.is_file(), f"{page.name}: {link} is missing"
-        assert b"placeholder" not in picture.read_bytes()[:2048], f"{link} is to be drawn by scripts/docs_pictures.py"
+        assert b"placeholder" not in picture.read_bytes()[:2048], f"draw {link} with scripts/docs_pictures.py"
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -43,7 +43,7 @@ def code_of(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *sorted((ROOT / "examples").glob("*.py"))], ids=lambda path: path.name)
-def test_what_is_taught_is_public(path: Path) -> None:
+def test_pages_and_examples_import_public_modules_only(path: Path) -> None:
     imported = [
         module
         for code in code_of(path)
