@@ -45,7 +45,7 @@ def _repository(folder: Path, name: str) -> Path:
     """Create an empty snapshot of a repository in the cache of the Hub."""
     cache = folder / f"models--{name.replace('/', '--')}"
     (cache / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text(_REVISION)
+    (cache / "refs" / "main").write_text(_REVISION)
     snapshot = cache / "snapshots" / _REVISION
     snapshot.mkdir(parents=True)
     return snapshot
