@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -98,8 +99,9 @@ def listening(settings: StudioSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def server(photos: Path) -> Iterator[str]:
-    """Return the address of a studio without a token."""
+    """Return the address of a studio without a token; its predictions are complete, so no page reloads its strip."""
     with listening(StudioSettings(data=str(photos))) as address:
+        until(lambda: is_settled(httpx.get(f"{address}/api/status").json()))
         yield address
 
 
