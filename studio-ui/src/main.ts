@@ -8,6 +8,6 @@ function begin(): void {
   mount(App, { target });
 }
 
-// people see at once that something comes: what stands in the page is painted before the work begins
+// let the browser paint the splash screen first
 if (document.hidden) begin();
 else requestAnimationFrame(() => setTimeout(begin));

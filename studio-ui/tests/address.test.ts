@@ -14,7 +14,7 @@ describe("the address of a view", () => {
       target: { kind: "contrast", index: 3, against: 5 },
       opacity: 0.35,
       threshold: 0.2,
-      colours: "viridis",
+      colors: "viridis",
       contour: true,
       crop: true,
       seed: 7,

@@ -13,7 +13,7 @@ describe("a sparse matrix", () => {
     expect(matrix.at(0, 2)).toBe(1);
     expect(matrix.at(1, 1)).toBe(0);
     expect([...matrix.sums]).toEqual([6, 0, 9, 12]);
-    expect(matrix.cells).toHaveLength(6);
+    expect(matrix.rows.flat()).toHaveLength(6);
   });
 
   it("gives what a window shows", () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { fitting, moved, projected, toPixel, toPlace, zoomed } from "../src/core/cloud/camera";
-import { classColours, oklch, shareRows } from "../src/core/cloud/hues";
+import { classColors, oklch, shareRows } from "../src/core/cloud/hues";
 import { enclosed, inside, readOutline, rectangle, simplified, widened, writeOutline, type Outline } from "../src/core/cloud/lasso";
-import { boundsOf, SpatialIndex, type Points } from "../src/core/cloud/spatial";
+import { boundsOf, nearest, type Points } from "../src/core/cloud/spatial";
 import { stamped, wiped } from "../src/core/cloud/stamps";
 
 /** Numbers in [0, 1) that are the same on every run. */
@@ -17,43 +17,29 @@ function cloud(count: number, seed = 1): Points {
 }
 const STAR: Outline = [[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]];
 
-describe("finding points by place", () => {
+describe("the nearest point", () => {
   const points = cloud(3000);
-  const index = new SpatialIndex(points);
 
-  it.each([0.01, 0.3, 5, 200])("finds the nearest point within %d as looking at all does", (reach) => {
+  it.each([0.01, 0.3, 5, 200])("is found if it is at most %d away", (reach) => {
     const next = chance(7);
     for (let trial = 0; trial < 200; trial++) {
       const [x, y] = [(next() - 0.5) * 150, (next() - 0.5) * 4];
       const distances = Array.from(points.x, (value, i) => Math.hypot(value - x, points.y[i]! - y));
       const least = Math.min(...distances);
-      const found = index.nearest(x, y, reach);
-      if (least > reach) expect(found).toBe(-1);
-      else expect(distances[found]).toBeCloseTo(least, 5);
+      const point = nearest(points, x, y, reach);
+      if (least > reach) expect(point).toBe(-1);
+      else expect(distances[point]).toBeCloseTo(least, 5);
     }
   });
 
-  it("finds everything in a box", () => {
-    const box = { left: -10, top: -0.2, right: 15, bottom: 0.6 };
-    const slow = [...points.x.keys()].filter((i) => points.x[i]! >= -10 && points.x[i]! <= 15 && points.y[i]! >= -0.2 && points.y[i]! <= Math.fround(0.6));
-    expect(index.within(box).toSorted((a, b) => a - b)).toEqual(slow);
-  });
-
-  it("copes with no point, one point, points on one spot and undefined ones", () => {
-    expect(new SpatialIndex({ x: new Float32Array(), y: new Float32Array() }).nearest(0, 0, 9)).toBe(-1);
-    expect(new SpatialIndex({ x: Float32Array.of(3), y: Float32Array.of(4) }).nearest(0, 0, 5)).toBe(0);
-    const same = new SpatialIndex({ x: new Float32Array(50).fill(2), y: new Float32Array(50).fill(2) });
-    expect(same.within({ left: 2, top: 2, right: 2, bottom: 2 })).toHaveLength(50);
-    const holes = new SpatialIndex({ x: Float32Array.of(NaN, 1), y: Float32Array.of(0, 1) });
-    expect(holes.nearest(0, 0, 9)).toBe(1);
-    expect(holes.bounds).toEqual({ left: 1, top: 1, right: 1, bottom: 1 });
-  });
-
-  it("answers quickly among 20,000 points", () => {
-    const many = new SpatialIndex(cloud(20_000));
-    const start = performance.now();
-    for (let i = 0; i < 10_000; i++) many.nearest((i % 100) - 50, ((i * 7) % 100) / 50 - 1, 0.5);
-    expect((performance.now() - start) / 10_000).toBeLessThan(0.2);
+  it("handles no points, one point, equal points and NaN", () => {
+    expect(nearest({ x: new Float32Array(), y: new Float32Array() }, 0, 0, 9)).toBe(-1);
+    expect(nearest({ x: Float32Array.of(3), y: Float32Array.of(4) }, 0, 0, 5)).toBe(0);
+    const same = { x: new Float32Array(50).fill(2), y: new Float32Array(50).fill(2) };
+    expect(enclosed(same, rectangle([1, 1], [3, 3]))).toHaveLength(50);
+    const holes = { x: Float32Array.of(NaN, 1), y: Float32Array.of(0, 1) };
+    expect(nearest(holes, 0, 0, 9)).toBe(1);
+    expect(boundsOf(holes)).toEqual({ left: 1, top: 1, right: 1, bottom: 1 });
   });
 });
 
@@ -67,10 +53,10 @@ describe("the lasso", () => {
   });
 
   it("selects what lies inside, and nothing with a line that has no area", () => {
-    const index = new SpatialIndex({ x: Float32Array.of(2, 2, 0.2, 9), y: Float32Array.of(0.5, 2, 3, 9) });
-    expect([...enclosed(index, STAR)]).toEqual([0, 2]);
-    expect([...enclosed(index, [[0, 0], [9, 9]])]).toEqual([]);
-    expect([...enclosed(index, rectangle([9.5, 9.5], [1, 1]))]).toEqual([1, 3]);
+    const points = { x: Float32Array.of(2, 2, 0.2, 9), y: Float32Array.of(0.5, 2, 3, 9) };
+    expect([...enclosed(points, STAR)]).toEqual([0, 2]);
+    expect([...enclosed(points, [[0, 0], [9, 9]])]).toEqual([]);
+    expect([...enclosed(points, rectangle([9.5, 9.5], [1, 1]))]).toEqual([1, 3]);
   });
 
   it("keeps its shape with fewer corners", () => {
@@ -100,10 +86,10 @@ describe("the lasso", () => {
 
 describe("a lasso around everything", () => {
   it("still holds the outermost points when it comes back from an address", () => {
-    const index = new SpatialIndex(cloud(500));
-    const frame = widened(index.bounds);
+    const points = cloud(500);
+    const frame = widened(boundsOf(points));
     const around = rectangle([-1e3, -1e3], [1e3, 1e3]);
-    expect(enclosed(index, readOutline(writeOutline(around, frame), frame)!)).toHaveLength(500);
+    expect(enclosed(points, readOutline(writeOutline(around, frame), frame)!)).toHaveLength(500);
   });
 });
 
@@ -140,13 +126,13 @@ describe("stamping dots", () => {
     const canvas = { width: 12, height: 10, pixels: new Uint8ClampedArray(12 * 10 * 4) };
     wiped(canvas, [10, 20, 30]);
     const at = { x: Float32Array.from(x), y: Float32Array.from(y) };
-    const colours = Uint16Array.from(x, (_, i) => i % 2);
-    const drawn = stamped(canvas, { at, order: Uint32Array.from(order), colours, table, radius, opacity });
+    const colors = Uint16Array.from(x, (_, i) => i % 2);
+    const drawn = stamped(canvas, { at, order: Uint32Array.from(order), colors, table, radius, opacity });
     const pixel = (row: number, column: number): number[] => [...canvas.pixels.subarray((row * 12 + column) * 4, (row * 12 + column) * 4 + 4)];
     return { drawn, pixel, canvas };
   }
 
-  it("colours the middle fully, the corner not at all, and the area of a circle", () => {
+  it("colors the middle fully, the corner not at all, and the area of a circle", () => {
     const { pixel, canvas } = drawing([5.5], [4.5], [0]);
     expect(pixel(4, 5)).toEqual([200, 0, 0, 255]);
     expect(pixel(0, 0)).toEqual([10, 20, 30, 255]);
@@ -177,7 +163,7 @@ describe("stamping dots", () => {
     const points = cloud(20_000);
     const at = projected(fitting(boundsOf(points), 900, 640), points);
     const order = Uint32Array.from(points.x.keys());
-    const dots = { at, order, colours: new Uint16Array(20_000), table, radius: 2.5, opacity: 0.8 };
+    const dots = { at, order, colors: new Uint16Array(20_000), table, radius: 2.5, opacity: 0.8 };
     const times = Array.from({ length: 15 }, () => {
       const start = performance.now();
       wiped(canvas, [0, 0, 0]);
@@ -188,7 +174,7 @@ describe("stamping dots", () => {
   });
 });
 
-describe("colours of points", () => {
+describe("colors of points", () => {
   it("turns white, black and a known red into bytes", () => {
     expect(oklch(1, 0, 0)).toEqual([255, 255, 255]);
     expect(oklch(0, 0, 0)).toEqual([0, 0, 0]);
@@ -197,8 +183,8 @@ describe("colours of points", () => {
     expect(green + blue).toBeLessThan(12);
   });
 
-  it.each([10, 12])("gives each of %i classes a colour unlike all others", (count) => {
-    const table = classColours(count, false);
+  it.each([10, 12])("gives each of %i classes a color unlike all others", (count) => {
+    const table = classColors(count, false);
     for (let i = 0; i < count; i++) {
       for (let j = 0; j < i; j++) {
         const apart = [0, 1, 2].reduce((sum, channel) => sum + Math.abs(table[i * 3 + channel]! - table[j * 3 + channel]!), 0);
@@ -207,8 +193,8 @@ describe("colours of points", () => {
     }
   });
 
-  it("gives neighbours in number colours that are far apart", () => {
-    const table = classColours(40, false);
+  it("gives neighbours in number colors that are far apart", () => {
+    const table = classColors(40, false);
     for (let i = 0; i + 1 < 40; i++) {
       const apart = [0, 1, 2].reduce((sum, channel) => sum + Math.abs(table[i * 3 + channel]! - table[i * 3 + 3 + channel]!), 0);
       expect(apart).toBeGreaterThan(90);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cellAt, decodeGrid, heatmap, magnitude, normalised, range, rectified, resized, signedmap, type Grid } from "../src/core/grid";
+import { cellAt, decodeGrid, heatmap, magnitude, normalized, range, rectified, resized, signedmap, type Grid } from "../src/core/grid";
 import { partOf } from "../src/core/paint";
 
 const grid = (height: number, width: number, ...values: number[]): Grid => ({
@@ -29,8 +29,8 @@ describe("from signed evidence to a heat map", () => {
   });
 
   it("stretches to [0, 1], and leaves a constant map empty instead of dividing by zero", () => {
-    expect([...normalised(grid(1, 3, 2, 4, 6)).values]).toEqual([0, 0.5, 1]);
-    expect([...normalised(grid(1, 2, 5, 5)).values]).toEqual([0, 0]);
+    expect([...normalized(grid(1, 3, 2, 4, 6)).values]).toEqual([0, 0.5, 1]);
+    expect([...normalized(grid(1, 2, 5, 5)).values]).toEqual([0, 0]);
   });
 
   it("enlarges between cell centres with corners not aligned", () => {

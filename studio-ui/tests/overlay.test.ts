@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { COLOUR_MAPS, colourTable, DEFAULT_COLOURS, DIVERGING } from "../src/core/colours";
-import { blended, coloured, marked, PLAIN, tableRow, type Picture } from "../src/core/overlay";
+import { COLOR_MAPS, colorTable, DEFAULT_COLORS, DIVERGING } from "../src/core/colors";
+import { blended, colored, marked, PLAIN, tableRow, type Picture } from "../src/core/overlay";
 import type { Grid } from "../src/core/grid";
 
 const grey = (height: number, width: number, level: number): Picture => ({
@@ -16,11 +16,11 @@ const heat = (height: number, width: number, ...values: number[]): Grid => ({
 const pixel = (picture: Picture, at: number): number[] => [...picture.pixels.slice(at * 4, at * 4 + 3)];
 const ramp = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
-describe("colours", () => {
-  it("has 256 colours in every table, and the default and the diverging one among them", () => {
-    for (const name of [...COLOUR_MAPS, DIVERGING]) expect(colourTable(name)).toHaveLength(768);
-    expect(COLOUR_MAPS).toContain(DEFAULT_COLOURS);
-    expect(COLOUR_MAPS).not.toContain(DIVERGING);
+describe("colors", () => {
+  it("has 256 colors in every table, and the default and the diverging one among them", () => {
+    for (const name of [...COLOR_MAPS, DIVERGING]) expect(colorTable(name)).toHaveLength(768);
+    expect(COLOR_MAPS).toContain(DEFAULT_COLORS);
+    expect(COLOR_MAPS).not.toContain(DIVERGING);
   });
 
   it("finds the row of a value, half up, within the table", () => {
@@ -28,8 +28,8 @@ describe("colours", () => {
     expect([-1, 0, 1].map((value) => tableRow(value, true))).toEqual([0, 128, 255]);
   });
 
-  it("draws the heat map alone in its colours", () => {
-    expect(pixel(coloured(heat(1, 2, 0, 1), ramp), 1)).toEqual([255, 255, 255]);
+  it("draws the heat map alone in its colors", () => {
+    expect(pixel(colored(heat(1, 2, 0, 1), ramp), 1)).toEqual([255, 255, 255]);
   });
 });
 
@@ -63,7 +63,7 @@ describe("the picture under its heat map", () => {
     const drawn = blended(grey(1, 8, 90), heat(1, 8, -1, -1, -1, -1, -1, -1, 1, 1), ramp, { ...PLAIN, opacity: 1 }, true);
     expect([0, 1, 2, 3, 4, 5, 6, 7].map((at) => pixel(drawn, at)[0])).toEqual([0, 0, 113, 113, 0, 0, 255, 255]);
     expect(113).toBe(Math.floor(90 * 0.4 + 128 * 0.6 + 0.5));
-    const alone = coloured(heat(1, 4, -1, -1, -1, 1), ramp, true);
+    const alone = colored(heat(1, 4, -1, -1, -1, 1), ramp, true);
     expect([0, 1, 2, 3].map((at) => pixel(alone, at)[0])).toEqual([0, 0, 128, 255]);
   });
 
@@ -98,6 +98,6 @@ describe("what the model does not see", () => {
   it("has no heat and no contour along it", () => {
     const drawn = blended(seen, heat(1, 8, NaN, NaN, 1, 1, 1, 1, NaN, NaN), ramp, { ...PLAIN, opacity: 0, contour: true });
     expect([...drawn.pixels]).toEqual([...seen.pixels]);
-    expect(coloured(heat(1, 2, NaN, 1), ramp).pixels[3]).toBe(0);
+    expect(colored(heat(1, 2, NaN, 1), ramp).pixels[3]).toBe(0);
   });
 });

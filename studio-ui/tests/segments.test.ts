@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decodeLabels, drawEdges, labelAt, labelsAt, UNSEEN, weightGrid, type Labels } from "../src/core/segments";
-import { costSentence, secondsText } from "../src/lib/costs";
+import { secondsText } from "../src/lib/costs";
 
 const labels = (height: number, width: number, ...values: number[]): Labels => ({
   height,
@@ -38,7 +38,7 @@ describe("segments", () => {
     expect([...weightGrid(labels(1, 3, 1, 0, 2), [0.5, -1]).values]).toEqual([-1, 0.5, 0]);
   });
 
-  it("draws the inner edge of the segments that have a colour, on their own side", () => {
+  it("draws the inner edge of the segments that have a color, on their own side", () => {
     const pixels = new Uint8ClampedArray(64);
     drawEdges(pixels, HALVES, (label) => (label === 1 ? [9, 8, 7] : null));
     expect(drawn(pixels)).toEqual([0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 0]);
@@ -58,14 +58,12 @@ describe("segments", () => {
 describe("what something will cost", () => {
   it("is said in seconds and in minutes", () => {
     expect([0.2, 3.2, 33, 70, 100, 300].map(secondsText)).toEqual([
-      "takes a second",
-      "takes about 3 s",
-      "takes about 35 s",
-      "takes about 70 s",
-      "takes about 2 minutes",
-      "takes about 5 minutes",
+      "about 1 s",
+      "about 3 s",
+      "about 35 s",
+      "about 70 s",
+      "about 2 minutes",
+      "about 5 minutes",
     ]);
-    expect(costSentence({ cost: "cheap" })).toBe("Answers at once.");
-    expect(costSentence({ cost: "minutes" })).toContain("cancel");
   });
 });

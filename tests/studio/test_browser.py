@@ -33,13 +33,13 @@ PAGES = [
 ]
 pytestmark = browser_marks(PAGE / "index.html")
 
-OVERLAY = 'canvas[aria-label^="The image under"]'
+OVERLAY = 'canvas[aria-label^="Overlay of the evidence"]'
 
 
 def explained(page: Any, path: str = "/") -> Any:
     opened(page, path)
     page.wait_for_selector(f"{OVERLAY}[data-painted]")
-    page.wait_for_selector("text=Take away")
+    page.wait_for_selector("h2:text-is('Export')")
     return page
 
 
@@ -86,14 +86,14 @@ def test_sliders_repaint_without_requests(page: Any, name: str, key: str) -> Non
 
 def test_opacity_zero_shows_the_photograph(page: Any) -> None:
     explained(page, "/?opacity=0")
-    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
+    original = pixels(page.locator('canvas[aria-label="Original image"]'))
     np.testing.assert_array_equal(pixels(page.locator(OVERLAY)), original)
 
 
 def test_color_map_and_contour_repaint(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
-    page.get_by_label("Colours").select_option("viridis")
+    page.get_by_label("Colors").select_option("viridis")
     after = repainted(page, before)
     page.get_by_label("Contour line").check()
     lined = repainted(page, after)
@@ -102,12 +102,12 @@ def test_color_map_and_contour_repaint(page: Any) -> None:
 
 @pytest.mark.parametrize("colours", ["turbo", "viridis", "grey"])
 def test_browser_and_python_blend_alike(page: Any, server: str, colours: str) -> None:
-    explained(page, f"/?opacity=0.35&threshold=0.2&contour=1&colours={colours}&layer=stage3")
+    explained(page, f"/?opacity=0.35&threshold=0.2&contour=1&colors={colours}&layer=stage3")
     image = page.locator(OVERLAY).get_attribute("data-image")
     answer = page.request.post("/api/explanations", data={"image": image, "layers": ["stage3"]}).json()
     grid = answer["result"]["maps"][0]["grid"]
     values = np.frombuffer(base64.b64decode(grid["values"]), dtype="<f4").reshape(grid["shape"]).copy()
-    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
+    original = pixels(page.locator('canvas[aria-label="Original image"]'))
     heat = resized(normalized(rectified(torch.from_numpy(values)[None, None])), original.shape[:2])[0, 0]
     expected = overlay(original, heat, alpha=0.35, colormap=colours, threshold=0.2, contour=0.2)
     blended = pixels(page.locator(OVERLAY))
@@ -125,12 +125,12 @@ def test_browser_and_python_draw_signed_maps_alike(page: Any) -> None:
     assert map_["diverging"]
     values = np.frombuffer(base64.b64decode(map_["grid"]["values"]), dtype="<f4").reshape(map_["grid"]["shape"]).copy()
     assert values.min() < 0 < values.max()
-    original = pixels(page.locator('canvas[aria-label="The photograph"]'))
+    original = pixels(page.locator('canvas[aria-label="Original image"]'))
     signed = resized(balanced(torch.from_numpy(values)[None, None]), original.shape[:2])[0, 0]
     expected = overlay(original, signed, alpha=0.6, colormap="diverging", threshold=0.1, mode="evidence")
     apart = np.abs(pixels(page.locator(OVERLAY)).astype(int) - expected.astype(int)).max(axis=2)
     assert (apart > 2).mean() < 2e-4  # a value on the very threshold may fall on either side of it
-    bar = page.get_by_role("img", name=re.compile("Colour bar, from opposes.* to supports"))
+    bar = page.get_by_role("img", name=re.compile("Color bar, from opposes.* to supports"))
     assert shown(bar, 2), "under the pictures and beside the sliders"
 
 
@@ -151,23 +151,23 @@ def test_choices_take_effect_on_generate(page: Any) -> None:
 
 def test_estimates_are_drawn_during_the_computation(page: Any) -> None:
     opened(page, "/?image=s9&method=rise")
-    page.get_by_text("Ready when you are").wait_for()
+    page.get_by_text("Ready to run").wait_for()
     before = pixels(page.locator(OVERLAY))
     page.get_by_role("button", name="Generate").click()
-    page.get_by_text("Overlay so far").wait_for()
+    page.get_by_text("Overlay (preliminary)").wait_for()
     first = repainted(page, before)
     later = repainted(page, first)
     assert (later != first).any()
-    page.wait_for_selector("text=Take away", timeout=240_000)
-    assert page.get_by_text("so far").count() == 0
+    page.wait_for_selector("h2:text-is('Export')", timeout=240_000)
+    assert page.get_by_text("(preliminary)").count() == 0
     assert (repainted(page, later) != later).any()
 
 
 def test_a_contrast_explains_the_difference(page: Any) -> None:
     explained(page)
     before = pixels(page.locator(OVERLAY))
-    page.get_by_label("A against B").check()
-    chosen(page, "Class B", "motorcycle")
+    page.get_by_label("Contrast with another class").check()
+    chosen(page, "Contrast class", "motorcycle")
     page.get_by_role("button", name="Generate").click()
     repainted(page, before)
     assert " minus motorcycle" in page.get_by_role("region", name="About this map").inner_text()
@@ -184,14 +184,14 @@ def test_clicking_a_prediction_explains_its_class(page: Any) -> None:
 
 
 def test_the_url_restores_the_view(page: Any) -> None:
-    path = "/?image=s5&layer=stage3&method=hirescam&target=c4&opacity=0.8&threshold=0.25&colours=inferno&contour=1"
+    path = "/?image=s5&layer=stage3&method=hirescam&target=c4&opacity=0.8&threshold=0.25&colors=inferno&contour=1"
     explained(page, path)
     assert page.locator(OVERLAY).get_attribute("data-image") == "s5"
     about = page.get_by_role("region", name="About this map").inner_text()
     for word in ("coin", "stage3", "hirescam"):
         assert word in about
     assert page.get_by_role("slider", name="Opacity").input_value() == "0.8"
-    assert page.get_by_label("Colours").input_value() == "inferno"
+    assert page.get_by_label("Colors").input_value() == "inferno"
     assert page.get_by_label("Contour line").is_checked()
 
 
@@ -235,7 +235,7 @@ def test_the_readout_follows_mouse_and_arrow_keys(page: Any) -> None:
     page.locator(OVERLAY).hover()
     assert re.search(r"\d+ % · .*cell \d+, \d+", page.locator(".reading").last.inner_text().replace("\n", " "))
     page.mouse.move(5, 5)
-    stage = page.get_by_role("group", name="Overlay: arrow keys move the reading point")
+    stage = page.get_by_role("group", name="Overlay: use the arrow keys to read values")
     stage.focus()
     page.keyboard.press("ArrowRight")
     first = page.locator(".reading").last.inner_text()
@@ -277,7 +277,7 @@ def test_unusable_layers_are_disabled_with_a_reason(page: Any) -> None:
 
 def test_the_shell_command_uses_the_current_settings(page: Any, server: str) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server)
-    explained(page, "/?image=s2&opacity=0.35&colours=viridis")
+    explained(page, "/?image=s2&opacity=0.35&colors=viridis")
     page.get_by_role("button", name="Copy shell").click()
     page.get_by_role("button", name="Copied").wait_for()
     assert page.evaluate("() => navigator.clipboard.readText()").endswith("--alpha 0.35 --colormap viridis")
@@ -318,7 +318,7 @@ def test_layers_are_ordered_and_can_share_a_scale(page: Any) -> None:
 
 def test_comparison_of_two_classes(page: Any) -> None:
     opened(page, "/classes?image=s4")
-    page.wait_for_selector('canvas[aria-label^="Signed difference"][data-painted]')
+    page.wait_for_selector('canvas[aria-label^="Difference of the maps"][data-painted]')
     page.get_by_text(re.compile(r"Correlation of the two maps: -?\d\.\d{3}")).wait_for()
     assert shown(page.locator("main").get_by_text("The two maps"))
     chosen(page, "Class B", "astronaut")
@@ -351,9 +351,9 @@ def test_the_layer_table_can_be_searched_and_links_on(page: Any) -> None:
     page.get_by_label("Search layers").fill("Conv2d")
     assert shown(page.locator("tbody tr"), 12)
     page.get_by_label("Search layers").fill("nothing like it")
-    page.get_by_text("No layer is called like this").wait_for()
+    page.get_by_text("No matching layers").wait_for()
     page.get_by_label("Search layers").fill("stage4.conv1")
-    page.get_by_role("link", name="see activation maps of layer stage4.conv1").click()
+    page.get_by_role("link", name="Activation maps of layer stage4.conv1").click()
     page.wait_for_selector('canvas[aria-label^="Channel"]')
 
 
@@ -411,7 +411,7 @@ def test_a_model_that_cannot_be_loaded_is_reported(page: Any, width: int) -> Non
 def test_an_empty_folder_asks_for_an_upload(page: Any, tmp_path: Path, photos: Path) -> None:
     with listening(StudioSettings(data=str(tmp_path))) as address:
         page.goto(address)
-        page.get_by_text("Bring an image to begin").wait_for()
+        page.get_by_text("Add an image to begin").wait_for()
         page.get_by_text(tmp_path.name).first.wait_for()
         assert page.get_by_role("button", name="Generate").is_disabled()
         page.locator("input[type=file]").set_input_files(str(next(photos.rglob("*.png"))))
@@ -430,14 +430,14 @@ def test_unreadable_images_are_marked_and_skipped(page: Any, tmp_path: Path, pho
         page.wait_for_function("() => document.querySelectorAll('[role=radio] .unreadable').length === 11")
         broken = page.get_by_role("radio", name="03.png cannot be read")
         broken.click()
-        page.get_by_text("This could not be explained").wait_for()
+        page.get_by_text("The image could not be explained").wait_for()
         assert "03.png" in page.get_by_role("alert").inner_text()
 
 
 def test_a_lost_connection_is_reported_until_it_returns(page: Any) -> None:
     explained(page)
     page.route("**/api/status", lambda route: route.abort())
-    complaint = page.get_by_text("The studio does not answer")
+    complaint = page.get_by_text("The studio is not responding")
     complaint.wait_for()
     page.unroute("**/api/status")
     complaint.wait_for(state="detached")
@@ -531,6 +531,6 @@ def test_the_notebook_view_works_in_an_isolated_frame(page: Any, tmp_path: Path,
         after = pixels(drawn)
         assert (after != before).any()
         before = after
-    frame.get_by_label("Colours").select_option("viridis")
+    frame.get_by_label("Colors").select_option("viridis")
     assert (pixels(drawn) != before).any()
     assert [url for url in asked if not url.startswith(("file:", "data:", "about:"))] == []

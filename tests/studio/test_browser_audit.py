@@ -84,27 +84,27 @@ def test_from_a_cell_to_its_images_and_their_maps(page: Any, audit: camlens.audi
     row, label, predicted = first_error(audit)
     true, said = audit.class_names[label], audit.class_names[predicted]
     ready(page, "/misclassifications")
-    page.get_by_role("button", name=re.compile(f"^{true} taken for {said}")).first.click()
+    page.get_by_role("button", name=re.compile(f"^{true} predicted as {said}")).first.click()
     cell = page.get_by_role("region", name="Images of the cell")
-    cell.get_by_role("heading", name=f"{true} taken for {said}").wait_for()
+    cell.get_by_role("heading", name=f"{true} predicted as {said}").wait_for()
     page.wait_for_url(re.compile(f"pair={label}-{predicted}"))
-    cell.locator(f'{CARD} canvas[aria-label="Why {said}"][data-painted=over]').first.wait_for()
+    cell.locator(f'{CARD} canvas[aria-label="Map for {said}"][data-painted=over]').first.wait_for()
     cell.locator(f"[data-row='{row}']").click()
     dialog = page.locator(DIALOG)
-    why = dialog.locator(f'figure canvas[aria-label="Why {said}"][data-painted=over]')
-    why_not = dialog.locator(f'figure canvas[aria-label="Why not {true}"][data-painted=over]')
+    why = dialog.locator(f'figure canvas[aria-label="Map for {said}"][data-painted=over]')
+    why_not = dialog.locator(f'figure canvas[aria-label="Map for {true}"][data-painted=over]')
     why.wait_for()
     why_not.wait_for()
-    original = dialog.locator('canvas[aria-label="The photograph"]')
+    original = dialog.locator('canvas[aria-label="Image"]')
     assert pixels(why).shape == pixels(original).shape
     assert np.abs(pixels(why).astype(int) - pixels(original)).mean() > 1
     assert np.abs(pixels(why).astype(int) - pixels(why_not)).mean() > 1
     assert len(dialog.get_by_role("region", name="Likely reasons").inner_text()) > 40
-    assert shown(dialog.get_by_role("region", name="Nearest recognised images").locator(CARD), 6)
+    assert shown(dialog.get_by_role("region", name="Nearest correct images").locator(CARD), 6)
     assert shown(dialog.get_by_role("region", name="Most likely classes").locator("li"), 5)
     dialog.get_by_role("link", name="Open in Explain").click()
     page.get_by_role("heading", name="Explain", level=1).wait_for()
-    page.wait_for_selector('canvas[aria-label^="The image under"][data-painted]')
+    page.wait_for_selector('canvas[aria-label^="Overlay of the evidence"][data-painted]')
     assert said in page.get_by_role("region", name="Predictions").inner_text()
 
 
@@ -132,7 +132,7 @@ def test_errors_can_be_reached_by_keyboard(page: Any, audit: camlens.audit.Audit
     page.keyboard.press("Enter")
     page.get_by_role("region", name="Images of the cell").locator(CARD).first.focus()
     page.keyboard.press("Enter")
-    page.locator(f'{DIALOG} canvas[aria-label^="Why not"][data-painted]').wait_for()
+    page.locator(f'{DIALOG} .pictures figure:nth-child(3) canvas[data-painted]').wait_for()
     page.keyboard.press("Escape")
     page.locator(DIALOG).wait_for(state="detached")
     page.wait_for_url(re.compile(r"pair=\d+-\d+$"))
@@ -144,25 +144,25 @@ def test_the_url_restores_cell_filter_and_open_error(page: Any, audit: camlens.a
     opened(page, f"/misclassifications?pair={label}-{predicted}&least=0.05&row={row}&tab=calibration")
     page.locator(DIALOG).get_by_role("heading", name=audit.class_names[label]).wait_for()
     page.get_by_role("button", name="Close").click()
-    assert page.get_by_label("Confidence at least").input_value() == "0.05"
+    assert page.get_by_label("Minimum confidence").input_value() == "0.05"
     assert page.get_by_role("button", name="Calibration").get_attribute("aria-pressed") == "true"
     assert shown(page.get_by_role("region", name="Images of the cell").locator(CARD))
 
 
 def test_errors_can_be_filtered_by_confidence(page: Any) -> None:
     opened(page, "/misclassifications")
-    gallery = page.get_by_role("region", name="Errors, pair by pair")
+    gallery = page.get_by_role("region", name="Errors by pair")
     assert shown(gallery.locator(CARD))
-    slider = page.get_by_label("Confidence at least")
+    slider = page.get_by_label("Minimum confidence")
     slider.focus()
     slider.press("End")
-    page.get_by_text("No error fits: lower the confidence").wait_for()
+    page.get_by_text("No matching errors. Lower the minimum confidence").wait_for()
     assert gallery.locator(CARD).count() == 0
 
 
 def test_classes_can_be_sorted_and_link_to_their_errors(page: Any, audit: camlens.audit.Audit) -> None:
     opened(page, "/misclassifications?tab=classes")
-    table = page.get_by_role("region", name="Precision and recall of every class")
+    table = page.get_by_role("region", name="Precision and recall by class")
     shares = [
         float(text.split("\n")[0].split(" ")[0]) for text in table.locator("tbody tr td:nth-child(4)").all_inner_texts()
     ]
@@ -183,7 +183,7 @@ def test_pages_remain_usable_with_many_classes(large_page: Any) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     words = page.locator("[aria-live=polite]").first.inner_text()
-    assert re.fullmatch(r"ant taken for \S.*: \d+ images?", words)
+    assert re.fullmatch(r"ant predicted as \S.*: \d+ images?", words)
     page.keyboard.press("Enter")
     count = int(re.search(r"(\d+) image", words).group(1))
     heading = page.get_by_role("region", name="Images of the cell")
@@ -191,16 +191,16 @@ def test_pages_remain_usable_with_many_classes(large_page: Any) -> None:
     page.wait_for_url(re.compile(r"pair=0-\d+"))
     page.get_by_role("button", name="All pairs").click()
     field.click(position={"x": 18, "y": 6})  # first row, second column
-    heading.get_by_role("heading", name="ant taken for bee").wait_for()
+    heading.get_by_role("heading", name="ant predicted as bee").wait_for()
 
 
 def test_maps_are_shown_without_missing_images(large_page: Any) -> None:
     page = large_page
     ready(page, "/misclassifications")
     page.get_by_text("none of the run's images is in").wait_for()
-    page.locator(f'{CARD} canvas[data-painted=alone][aria-label^="Why"]').first.wait_for()
+    page.locator(f'{CARD} canvas[data-painted=alone][aria-label^="Map for"]').first.wait_for()
     page.locator(CARD).first.click()
-    page.locator(DIALOG).get_by_text("cannot be explained anew").wait_for()
+    page.locator(DIALOG).get_by_text("cannot be explained again").wait_for()
 
 
 # embeddings
@@ -225,7 +225,7 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     for place in places[1:]:
         page.mouse.move(*place, steps=6)
     page.mouse.up()
-    gallery = page.get_by_role("region", name="The selected images")
+    gallery = page.get_by_role("region", name="Selected images")
     gallery.get_by_role("heading", name=f"Selected: {len(audit)} images").wait_for()
     gallery.locator(f"{CARD} canvas[data-painted=over]").first.wait_for()
     assert shown(gallery.locator(CARD), len(audit))
@@ -233,11 +233,11 @@ def test_a_lasso_selects_points_and_filters_the_gallery(page: Any, audit: camlen
     assert int(gallery.locator(CARD).first.get_attribute("data-row")) == row  # errors come first
     page.wait_for_url(re.compile("lasso="))
     page.reload()
-    page.get_by_role("region", name="The selected images").get_by_role(
+    page.get_by_role("region", name="Selected images").get_by_role(
         "heading", name=f"Selected: {len(audit)} images"
     ).wait_for()
-    page.get_by_role("button", name="Clear the selection").click()
-    page.get_by_role("region", name="The selected images").wait_for(state="detached")
+    page.get_by_role("button", name="Clear selection").click()
+    page.get_by_role("region", name="Selected images").wait_for(state="detached")
 
 
 def test_keys_select_a_rectangle_and_open_an_image(page: Any) -> None:
@@ -251,10 +251,10 @@ def test_keys_select_a_rectangle_and_open_an_image(page: Any) -> None:
         page.keyboard.press("Shift+ArrowRight")
         page.keyboard.press("Shift+ArrowDown")
     page.keyboard.press("Space")
-    page.get_by_role("region", name="The selected images").locator(CARD).first.wait_for()
+    page.get_by_role("region", name="Selected images").locator(CARD).first.wait_for()
     page.locator(CLOUD).focus()
     page.keyboard.press("Escape")
-    page.get_by_role("region", name="The selected images").wait_for(state="detached")
+    page.get_by_role("region", name="Selected images").wait_for(state="detached")
     said = page.locator(f"{CLOUD} [role=status]")
     assert said.inner_text() == ""  # there is no point in the lower right corner
     page.keyboard.press("Home")
@@ -266,7 +266,7 @@ def test_keys_select_a_rectangle_and_open_an_image(page: Any) -> None:
 def test_hovering_shows_an_image_with_map_and_neighbors(page: Any) -> None:
     drawn(page, "/embeddings?cloud=tsne&hue=correct")
     box = page.locator(CLOUD).bounding_box()
-    beside = page.get_by_role("region", name="The image under the pointer")
+    beside = page.get_by_role("region", name="Image under the pointer")
     for step in range(400):
         page.mouse.move(
             box["x"] + box["width"] * ((step % 20) + 0.5) / 20, box["y"] + box["height"] * (step // 20 + 0.5) / 20
@@ -274,14 +274,14 @@ def test_hovering_shows_an_image_with_map_and_neighbors(page: Any) -> None:
         if page.locator(f"{CLOUD} circle").count():
             break
     beside.locator("canvas[data-painted=over]").wait_for()
-    beside.get_by_role("button", name="Neighbours").click()
+    beside.get_by_role("button", name="Neighbors").click()
     beside.locator(CARD).nth(5).wait_for()
     assert shown(page.get_by_text(re.compile("perplexity 7")), 1)
 
 
 def test_measures_of_features_and_of_points_are_separate(page: Any) -> None:
     drawn(page)
-    table = page.get_by_role("region", name="How far classes lie apart")
+    table = page.get_by_role("region", name="Class separation")
     assert re.search(r"Features\s+0\.\d{3}", table.inner_text())
     assert re.search(r"2-D points\s+-?0\.\d{3}", table.inner_text())
 
@@ -302,7 +302,7 @@ def test_zoom_pan_and_reset(page: Any) -> None:
 
 def test_mean_maps_are_drawn_and_filter_by_class(page: Any, audit: camlens.audit.Audit) -> None:
     opened(page, "/attention")
-    means = page.get_by_role("region", name="Mean map of every class")
+    means = page.get_by_role("region", name="Mean map by class")
     means.locator("canvas[data-painted]").first.wait_for()
     classes = len(set(audit.column("predicted").filled().tolist()))  # type: ignore[attr-defined]
     assert shown(means.locator("li"), classes)
@@ -310,14 +310,14 @@ def test_mean_maps_are_drawn_and_filter_by_class(page: Any, audit: camlens.audit
     means.get_by_role("button", name=re.compile(name)).click()
     page.wait_for_url(re.compile("pair=-2"))
     images = int((audit.column("predicted").filled() == 2).sum())  # type: ignore[attr-defined]
-    page.get_by_text(re.compile(f"^{images} images, by gradcam at {audit.manifest.layer}")).wait_for()
-    means.get_by_role("link", name=re.compile(f"errors called {name}")).click()
+    page.get_by_text(re.compile(f"^{images} images\\. Maps of the predicted class by gradcam at {audit.manifest.layer}")).wait_for()
+    means.get_by_role("link", name=re.compile(f"errors predicted as {name}")).click()
     page.get_by_role("heading", name="Errors", level=1).wait_for()
 
 
 def test_a_class_with_corner_evidence_is_listed(large_page: Any) -> None:
     opened(large_page, "/attention")
-    note = large_page.get_by_role("region", name="Classes that lean on one place")
+    note = large_page.get_by_role("region", name="Possible shortcuts")
     assert "class 59" in note.inner_text()
     assert "corners" in note.inner_text()
 
@@ -341,7 +341,7 @@ def test_audit_pages_are_linked_only_while_a_run_is_open(page: Any, browser: Any
 
 @pytest.mark.parametrize("path", ["/misclassifications", "/embeddings", "/attention"])
 def test_a_run_of_other_weights_shows_a_notice(page: Any, browser: Any, other_server: str, path: str) -> None:
-    notice = "Other weights than the run's"
+    notice = "Model weights differ from the run"
     ready(page, path)
     assert page.get_by_role("region", name=notice).count() == 0
     with watched_page(browser, other_server, viewport={"width": 390, "height": 844}) as other:

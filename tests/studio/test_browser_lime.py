@@ -14,7 +14,7 @@ from tests.studio.conftest import chosen, opened
 
 pytestmark = browser_marks(PAGE / "index.html")
 
-SEGMENTS = 'canvas[aria-label^="The image cut into"]'
+SEGMENTS = 'canvas[aria-label^="The image with"]'
 EXPLANATION = 'canvas[aria-label*="strongest segments"]'
 QUICK = "/lime?image=s4&segments=20&samples=100"
 
@@ -45,7 +45,7 @@ def row_number(page: Any, place: int) -> str:
 def test_segments_of_both_signs_are_outlined(page: Any) -> None:
     weighed(page)
     assert [one.inner_text() for one in page.locator("figure .title").all()] == ["Original", "Segments", "Explanation"]
-    bare = pixels(page.locator('canvas[aria-label="The photograph"]'))
+    bare = pixels(page.locator('canvas[aria-label="Original image"]'))
     borders = pixels(page.locator(SEGMENTS))
     assert 0.01 < ((borders == 255).all(axis=2) & ~(bare == 255).all(axis=2)).mean() < 0.2
     drawn = pixels(page.locator(EXPLANATION))
@@ -54,7 +54,7 @@ def test_segments_of_both_signs_are_outlined(page: Any) -> None:
     for row, effect in ((0, "opposes"), (255, "supports")):
         outlined = (drawn == table[row]).all(axis=2).sum()
         assert (outlined > 100) == (effect in effects)
-    assert "R²" in page.get_by_role("region", name="How far to believe it").inner_text()
+    assert "R²" in page.get_by_role("region", name="Reliability").inner_text()
 
 
 def test_the_table_lists_the_strongest_segments(page: Any) -> None:
@@ -72,7 +72,7 @@ def test_a_row_highlights_its_segment(page: Any) -> None:
     assert lit(page) == {""}
     page.locator("tbody tr").nth(2).hover()
     wait_lit(page, row_number(page, 2))
-    said = page.get_by_role("region", name="The image and its segments").get_by_role("status").inner_text()
+    said = page.get_by_role("region", name="Image and segments").get_by_role("status").inner_text()
     assert said.startswith(f"Segment {row_number(page, 2)} ")
     page.mouse.move(2, 2)
     wait_lit(page, "")
@@ -106,7 +106,7 @@ def test_a_segment_highlights_its_row(page: Any) -> None:
     assert row["y"] + row["height"] <= box["y"] + box["height"] + 1
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
-    page.locator("tbody tr.lit .chip", has_text="kept").wait_for()
+    page.locator("tbody tr.lit .chip", has_text="pinned").wait_for()
 
 
 def test_the_number_of_features_changes_without_a_request(page: Any) -> None:
@@ -135,7 +135,7 @@ def test_settings_apply_on_recompute_and_are_restored_from_the_url(page: Any) ->
     page.get_by_role("button", name="KernelSHAP").click()
     page.get_by_role("button", name="Recompute").click()
     page.wait_for_selector("section.figures:not(.stale):not([aria-busy=true])")
-    believe = page.get_by_role("region", name="How far to believe it").inner_text()
+    believe = page.get_by_role("region", name="Reliability").inner_text()
     assert "KernelSHAP with 200 samples" in believe
     page.wait_for_url(re.compile("surrogate=kernelshap.*segments=40.*samples=200"))
     table = page.locator("tbody").inner_text()
@@ -198,7 +198,7 @@ def test_a_report_of_a_signed_map_has_a_legend_and_a_fixed_color_map(page: Any, 
     page.goto(report.as_uri())
     page.wait_for_selector("html[data-ready]")
     assert "supports, up to +" in page.locator(".note").first.inner_text()
-    assert page.get_by_label("Colours").count() == 0
+    assert page.get_by_label("Colors").count() == 0
     heat = pixels(page.locator("canvas").nth(1)).astype(int)
     assert (heat[..., 2] - heat[..., 0]).max() > 100, "blue: what opposes"
     assert (heat[..., 0] - heat[..., 2]).max() > 100, "orange: what supports"
@@ -211,31 +211,31 @@ def test_an_input_method_needs_no_layer_and_shows_its_cost(page: Any) -> None:
     opened(page, "/?image=s4")
     assert shown(page.get_by_role("combobox", name="Target layer"), 1)
     chosen(page, "Method", "integratedgradients")
-    page.get_by_text("None is chosen: integratedgradients asks about the input itself.").wait_for()
+    page.get_by_text("Not needed: integratedgradients explains the input image.").wait_for()
     assert page.get_by_role("combobox", name="Target layer").count() == 0
     page.get_by_text("Takes seconds").wait_for()
     page.get_by_role("button", name="Generate").click()
     about = page.get_by_role("region", name="About this map")
-    about.get_by_text("the input itself").wait_for()
-    assert shown(page.get_by_role("img", name=re.compile("Colour bar, from opposes")), 2)
+    about.get_by_text("the input image").wait_for()
+    assert shown(page.get_by_role("img", name=re.compile("Color bar, from opposes")), 2)
 
 
 def test_a_slow_method_waits_for_generate(page: Any) -> None:
     asked: list[str] = []
     page.on("request", lambda one: asked.append(one.url) if "api/explanations" in one.url else None)
     opened(page, "/?image=s5&method=lime")
-    page.get_by_text("may take minutes, so it waits for Generate").wait_for()
+    page.get_by_text("may take minutes. Click Generate to start").wait_for()
     assert asked == []
-    page.get_by_role("link", name="Segment by segment").click()
+    page.get_by_role("link", name="Open in LIME").click()
     page.get_by_role("heading", name="LIME", level=1).wait_for()
 
 
 def test_grad_cam_and_lime_side_by_side(page: Any) -> None:
     weighed(page)
-    page.get_by_role("link", name="compare with Grad-CAM").click()
+    page.get_by_role("link", name="Compare with Grad-CAM").click()
     page.get_by_role("button", name="Generate").click()
     page.wait_for_selector('canvas[aria-label$="by lime"][data-painted]', timeout=240_000)
     cam, lime = (pixels(page.locator(f'canvas[aria-label$="by {name}"]')) for name in ("gradcam", "lime"))
     colourless = (np.ptp(lime.astype(int), axis=2) <= 1).mean()
     assert colourless > (np.ptp(cam.astype(int), axis=2) <= 1).mean(), "evidence lies over a grey photograph"
-    assert shown(page.get_by_text("about the input itself"), 1)
+    assert shown(page.get_by_text("at the input image"), 1)

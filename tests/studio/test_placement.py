@@ -105,7 +105,7 @@ def in_browser(test: Any) -> Any:
     return test
 
 
-OVERLAY = 'canvas[aria-label^="The image under"]'
+OVERLAY = 'canvas[aria-label^="Overlay of the evidence"]'
 SIZE = f"const {{width, height}} = document.querySelector('{OVERLAY}');"
 
 
@@ -135,7 +135,7 @@ def brought(page: Any, path: str, picture: Image.Image) -> None:
 def painted(page: Any) -> np.ndarray:
     """Return rows and columns painted by the map of the start page, as fractions of the photograph (n, 2)."""
     overlay, original = (
-        pixels(page.locator(which)).astype(int) for which in (OVERLAY, 'canvas[aria-label="The photograph"]')
+        pixels(page.locator(which)).astype(int) for which in (OVERLAY, 'canvas[aria-label="Original image"]')
     )
     places = np.argwhere(np.abs(overlay - original).max(axis=2) > 8)
     return (places + 0.5) / overlay.shape[:2]
@@ -165,9 +165,9 @@ def test_the_cropped_part_is_gray_and_can_be_hidden(placed_page: Any) -> None:
     placed_page.keyboard.press("s")
     placed_page.wait_for_url("**crop=1*")
     placed_page.wait_for_function(f"() => {{ {SIZE} return Math.abs(width - height) < 4; }}")
-    switch = placed_page.get_by_label("Only what the model sees")
+    switch = placed_page.get_by_label("Crop to model input")
     assert switch.is_checked()
-    assert np.ptp(pixels(placed_page.locator('canvas[aria-label="The photograph"]')).astype(int), axis=2).min() > 20
+    assert np.ptp(pixels(placed_page.locator('canvas[aria-label="Original image"]')).astype(int), axis=2).min() > 20
     switch.focus()
     placed_page.keyboard.press("Space")
     placed_page.wait_for_function(f"() => {{ {SIZE} return width > 2.9 * height; }}")
@@ -218,7 +218,7 @@ def test_a_report_draws_the_whole_photograph_and_switches_to_the_crop(
     changed = np.abs(pixels(placed_page.locator("canvas").nth(2)).astype(int) - original).max(axis=2) > 8
     assert abs((np.argwhere(changed)[:, 1].mean() + 0.5) / 640 * 900 - 350) < 10
     assert violations(placed_page) == []
-    placed_page.get_by_label("Only what the model sees").check()
+    placed_page.get_by_label("Crop to model input").check()
     for canvas in placed_page.locator("canvas").all():
         height, width, _ = pixels(canvas).shape
         assert abs(height - width) < 4

@@ -1,4 +1,4 @@
-// The studio's API, typed by the schema that the server itself gives.
+// Client of the studio's API, with types generated from its OpenAPI schema.
 import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -11,22 +11,12 @@ export type ClassInfo = Schemas["ClassInfo"];
 export type SampleList = Schemas["SampleList"];
 export type Explanations = Schemas["ExplanationResult"];
 export type MapResult = Schemas["MapResult"];
-export type TargetChoice = Schemas["TargetChoice"];
-export type Comparison = Schemas["Comparison"];
-export type Activations = Schemas["ActivationMaps"];
-export type Filters = Schemas["LearnedFilters"];
-export type Facing = Schemas["Facing"];
 export type Examples = Schemas["Examples"];
 export type RunSummary = Schemas["RunSummary"];
 export type ErrorsOverview = Schemas["ErrorsOverview"];
-export type ErrorGallery = Schemas["ErrorGallery"];
 export type MappedRow = Schemas["MappedRow"];
-export type NearRow = Schemas["NearRow"];
-export type RowList = Schemas["RowList"];
-export type RowDetail = Schemas["RowDetail"];
 export type Segments = Schemas["SegmentsResult"];
-export type SegmentsRequest = Schemas["SegmentsRequest"];
-/** What is known of an image beside its maps. */
+/** An image with its predictions, without maps. */
 export type Answered = Pick<Explanations, "image" | "predictions" | "label_confidence">;
 
 export interface Progress {
@@ -34,7 +24,7 @@ export interface Progress {
   readonly position: number;
   readonly done: number;
   readonly total: number;
-  /** The first map so far, where the method gets better as it goes. */
+  /** The preliminary first map of a method that refines its result. */
   readonly estimate?: Schemas["GridValues"] | null;
 }
 
@@ -44,7 +34,7 @@ interface JobAnswer<Result> extends Progress {
   readonly result?: Result | null;
 }
 
-/** What the server refused, in words for people. */
+/** A failed request; `message` is written for the user. */
 export class Refusal extends Error {
   constructor(
     readonly kind: string,
@@ -72,11 +62,11 @@ async function answer<Result>(path: string, init: RequestInit = {}): Promise<Res
     response = await fetch(path, { credentials: "same-origin", ...init });
   } catch (error) {
     if (init.signal?.aborted) throw error;
-    throw new Refusal("offline", "The studio does not answer. Is it still running?");
+    throw new Refusal("offline", "The studio is not responding. Check that it is still running.");
   }
   if (response.ok) return (await response.json()) as Result;
   const problem = (await response.json().catch(() => null)) as Schemas["Problem"] | null;
-  throw new Refusal(problem?.kind ?? "http", problem?.message ?? `The studio answered ${response.status}.`, response.status);
+  throw new Refusal(problem?.kind ?? "http", problem?.message ?? `The studio responded with status ${response.status}.`, response.status);
 }
 
 export function get<Result>(path: string, query?: Query, signal?: AbortSignal): Promise<Result> {
@@ -92,7 +82,7 @@ export function upload(file: Blob): Promise<ImageInfo> {
 }
 
 export function openDemo(model: string): Promise<Status> {
-  return answer("/api/demo", { method: "POST", body: JSON.stringify({ model }), headers: { "content-type": "application/json" } });
+  return answer("/api/demo", { method: "POST", body: JSON.stringify({ model }), headers: JSON_TYPE });
 }
 
 export interface Question {
@@ -101,71 +91,63 @@ export interface Question {
   readonly body?: unknown;
 }
 
-const PATIENCE = 0.6;
-const LONG = 60;
+// seconds that the server may hold a request open
+const FIRST_WAIT = 0.6;
+const LAST_WAIT = 60;
+const JSON_TYPE = { "content-type": "application/json" };
 
-/** Ask something the worker has to compute: follow its progress, and stop it when `signal` aborts. */
+/** Start a job, report its progress and return its result; aborting `signal` cancels the job. */
 export async function ask<Result>(
   question: Question,
   signal: AbortSignal,
   onProgress: (progress: Progress) => void = () => {},
 ): Promise<Result> {
-  let wait = PATIENCE;
+  let wait = FIRST_WAIT;
   for (let attempt = 0; attempt < 4; attempt++) {
     const job = await pose<Result>(question, wait, signal);
     if (job.state === "done" && job.result) return job.result;
-    if (job.state === "failed") throw new Refusal(job.problem?.kind ?? "fault", job.problem?.message ?? "It failed.");
-    if (job.state === "cancelled") throw new Refusal("cancelled", "This was cancelled.");
+    if (job.state === "failed") throw failureOf(job);
+    if (job.state === "cancelled") throw new Refusal("cancelled", "The computation was cancelled.");
     if (job.state !== "done") await follow(job.id, signal, onProgress);
-    wait = LONG;
+    wait = LAST_WAIT;
   }
-  throw new Refusal("lost", "The result was lost on the way. Ask again.");
+  throw new Refusal("lost", "The result is no longer available. Run it again.");
 }
+
+const failureOf = ({ problem }: JobAnswer<unknown>): Refusal => new Refusal(problem?.kind ?? "fault", problem?.message ?? "The computation failed.");
 
 function pose<Result>(question: Question, wait: number, signal: AbortSignal): Promise<JobAnswer<Result>> {
   const path = address(question.path, { ...question.query, wait });
   if (question.body === undefined) return answer(path, { signal });
-  return answer(path, {
-    method: "POST",
-    body: JSON.stringify(question.body),
-    headers: { "content-type": "application/json" },
-    signal,
-  });
+  return answer(path, { method: "POST", body: JSON.stringify(question.body), headers: JSON_TYPE, signal });
 }
 
-/** Listen to a job until it is over. */
+/** Wait until a job has ended. */
 function follow(id: string, signal: AbortSignal, onProgress: (progress: Progress) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const source = new EventSource(`/api/jobs/${id}/events`);
-    const end = (): void => {
+    const end = (failure?: Refusal): void => {
       source.close();
-      signal.removeEventListener("abort", giveUp);
+      signal.removeEventListener("abort", cancel);
+      if (failure) reject(failure);
+      else resolve();
     };
-    const giveUp = (): void => {
-      end();
+    const cancel = (): void => {
       void fetch(`/api/jobs/${id}`, { method: "DELETE", credentials: "same-origin" });
-      reject(new Refusal("cancelled", "This was cancelled."));
+      end(new Refusal("cancelled", "The computation was cancelled."));
     };
-    signal.addEventListener("abort", giveUp);
+    signal.addEventListener("abort", cancel);
     source.onmessage = (event: MessageEvent<string>) => {
       const job = JSON.parse(event.data) as JobAnswer<never>;
       onProgress(job);
-      if (job.state === "failed") {
-        end();
-        reject(new Refusal(job.problem?.kind ?? "fault", job.problem?.message ?? "It failed."));
-      } else if (job.state === "done" || job.state === "cancelled") {
-        end();
-        resolve();
-      }
+      if (job.state === "failed") end(failureOf(job));
+      else if (job.state === "done" || job.state === "cancelled") end();
     };
-    source.onerror = () => {
-      end();
-      reject(new Refusal("offline", "The connection to the studio broke. Ask again."));
-    };
+    source.onerror = () => end(new Refusal("offline", "The connection to the studio was lost. Run it again."));
   });
 }
 
-// Pictures may be kept by the browser; another session of the studio has other ones under the same ids.
+// The browser caches images. After a restart the same ids stand for other images, so addresses name the session.
 let session = "";
 export function belongTo(name: string): void {
   session = name;

@@ -1,6 +1,6 @@
-// One image of the gallery: its maps for both classes, the top classes, the likely reasons, its neighbors.
+// A card of the gallery: an image with its maps, most likely classes, likely reasons and nearest images.
 import { WHOLE, type Region } from "../core/grid";
-import { element } from "./element";
+import { element } from "../core/element";
 import { gridOf, type Card, type Evidence } from "./evidence";
 import type { Painter } from "./painting";
 
@@ -15,8 +15,8 @@ export function cardOf(evidence: Evidence, card: Card, painter: Painter): HTMLEl
   const predicted = named(evidence, card.predicted);
   const wrong = card.label >= 0 && card.label !== card.predicted;
   const pictures = element("div", { class: "views" }, figure(evidence, card, "Image", null, painter));
-  pictures.append(figure(evidence, card, wrong ? `Why ${predicted}` : `Why ${predicted}`, card.map, painter));
-  if (wrong) pictures.append(figure(evidence, card, `Why not ${label}`, card.truth, painter));
+  pictures.append(figure(evidence, card, `Map for ${predicted}`, card.map, painter));
+  if (wrong) pictures.append(figure(evidence, card, `Map for ${label}`, card.truth, painter));
   const head = element(
     "header",
     {},
@@ -74,11 +74,11 @@ function about(evidence: Evidence, card: Card): HTMLElement {
   if (card.label >= 0 && !card.top.some(([index]) => index === card.label)) {
     bars.append(element("li", { class: "true" }, element("span", {}, `${named(evidence, card.label)} is not among them`)));
   }
-  const words = element("div", { class: "words" });
+  const notes = element("div", { class: "words" });
   if (card.reasons.length) {
     const list = element("ul", { class: "reasons" });
     for (const [kind, sentence] of card.reasons) list.append(element("li", { "data-kind": kind }, sentence));
-    words.append(element("h5", {}, "Likely reasons"), list);
+    notes.append(element("h5", {}, "Likely reasons"), list);
   }
   if (card.near.length) {
     const row = element("ul", { class: "near" });
@@ -89,7 +89,7 @@ function about(evidence: Evidence, card: Card): HTMLElement {
         : element("span", { class: "gone" });
       row.append(element("li", {}, shown, element("span", {}, named(evidence, index)), element("small", {}, distance.toFixed(2))));
     }
-    words.append(element("h5", {}, "Nearest correctly predicted images"), row);
+    notes.append(element("h5", {}, "Nearest correctly predicted images"), row);
   }
-  return element("div", { class: "about" }, bars, words);
+  return element("div", { class: "about" }, bars, notes);
 }

@@ -34,9 +34,9 @@ export interface Evidence {
   readonly pictures: Readonly<Record<string, CardPicture>>;
   /** Base64 WebP by row. */
   readonly thumbnails: Readonly<Record<string, string>>;
-  /** Mean maps by class, as bytes. */
+  /** Mean maps by class, one byte per cell. */
   readonly means: Readonly<Record<string, string>>;
-  /** How many images each pair (label, predicted) has in the whole run, the most frequent first. */
+  /** Label, predicted class and number of images of each pair in the run, most frequent first. */
   readonly pairs: readonly (readonly [number, number, number])[];
 }
 
@@ -52,16 +52,16 @@ export const EVERYTHING: Choice = { label: null, predicted: null, confidence: 0,
 export interface Section {
   readonly label: number;
   readonly predicted: number;
-  /** How many images the pair has in the whole run. */
+  /** The number of images of the pair in the run. */
   readonly count: number;
   readonly cards: readonly Card[];
 }
 
 /** The cards that match, by confusion, the most confident first. Correct predictions match only if a class is chosen twice. */
 export function chosen(evidence: Evidence, choice: Choice): Section[] {
-  const right = choice.label !== null && choice.label === choice.predicted;
+  const correct = choice.label !== null && choice.label === choice.predicted;
   const fits = (card: Card): boolean =>
-    (card.label === card.predicted) === right &&
+    (card.label === card.predicted) === correct &&
     (choice.label === null || card.label === choice.label) &&
     (choice.predicted === null || card.predicted === choice.predicted) &&
     card.confidence >= choice.confidence &&
@@ -78,28 +78,28 @@ export function chosen(evidence: Evidence, choice: Choice): Section[] {
   });
 }
 
-/** A map that travelled as bytes, in [0, 1]. */
+/** Decode a map of bytes to values in [0, 1]. */
 export function gridOf(bytes: string, [height, width]: readonly [number, number]): Grid {
   const values = Float32Array.from(decodeBytes(bytes), (value) => value / 255);
   if (values.length !== height * width) throw new Error(`${values.length} values for ${height} x ${width}`);
   return { height, width, values };
 }
 
-/** The choice that an address's hash brings back, by class names. */
+/** Parse the hash of the address, which names the classes. */
 export function choiceOf(hash: string, classes: readonly string[]): Choice {
-  const asked = new URLSearchParams(hash.replace(/^#/, ""));
+  const parameters = new URLSearchParams(hash.replace(/^#/, ""));
   const number = (name: string): number | null => {
-    const place = classes.indexOf(asked.get(name) ?? "");
+    const place = classes.indexOf(parameters.get(name) ?? "");
     return place < 0 ? null : place;
   };
   return { ...EVERYTHING, label: number("true"), predicted: number("predicted") };
 }
 
-/** The hash that brings a choice back; empty for everything. */
+/** The hash of a choice; empty for all errors. */
 export function hashOf(choice: Choice, classes: readonly string[]): string {
-  const said = new URLSearchParams();
-  if (choice.label !== null) said.set("true", classes[choice.label]!);
-  if (choice.predicted !== null) said.set("predicted", classes[choice.predicted]!);
-  const text = said.toString();
+  const parameters = new URLSearchParams();
+  if (choice.label !== null) parameters.set("true", classes[choice.label]!);
+  if (choice.predicted !== null) parameters.set("predicted", classes[choice.predicted]!);
+  const text = parameters.toString();
   return text ? `#${text}` : "";
 }

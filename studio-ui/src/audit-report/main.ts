@@ -1,9 +1,9 @@
-// The script of an audit's report: filters and the gallery of images with their maps. It needs no server.
-import { COLOUR_MAPS, DEFAULT_COLOURS } from "../core/colours";
+// The audit report: a confusion matrix whose cells lead to images and maps. Runs in one HTML file, without a server.
+import { COLOR_MAPS, DEFAULT_COLORS } from "../core/colors";
 import { cardOf, named } from "./card";
-import { element } from "./element";
+import { chooser, element, slider } from "../core/element";
 import { choiceOf, chosen, EVERYTHING, gridOf, hashOf, type Choice, type Evidence, type Section } from "./evidence";
-import { walkable } from "./matrix";
+import { navigable } from "./matrix";
 import { Painter } from "./painting";
 
 const PAIRS = 6;
@@ -18,35 +18,25 @@ const REASONS: Record<string, string> = {
 };
 
 const evidence = JSON.parse(document.getElementById("evidence")!.textContent) as Evidence;
-const painter = new Painter(DEFAULT_COLOURS);
+const painter = new Painter(DEFAULT_COLORS);
 const gallery = document.getElementById("cards")!;
 const status = document.getElementById("status")!;
 let choice: Choice = choiceOf(location.hash, evidence.classes);
 let pairs = PAIRS;
-const whole = new Set<string>();
-
-function selectOf(title: string, options: readonly (readonly [string, string])[], change: (value: string) => void): HTMLSelectElement {
-  const select = element("select", { "aria-label": title });
-  for (const [value, words] of options) select.append(element("option", { value }, words));
-  select.addEventListener("change", () => change(select.value));
-  return select;
-}
-
-function labelled(title: string, control: HTMLElement, output?: HTMLElement): HTMLElement {
-  return element("label", {}, element("span", {}, title, ...(output ? [" ", output] : [])), control);
-}
+const expanded = new Set<string>();
 
 function headingOf({ label, predicted, count }: Section, shown: number): HTMLElement {
-  const words = `${named(evidence, label)} predicted as ${named(evidence, predicted)}`;
-  const many = count.toLocaleString("en");
-  const said = shown < count ? `the ${shown} most confident of ${many}` : `${many} ${count === 1 ? "image" : "images, most confident first"}`;
-  return element("h3", {}, words, element("small", {}, said));
+  const pair =
+    label === predicted ? `${named(evidence, label)}, correct` : `${named(evidence, label)} predicted as ${named(evidence, predicted)}`;
+  const total = count.toLocaleString("en");
+  const note = shown < count ? `the ${shown} most confident of ${total}` : `${total} ${count === 1 ? "image" : "images, most confident first"}`;
+  return element("h3", {}, pair, element("small", {}, note));
 }
 
 function draw(): void {
   const sections = chosen(evidence, choice);
   const total = sections.reduce((sum, { cards }) => sum + cards.length, 0);
-  painter.forget(gallery);
+  painter.release(gallery);
   gallery.replaceChildren(...sections.slice(0, pairs).map((section) => sectionOf(section, sections.length === 1)));
   status.textContent = total ? `${total} images of ${sections.length} ${sections.length === 1 ? "confusion" : "confusions"} in this file` : "";
   if (!total) gallery.append(nothing());
@@ -69,46 +59,43 @@ function draw(): void {
 /** A confusion with its first images, or with all of them if it is the only one or was expanded. */
 function sectionOf(section: Section, alone: boolean): HTMLElement {
   const key = `${section.label} ${section.predicted}`;
-  const some = alone || whole.has(key) ? section.cards : section.cards.slice(0, FEW);
+  const some = alone || expanded.has(key) ? section.cards : section.cards.slice(0, FEW);
   const list = element("div", { class: "cards" }, ...some.map((card) => cardOf(evidence, card, painter)));
-  const node = element("section", section.cards.length === 1 && !alone ? { class: "single" } : {}, headingOf(section, some.length), list);
+  const created = element("section", section.cards.length === 1 && !alone ? { class: "single" } : {}, headingOf(section, some.length), list);
   if (some.length < section.cards.length) {
     const rest = moreButton(`Show ${section.cards.length - some.length} more of this confusion`, () => {
-      whole.add(key);
+      expanded.add(key);
       const all = sectionOf(section, alone);
-      painter.forget(node);
-      node.replaceWith(all);
+      painter.release(created);
+      created.replaceWith(all);
       all.querySelectorAll<HTMLElement>(".card")[some.length]?.focus();
     });
-    node.append(rest);
+    created.append(rest);
   }
-  return node;
+  return created;
 }
 
-function moreButton(words: string, more: () => void): HTMLElement {
-  const button = element("button", { type: "button", class: "more" }, words);
+function moreButton(text: string, more: () => void): HTMLElement {
+  const button = element("button", { type: "button", class: "more" }, text);
   button.addEventListener("click", more);
   return button;
 }
 
 function nothing(): HTMLElement {
   const pair = evidence.pairs.find(([label, predicted]) => label === choice.label && predicted === choice.predicted);
-  const words = pair
+  const text = pair
     ? `The run has ${pair[2].toLocaleString("en")} such images, but none in this file matches the filters. The studio shows all of them.`
     : "No image in this file matches.";
-  return element("p", { class: "nothing" }, words);
+  return element("p", { class: "nothing" }, text);
 }
 
 const classes = evidence.classes.map((name, index) => [String(index), name] as const);
-const truth = selectOf("True class", [["", "all classes"], ...classes], (value) => choose({ label: value === "" ? null : Number(value) }));
-const answer = selectOf("Predicted class", [["", "all classes"], ...classes], (value) =>
-  choose({ predicted: value === "" ? null : Number(value) }),
-);
-const kinds = Object.entries(REASONS).filter(([kind]) => evidence.cards.some((card) => card.reasons.some(([found]) => found === kind)));
-const reason = selectOf("Likely reason", [["", "all reasons"], ...kinds], (value) => choose({ reason: value }));
-const least = element("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": "Minimum confidence" });
-const leastSaid = element("output");
-least.addEventListener("input", () => choose({ confidence: Number(least.value) }));
+const number = (value: string): number | null => (value === "" ? null : Number(value));
+const truth = chooser("True class", [["", "All classes"], ...classes], (value) => choose({ label: number(value) }));
+const answer = chooser("Predicted class", [["", "All classes"], ...classes], (value) => choose({ predicted: number(value) }));
+const kinds = Object.entries(REASONS).filter(([kind]) => evidence.cards.some((card) => card.reasons.some(([reason]) => reason === kind)));
+const reason = chooser("Likely reason", [["", "All reasons"], ...kinds], (value) => choose({ reason: value }));
+const least = slider("Minimum confidence", 0, (confidence) => choose({ confidence }));
 
 function choose(part: Partial<Choice>): void {
   choice = { ...choice, ...part };
@@ -123,42 +110,28 @@ function choose(part: Partial<Choice>): void {
 }
 
 function follow(): void {
-  truth.value = choice.label === null ? "" : String(choice.label);
-  answer.value = choice.predicted === null ? "" : String(choice.predicted);
-  reason.value = choice.reason;
-  least.value = String(choice.confidence);
-  leastSaid.textContent = choice.confidence.toFixed(2);
+  truth.set(String(choice.label ?? ""));
+  answer.set(String(choice.predicted ?? ""));
+  reason.set(choice.reason);
+  least.set(choice.confidence);
 }
 
 function filters(): void {
   const reset = element("button", { type: "button" }, "Show all errors");
   reset.addEventListener("click", () => choose(EVERYTHING));
-  document
-    .getElementById("filters")!
-    .append(
-      labelled("True class", truth),
-      labelled("Predicted class", answer),
-      labelled("Likely reason", reason),
-      labelled("Minimum confidence", least, leastSaid),
-      reset,
-    );
+  document.getElementById("filters")!.append(truth.label, answer.label, reason.label, least.label, reset);
 }
 
 function look(): void {
-  const opacity = element("input", { type: "range", min: "0", max: "1", step: "0.01", value: "0.5", "aria-label": "Opacity" });
-  const said = element("output", {}, "0.50");
-  opacity.addEventListener("input", () => {
-    said.textContent = Number(opacity.value).toFixed(2);
-    document.documentElement.style.setProperty("--opacity", opacity.value);
-  });
-  const colours = selectOf("Colors", COLOUR_MAPS.map((name) => [name, name] as const), (name) => painter.recolour(name));
-  colours.value = DEFAULT_COLOURS;
+  const opacity = slider("Opacity", 0.5, (value) => document.documentElement.style.setProperty("--opacity", String(value)));
+  const colors = chooser("Colors", COLOR_MAPS.map((name) => [name, name] as const), (name) => painter.recolor(name));
+  colors.set(DEFAULT_COLORS);
   const theme = element("button", { type: "button" }, "Theme");
   theme.addEventListener("click", () => {
     const dark = document.documentElement.dataset["theme"] ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
     document.documentElement.dataset["theme"] = dark === "dark" ? "light" : "dark";
   });
-  document.getElementById("look")!.append(labelled("Opacity", opacity, said), labelled("Colors", colours), theme);
+  document.getElementById("look")!.append(opacity.label, colors.label, theme);
 }
 
 function open(label: number, predicted: number): void {
@@ -172,7 +145,7 @@ for (const canvas of document.querySelectorAll<HTMLCanvasElement>("canvas[data-m
   painter.add(canvas, gridOf(evidence.means[canvas.dataset["mean"]!]!, evidence.grid));
 }
 const table = document.querySelector<HTMLTableElement>("#matrix");
-if (table) walkable(table, open);
+if (table) navigable(table, open);
 for (const link of document.querySelectorAll<HTMLElement>("button[data-pair]")) {
   link.addEventListener("click", () => open(Number(link.dataset["label"]), Number(link.dataset["predicted"])));
 }

@@ -1,4 +1,4 @@
-// The filled cells of a large matrix, row by row: which ones a window shows, and which comes next for a key.
+// A sparse confusion matrix: the cells in a window, and the next non-empty cell in a direction.
 
 export interface Cells {
   readonly labels: readonly number[];
@@ -12,54 +12,46 @@ export interface Cell {
   readonly count: number;
 }
 
-/** Cells sorted by row, then column; zeros are not kept. */
+/** The non-zero cells of a square matrix, by row. */
 export class SparseMatrix {
-  readonly cells: readonly Cell[];
-  readonly sums: Float64Array;
-  readonly #starts: Uint32Array;
+  readonly rows: readonly (readonly Cell[])[];
+  readonly sums: readonly number[];
 
   constructor(
     readonly size: number,
     { labels, predictions, counts }: Cells,
   ) {
-    this.cells = labels
-      .map((row, place) => ({ row, column: predictions[place]!, count: counts[place]! }))
-      .filter((cell) => cell.count > 0)
-      .sort((a, b) => a.row - b.row || a.column - b.column);
-    this.sums = new Float64Array(size);
-    this.#starts = new Uint32Array(size + 1);
-    for (const cell of this.cells) {
-      this.sums[cell.row]! += cell.count;
-      this.#starts[cell.row + 1]!++;
-    }
-    for (let row = 0; row < size; row++) this.#starts[row + 1]! += this.#starts[row]!;
+    const rows = Array.from({ length: size }, (): Cell[] => []);
+    labels.forEach((row, i) => {
+      if (counts[i]! > 0) rows[row]!.push({ row, column: predictions[i]!, count: counts[i]! });
+    });
+    this.rows = rows.map((cells) => cells.sort((a, b) => a.column - b.column));
+    this.sums = rows.map((cells) => cells.reduce((sum, { count }) => sum + count, 0));
   }
 
   row(row: number): readonly Cell[] {
-    return row < 0 || row >= this.size ? [] : this.cells.slice(this.#starts[row]!, this.#starts[row + 1]!);
+    return this.rows[row] ?? [];
   }
 
   at(row: number, column: number): number {
     return this.row(row).find((cell) => cell.column === column)?.count ?? 0;
   }
 
-  /** The filled cells of a window, last row and column left out. */
+  /** The non-empty cells of a window, excluding row `bottom` and column `right`. */
   *within(top: number, left: number, bottom: number, right: number): Generator<Cell> {
-    for (let row = Math.max(0, top); row < Math.min(this.size, bottom); row++) {
-      for (const cell of this.row(row)) if (cell.column >= left && cell.column < right) yield cell;
-    }
+    for (const row of this.rows.slice(Math.max(0, top), Math.max(0, bottom))) yield* row.filter(({ column }) => column >= left && column < right);
   }
 
-  /** The next filled cell in a direction, or null: along the row, or the nearest column of the next filled row. */
+  /** The next non-empty cell for an arrow key, or null: in the same row, or the nearest one of the next non-empty row. */
   next(row: number, column: number, key: string): Cell | null {
     if (key === "ArrowRight") return this.row(row).find((cell) => cell.column > column) ?? null;
     if (key === "ArrowLeft") return this.row(row).findLast((cell) => cell.column < column) ?? null;
     const step = key === "ArrowDown" ? 1 : key === "ArrowUp" ? -1 : 0;
     if (step === 0) return null;
     for (let place = row + step; place >= 0 && place < this.size; place += step) {
-      const filled = this.row(place);
-      if (filled.length === 0) continue;
-      return filled.reduce((best, cell) => (Math.abs(cell.column - column) < Math.abs(best.column - column) ? cell : best));
+      const cells = this.row(place);
+      if (cells.length === 0) continue;
+      return cells.reduce((best, cell) => (Math.abs(cell.column - column) < Math.abs(best.column - column) ? cell : best));
     }
     return null;
   }

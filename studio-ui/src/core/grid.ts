@@ -1,10 +1,10 @@
-// Grids of map values, and the way from signed evidence to a heat map in [0, 1]: rectify, normalise, resize.
+// Grids of map values, and their conversion to heat maps in [0, 1]: rectify, normalize, resize.
 
-/** Left, top, right and bottom of what the model sees, in fractions of the picture. Beyond [0, 1] the model pads. */
+/** Left, top, right and bottom of the model's input, in fractions of the image. Values outside [0, 1] are padding. */
 export type Region = readonly [number, number, number, number];
 export const WHOLE: Region = [0, 0, 1, 1];
 
-/** A picture's size, and the region of it that the model sees: null or nothing is all of it. */
+/** The size of an image and the region that the model sees; without a region, the whole image. */
 export interface Frame {
   readonly height: number;
   readonly width: number;
@@ -17,18 +17,26 @@ export interface Grid {
   readonly values: Float32Array;
 }
 
-/** A point of the model's input in the picture, or the reverse: from 0 to 1 along one axis. */
+/** The direction of each arrow key, as steps to the right and down. */
+export const ARROWS: Readonly<Record<string, readonly [right: number, down: number]>> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+/** Convert a coordinate in [0, 1] from the model's input to the image, and back. */
 export const outward = (share: number, low: number, high: number): number => low + share * (high - low);
 export const inward = (share: number, low: number, high: number): number => (share - low) / (high - low);
 
-/** The value at a point, from 0 to 1 along both axes, and its cell. */
+/** The value and the cell at a point with coordinates in [0, 1]. */
 export function cellAt(grid: Omit<Grid, "values"> & { values: ArrayLike<number> }, x: number, y: number): { value: number; row: number; column: number } {
   const at = (share: number, size: number): number => Math.max(0, Math.min(size - 1, Math.floor(share * size)));
   const [row, column] = [at(y, grid.height), at(x, grid.width)];
   return { value: grid.values[row * grid.width + column]!, row, column };
 }
 
-/** The grid whose float32 values travelled as little-endian base64. */
+/** Decode a grid of little-endian float32 values in base64. */
 export function decodeGrid(shape: readonly number[], base64: string): Grid {
   const [height, width] = shape as [number, number];
   const bytes = decodeBytes(base64);
@@ -44,7 +52,7 @@ export function decodeBytes(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-/** Lowest and highest finite value; [0, 0] where nothing is finite. */
+/** The lowest and highest finite value; [0, 0] if there is none. */
 export function range(values: Float32Array): [number, number] {
   let low = Infinity;
   let high = -Infinity;
@@ -55,13 +63,13 @@ export function range(values: Float32Array): [number, number] {
   return low <= high ? [low, high] : [0, 0];
 }
 
-/** Only the evidence for the target: negative and undefined values become zero. */
+/** Replace negative values and NaN by zero. */
 export function rectified(grid: Grid): Grid {
   return { ...grid, values: grid.values.map((value) => (value > 0 ? value : 0)) };
 }
 
-/** The grid minus `low`, divided by `high - low`; by default its own range. A constant grid becomes zero. */
-export function normalised(grid: Grid, [low, high]: [number, number] = range(grid.values)): Grid {
+/** Scale `low` to 0 and `high` to 1, by default the grid's own range. A constant grid becomes zero. */
+export function normalized(grid: Grid, [low, high]: [number, number] = range(grid.values)): Grid {
   const span = high - low;
   return { ...grid, values: grid.values.map((value) => (span > 0 ? (value - low) / span : 0)) };
 }
@@ -89,8 +97,8 @@ function steps(from: number, to: number, low: number, high: number): Steps {
 }
 
 /**
- * The grid at the size of a picture and within its region, bilinear with corners not aligned: what the Python engine
- * does. What the model does not see is NaN.
+ * Resize a grid to the region of an image, bilinear with `align_corners=False` as the Python package does.
+ * Pixels outside the region are NaN.
  */
 export function resized(grid: Grid, { height, width, region }: Frame): Grid {
   if (grid.height === height && grid.width === width && !region) return grid;
@@ -118,21 +126,21 @@ export function resized(grid: Grid, { height, width, region }: Frame): Grid {
   return { height, width, values };
 }
 
-/** The heat map of a signed map on a picture. `highest` shares one scale between several maps. */
+/** The heat map of a map, at the size of an image. `highest` sets a scale that several maps share. */
 export function heatmap(map: Grid, frame: Frame, highest?: number): Grid {
   const positive = rectified(map);
-  const scaled = highest === undefined ? normalised(positive) : normalised(positive, [0, highest]);
+  const scaled = highest === undefined ? normalized(positive) : normalized(positive, [0, highest]);
   return resized(scaled, frame);
 }
 
-/** The magnitude that only one cell in 200 exceeds: a few extreme pixels must not hide all others. */
+/** The 99.5th percentile of the absolute values: a few extreme pixels must not hide the others. */
 export function magnitude(map: Grid): number {
   const sizes = map.values.map((value) => (Number.isFinite(value) ? Math.abs(value) : 0)).sort();
   const last = sizes.length - 1;
   return sizes[last - Math.floor(sizes.length / 200)]! || sizes[last]!;
 }
 
-/** A signed map on a picture, divided by its magnitude: values in [-1, 1], zero stays zero. */
+/** A signed map divided by its magnitude, at the size of an image: values in [-1, 1], zero stays zero. */
 export function signedmap(map: Grid, frame: Frame, most = magnitude(map)): Grid {
   const share = (value: number): number => (most > 0 ? Math.max(-1, Math.min(1, value / most)) || 0 : 0);
   return resized({ ...map, values: map.values.map(share) }, frame);

@@ -1,36 +1,26 @@
-// What a map's numbers say in words: its share of energy, its likeness to another, whether it is empty.
-import { normalised, rectified, type Grid } from "./grid";
+// Measures of maps: correlation, difference, focus.
+import { normalized, rectified, type Grid } from "./grid";
 
-/** Pearson correlation of two grids of one size; NaN where one of them is constant. */
+/** The Pearson correlation of two grids of equal size; NaN if one of them is constant. */
 export function correlation(a: Grid, b: Grid): number {
-  const count = a.values.length;
-  let meanA = 0;
-  let meanB = 0;
-  for (let i = 0; i < count; i++) {
-    meanA += a.values[i]! / count;
-    meanB += b.values[i]! / count;
-  }
-  let both = 0;
-  let squareA = 0;
-  let squareB = 0;
-  for (let i = 0; i < count; i++) {
-    const left = a.values[i]! - meanA;
-    const right = b.values[i]! - meanB;
-    both += left * right;
-    squareA += left * left;
-    squareB += right * right;
-  }
-  return both / Math.sqrt(squareA * squareB);
+  const [left, right] = [centered(a), centered(b)];
+  const product = (x: Float64Array, y: Float64Array): number => x.reduce((sum, value, i) => sum + value * y[i]!, 0);
+  return product(left, right) / Math.sqrt(product(left, left) * product(right, right));
 }
 
-/** Heat map `a` minus heat map `b`, cell by cell: positive where the first is hotter, in [-1, 1]. */
+function centered({ values }: Grid): Float64Array {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Float64Array.from(values, (value) => value - mean);
+}
+
+/** Heat map `a` minus heat map `b`, in [-1, 1]. */
 export function difference(a: Grid, b: Grid): Grid {
-  const first = normalised(rectified(a)).values;
-  const second = normalised(rectified(b)).values;
+  const first = normalized(rectified(a)).values;
+  const second = normalized(rectified(b)).values;
   return { ...a, values: first.map((value, i) => value - second[i]!) };
 }
 
-/** The share of a map's positive evidence that lies in its hottest tenth of cells: 0.1 is flat, 1 is one spot. */
+/** The share of the positive evidence in the top 10 % of cells: 0.1 if uniform, 1 if concentrated. */
 export function focus(map: Grid): number {
   const heat = rectified(map).values.toSorted();
   const total = heat.reduce((sum, value) => sum + value, 0);

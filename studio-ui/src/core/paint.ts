@@ -1,4 +1,4 @@
-// Pixels onto a canvas, which takes their size; and the pixels of a loaded image.
+// Pixels to a canvas, and a loaded image to pixels.
 import { inward, WHOLE, type Frame, type Region } from "./grid";
 import { marked, type Picture } from "./overlay";
 
@@ -8,7 +8,7 @@ export function paint(canvas: HTMLCanvasElement, { height, width, pixels }: Pict
   canvas.getContext("2d")!.putImageData(new ImageData(pixels as Uint8ClampedArray<ArrayBuffer>, width, height), 0, 0);
 }
 
-/** The part of a picture to show, and where the model's input lies in it: the whole, or with `crop` what the model sees. */
+/** The part of an image to show, and the region of the model's input in it. `crop` shows the model's input only. */
 export function partOf(region: Region | null | undefined, crop: boolean): { part: Region; region: Region | null } {
   if (!crop || !region) return { part: WHOLE, region: region ?? null };
   const part = region.map((share) => Math.max(0, Math.min(1, share))) as unknown as Region;
@@ -17,7 +17,7 @@ export function partOf(region: Region | null | undefined, crop: boolean): { part
   return { part, region: within.every((share, i) => share === WHOLE[i]) ? null : (within as unknown as Region) };
 }
 
-/** The pixels of a loaded image, `fine` along its longer side, with what the model does not see marked or left out. */
+/** The pixels of a loaded image, `fine` along its longer side, with the model's input marked or cropped. */
 export function pixelsOf(source: CanvasImageSource, size: Frame, fine: number, crop: boolean): Picture {
   const { part, region } = partOf(size.region, crop);
   const [left, top, right, bottom] = part;

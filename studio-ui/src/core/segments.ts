@@ -1,17 +1,17 @@
-// Segments of a picture: which pixel belongs to which, where their borders run, and how much each weighs.
+// Segments of an image: labels, weights and borders.
 import { cellAt, decodeBytes, inward, WHOLE, type Frame, type Grid } from "./grid";
 
-/** The label of pixels that the model does not see. */
+/** The label of pixels outside of the model's input. */
 export const UNSEEN = 0xffff;
 
 export interface Labels {
   readonly height: number;
   readonly width: number;
-  /** The segment's number at every pixel. */
+  /** The segment index of every pixel. */
   readonly values: Uint16Array;
 }
 
-/** Labels whose uint16 values travelled as little-endian base64. */
+/** Decode labels of little-endian uint16 values in base64. */
 export function decodeLabels(shape: readonly number[], base64: string): Labels {
   const [height, width] = shape as [number, number];
   const bytes = decodeBytes(base64);
@@ -20,7 +20,7 @@ export function decodeLabels(shape: readonly number[], base64: string): Labels {
   return { height, width, values };
 }
 
-/** The labels on a picture: every pixel takes that of the cell it lies in, or UNSEEN outside the picture's region. */
+/** Resize labels to an image by nearest neighbor; pixels outside the region are UNSEEN. */
 export function labelsAt(labels: Labels, { height, width, region }: Frame): Labels {
   if (labels.height === height && labels.width === width && !region) return labels;
   const [left, top, right, bottom] = region ?? WHOLE;
@@ -38,24 +38,24 @@ export function labelsAt(labels: Labels, { height, width, region }: Frame): Labe
   return { height, width, values };
 }
 
-/** The segment at a point, from 0 to 1 along both axes. */
+/** The segment at a point with coordinates in [0, 1]. */
 export const labelAt = (labels: Labels, x: number, y: number): number => cellAt(labels, x, y).value;
 
-/** Every pixel with the weight of its segment. */
+/** The weight of every pixel's segment. */
 export function weightGrid(labels: Labels, weights: readonly number[]): Grid {
   return { height: labels.height, width: labels.width, values: Float32Array.from(labels.values, (label) => weights[label] ?? 0) };
 }
 
-export type Colour = readonly [number, number, number, number?];
+export type Color = readonly [number, number, number, number?];
 
 /**
- * Draw the inner edge of segments, `thickness` pixels wide, in the colour that `colourOf` gives them, or not at all
- * where it gives none. `frame` draws it along the border of what the model sees too. Pixels are RGBA.
+ * Draw the inner edges of segments, `thickness` pixels wide. `colorOf` returns the color of a segment, or null to skip
+ * it. `frame` also draws along the border of the model's input. Pixels are RGBA.
  */
 export function drawEdges(
   pixels: Uint8ClampedArray,
   labels: Labels,
-  colourOf: (label: number) => Colour | null,
+  colorOf: (label: number) => Color | null,
   thickness = 1,
   frame = false,
 ): void {
@@ -63,9 +63,9 @@ export function drawEdges(
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const label = values[y * width + x]!;
-      const colour = label === UNSEEN ? null : colourOf(label);
-      if (!colour || !isEdge(labels, x, y, label, thickness, frame)) continue;
-      const [red, green, blue, alpha = 255] = colour;
+      const color = label === UNSEEN ? null : colorOf(label);
+      if (!color || !isEdge(labels, x, y, label, thickness, frame)) continue;
+      const [red, green, blue, alpha = 255] = color;
       pixels.set([red, green, blue, alpha], (y * width + x) * 4);
     }
   }

@@ -1,116 +1,57 @@
-// What a view is, as text in the address bar: every view has an address that brings it back.
+// The state that all pages share, and its form in the address bar: reloading or sharing an address restores the view.
 
 export interface Target {
   readonly kind: "predicted" | "class" | "contrast";
   readonly index: number | null;
   readonly against: number | null;
 }
-
-export interface View {
-  image: string;
-  layer: string;
-  method: string;
-  target: Target;
-  opacity: number;
-  threshold: number;
-  colours: string;
-  contour: boolean;
-  /** Show only what the model sees of a photograph. */
-  crop: boolean;
-  seed: number;
-  show: "all" | "correct" | "incorrect";
-  label: number | null;
-  layers: string[];
-  methods: string[];
-  shared: boolean;
-  k: number;
-  pair: { label: number | null; prediction: number | null };
-  tab: string;
-  sort: "mean" | "max" | "index";
-  /** Of an audit run: the least confidence, the opened row, and how its cloud of points is drawn. */
-  least: number;
-  row: number | null;
-  cloud: "pca" | "tsne" | "umap";
-  near: number;
-  points: number;
-  hue: "label" | "predicted" | "correct" | "confidence";
-  lasso: string;
-  measure: "border_energy" | "corner_energy" | "entropy" | "spread" | "images";
-  surrogate: "lime" | "kernelshap";
-  segments: number;
-  samples: number;
-  features: number;
-  trial: number;
+export interface ClassPair {
+  readonly label: number | null;
+  readonly prediction: number | null;
 }
 
 export const PREDICTED: Target = { kind: "predicted", index: null, against: null };
+export const ANY_PAIR: ClassPair = { label: null, prediction: null };
 
-export function startView(): View {
-  return {
-    image: "",
-    layer: "",
-    method: "gradcam",
-    target: PREDICTED,
-    opacity: 0.5,
-    threshold: 0,
-    colours: "turbo",
-    contour: false,
-    crop: false,
-    seed: 0,
-    show: "all",
-    label: null,
-    layers: [],
-    methods: [],
-    shared: false,
-    k: 4,
-    pair: { label: null, prediction: null },
-    tab: "",
-    sort: "mean",
-    least: 0,
-    row: null,
-    cloud: "pca",
-    near: 0,
-    points: 2000,
-    hue: "label",
-    lasso: "",
-    measure: "border_energy",
-    surrogate: "lime",
-    segments: 50,
-    samples: 500,
-    features: 10,
-    trial: 0,
-  };
-}
-
-interface Codec<Value> {
+/** One value of the view: its default, and how it is written to and read from a query string. */
+interface Field<Value> {
+  readonly initial: Value;
   write(value: Value): string;
+  /** The value, or undefined if the text is invalid. */
   read(text: string): Value | undefined;
 }
 
-const text: Codec<string> = { write: (value) => value, read: (value) => value };
-const flag: Codec<boolean> = { write: (value) => (value ? "1" : ""), read: (value) => value === "1" };
-const list: Codec<string[]> = {
+const text = (initial = ""): Field<string> => ({ initial, write: (value) => value, read: (value) => value });
+const flag: Field<boolean> = { initial: false, write: (value) => (value ? "1" : ""), read: (value) => value === "1" };
+const list: Field<string[]> = {
+  initial: [],
   write: (value) => value.join(","),
-  read: (value) => value.split(",").filter((one) => one !== ""),
+  read: (value) => value.split(",").filter((name) => name !== ""),
 };
-const share: Codec<number> = {
+const share = (initial: number): Field<number> => ({
+  initial,
   write: (value) => String(Math.round(value * 100) / 100),
   read: (value) => (Number(value) >= 0 && Number(value) <= 1 && value !== "" ? Number(value) : undefined),
-};
-const count: Codec<number> = {
+});
+const count = (initial: number): Field<number> => ({
+  initial,
   write: String,
   read: (value) => (/^\d{1,9}$/.test(value) ? Number(value) : undefined),
-};
-const maybe: Codec<number | null> = {
+});
+const index: Field<number | null> = {
+  initial: null,
   write: (value) => (value === null ? "" : String(value)),
-  read: (value) => count.read(value) ?? null,
+  read: (value) => count(0).read(value) ?? null,
 };
-function oneOf<Name extends string>(...names: Name[]): Codec<Name> {
-  return { write: (value) => value, read: (value) => names.find((name) => name === value) };
-}
+const oneOf = <Name extends string>(initial: Name, ...others: Name[]): Field<Name> => ({
+  initial,
+  write: (value) => value,
+  read: (value) => [initial, ...others].find((name) => name === value),
+});
 
-/** `c3` is class 3, `c3-c5` class 3 rather than 5; `-c5` the predicted class rather than 5. */
-const target: Codec<Target> = {
+/** `c3` is class 3, `c3-c5` is class 3 minus class 5, `-c5` is the predicted class minus class 5. */
+const target: Field<Target> = {
+  initial: PREDICTED,
   write: ({ kind, index, against }) => {
     if (kind === "predicted") return "";
     const first = index === null ? "" : `c${index}`;
@@ -124,70 +65,79 @@ const target: Codec<Target> = {
     return { kind: "contrast", index, against: parts[3] === undefined ? null : Number(parts[3]) };
   },
 };
-const pair: Codec<View["pair"]> = {
+const pair: Field<ClassPair> = {
+  initial: ANY_PAIR,
   write: ({ label, prediction }) => (label === null && prediction === null ? "" : `${label ?? ""}-${prediction ?? ""}`),
   read: (value) => {
     const [label, prediction] = value.split("-");
-    return { label: maybe.read(label ?? "") ?? null, prediction: maybe.read(prediction ?? "") ?? null };
+    return { label: index.read(label ?? "") ?? null, prediction: index.read(prediction ?? "") ?? null };
   },
 };
 
-const CODECS: { readonly [Name in keyof View]: Codec<View[Name]> } = {
-  image: text,
-  layer: text,
-  method: text,
+const FIELDS = {
+  image: text(),
+  layer: text(),
+  method: text("gradcam"),
   target,
-  opacity: share,
-  threshold: share,
-  colours: text,
+  opacity: share(0.5),
+  threshold: share(0),
+  colors: text("turbo"),
   contour: flag,
+  /** Show only the part of an image that the model sees. */
   crop: flag,
-  seed: count,
+  seed: count(0),
   show: oneOf("all", "correct", "incorrect"),
-  label: maybe,
+  label: index,
   layers: list,
   methods: list,
+  /** Draw all layers on one color scale. */
   shared: flag,
-  k: count,
+  k: count(4),
   pair,
-  tab: text,
+  tab: text(),
   sort: oneOf("mean", "max", "index"),
-  least: share,
-  row: maybe,
+  // audit pages: minimum confidence, the open row, and how the embeddings are drawn
+  least: share(0),
+  row: index,
   cloud: oneOf("pca", "tsne", "umap"),
-  near: count,
-  points: count,
+  near: count(0),
+  points: count(2000),
   hue: oneOf("label", "predicted", "correct", "confidence"),
-  lasso: text,
+  lasso: text(),
   measure: oneOf("border_energy", "corner_energy", "entropy", "spread", "images"),
+  // LIME and KernelSHAP
   surrogate: oneOf("lime", "kernelshap"),
-  segments: count,
-  samples: count,
-  features: count,
-  trial: count,
+  segments: count(50),
+  samples: count(500),
+  features: count(10),
+  trial: count(0),
 };
 
-/** The view as a query string, without what is as it always is. */
+type Fields = typeof FIELDS;
+export type View = { [Name in keyof Fields]: Fields[Name]["initial"] };
+
+const entries = Object.entries(FIELDS) as [keyof View, Field<unknown>][];
+
+export function startView(): View {
+  return Object.fromEntries(entries.map(([name, field]) => [name, field.initial])) as View;
+}
+
+/** The view as a query string; values that equal the default are left out. */
 export function toQuery(view: View): string {
-  const usual = startView();
   const parameters = new URLSearchParams();
-  for (const name of Object.keys(CODECS) as (keyof View)[]) {
-    const codec = CODECS[name] as Codec<View[typeof name]>;
-    const written = codec.write(view[name] as never);
-    if (written !== codec.write(usual[name] as never)) parameters.set(name, written);
+  for (const [name, field] of entries) {
+    const written = field.write(view[name]);
+    if (written !== field.write(field.initial)) parameters.set(name, written);
   }
   return parameters.toString();
 }
 
-/** The view that a query string means; what cannot be read stays as it always is. */
+/** The view of a query string; missing and invalid values take the default. */
 export function fromQuery(query: string): View {
-  const view = startView();
   const parameters = new URLSearchParams(query);
-  for (const name of Object.keys(CODECS) as (keyof View)[]) {
+  const values = entries.map(([name, field]) => {
     const written = parameters.get(name);
-    if (written === null) continue;
-    const value = (CODECS[name] as Codec<unknown>).read(written);
-    if (value !== undefined) (view as unknown as Record<string, unknown>)[name] = value;
-  }
-  return view;
+    return [name, (written === null ? undefined : field.read(written)) ?? field.initial];
+  });
+  return Object.fromEntries(values) as View;
 }

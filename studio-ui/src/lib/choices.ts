@@ -1,27 +1,27 @@
-// What can be chosen, as options for a Choice: layers by stage, methods by cost, classes by likelihood.
-import type { Answered, ClassInfo, LayerInfo, MethodInfo, Question, TargetChoice } from "../api/client";
-
+// Options of the choosers: layers by stage, methods by cost, classes by confidence.
+import type { Answered, ClassInfo, LayerInfo, MethodInfo, Question, Schemas } from "../api/client";
 import type { Target } from "./address";
 import { COSTS } from "./costs";
 import type { Option } from "../parts/Choice.svelte";
 import { sizeText } from "./maps";
-import { confidenceText, regression } from "./studio.svelte";
+import { confidenceText, defaultLayer, regression, studio } from "./studio.svelte";
+import { view } from "./view.svelte";
 
 const STAGES = { early: "Early layers", middle: "Middle layers", late: "Late layers" } as const;
 
-/** Layers that can carry a map, early to late; then the others with the reason why not. */
-export function layerOptions(layers: readonly LayerInfo[], standard: string): Option[] {
+/** Usable layers from early to late, then the others with the reason why they cannot be chosen. */
+export function layerOptions(layers: readonly LayerInfo[]): Option[] {
   const usable = layers
     .filter((layer) => layer.usable)
     .map((layer) => ({
       value: layer.name,
       label: layer.name,
-      detail: `${layer.name === standard ? "default · " : ""}${sizeText(layer.grid)} · ${layer.type}`,
+      detail: `${layer.name === defaultLayer() ? "default · " : ""}${sizeText(layer.grid)} · ${layer.type}`,
       group: STAGES[layer.stage],
     }));
   const others = layers
     .filter((layer) => !layer.usable)
-    .map((layer) => ({ value: layer.name, label: layer.name, reason: layer.reason, group: "Cannot carry a map" }));
+    .map((layer) => ({ value: layer.name, label: layer.name, reason: layer.reason, group: "Not available" }));
   return [...usable, ...others];
 }
 
@@ -32,38 +32,43 @@ export function methodOptions(methods: readonly MethodInfo[]): Option[] {
     .map((method) => ({ value: method.name, label: method.name, detail: method.good_for, group: COSTS[method.cost] }));
 }
 
-/** The method chosen, where it is among these; else Grad-CAM: many pictures at once cannot wait for a slow one. */
-export function quickMethod(methods: readonly MethodInfo[], chosen: string): string {
-  return methods.some((method) => method.name === chosen) ? chosen : "gradcam";
+export const methodNamed = (name: string): MethodInfo | undefined => studio.methods.find((method) => method.name === name);
+
+/** The chosen method if it is among these, else Grad-CAM: pages with many maps offer fast methods only. */
+export function quickMethod(methods: readonly MethodInfo[]): string {
+  return methods.some((method) => method.name === view.method) ? view.method : "gradcam";
 }
 
-/** Classes, the most likely ones of this image first. */
+/** All classes, the most likely ones of this image first. */
 export function classOptions(classes: readonly ClassInfo[], answer: Answered | null, first?: Option): Option[] {
   const likely = answer?.predictions ?? [];
-  const places = new Set(likely.map((one) => one.index));
+  const places = new Set(likely.map((prediction) => prediction.index));
   return [
     ...(first ? [first] : []),
-    ...likely.map((one) => ({
-      value: String(one.index),
-      label: one.name,
-      detail: confidenceText(one.confidence),
+    ...likely.map((prediction) => ({
+      value: String(prediction.index),
+      label: prediction.name,
+      detail: confidenceText(prediction.confidence),
       group: regression() ? "Outputs" : "Most likely",
     })),
     ...classes
-      .filter((one) => !places.has(one.index))
-      .map((one) => ({ value: String(one.index), label: one.name, detail: `${one.index}`, group: regression() ? "All outputs" : "All classes" })),
+      .filter(({ index }) => !places.has(index))
+      .map(({ index, name }) => ({ value: String(index), label: name, detail: `${index}`, group: regression() ? "All outputs" : "All classes" })),
   ];
 }
 
-export function targetChoice(target: Target): TargetChoice {
-  return { kind: target.kind, index: target.index, against: target.against, k: 3 };
+export function targetChoice({ kind, index, against }: Target): Schemas["TargetChoice"] {
+  return { kind, index, against, k: 3 };
 }
+
+/** The chosen layer, as the list that a request takes. */
+export const chosenLayers = (): string[] => [view.layer || defaultLayer()].filter(Boolean);
 
 export interface Wanted {
   readonly image: string;
   readonly methods: readonly string[];
   readonly layers: readonly string[];
-  readonly target: TargetChoice;
+  readonly target: Schemas["TargetChoice"];
 }
 
 export function explanationQuestion(wanted: Wanted): Question {

@@ -1,25 +1,22 @@
-// What something will cost, said beforehand in words.
+// How long a computation is expected to take, in words.
 import type { MethodInfo } from "../api/client";
 
 export const COSTS: Readonly<Record<MethodInfo["cost"], string>> = {
-  cheap: "At once",
+  cheap: "Instant",
   seconds: "Seconds",
   minutes: "Minutes",
 };
 
-/** "about 3 s", "about 2 minutes": how long something is expected to take. */
-export function secondsText(seconds: number): string {
-  if (seconds < 1.5) return "takes a second";
-  if (seconds < 90) return `takes about ${seconds < 10 ? Math.round(seconds) : Math.round(seconds / 5) * 5} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 2 ? "takes about a minute" : `takes about ${minutes} minutes`;
-}
-
-const SENTENCES: Readonly<Record<MethodInfo["cost"], string>> = {
-  cheap: "Answers at once.",
-  seconds: "Takes seconds: it asks the model many times.",
-  minutes: "May take minutes on a large model: it asks the model very many times. Watch its progress, or cancel it.",
+export const COST_SENTENCES: Readonly<Record<MethodInfo["cost"], string>> = {
+  cheap: "Instant.",
+  seconds: "Takes seconds: runs the model many times.",
+  minutes: "May take minutes on a large model: runs the model thousands of times.",
 };
 
-/** What to expect of a method before it is asked. */
-export const costSentence = (method: Pick<MethodInfo, "cost">): string => SENTENCES[method.cost];
+/** A duration as "about 3 s" or "about 2 minutes". */
+export function secondsText(seconds: number): string {
+  if (seconds < 1.5) return "about 1 s";
+  if (seconds < 90) return `about ${seconds < 10 ? Math.round(seconds) : Math.round(seconds / 5) * 5} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 2 ? "about 1 minute" : `about ${minutes} minutes`;
+}

@@ -1,4 +1,4 @@
-// Maps as they came, and as grids: decoded once.
+// Maps of the API as grids, and numbers as text.
 import type { MapResult, Schemas } from "../api/client";
 import { decodeGrid, type Grid } from "../core/grid";
 
@@ -16,10 +16,10 @@ export const sizeText = (grid: readonly number[] | null | undefined): string => 
 export const percent = (share: number | null | undefined, digits = 0): string =>
   share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)} %`;
 
-/** A map's layer for people; "input" stands for the image itself, and a plus for layers fused into one map. */
-export const layerText = (name: string): string => (name === "input" ? "the input itself" : name.replaceAll("+", " + "));
+/** The layer of a map as text: "input" is the image itself, and a plus joins layers fused into one map. */
+export const layerText = (name: string): string => (name === "input" ? "the input image" : name.replaceAll("+", " + "));
 
-/** A number people can read: four significant digits, thousands apart. */
+/** A number with four significant digits or thousands separators. */
 export function figure(value: number | null | undefined): string {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (Number.isInteger(value)) return value.toLocaleString("en-US");

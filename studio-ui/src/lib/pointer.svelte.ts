@@ -1,4 +1,4 @@
-// The point that people look at, shared by all pictures of a page: from 0 to 1 along both axes of what the model sees.
+// The reading point that all figures of a page share: 0 to 1 along both axes of the model's input.
 export const pointer = $state({ shown: false, x: 0.5, y: 0.5 });
 
 export function point(x: number, y: number): void {

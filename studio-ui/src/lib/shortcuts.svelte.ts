@@ -1,15 +1,15 @@
-// Single keys that do something, while nobody is typing. A page adds its own while it is shown.
+// Single-key shortcuts, ignored while the user types. Pages add their own while they are shown.
 import { taste } from "./theme.svelte";
 
 type Keys = Record<string, () => void>;
-const layers: Keys[] = [];
+const active: Keys[] = [];
 
-/** Make these keys do something as long as the calling component lives. */
+/** Handle these keys until the calling component is destroyed. */
 export function useKeys(keys: Keys): void {
   $effect(() => {
-    layers.push(keys);
+    active.push(keys);
     return () => {
-      layers.splice(layers.indexOf(keys), 1);
+      active.splice(active.indexOf(keys), 1);
     };
   });
 }
@@ -19,7 +19,7 @@ export function onKey(event: KeyboardEvent): void {
   const target = event.target as HTMLElement;
   const typing = target.matches?.("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]");
   if (typing) return;
-  const action = layers.findLast((keys) => event.key in keys)?.[event.key];
+  const action = active.findLast((keys) => event.key in keys)?.[event.key];
   if (!action) return;
   event.preventDefault();
   action();

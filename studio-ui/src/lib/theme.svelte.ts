@@ -1,5 +1,4 @@
-// Dark or light: what the system says, until somebody chooses. And whether single keys are shortcuts.
-
+// The color theme, that of the system until the user picks one, and whether single-key shortcuts are on.
 type Theme = "light" | "dark";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -7,7 +6,7 @@ function stored(name: string): string | null {
   try {
     return localStorage.getItem(name);
   } catch {
-    return null; // storage may be forbidden; then nothing is remembered
+    return null; // storage is blocked: settings last until the page is closed
   }
 }
 function store(name: string, value: string): void {

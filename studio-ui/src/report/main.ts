@@ -1,7 +1,8 @@
-// The self-contained report and the notebook view: sliders, and every map drawn anew as they move. No framework.
-import { COLOUR_MAPS, colourTable, DIVERGING, type ColourTable } from "../core/colours";
+// The HTML report and the notebook view: maps that are redrawn when a slider moves. No framework.
+import { COLOR_MAPS, colorTable, DIVERGING, type ColorTable } from "../core/colors";
 import { cellAt, decodeGrid, heatmap, inward, magnitude, range, signedmap, WHOLE, type Frame, type Grid, type Region } from "../core/grid";
-import { blended, coloured, type Look, type Picture } from "../core/overlay";
+import { chooser, element, slider } from "../core/element";
+import { blended, colored, type Look, type Picture } from "../core/overlay";
 import { paint, pixelsOf } from "../core/paint";
 import style from "./report.css?inline";
 
@@ -10,14 +11,14 @@ interface MapData {
   readonly shape: readonly number[];
   readonly values: string;
   readonly warning: string | null;
-  /** Whether it is drawn as evidence for and against. */
+  /** Whether it is drawn as signed evidence. */
   readonly diverging: boolean;
 }
-interface ImageData_ {
+interface ImageEntry {
   readonly title: string;
   readonly size: readonly [number, number];
   readonly picture: string | null;
-  /** What the model sees of the picture; null or nothing is all of it. */
+  /** The region that the model sees; without one, the whole image. */
   readonly region?: Region | null;
   readonly maps: readonly MapData[];
   readonly facts: readonly (readonly [string, string])[];
@@ -27,26 +28,15 @@ interface ImageData_ {
 interface PageData {
   readonly opacity: number;
   readonly colours: string;
-  readonly images: readonly ImageData_[];
+  readonly images: readonly ImageEntry[];
 }
-type Settings = Look & { readonly colours: string; readonly crop: boolean };
+type Settings = Look & { readonly colors: string; readonly crop: boolean };
 type Draw = (settings: Settings) => void;
 
-const FINE = 320; // pixels along the longer side, at least: coarse maps are drawn smoothly
+const FINE = 320; // minimum pixels along the longer side, so that coarse maps are smooth
 
-function element<Name extends keyof HTMLElementTagNameMap>(
-  name: Name,
-  attributes: Record<string, string> = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[Name] {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-/** The photograph in full, and what the model sees of it alone. */
-async function viewsOf(image: ImageData_): Promise<[Picture, Picture] | null> {
+/** The whole image, and its crop to the model's input. */
+async function viewsOf(image: ImageEntry): Promise<[Picture, Picture] | null> {
   if (image.picture === null) return null;
   const source = new Image();
   source.src = `data:image/png;base64,${image.picture}`;
@@ -57,9 +47,9 @@ async function viewsOf(image: ImageData_): Promise<[Picture, Picture] | null> {
   return [view(false), view(true)];
 }
 
-/** A map without its photograph: nothing where it is below the threshold, and its line on demand. */
-function bare(heat: Grid, table: ColourTable, look: Look, signed: boolean): Picture {
-  const drawn = blended(coloured(heat, table, signed), heat, table, { ...look, opacity: 0 });
+/** A map without an image: transparent below the threshold, with an optional contour line. */
+function bare(heat: Grid, table: ColorTable, look: Look, signed: boolean): Picture {
+  const drawn = blended(colored(heat, table, signed), heat, table, { ...look, opacity: 0 });
   heat.values.forEach((value, i) => {
     if (Math.abs(value) < look.threshold) drawn.pixels[i * 4 + 3] = 0;
   });
@@ -73,7 +63,7 @@ interface Tile {
   readonly draw: (picture: Picture) => void;
 }
 
-/** Canvas, title and the value under the pointer. */
+/** A titled canvas that shows the value under the pointer. */
 function tile(title: string, alt: string, grid: Grid | null): Tile {
   const canvas = element("canvas", { role: "img", "aria-label": alt, width: "1", height: "1" });
   const reading = element("span", { class: "reading" });
@@ -85,32 +75,32 @@ function tile(title: string, alt: string, grid: Grid | null): Tile {
     const x = inward(event.offsetX / canvas.clientWidth, left, right);
     const y = inward(event.offsetY / canvas.clientHeight, top, bottom);
     const { value, row, column } = cellAt(grid, x, y);
-    reading.textContent = x < 0 || y < 0 || x > 1 || y > 1 ? "not seen by the model" : `${number(value)} · cell ${row}, ${column}`;
+    reading.textContent = x < 0 || y < 0 || x > 1 || y > 1 ? "outside of the model input" : `${number(value)} · cell ${row}, ${column}`;
   });
   canvas.addEventListener("pointerleave", () => (reading.textContent = ""));
   const draw = (picture: Picture): void => {
     shown = picture;
-    stage.style.width = `${100 * Math.min(1, (1.5 * picture.width) / picture.height)}%`; // no tower of a narrow picture
+    stage.style.width = `${100 * Math.min(1, (1.5 * picture.width) / picture.height)}%`; // limit the height of narrow images
     paint(canvas, picture);
   };
   return { node: element("figure", {}, element("figcaption", {}, title), stage), draw };
 }
 
-/** What the two sides of signed evidence look like, and how much the deepest colours stand for. */
+/** The legend of signed evidence, with the value of the strongest colors. */
 const legend = (most: number): (Node | string)[] => [
   element("span", { class: "side" }, element("span", { class: "key supports" }), `supports, up to +${number(most)}`),
   " ",
   element("span", { class: "side" }, element("span", { class: "key opposes" }), `opposes, down to −${number(most)}`),
 ];
 
-async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw[] }> {
+async function card(image: ImageEntry): Promise<{ node: HTMLElement; draws: Draw[] }> {
   const views = await viewsOf(image);
   const [height, width] = image.size;
   const viewOf = (settings: Settings): Picture | null => views && views[settings.crop ? 1 : 0];
   const tiles = element("div", { class: "tiles" });
   const draws: Draw[] = [];
   if (views) {
-    const original = tile("Original", `${image.title}, the image`, null);
+    const original = tile("Original", `${image.title}, original image`, null);
     draws.push((settings) => original.draw(viewOf(settings)!));
     tiles.append(original.node);
   }
@@ -119,15 +109,15 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
     const signed = map.diverging;
     const heats = (views ?? [{ height, width }]).map((frame) => (signed ? signedmap(grid, frame) : heatmap(grid, frame)));
     const heatOf = (settings: Settings): Grid => heats[settings.crop ? 1 : 0] ?? heats[0]!;
-    const tableOf = (settings: Settings) => colourTable(signed ? DIVERGING : settings.colours);
+    const tableOf = (settings: Settings) => colorTable(signed ? DIVERGING : settings.colors);
     const drawn = tile(map.title, `${image.title}, ${map.title}`, grid);
-    const said = signed ? legend(magnitude(grid)) : [`highest value ${number(Math.max(0, range(grid.values)[1]))}`];
-    if (signed || !map.warning) drawn.node.append(element("p", { class: "note" }, ...said));
+    const note = signed ? legend(magnitude(grid)) : [`highest value ${number(Math.max(0, range(grid.values)[1]))}`];
+    if (signed || !map.warning) drawn.node.append(element("p", { class: "note" }, ...note));
     if (map.warning) drawn.node.append(element("p", { class: "note warning" }, map.warning));
     if (views && image.maps.length === 1) {
       const alone = tile("Heat map", `${image.title}, heat map`, grid);
       tiles.append(alone.node);
-      draws.push((settings) => alone.draw({ ...viewOf(settings)!, ...coloured(heatOf(settings), tableOf(settings), signed) }));
+      draws.push((settings) => alone.draw({ ...viewOf(settings)!, ...colored(heatOf(settings), tableOf(settings), signed) }));
     }
     tiles.append(drawn.node);
     draws.push((settings) => {
@@ -151,31 +141,18 @@ async function card(image: ImageData_): Promise<{ node: HTMLElement; draws: Draw
   return { node: element("article", {}, element("h2", {}, image.title), tiles, about), draws };
 }
 
-function slider(title: string, value: number, onchange: (value: number) => void): HTMLElement {
-  const output = element("output", {}, value.toFixed(2));
-  const id = title.toLowerCase();
-  const input = element("input", { id, type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
-  input.addEventListener("input", () => {
-    output.textContent = Number(input.value).toFixed(2);
-    onchange(Number(input.value));
-  });
-  // said by name: the output is the first thing a label could belong to
-  return element("label", { for: id }, element("span", {}, title, " ", output), input);
-}
-
 async function start(): Promise<void> {
   const data = JSON.parse(document.getElementById("maps")!.textContent) as PageData;
   document.head.append(element("style", {}, style));
-  let settings: Settings = { opacity: data.opacity, threshold: 0, contour: false, crop: false, colours: data.colours };
+  let settings: Settings = { opacity: data.opacity, threshold: 0, contour: false, crop: false, colors: data.colours };
   const draws: Draw[] = [];
   const change = (part: Partial<Settings>): void => {
     settings = { ...settings, ...part };
     for (const draw of draws) draw(settings);
   };
-  const plain = data.images.some((image) => image.maps.some((map) => !map.diverging)); // evidence has its own colours
-  const colours = element("select", { "aria-label": "Colours" });
-  for (const name of COLOUR_MAPS) colours.append(element("option", name === data.colours ? { selected: "" } : {}, name));
-  colours.addEventListener("change", () => change({ colours: colours.value }));
+  const unsigned = data.images.some((image) => image.maps.some((map) => !map.diverging)); // signed maps have fixed colors
+  const colors = chooser("Colors", COLOR_MAPS.map((name) => [name, name] as const), (name) => change({ colors: name }));
+  colors.set(data.colours);
   const check = (title: string, onchange: (on: boolean) => void): HTMLElement => {
     const input = element("input", { type: "checkbox" });
     input.addEventListener("change", () => onchange(input.checked));
@@ -185,19 +162,19 @@ async function start(): Promise<void> {
     element(
       "form",
       {},
-      ...(data.images.some((image) => image.picture) ? [slider("Opacity", data.opacity, (opacity) => change({ opacity }))] : []),
-      slider("Threshold", 0, (threshold) => change({ threshold })),
-      ...(plain ? [element("label", {}, element("span", {}, "Colours"), colours)] : []),
+      ...(data.images.some((image) => image.picture) ? [slider("Opacity", data.opacity, (opacity) => change({ opacity })).label] : []),
+      slider("Threshold", 0, (threshold) => change({ threshold })).label,
+      ...(unsigned ? [colors.label] : []),
       check("Contour line", (contour) => change({ contour })),
-      ...(data.images.some((image) => image.region) ? [check("Only what the model sees", (crop) => change({ crop }))] : []),
+      ...(data.images.some((image) => image.region) ? [check("Crop to model input", (crop) => change({ crop }))] : []),
     ),
   );
   const main = document.querySelector("main")!;
   for (const image of data.images) {
-    const made = await card(image);
-    main.append(made.node);
-    for (const draw of made.draws) draw(settings);
-    draws.push(...made.draws);
+    const { node, draws: added } = await card(image);
+    main.append(node);
+    for (const draw of added) draw(settings);
+    draws.push(...added);
   }
   document.documentElement.dataset.ready = "";
 }

@@ -1,18 +1,18 @@
-// From places of the cloud to pixels of the canvas, and back: one scale for both axes, so that distances stay true.
+// Data coordinates to canvas pixels and back, with one scale for both axes.
 import type { Place } from "./lasso";
 import type { Bounds, Points } from "./spatial";
 
 export interface Camera {
-  /** Pixels a unit. */
+  /** Pixels per unit. */
   readonly scale: number;
-  /** The pixel that the origin falls on. */
+  /** The pixel of the origin. */
   readonly x: number;
   readonly y: number;
 }
 
 const MARGIN = 0.05;
 
-/** The camera that shows the whole box in the middle of a canvas. */
+/** The camera that centers a box on the canvas and shows all of it. */
 export function fitting(box: Bounds, width: number, height: number): Camera {
   const across = Math.max(box.right - box.left, 1e-9);
   const down = Math.max(box.bottom - box.top, 1e-9);
@@ -25,7 +25,7 @@ export function fitting(box: Bounds, width: number, height: number): Camera {
   };
 }
 
-/** Nearer by `factor`, with the place under a pixel staying where it is. */
+/** Zoom by a factor around a pixel. */
 export function zoomed(camera: Camera, factor: number, [atX, atY]: Place): Camera {
   return {
     scale: camera.scale * factor,

@@ -1,15 +1,15 @@
-// Colours for points: classes far apart from their neighbours in number, and shares along a colour map.
-import type { ColourTable } from "../colours";
+// Point colors: distinct ones for classes, and a color map for shares.
+import type { ColorTable } from "../colors";
 import { tableRow } from "../overlay";
 
 const GOLDEN = 137.508;
 const FEW = 14;
 
 /**
- * RGB triples for `count` classes, light and dark in turns; for a dark ground lighter. A few share the circle of
- * hues evenly, of many each is a golden angle further on.
+ * RGB triples for `count` classes, alternating in lightness; lighter on a dark background. Up to 14 hues are evenly
+ * spaced; more are spaced by the golden angle.
  */
-export function classColours(count: number, dark: boolean): Uint8Array {
+export function classColors(count: number, dark: boolean): Uint8Array {
   const table = new Uint8Array(count * 3);
   const step = count <= FEW ? 360 / Math.max(1, count) : GOLDEN;
   for (let index = 0; index < count; index++) {
@@ -20,7 +20,7 @@ export function classColours(count: number, dark: boolean): Uint8Array {
   return table;
 }
 
-/** The sRGB colour of an OKLCH one, clipped to what a screen can show. */
+/** Convert OKLCH to sRGB, clipped to the gamut. */
 export function oklch(lightness: number, chroma: number, degrees: number): [number, number, number] {
   const a = chroma * Math.cos((degrees * Math.PI) / 180);
   const b = chroma * Math.sin((degrees * Math.PI) / 180);
@@ -40,10 +40,10 @@ function byte(linear: number): number {
   return Math.round(encoded * 255);
 }
 
-/** A row of a colour map for each share in [0, 1]; what is no number gets row 0. */
+/** The color map row of each share in [0, 1]; NaN gets row 0. */
 export function shareRows(shares: Float32Array): Uint16Array {
   return Uint16Array.from(shares, (share) => (Number.isNaN(share) ? 0 : tableRow(share)));
 }
 
-export const cssColour = (table: ColourTable, row: number): string =>
+export const cssColor = (table: ColorTable, row: number): string =>
   `rgb(${table[row * 3]}, ${table[row * 3 + 1]}, ${table[row * 3 + 2]})`;

@@ -1,10 +1,10 @@
-// A line drawn around points: which ones lie inside, and how the line travels in an address.
-import type { Bounds, SpatialIndex } from "./spatial";
+// Lasso outlines: the points inside, and the text form for the address bar.
+import type { Bounds, Points } from "./spatial";
 
 export type Place = readonly [x: number, y: number];
 export type Outline = readonly Place[];
 
-/** Whether a place lies inside the outline, by how often a ray from it crosses the line. */
+/** Whether a place lies inside the outline (even-odd rule). */
 export function inside(outline: Outline, x: number, y: number): boolean {
   let within = false;
   for (let i = 0, j = outline.length - 1; i < outline.length; j = i++) {
@@ -13,12 +13,6 @@ export function inside(outline: Outline, x: number, y: number): boolean {
     if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) within = !within;
   }
   return within;
-}
-
-export function boxAround(outline: Outline): Bounds {
-  const across = outline.map(([x]) => x);
-  const down = outline.map(([, y]) => y);
-  return { left: Math.min(...across), top: Math.min(...down), right: Math.max(...across), bottom: Math.max(...down) };
 }
 
 export function rectangle([ax, ay]: Place, [bx, by]: Place): Outline {
@@ -30,15 +24,12 @@ export function rectangle([ax, ay]: Place, [bx, by]: Place): Outline {
   ];
 }
 
-/** The points inside the outline, in ascending order; an outline without an area holds none. */
-export function enclosed(index: SpatialIndex, outline: Outline): Uint32Array {
-  if (outline.length < 3) return new Uint32Array();
-  const { x, y } = index.points;
-  const found = index.within(boxAround(outline)).filter((i) => inside(outline, x[i]!, y[i]!));
-  return Uint32Array.from(found).sort();
+/** The points inside the outline, in ascending order. */
+export function enclosed({ x, y }: Points, outline: Outline): Uint32Array {
+  return Uint32Array.from(x.keys()).filter((i) => inside(outline, x[i]!, y[i]!));
 }
 
-/** The outline with fewer corners: none that leaves the line by less than `tolerance`. */
+/** Drop corners that deviate by less than `tolerance` (Ramer-Douglas-Peucker). */
 export function simplified(outline: Outline, tolerance: number): Outline {
   if (outline.length < 4) return outline;
   const keep = new Uint8Array(outline.length);
@@ -59,7 +50,7 @@ export function simplified(outline: Outline, tolerance: number): Outline {
   return outline.filter((_, i) => keep[i]);
 }
 
-/** How far a place is from the line between two others. */
+/** The distance of a place from the line segment between two others. */
 function distance([x, y]: Place, [ax, ay]: Place, [bx, by]: Place): number {
   const [dx, dy] = [bx - ax, by - ay];
   const length = dx * dx + dy * dy;
@@ -67,7 +58,7 @@ function distance([x, y]: Place, [ax, ay]: Place, [bx, by]: Place): number {
   return Math.hypot(x - ax - share * dx, y - ay - share * dy);
 }
 
-/** The box with a margin: an outline around everything must not be cut back onto the outermost points. */
+/** The box with a margin, so that an outline around all points can be written without clipping. */
 export function widened(box: Bounds, share = 0.1): Bounds {
   const across = Math.max(box.right - box.left, 1e-6) * share;
   const down = Math.max(box.bottom - box.top, 1e-6) * share;
@@ -77,7 +68,7 @@ export function widened(box: Bounds, share = 0.1): Bounds {
 const STEPS = 36 ** 2 - 1;
 const MOST_CORNERS = 120;
 
-/** The outline as text, four characters a corner: places as shares of the box, each in two digits of base 36. */
+/** The outline as text: per corner, x and y relative to the box in two base-36 digits each. */
 export function writeOutline(outline: Outline, box: Bounds): string {
   const digits = (value: number, low: number, high: number): string => {
     const share = Math.min(1, Math.max(0, (value - low) / Math.max(high - low, 1e-9)));
@@ -89,7 +80,7 @@ export function writeOutline(outline: Outline, box: Bounds): string {
     .join("");
 }
 
-/** The outline that such text means, or null where it means none. */
+/** Parse the text of an outline; null if it is invalid. */
 export function readOutline(text: string, box: Bounds): Outline | null {
   if (!/^(?:[0-9a-z]{4}){3,120}$/.test(text)) return null;
   const at = (place: number, low: number, high: number): number =>

@@ -1,20 +1,20 @@
-// Drawing a cloud: round dots with soft edges stamped into pixels, many thousand within a frame.
+// Fast drawing of many antialiased dots into pixels.
 import type { Points } from "./spatial";
 
 export interface Canvas {
   readonly width: number;
   readonly height: number;
-  /** RGBA, four bytes a pixel. */
+  /** RGBA, four bytes per pixel. */
   readonly pixels: Uint8ClampedArray;
 }
 
 export interface Dots {
-  /** Places in pixels. */
+  /** Positions in pixels. */
   readonly at: Points;
-  /** Which dots, the last one on top. */
+  /** The dots to draw, the last one on top. */
   readonly order: Uint32Array;
-  /** A row of `table` for each point. */
-  readonly colours: Uint16Array;
+  /** The row of `table` of each point. */
+  readonly colors: Uint16Array;
   /** RGB triples. */
   readonly table: Uint8Array;
   readonly radius: number;
@@ -22,7 +22,7 @@ export interface Dots {
   readonly opacity: number;
 }
 
-const PARTS = 4; // a dot may lie on quarters of a pixel
+const PARTS = 4; // dots are placed at quarters of a pixel
 const FULL = 256;
 
 interface Mask {
@@ -30,7 +30,7 @@ interface Mask {
   readonly cover: Uint16Array;
 }
 
-/** How much of each pixel a dot covers, for a middle at every quarter of a pixel. */
+/** The coverage masks of a dot, one per subpixel position of its center. */
 export function masks(radius: number, opacity: number): Mask[] {
   const reach = Math.ceil(radius + 0.5);
   const size = 2 * reach + 1;
@@ -48,17 +48,17 @@ export function masks(radius: number, opacity: number): Mask[] {
   });
 }
 
-/** Fill the canvas with one opaque colour. */
+/** Fill the canvas with a color. */
 export function wiped({ pixels }: Canvas, [red, green, blue]: readonly [number, number, number]): void {
   new Uint32Array(pixels.buffer, pixels.byteOffset, pixels.length >> 2).fill(
     ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0,
   );
 }
 
-/** Stamp the dots over what is there; dots outside are left out. Returns how many were drawn. */
+/** Draw the dots that are on the canvas and return their number. */
 export function stamped(canvas: Canvas, dots: Dots): number {
   const { width, height, pixels } = canvas;
-  const { at, order, colours, table } = dots;
+  const { at, order, colors, table } = dots;
   const shapes = masks(dots.radius, dots.opacity);
   const size = shapes[0]!.size;
   const reach = (size - 1) / 2;
@@ -69,10 +69,10 @@ export function stamped(canvas: Canvas, dots: Dots): number {
     const y = Math.round((at.y[point]! - 0.5) * PARTS);
     const left = (x >> 2) - reach;
     const top = (y >> 2) - reach;
-    const defined = x === x && y === y; // shifting makes a zero of what is no number
+    const defined = x === x && y === y; // bit shifts would turn NaN into 0
     if (!defined || left <= -size || top <= -size || left >= width || top >= height) continue;
     const { cover } = shapes[(y & 3) * PARTS + (x & 3)]!;
-    const row = colours[point]! * 3;
+    const row = colors[point]! * 3;
     const [red, green, blue] = [table[row]!, table[row + 1]!, table[row + 2]!];
     const [fromX, toX] = [Math.max(0, -left), Math.min(size, width - left)];
     const [fromY, toY] = [Math.max(0, -top), Math.min(size, height - top)];
