@@ -353,7 +353,7 @@ def test_the_layer_table_can_be_searched_and_links_on(page: Any) -> None:
     page.get_by_label("Search layers").fill("nothing like it")
     page.get_by_text("No matching layers").wait_for()
     page.get_by_label("Search layers").fill("stage4.conv1")
-    page.get_by_role("link", name="Activation maps of layer stage4.conv1").click()
+    page.get_by_role("link", name="Activations of layer stage4.conv1").click()
     page.wait_for_selector('canvas[aria-label^="Channel"]')
 
 

@@ -74,11 +74,7 @@ export function get<Result>(path: string, query?: Query, signal?: AbortSignal): 
 }
 
 export function upload(file: Blob): Promise<ImageInfo> {
-  return answer("/api/uploads", {
-    method: "POST",
-    body: file,
-    headers: { "content-type": file.type || "application/octet-stream" },
-  });
+  return answer("/api/uploads", { method: "POST", body: file, headers: { "content-type": file.type || "application/octet-stream" } });
 }
 
 export function openDemo(model: string): Promise<Status> {

@@ -56,3 +56,11 @@ export class SparseMatrix {
     return null;
   }
 }
+
+/** What the components of the matrix take. */
+export interface MatrixProps {
+  readonly matrix: SparseMatrix;
+  readonly label: number | null;
+  readonly prediction: number | null;
+  readonly onchoose: (label: number, prediction: number) => void;
+}

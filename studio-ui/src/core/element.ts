@@ -15,7 +15,8 @@ export function element<Name extends keyof HTMLElementTagNameMap>(
 /** A slider from 0 to 1 in a label that shows its value. */
 export function slider(title: string, value: number, onchange: (value: number) => void): { label: HTMLElement; set: (value: number) => void } {
   const output = element("output");
-  const input = element("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": title });
+  const id = title.toLowerCase().replaceAll(" ", "-");
+  const input = element("input", { id, type: "range", min: "0", max: "1", step: "0.01" });
   const set = (next: number): void => {
     input.value = String(next);
     output.textContent = next.toFixed(2);
@@ -25,7 +26,8 @@ export function slider(title: string, value: number, onchange: (value: number) =
     set(Number(input.value));
     onchange(Number(input.value));
   });
-  return { label: element("label", {}, element("span", {}, title, " ", output), input), set };
+  // without `for`, the label would belong to the output
+  return { label: element("label", { for: id }, element("span", {}, title, " ", output), input), set };
 }
 
 /** A list of options in a label. */

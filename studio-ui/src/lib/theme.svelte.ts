@@ -2,18 +2,13 @@
 type Theme = "light" | "dark";
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-function stored(name: string): string | null {
+/** Read a stored setting, or write it. Without access to the storage, settings last until the page is closed. */
+function stored(name: string, value?: string): string | null {
   try {
+    if (value !== undefined) localStorage.setItem(name, value);
     return localStorage.getItem(name);
   } catch {
-    return null; // storage is blocked: settings last until the page is closed
-  }
-}
-function store(name: string, value: string): void {
-  try {
-    localStorage.setItem(name, value);
-  } catch {
-    return;
+    return null;
   }
 }
 
@@ -35,11 +30,11 @@ dark.addEventListener("change", () => {
 
 export function switchTheme(): void {
   taste.theme = taste.theme === "dark" ? "light" : "dark";
-  store("camlens-theme", taste.theme);
+  stored("camlens-theme", taste.theme);
   apply();
 }
 
 export function switchShortcuts(on: boolean): void {
   taste.shortcuts = on;
-  store("camlens-shortcuts", on ? "on" : "off");
+  stored("camlens-shortcuts", on ? "on" : "off");
 }
