@@ -39,7 +39,6 @@ export class Refusal extends Error {
   constructor(
     readonly kind: string,
     message: string,
-    readonly status = 0,
   ) {
     super(message);
   }
@@ -66,7 +65,7 @@ async function answer<Result>(path: string, init: RequestInit = {}): Promise<Res
   }
   if (response.ok) return (await response.json()) as Result;
   const problem = (await response.json().catch(() => null)) as Schemas["Problem"] | null;
-  throw new Refusal(problem?.kind ?? "http", problem?.message ?? `The studio responded with status ${response.status}.`, response.status);
+  throw new Refusal(problem?.kind ?? "http", problem?.message ?? `The studio responded with status ${response.status}.`);
 }
 
 export function get<Result>(path: string, query?: Query, signal?: AbortSignal): Promise<Result> {

@@ -58,10 +58,7 @@ function bare(heat: Grid, table: ColorTable, look: Look, signed: boolean): Pictu
 
 const number = (value: number): string => Number(value.toPrecision(4)).toString();
 
-interface Tile {
-  readonly node: HTMLElement;
-  readonly draw: (picture: Picture) => void;
-}
+type Tile = { readonly node: HTMLElement; readonly draw: (picture: Picture) => void };
 
 /** A titled canvas that shows the value under the pointer. */
 function tile(title: string, alt: string, grid: Grid | null): Tile {
