@@ -132,7 +132,7 @@ def test_errors_can_be_reached_by_keyboard(page: Any, audit: camlens.audit.Audit
     page.keyboard.press("Enter")
     page.get_by_role("region", name="Images of the cell").locator(CARD).first.focus()
     page.keyboard.press("Enter")
-    page.locator(f'{DIALOG} .pictures figure:nth-child(3) canvas[data-painted]').wait_for()
+    page.locator(f"{DIALOG} .pictures figure:nth-child(3) canvas[data-painted]").wait_for()
     page.keyboard.press("Escape")
     page.locator(DIALOG).wait_for(state="detached")
     page.wait_for_url(re.compile(r"pair=\d+-\d+$"))
@@ -310,7 +310,9 @@ def test_mean_maps_are_drawn_and_filter_by_class(page: Any, audit: camlens.audit
     means.get_by_role("button", name=re.compile(name)).click()
     page.wait_for_url(re.compile("pair=-2"))
     images = int((audit.column("predicted").filled() == 2).sum())  # type: ignore[attr-defined]
-    page.get_by_text(re.compile(f"^{images} images\\. Maps of the predicted class by gradcam at {audit.manifest.layer}")).wait_for()
+    page.get_by_text(
+        re.compile(f"^{images} images\\. Maps of the predicted class by gradcam at {audit.manifest.layer}")
+    ).wait_for()
     means.get_by_role("link", name=re.compile(f"errors predicted as {name}")).click()
     page.get_by_role("heading", name="Errors", level=1).wait_for()
 
