@@ -26,7 +26,7 @@ CLICK = """async ([number, cell]) => {
     const tiles = [...(cards?.querySelectorAll('[data-row] canvas') ?? [])];
     return tiles.length > 0 && tiles.every(canvas => canvas.dataset.painted);
   };
-  const button = document.querySelectorAll('[aria-label="Pairs, most frequent first"] button')[number];
+  const button = document.querySelectorAll('[aria-label="Pairs by number of images"] button')[number];
   const start = performance.now();
   button.click();
   while (!painted()) await new Promise(requestAnimationFrame);
@@ -104,7 +104,7 @@ def rows_of(run: Path, playwright: Any) -> Iterator[Row]:
         until(lambda: (asked(f"{base}/api/status") or {}).get("state") == "ready", 120)
         page = browser.new_context(base_url=base, viewport={"width": 1280, "height": 900}).new_page()
         page.goto("/misclassifications")
-        page.wait_for_selector('[aria-label="Errors, pair by pair"] [data-row] canvas[data-painted]')
+        page.wait_for_selector('[aria-label="Errors by pair"] [data-row] canvas[data-painted]')
         pairs = asked(f"{base}/api/audit/errors")["pairs"]
         clicks = []
         for number in range(20):

@@ -28,10 +28,10 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "STUDIO_RESULTS.md"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-OVERLAY = 'canvas[aria-label^="The image under"]'
+OVERLAY = 'canvas[aria-label^="Overlay of the evidence"]'
 
 CLICK = """async () => {
-  const canvas = document.querySelector('canvas[aria-label^="The image under"]');
+  const canvas = document.querySelector('canvas[aria-label^="Overlay of the evidence"]');
   const before = canvas.dataset.painted;
   const painted = new Promise(done => {
     const look = () => { if (canvas.dataset.painted !== before) { watch.disconnect(); done(); } };
@@ -130,7 +130,7 @@ def opened(browser: Any, base: str) -> tuple[float, float]:
     start = time.perf_counter()
     page.goto("/")
     page.wait_for_selector(f"{OVERLAY}[data-painted]")
-    page.wait_for_selector("text=Take away")
+    page.wait_for_selector("h2:text-is('Export')")
     took = (time.perf_counter() - start) * 1000
     (paint,) = page.evaluate("() => performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)")
     page.context.close()
@@ -154,12 +154,12 @@ def in_the_browser(base: str, rounds: int) -> Iterator[Row]:
                 fresh.append(opened(browser, new)[0])
         page = browser.new_context(base_url=base).new_page()
         page.goto("/")
-        page.wait_for_selector("text=Take away")
+        page.wait_for_selector("h2:text-is('Export')")
         layers = ["stage4", "stage3", "stage2", "stage1"]
         clicks, slides = [], []
         for number in range(rounds):
             page.goto(f"/?image=s{500 + number}&layer={layers[number % 4]}")  # warms up model and image
-            page.wait_for_selector("text=Take away")
+            page.wait_for_selector("h2:text-is('Export')")
             field = page.get_by_role("combobox", name="Target class")
             field.click()
             field.fill("coffee" if number % 2 else "coin")
