@@ -220,10 +220,12 @@ def test_examples_of_the_clean_and_the_watermark_model(studio: TestClient) -> No
     assert heat[10:, 10:].sum() > 0.5 * heat.sum()  # the watermark is in the lower right corner
 
 
-def test_job_events(studio: TestClient) -> None:
+def test_job_events(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held(monkeypatch, steps=1)
     request = {"image": "s20", "methods": ["scorecam"], "layers": ["stage1"]}
     job = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
     assert job["state"] in ("waiting", "running")
+    held.go.set()
     with studio.stream("GET", f"/api/jobs/{job['id']}/events") as events:
         assert events.headers["content-type"].startswith("text/event-stream")
         told = [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line]
