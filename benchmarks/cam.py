@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from benchmarks.harness import Plan, Row, race, ratios
 from benchmarks.networks import CLASS, FORWARD, bare_hook, network, peers, pictures, plain_forward
 from camlens import Explainer
-from camlens.core import capture
 from camlens.core.layers import conv_layers
 from camlens.targets import AllClasses, ClassScore
 
@@ -68,22 +67,9 @@ def many_maps(plan: Plan) -> list[Row]:
 
 
 def many_layers(plan: Plan) -> list[Row]:
-    """All convolutions of many images: maps made as the gradients come, and with all gradients kept until the end."""
+    """All convolutions of many images."""
     name, batch = ("resnet18", 2) if plan.quick else ("resnet50", 16)
     model, inputs = network(name), pictures(batch, plan.size)
     explainer = Explainer(model, layers=[convolution for convolution, _ in conv_layers(model)])
-    limit = capture.MANY_BYTES
-
-    def kept() -> None:
-        capture.MANY_BYTES = 2**60
-        try:
-            explainer(inputs, target=CLASS)
-        finally:
-            capture.MANY_BYTES = limit
-
-    candidates = {
-        FORWARD: plain_forward(model, inputs),
-        "all convolutions": lambda: explainer(inputs, target=CLASS),
-        "all convolutions, gradients kept": kept,
-    }
+    candidates = {FORWARD: plain_forward(model, inputs), "all convolutions": lambda: explainer(inputs, target=CLASS)}
     return ratios(race(candidates, plan.rounds), FORWARD, {}, f"{name}, batch {batch}")

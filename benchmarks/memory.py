@@ -15,7 +15,7 @@ from benchmarks.harness import Plan, Row
 from benchmarks.networks import CLASS, FORWARD, network, peers, pictures, plain_forward
 
 OURS = "camlens"
-EVERY_LAYER = ("all convolutions", "all convolutions, gradients kept")
+EVERY_LAYER = "all convolutions"
 PEERS = ("captum", "pytorch-grad-cam", "torchcam")
 _BYTES = 1 if sys.platform == "darwin" else 1024
 
@@ -39,8 +39,8 @@ def run(plan: Plan) -> Iterator[Row]:
             ratio, target = min(seen) / base if base else float("nan"), 1.15 if who == OURS else None
             yield Row(f"{case}: {who}", f"x {FORWARD}", ratio, target=target, note=note)
     few = batch // 2
-    for who in EVERY_LAYER:
-        yield Row(f"memory over base, {name}, batch {few}: {who}", "MB", grown(who, name, few, plan.size) / 1e6)
+    megabytes = grown(EVERY_LAYER, name, few, plan.size) / 1e6
+    yield Row(f"memory over base, {name}, batch {few}: {EVERY_LAYER}", "MB", megabytes)
 
 
 def grown(who: str, name: str, batch: int, size: int) -> float:
@@ -64,12 +64,10 @@ def highest() -> int:
 def weigh(who: str, name: str, batch: int, size: int) -> int:
     """Bytes that one pass adds to this process, after a pass of one image has set everything up."""
     from camlens import Explainer
-    from camlens.core import capture
     from camlens.core.layers import conv_layers
 
     model = network(name)
-    if who in EVERY_LAYER:
-        capture.MANY_BYTES = 2**60 if who.endswith("kept") else capture.MANY_BYTES
+    if who == EVERY_LAYER:
         everywhere = Explainer(model, layers=[convolution for convolution, _ in conv_layers(model)])
 
     def candidate(count: int) -> object:
@@ -78,7 +76,7 @@ def weigh(who: str, name: str, batch: int, size: int) -> int:
             return plain_forward(model, inputs)()
         if who == OURS:
             return Explainer(model, layers="layer4")(inputs, target=CLASS)
-        if who in EVERY_LAYER:
+        if who == EVERY_LAYER:
             return everywhere(inputs, target=CLASS)
         return peers(model, "layer4", inputs)[who]()
 

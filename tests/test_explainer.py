@@ -1,4 +1,4 @@
-"""Claims about explain and Explainer."""
+"""`explain` and `Explainer`."""
 
 import copy
 import json
@@ -59,13 +59,13 @@ def test_v17_the_best_layer_of_a_transformer_is_before_its_last_attention() -> N
     assert result.maps["block2.norm1"].shape == (2, 1, 4, 4)
 
 
-def test_v16_refusing_a_dead_layer_lists_layers_that_work() -> None:
+def test_v16_refusing_a_dead_layer_lists_usable_layers() -> None:
     with refused("layer.zero-gradient", NoGradientError, layer="block2") as caught:
         explain(seeded(TinyVit), images(), layers="block2")
     assert "block2.norm1" in caught.value.facts["candidates"]
 
 
-def test_several_targets_and_layers_have_promised_shapes() -> None:
+def test_shapes_of_several_targets_and_layers() -> None:
     result = explain(
         seeded(ResidualNet), images(3), layers=["block1", "block2"], target=[ClassScore(0), Contrast(1, 2)]
     )
@@ -111,7 +111,7 @@ class NeedsMore(nn.Module):
 
 
 @pytest.mark.parametrize("method", ["gradcam", "ablationcam", "scorecam", "smoothgradcam++"])
-def test_further_model_inputs_follow_their_images(method: str) -> None:
+def test_further_model_inputs_are_split_with_the_images(method: str) -> None:
     model, inputs, scale = NeedsMore().eval(), images(3), torch.tensor([1.0, 2.0, 0.5])
     options = {"samples": 2} if method == "smoothgradcam++" else {}
     result = explain(
@@ -132,7 +132,7 @@ def test_further_model_inputs_follow_their_images(method: str) -> None:
         assert_close(result.maps["inner.5"][row], alone.maps["inner.5"][0], rtol=1e-3, atol=1e-5)
 
 
-def test_output_says_where_the_logits_are() -> None:
+def test_output_selects_the_logits() -> None:
     inner = seeded(plain_cnn)
     model = Wrapped(inner, lambda out: {"a": out, "b": out * 3}).eval()
     result = explain(model, images(), layers="inner.5", target=1, output=lambda out: out["b"])
@@ -269,7 +269,7 @@ def named(name: str, factor: float) -> Any:
     return method
 
 
-def test_two_functions_of_one_name_are_refused_instead_of_one_being_lost() -> None:
+def test_two_functions_with_one_name_are_refused() -> None:
     model = seeded(plain_cnn)
     with pytest.raises(InputError) as caught:
         explain(model, images(), method=[named("mine", 1), named("mine", 2)])
@@ -288,7 +288,7 @@ def test_options_of_several_methods_must_name_one_of_them() -> None:
     assert found["smoothgradcam++"].provenance["options"] == {"samples": 3}
 
 
-def test_numbers_of_numpy_are_numbers_in_settings_and_targets() -> None:
+def test_settings_and_targets_may_be_numpy_integers() -> None:
     model, inputs = seeded(plain_cnn), images()
     asked = {"seed": np.int64(3), "batch_size": np.int64(4), "memory_budget": np.int64(10**9)}
     result = explain(model, inputs, layers="5", target=TopK(2), **asked)
@@ -301,7 +301,7 @@ def test_numbers_of_numpy_are_numbers_in_settings_and_targets() -> None:
             assert found.classes.tolist() == [[0], [1]]
 
 
-def test_a_single_image_without_a_batch_axis_is_pointed_out() -> None:
+def test_a_missing_batch_axis_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         explain(seeded(plain_cnn), images(1)[0])
     assert (caught.value.code, caught.value.facts["shape"]) == ("input.not-a-batch", tuple(images(1)[0].shape))

@@ -1,4 +1,4 @@
-"""The three functions, against the contract's own words written out slowly."""
+"""The three functions, against a slow implementation of their definitions."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def slowly(model: nn.Module, image: torch.Tensor, layer: nn.Module, target: int)
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 @pytest.mark.parametrize("target", [None, 0, 1, 2, 3, 4])
 @pytest.mark.parametrize("place", [0, 3, 4, 5])
-def test_the_heat_map_is_the_definitions(target: int | None, place: int) -> None:
+def test_the_heatmap_equals_its_definition(target: int | None, place: int) -> None:
     model, image = seeded(plain_cnn), images(1)[0]
     heatmap, class_index, confidence = compute_gradcam(model, CPU, image, model[place], target)
     probabilities = model(image[None])[0].softmax(0).detach()
@@ -73,7 +73,7 @@ def test_every_convolution_of_real_networks_has_its_map(name: str) -> None:
         np.testing.assert_allclose(heatmap, expected, atol=2e-3, err_msg=layer_name)
 
 
-def test_a_layer_that_does_not_feed_the_score_raises_the_promised_error() -> None:
+def test_a_layer_that_does_not_feed_the_score_is_refused() -> None:
     model = seeded(TinyVit)
     with pytest.raises(RuntimeError) as caught:
         compute_gradcam(model, CPU, images(1)[0], model.block2)
@@ -81,7 +81,7 @@ def test_a_layer_that_does_not_feed_the_score_raises_the_promised_error() -> Non
     assert isinstance(caught.value, CamlensError)
 
 
-def test_a_layer_that_does_not_run_raises_the_promised_error() -> None:
+def test_a_layer_that_does_not_run_is_refused() -> None:
     model = seeded(ResidualNet)
     model.spare = nn.Conv2d(3, 3, 1)
     with pytest.raises(RuntimeError, match=r"^No gradients captured\. Try a different layer\.$"):
@@ -118,7 +118,7 @@ def test_bad_arguments_are_refused(
     assert facts.items() <= caught.value.facts.items()
 
 
-def test_v20_an_all_negative_map_is_empty_and_says_so() -> None:
+def test_v20_an_all_negative_map_is_empty_and_warned_about() -> None:
     model, image = seeded(plain_cnn), images(1)[0]
     with torch.no_grad():
         model[8].weight.abs_().neg_()
@@ -160,7 +160,9 @@ def test_top_predictions_are_sorted_softmax_confidences() -> None:
         ({"image_tensor": images(1)}, "input.not-an-image", {"shape": (1, 3, 16, 16)}),
     ],
 )
-def test_top_predictions_refuse_what_cannot_be(arguments: dict[str, Any], code: str, facts: dict[str, object]) -> None:
+def test_top_predictions_refuse_invalid_arguments(
+    arguments: dict[str, Any], code: str, facts: dict[str, object]
+) -> None:
     given = {
         "model": seeded(plain_cnn),
         "device": CPU,
@@ -174,7 +176,7 @@ def test_top_predictions_refuse_what_cannot_be(arguments: dict[str, Any], code: 
     assert facts.items() <= caught.value.facts.items()
 
 
-def test_a_layer_of_another_model_feeds_no_score_and_raises_the_promised_error() -> None:
+def test_a_layer_of_another_model_is_refused() -> None:
     with pytest.raises(RuntimeError) as caught:
         compute_gradcam(seeded(plain_cnn), CPU, images(1)[0], nn.Conv2d(3, 3, 1))
     assert str(caught.value) == "No gradients captured. Try a different layer."

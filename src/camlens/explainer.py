@@ -1,4 +1,4 @@
-"""The one place where model, layer, target and method meet."""
+"""`explain` and `Explainer`: from a model, inputs, layers, targets and methods to Explanations."""
 
 import copy
 import sys
@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, cast, get_args, overload
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
-from camlens.core.applying import found_by, making
+from camlens.core.applying import found_by
 from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
@@ -22,7 +22,7 @@ from camlens.core.execution.harmless import harmless
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.misfit import not_a_batch
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import EmptyMap, empty_maps, evidence_warning
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
@@ -45,7 +45,7 @@ Result = TypeVar("Result", bound=Explanation | dict[str, Explanation])
 
 
 class Keywords(TypedDict, total=False):
-    """Keywords of `explain` and `Explainer` that do not decide on the type of the result."""
+    """Keywords of `explain` and `Explainer` on which the type of the result does not depend."""
 
     layers: Layer | Sequence[Layer] | None
     output: SelectOutput | None
@@ -59,7 +59,7 @@ class Keywords(TypedDict, total=False):
 
 
 class CallKeywords(Keywords, total=False):
-    """Those of `explain` alone."""
+    """Further keywords of `explain`."""
 
     target: TargetLike
     args: Sequence[object]
@@ -67,10 +67,11 @@ class CallKeywords(Keywords, total=False):
 
 
 class Explainer(Generic[Result]):
-    """A model ready to be explained: layer and method are resolved once, then called on many batches.
+    """Explain a model with the same layers and methods on many batches.
 
-    It remembers no tensors and may be shared between threads. The arguments are those of `explain`. Calling it
-    gives an Explanation, or {method: Explanation} for a list of methods.
+    Layers and methods are resolved once. An Explainer keeps no tensors and is safe to share between threads. The
+    arguments are those of `explain`. Calling it returns an Explanation, or {method: Explanation} for a list of
+    methods.
     """
 
     @overload
@@ -116,7 +117,7 @@ class Explainer(Generic[Result]):
             raise InputError(
                 f"method must not be empty; methods are {', '.join(METHODS)}", code="argument.empty", name="method"
             )
-        self.methods = [entry_of(one) for one in chosen]
+        self.methods = [entry_of(name_or_function) for name_or_function in chosen]
         if output is None and self._loaded is not None:
             output = self._loaded.reader
         self.settings = Settings(
@@ -130,11 +131,14 @@ class Explainer(Generic[Result]):
             estimate=estimate,
         )
         self._check_names_and_options()
-        asked = None if layers is None else [Choice(one, "asked for") for one in _resolved(given, layers)]
-        if asked is not None and self.model is not given:
-            asked = [Choice(resolve_layer(self.model, one.layer.label), one.reason) for one in asked]
-        self._chosen: dict[DefaultLayers, list[Choice]] = {} if asked is None else dict.fromkeys(DEFAULT_LAYERS, asked)
-        if asked is None and self._loaded is not None and self._loaded.default_layer is not None:
+        self._chosen: dict[DefaultLayers, list[Choice]] = {}
+        if layers is not None:
+            resolved = _resolved(given, layers)
+            if self.model is not given:
+                resolved = [resolve_layer(self.model, layer.label) for layer in resolved]
+            choices = [Choice(layer, "asked for") for layer in resolved]
+            self._chosen = dict.fromkeys(DEFAULT_LAYERS, choices)
+        elif self._loaded is not None and self._loaded.default_layer is not None:
             default = resolve_layer(self.model, self._loaded.default_layer)
             self._chosen["best"] = [Choice(default, f"default layer of {self._loaded.spec}")]
         self._facts: Mapping[str, Any] = {}
@@ -149,7 +153,7 @@ class Explainer(Generic[Result]):
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> Result:
-        """Explain a batch (n, c, *spatial), or pictures: an Explanation, or {method: Explanation} for a list."""
+        """Explain a batch (n, c, *spatial) or pictures."""
         views: tuple[View, ...] = ()
         if self._loaded is not None and not isinstance(inputs, Tensor):
             inputs, views = prepared(self._loaded, inputs)
@@ -165,40 +169,38 @@ class Explainer(Generic[Result]):
             if isinstance(error, LayerError) and not self._needs_no_layer:
                 raise with_candidates(error, session, wanted, kind=self.settings.layout) from error
             raise
-        if self._loaded is not None:
-            loaded = self._loaded
-            logits = next(iter(results.values())).logits
-            names: list[str] = []
-            with suppress(ModelError):  # names of another number are not those of the outputs
-                names = loaded.class_names if logits is None else loaded.names(logits.shape[1])
-            results = {
-                name: replace(
-                    result, views=views, class_names=tuple(names), activation=loaded.activation, task=loaded.task
-                )
-                for name, result in results.items()
-            }
-        warn_of_empty_maps(*results.values())
-        return cast(Result, results if self.several else results[self.methods[0].name])
+        facts = {} if self._loaded is None else _facts_of(self._loaded, next(iter(results.values())).logits, views)
+        finished: dict[str, Explanation] = {}
+        empty: dict[str, list[EmptyMap]] = {}
+        for name, result in results.items():
+            warned = _empty(result)
+            if warned:
+                empty[name] = warned
+            provenance = {**result.provenance, "warnings": [one.text for one in warned]}
+            finished[name] = replace(result, provenance=cast(Provenance, MappingProxyType(provenance)), **facts)
+        if empty:
+            count = sum(maps.shape[:2].numel() for result in finished.values() for maps in result.maps.values())
+            warn_user(evidence_warning(empty, count))
+        return cast(Result, finished if self.several else finished[self.methods[0].name])
 
     @harmless
     def optimized(
         self,
         example_inputs: Tensor | Pictures,
         *,
-        precision: Literal["exact", "bf16"] = "exact",
         compiled: bool = False,
         args: Sequence[object] = (),
         kwargs: Mapping[str, object] | None = None,
     ) -> "Explainer[Result]":
-        """An Explainer that is called the same way and runs a faster copy of the model.
+        """Return an Explainer that is called the same way and runs a faster copy of the model.
 
-        In the copy batch norms are folded into convolutions and weights lie channels-last. It is a snapshot
-        of today's weights, and the model itself is not touched. That the copy agrees is proven on the first of
-        `example_inputs` (n, c, *spatial); what fails is left out. `precision="bf16"` also computes what
-        runs before the layer in bfloat16: answers then differ. `compiled=True` compiles that part, for batches
-        of the example's size (others run the same graph uncompiled): it takes 10 to 90 seconds and a C++
-        compiler, once. `provenance["optimized"]` holds what was done, the error that was measured, and the
-        reason where something was left out. It pays for convolutional networks; transformers gain little.
+        Batch norms are folded into convolutions, and weights are stored channels-last. The copy is a snapshot of the
+        current weights; the model itself is not changed. The copy is verified on the first of `example_inputs`
+        (n, c, *spatial), and a step that fails or disagrees is left out. `compiled=True` also compiles what runs
+        before the layer, for batches of the example's size (others run the same graph uncompiled): it takes 10 to 90
+        seconds and a C++ compiler, once. `provenance["optimized"]` lists the steps taken, the measured error, and why
+        a step was left out. It pays for convolutional networks; transformers gain little. For bfloat16, call either
+        Explainer inside `torch.autocast`.
         """
         from camlens.core.optimized.optimizing import optimize  # for those who ask for it
 
@@ -206,29 +208,26 @@ class Explainer(Generic[Result]):
             example_inputs, _ = prepared(self._loaded, example_inputs)
         session = self._session(example_inputs, args, kwargs)
         chosen = self._resolve(session, as_target(None))
-        proven_at = list({one.layer.label: one.layer for choices in chosen.values() for one in choices}.values())
-        if not proven_at:
-            proven_at = [choose_layer(session, kind=self.settings.layout).layer]
-        found = optimize(
+        layers = list({choice.layer.label: choice.layer for choices in chosen.values() for choice in choices}.values())
+        optimized = optimize(
             session,
-            proven_at,
-            precision=precision,
+            layers or [choose_layer(session, kind=self.settings.layout).layer],
             compiled=compiled,
             reads_all_layers=any(entry.scope == "model" for entry in self.methods),
             kind=self.settings.layout,
         )
         faster = copy.copy(self)
-        faster.model = found.model
+        faster.model = optimized.model
         faster._chosen = {
-            name: [Choice(resolve_layer(found.model, one.layer.label), one.reason) for one in choices]
+            name: [Choice(resolve_layer(optimized.model, choice.layer.label), choice.reason) for choice in choices]
             for name, choices in self._chosen.items()
         }
-        faster._facts = {"weights": weights_hash(self.model), "optimized": found.facts}
+        faster._facts = {"weights": weights_hash(self.model), "optimized": optimized.facts}
         return faster
 
     def __repr__(self) -> str:
         names = ", ".join(entry.name for entry in self.methods)
-        labels = dict.fromkeys(one.layer.label for choices in self._chosen.values() for one in choices)
+        labels = dict.fromkeys(choice.layer.label for choices in self._chosen.values() for choice in choices)
         layers = ", ".join(labels) or ("input" if self._needs_no_layer else "best layer")
         return f"<Explainer: {names} of {type(self.model).__name__} at {layers}>"
 
@@ -237,7 +236,7 @@ class Explainer(Generic[Result]):
         return all(entry.scope == "input" for entry in self.methods)
 
     def _check_names_and_options(self) -> None:
-        """Refuse two methods of one name, and options that no method here has."""
+        """Refuse two methods with one name, and options that the methods do not have."""
         functions = {entry.name: entry.function for entry in self.methods}
         for entry in self.methods:
             if functions[entry.name] is not entry.function:
@@ -256,28 +255,29 @@ class Explainer(Generic[Result]):
                     methods=tuple(functions),
                 )
         for entry in self.methods:
-            entry.check_options(self._options(entry))
+            if self._options(entry):
+                entry.check_options(self._options(entry))
 
     def _session(
         self, inputs: Tensor | Pictures, args: Sequence[object], kwargs: Mapping[str, object] | None
     ) -> Session:
         if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping | None):
             raise InputError(
-                "args must be a tuple and kwargs a mapping: what the model is called with besides its inputs, "
+                "args must be a tuple and kwargs a mapping, the model's arguments besides the inputs, "
                 f"not {type(args).__name__} and {type(kwargs).__name__}",
                 code="argument.invalid",
                 name="kwargs" if isinstance(args, list | tuple) else "args",
             )
         task = "classification" if self._loaded is None else self._loaded.task
-        return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), self.settings.output, task)
+        return Session.of(self.model, inputs, args=args, kwargs=kwargs, output=self.settings.output, task=task)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
-        """The method's own settings among those given."""
+        """The given options of one method."""
         options = self.settings.options
         return cast(Mapping[str, Any], options.get(entry.name, {})) if self.several else options
 
     def _resolve(self, session: Session, target: Target) -> dict[str, list[Choice]]:
-        """The layers of each method: those asked for, or those that it looks at by default."""
+        """The layers of each method: those asked for, or its default ones."""
         for entry in self.methods:
             if entry.scope != "input" and entry.default_layers not in self._chosen:
                 self._chosen[entry.default_layers] = (
@@ -295,7 +295,7 @@ class Explainer(Generic[Result]):
             return self._explain_part(part, chosen, target.part(start, stop, session.images))
 
         parts = in_parts(session.images, self.settings.memory_budget, explain_part)
-        return {entry.name: _with_warnings(joined([part[entry.name] for part in parts])) for entry in self.methods}
+        return {entry.name: joined([part[entry.name] for part in parts]) for entry in self.methods}
 
     def _explain_part(
         self, session: Session, chosen: dict[str, list[Choice]], target: Target
@@ -303,34 +303,30 @@ class Explainer(Generic[Result]):
         results = {}
         shared: dict[tuple[str, ...], Capture] = {}
         source = origin(session.model, session.inputs, session.modules)  # of the weights that are about to be used
-        # methods that need no layer come last: any capture has the scores that they start from
-        for entry in sorted(self.methods, key=lambda one: one.scope == "input"):
-            layers = [one.layer for one in chosen[entry.name]]
-            key = _labels(chosen[entry.name])
+        # methods that need no layer come last: they need the scores only, which any capture has
+        for entry in sorted(self.methods, key=lambda entry: entry.scope == "input"):
+            layers, key = [choice.layer for choice in chosen[entry.name]], _labels(chosen[entry.name])
             if entry.retarget is not None:
-                captured = self._capture(session, layers, as_target(entry.retarget(target)), [entry])
+                captured = self._capture(session, layers, as_target(entry.retarget(target)), replays=entry.replays)
             elif not layers and shared:
                 captured = next(iter(shared.values()))
             else:
                 if key not in shared:
-                    sharing = [one for one in self.methods if one.retarget is None and _labels(chosen[one.name]) == key]
-                    shared[key] = self._capture(session, layers, target, sharing)
+                    replays = any(
+                        other.replays
+                        for other in self.methods
+                        if other.retarget is None and _labels(chosen[other.name]) == key
+                    )
+                    shared[key] = self._capture(session, layers, target, replays=replays)
                 captured = shared[key]
             results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry, source)
         return results
 
-    def _capture(self, session: Session, layers: list[LayerCall], target: Target, entries: list[Entry]) -> Capture:
+    def _capture(self, session: Session, layers: list[LayerCall], target: Target, *, replays: bool) -> Capture:
         if not layers:
             return score_session(session, target)
-        alone = len(layers) == 1 and session.images == 1
-        return capture_session(
-            session,
-            layers,
-            target,
-            kind=self.settings.layout,
-            recorded=alone and any(entry.replays for entry in entries),
-            take=making([(entry, self._options(entry)) for entry in entries]) if len(layers) > 1 else None,
-        )
+        recorded = replays and len(layers) == 1 and session.images == 1
+        return capture_session(session, layers, target, kind=self.settings.layout, recorded=recorded)
 
     def _explanation(
         self,
@@ -341,56 +337,49 @@ class Explainer(Generic[Result]):
         source: Mapping[str, Any],
     ) -> Explanation:
         options = self._options(entry)
-        looked_at: dict[str, LayerRecord | None] = {}
+        records: dict[str, LayerRecord | None]
         if entry.scope == "layer":
-            looked_at = {one.layer.label: captured.records[one.layer.label] for one in chosen}
+            records = {choice.layer.label: captured.records[choice.layer.label] for choice in chosen}
         elif entry.scope == "input":
-            looked_at = {"input": None}
+            records = {"input": None}
         else:
             name = "input" if entry.scope == "model" else _name_of_all(list(captured.records))
-            looked_at = {name: list(captured.records.values())[-1]}
-        found = {
-            name: found_by(entry, self._asking(session, captured, record), options)
-            for name, record in looked_at.items()
+            records = {name: list(captured.records.values())[-1]}
+        maps: dict[str, Tensor] = {}
+        details: dict[str, object] = {}
+        for name, record in records.items():
+            found = found_by(entry, self._probe(session, captured, record), options)
+            maps[name] = _without_ties(found.maps, captured.scorer)
+            for fact, value in settled(found.details).items():
+                details[fact if len(records) == 1 else f"{fact}@{name}"] = value
+        scorer = captured.scorer
+        contrasts = scorer.against is not None and bool((scorer.against >= 0).any())
+        provenance = {
+            **source,
+            "seed": self.settings.seed,
+            "options": dict(options),
+            "layout": {choice.layer.label: str(captured.records[choice.layer.label].layout) for choice in chosen},
+            "layer_choice": {choice.layer.label: choice.reason for choice in chosen},
+            "warnings": [],
+            **self._facts,
         }
-        maps = {name: _without_ties(one.maps, captured.scorer) for name, one in found.items()}
-        details = {
-            fact if len(found) == 1 else f"{fact}@{name}": value
-            for name, one in found.items()
-            for fact, value in settled(one.details).items()
-        }
-        both = tuple(entry.shows_both_signs(one) for one in captured.scorer.contrasts)
         return Explanation(
             maps=MappingProxyType(maps),
             scores=captured.scores,
             logits=captured.logits,
-            classes=captured.scorer.classes,
+            classes=scorer.classes,
             layers=tuple(maps),
             method=entry.name,
-            targets=captured.scorer.labels,
+            targets=scorer.labels,
             input_size=session.spatial,
-            provenance=cast(
-                Provenance,
-                MappingProxyType(
-                    {
-                        **source,
-                        "seed": self.settings.seed,
-                        "options": dict(options),
-                        "layout": {one.layer.label: str(captured.records[one.layer.label].layout) for one in chosen},
-                        "layer_choice": {one.layer.label: one.reason for one in chosen},
-                        **self._facts,
-                    }
-                ),
-            ),
+            provenance=cast(Provenance, provenance),
             details=MappingProxyType(details),
-            diverging=both,
-            against=captured.scorer.against
-            if captured.scorer.against is not None and (captured.scorer.against >= 0).any()
-            else None,
+            diverging=tuple(entry.shows_both_signs(contrast) for contrast in scorer.contrasts),
+            against=scorer.against if contrasts else None,
         )
 
-    def _asking(self, session: Session, captured: Capture, record: LayerRecord | None) -> InputProbe | Probe:
-        """What a method may ask: about one layer, or where there is no record about the input alone."""
+    def _probe(self, session: Session, captured: Capture, record: LayerRecord | None) -> InputProbe | Probe:
+        """The probe of one layer, or of the inputs alone if there is no record."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         size, progress = self.settings.batch_size, self.settings.progress
         if record is None:
@@ -437,29 +426,29 @@ def explain(
     progress: Progress | None = None,
     estimate: Watcher | None = None,
 ) -> Explanation | dict[str, Explanation]:
-    """Show where `model` looks in `inputs`, and leave the model bit for bit as it was.
+    """Explain what `model` looks at in `inputs`, and leave the model bit for bit as it was.
 
     Args:
         model: any torch.nn.Module, or what `load_model` returned.
         inputs: a floating, preprocessed tensor (n, c, *spatial) with 1, 2 or 3 spatial axes. With a LoadedModel
-            also a picture or a list of pictures, PIL images, paths, or arrays: they are preprocessed, and the
-            Explanation remembers them and which region of them the model saw.
-        method: a name from METHODS, a function, or a list of those. A list gives {method: Explanation}, all from
-            one pass through the model.
-        layers: a name, a module or a list of them. None: the LoadedModel's default layer, else the best spatial
+            also a picture or a list of pictures (PIL images, paths or arrays). They are preprocessed, and the
+            Explanation keeps them and the region of each that the model saw.
+        method: a name from METHODS, a function, or a list of those. A list returns {method: Explanation}, computed
+            from one pass through the model.
+        layers: a name, a module or a list of them. Default: the LoadedModel's default layer, else the best spatial
             layer; `provenance["layer_choice"]` holds the reason.
         target: None (the predicted class), an int, one int per image, a target from `camlens.targets`, a
             function from the output to (n,) scores, or a list of targets (several maps per image).
-        args: further positional arguments of the model; tensors with n rows are split with the images.
-        kwargs: further keyword arguments of the model, likewise.
-        output: picks the part of the model's output that targets see, such as `lambda out: out["logits"]`.
-        layout: the layout of the layers' outputs; None detects it.
+        args: further positional arguments of the model. Tensors with n rows are split with the images.
+        kwargs: further keyword arguments of the model, split likewise.
+        output: selects the part of the model's output that targets see, such as `lambda out: out["logits"]`.
+        layout: the layout of the layers' outputs (default: detected).
         seed: seed of the methods that draw random numbers, at least 0.
-        options: the method's own options; with a list of methods, {method: options}.
-        batch_size: how many perturbed images or features are evaluated at once (default: 32).
-        memory_budget: bytes that one pass may use; None: no limit. Batches are halved until they fit.
-        progress: called as `progress(done, total)` in long loops; an exception from it cancels.
-        estimate: called with the maps so far (n, t, *grid) by methods that refine one estimate, such as rise.
+        options: the method's own options. For a list of methods: {method: options}.
+        batch_size: perturbed images or features evaluated at once (default: 32).
+        memory_budget: bytes that one pass may use (default: no limit). Batches are halved until they fit.
+        progress: called as `progress(done, total)` in long loops. To cancel, raise an exception in it.
+        estimate: called with the maps so far (n, t, *grid) by methods that refine an estimate, such as rise.
 
     Raises:
         UnknownArgumentError: for an unknown keyword; it suggests the right one.
@@ -484,32 +473,24 @@ def explain(
     return explainer(inputs, target=target, args=args, kwargs=kwargs)
 
 
-def _with_warnings(explanation: Explanation) -> Explanation:
-    """The same, with what `provenance` states about maps that show little."""
-    texts = [one.text for one in _empty(explanation)]
-    provenance = MappingProxyType({**explanation.provenance, "warnings": texts})
-    return replace(explanation, provenance=cast(Provenance, provenance))
+def _facts_of(loaded: LoadedModel, logits: Tensor | None, views: tuple[View, ...]) -> dict[str, Any]:
+    """The fields of an Explanation that come from a LoadedModel."""
+    names: list[str] = []
+    with suppress(ModelError):  # the number of names differs from the number of outputs
+        names = loaded.class_names if logits is None else loaded.names(logits.shape[1])
+    return {"views": views, "class_names": tuple(names), "activation": loaded.activation, "task": loaded.task}
 
 
 def _empty(explanation: Explanation) -> list[EmptyMap]:
     return [
-        one
+        empty
         for layer, maps in explanation.maps.items()
-        for one in empty_maps(maps, layer, explanation.targets, explanation.diverging)
+        for empty in empty_maps(maps, layer, explanation.targets, explanation.diverging)
     ]
 
 
-def warn_of_empty_maps(*explanations: Explanation) -> None:
-    """Warn once of all maps that show little, at the line outside this package that asked for them."""
-    empty = {one.method: _empty(one) for one in explanations if one.provenance["warnings"]}
-    if not empty:
-        return
-    count = sum(maps.shape[:2].numel() for one in explanations for maps in one.maps.values())
-    warn_user(evidence_warning(empty, count))
-
-
 def warn_user(warning: Warning) -> None:
-    """Issue a warning that points at the first line outside this package."""
+    """Issue a warning that points at the first caller outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
@@ -517,7 +498,7 @@ def warn_user(warning: Warning) -> None:
 
 
 def _without_ties(maps: Tensor, scorer: Scorer) -> Tensor:
-    """The maps (n, t, *grid), zero for a contrast of a class with itself: there is nothing to tell apart."""
+    """The maps (n, t, *grid), set to zero for the contrast of a class with itself."""
     if scorer.against is None or scorer.classes is None:
         return maps
     ties = scorer.classes.to(maps.device) == scorer.against.to(maps.device)
@@ -525,11 +506,11 @@ def _without_ties(maps: Tensor, scorer: Scorer) -> Tensor:
 
 
 def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:
-    return tuple(one.layer.label for one in choices)
+    return tuple(choice.layer.label for choice in choices)
 
 
 def _name_of_all(layers: Sequence[str]) -> str:
-    """One name for a map of several layers; `provenance["layout"]` lists them all."""
+    """A name for the map of several layers; `provenance["layout"]` lists all of them."""
     return "+".join(layers if len(layers) < 5 else [layers[0], f"{len(layers) - 2} more", layers[-1]])
 
 
@@ -541,5 +522,5 @@ def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCa
             code="argument.empty",
             name="layers",
         )
-    found = [resolve_layer(model, layer) for layer in wanted]
-    return list({layer.label: layer for layer in found}.values())
+    resolved = [resolve_layer(model, layer) for layer in wanted]
+    return list({layer.label: layer for layer in resolved}.values())

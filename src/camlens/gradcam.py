@@ -1,4 +1,4 @@
-"""The three functions people start with: a Grad-CAM map, the convolutions, the best predictions."""
+"""Three functions to start with: a Grad-CAM map, the convolutions, and the best predictions."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from camlens.core.capture import capture
 from camlens.core.errors import InputError, LayerError, ModelError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS
-from camlens.core.execution.harmless import harmless, undisturbed
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.harmless import harmless
+from camlens.core.execution.session import Session
 from camlens.core.heatmaps import empty_maps, evidence_warning, normalized, rectified, resized
-from camlens.core.layers import checked_model, conv_layers, every_module, unwrapped
+from camlens.core.layers import conv_layers
 from camlens.core.probabilities import Activation, Task, best_outputs, binary_logits, probabilities
 from camlens.core.targets.scoring import check_single_output
 from camlens.explainer import warn_user
@@ -40,23 +40,24 @@ def compute_gradcam(
     activation: Activation | None = None,
     task: Task = "classification",
 ) -> tuple[NDArray[np.float32], int, float]:
-    """Return the Grad-CAM heat map of one image, the class it explains, and the model's confidence in that class.
+    """Return the Grad-CAM heatmap of one image, the explained class, and the model's confidence in it.
 
     Args:
-        model: any image classifier; it is left as it was, on `device`.
-        device: where to run; the model must be there already.
+        model: any image classifier on `device`. It is left as it was.
+        device: the device of the model.
         image_tensor: (C, H, W), preprocessed.
-        target_layer: the module whose feature maps are weighed.
-        target_class: the class to explain; the predicted one when None. A regression with several outputs needs one.
-        activation: "softmax" or "sigmoid"; None is a sigmoid for a model with one logit, else softmax.
-        task: "regression" if the outputs are no logits: the confidence is then the output itself.
+        target_layer: the module whose feature maps are weighted.
+        target_class: the class to explain (default: the predicted class). Required for a regression with several
+            outputs.
+        activation: "softmax" or "sigmoid" (default: sigmoid for a model with one logit, else softmax).
+        task: "regression" if the outputs are not logits: the confidence is then the output itself.
 
     Returns:
-        heatmap (H, W) float32 in [0, 1], at the input's own size; class index; probability of that class.
+        heatmap (H, W) float32 in [0, 1] at the size of the input; class index; probability of that class.
 
     Raises:
         RuntimeError: "No gradients captured. Try a different layer." if the layer does not feed the score.
-        LayerError, TargetError, InputError: for a layer, class or tensor that cannot be used.
+        LayerError, TargetError, InputError: for an invalid layer, class or tensor.
 
     Selvaraju et al. 2017, arXiv 1610.02391.
     """
@@ -70,10 +71,11 @@ def compute_gradcam(
         )
     image = _on_device(image_tensor, device)
     try:
-        _check_belongs(target_layer, checked_model(model))
         captured = capture(model, image, target_layer, target_class)
-    except NoGradientError as error:
-        raise NoGradientError(NO_GRADIENTS, code=error.code, **error.facts) from error
+    except LayerError as error:
+        if isinstance(error, NoGradientError) or error.code == "layer.foreign":
+            raise NoGradientError(NO_GRADIENTS, code=error.code, **error.facts) from error
+        raise
     (record,) = captured.records.values()
     maps = gradcam(record.activations, record.gradients[:, 0])[:, None]
     empty = empty_maps(maps, record.layer.label, captured.scorer.labels)
@@ -82,7 +84,7 @@ def compute_gradcam(
     heatmap = resized(normalized(rectified(maps)), image_tensor.shape[1:])[0, 0]
     if captured.logits is None or captured.scorer.classes is None:
         raise ModelError(
-            "compute_gradcam needs a classifier that returns logits (1, classes); use explain otherwise",
+            "compute_gradcam needs a classifier that returns logits (1, classes); use explain for other models",
             code="model.output",
         )
     class_index = int(captured.scorer.classes[0, 0])
@@ -93,7 +95,7 @@ def compute_gradcam(
 
 
 def get_conv_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    """Every 2-D convolution of the model with its name, in the order of `named_modules`."""
+    """Return every 2-D convolution of the model with its name, in the order of `named_modules`."""
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
         raise ModelError(f"a model is a torch.nn.Module, not {kind}", code="model.type", type=kind)
@@ -111,12 +113,12 @@ def get_top_predictions(
     activation: Activation | None = None,
     task: Task = "classification",
 ) -> list[Prediction]:
-    """Return the classes that the model finds most likely, best first, with confidences in [0, 1].
+    """Return the `top_k` most likely classes, best first, with confidences in [0, 1].
 
     `image_tensor` is (C, H, W), preprocessed. If the model has fewer than `top_k` classes, all are returned.
-    `activation` is "softmax" or "sigmoid"; None is a sigmoid for a model with one logit, else softmax. A model with
-    one logit may have two names: of the negative and of the positive class. For `task="regression"` the confidence
-    is the output itself.
+    `activation` is "softmax" or "sigmoid" (default: sigmoid for a model with one logit, else softmax). A model with one
+    logit may have two names, of the negative and of the positive class. For `task="regression"` the confidence is the
+    output itself.
     """
     _check_image(image_tensor)
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
@@ -130,10 +132,8 @@ def get_top_predictions(
             name="class_names",
             value=class_names,
         )
-    session = Session(checked_model(model), checked_inputs(_on_device(image_tensor, device)))
-    with undisturbed(session.model, session.inputs.device):
-        output = session.run()
-        logits = (output.class_scores() if task == "classification" else output.logits())[0].float()
+    output = Session.of(model, _on_device(image_tensor, device)).predict()
+    logits = (output.class_scores() if task == "classification" else output.logits())[0].float()
     if len(logits) == 1 and len(class_names) == 2 and task == "classification":
         logits = binary_logits(logits, activation)
     if len(class_names) != len(logits):
@@ -162,24 +162,13 @@ def _check_image(image: object) -> None:
 
 
 def _on_device(image: Tensor, device: torch.device | str) -> Tensor:
-    """One image as a batch on `device`, or an InputError if this computer has no such device."""
+    """Return the image as a batch on `device`, or raise an InputError if the device is not available."""
     try:
         return image[None].to(torch.device(device))
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(
             f"the image cannot be moved to device {str(device)!r} ({str(error).splitlines()[0]}): "
-            f'use a device that this computer has, such as "cpu"',
+            f'use an available device, such as "cpu"',
             code="device.unavailable",
             device=str(device),
         ) from error
-
-
-def _check_belongs(layer: nn.Module, model: nn.Module) -> None:
-    """A module from elsewhere feeds no score of this model."""
-    wanted = unwrapped(layer)
-    if not any(module is wanted for module in every_module(model)):
-        raise NoGradientError(
-            f"the given {type(wanted).__name__} is not part of this model (is it from a copy?); see get_conv_layers",
-            code="layer.foreign",
-            type=type(wanted).__name__,
-        )

@@ -1,4 +1,4 @@
-"""How to explain: what a user may set, and what each setting may be."""
+"""The settings of an Explainer, with their checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from camlens.core.types import SelectOutput
 
 @dataclass(frozen=True)
 class Settings:
-    """How to explain, whatever the inputs are; `explain` says what each is. Values are checked here."""
+    """The settings that do not depend on the inputs, checked on creation. `explain` documents them."""
 
     output: SelectOutput | None = None
     layout: Kind | None = None

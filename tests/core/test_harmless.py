@@ -1,4 +1,4 @@
-"""The model is bit for bit as it was: after success, and after an exception at any point."""
+"""The model is restored bit for bit, after success and after an exception at any point."""
 
 import contextlib
 import dataclasses
@@ -91,7 +91,7 @@ def fails(error: type[BaseException]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("method", list(METHODS))
-def test_nothing_changes_when_all_goes_well(method: str) -> None:
+def test_nothing_changes_on_success(method: str) -> None:
     model, inputs = used_model(), images()
     before = fingerprint(model)
     explain(model, inputs, method=method, layers=["2", "5"], options=OPTIONS.get(method))
@@ -100,7 +100,7 @@ def test_nothing_changes_when_all_goes_well(method: str) -> None:
 
 @pytest.mark.parametrize("method", list(METHODS))
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_mode_of_the_callers_changes_no_map(method: str, mode: Callable[[], Any]) -> None:
+def test_a_mode_of_the_caller_does_not_change_maps(method: str, mode: Callable[[], Any]) -> None:
     model, inputs = seeded(plain_cnn), images(1)
     layers = None if METHODS[method].scope == "input" else "3"
     call = functools.partial(
@@ -115,7 +115,7 @@ def test_a_mode_of_the_callers_changes_no_map(method: str, mode: Callable[[], An
 
 @pytest.mark.parametrize(("method", "point"), list(itertools.product(METHODS, POINTS)))
 @pytest.mark.parametrize("error", ERRORS)
-def test_nothing_changes_when_an_exception_strikes(
+def test_nothing_changes_on_an_exception(
     method: str, point: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, inputs = used_model(), images()
@@ -163,7 +163,7 @@ def test_nothing_changes_when_the_model_fails_at_any_of_its_calls(method: str, c
     assert_untouched(before, fingerprint(model))
 
 
-def test_buffers_and_random_state_of_an_untidy_model_are_put_back() -> None:
+def test_buffers_and_random_state_are_restored() -> None:
     model, inputs = seeded(Untidy), images()
     before = fingerprint(model)
     first = explain(model, inputs, layers="conv", target=0)
@@ -188,14 +188,14 @@ def test_inputs_are_not_written_to_and_keep_their_flags() -> None:
     assert inputs.requires_grad
 
 
-def test_what_is_returned_does_not_hold_the_graph() -> None:
+def test_results_do_not_keep_the_graph_alive() -> None:
     result = explain(
         seeded(plain_cnn), images(), layers="5", target=[camlens.targets.ClassScore(1), lambda out: out[:, 0]]
     )
     assert not any(one.requires_grad for one in (result.maps["5"], result.scores, result.logits))
 
 
-def test_backward_module_is_the_one_the_tests_strike() -> None:
+def test_the_patched_backward_is_the_one_that_runs() -> None:
     assert backward.torch.autograd is torch.autograd
 
 
@@ -213,7 +213,7 @@ class SwitchesGradOff(nn.Module):
 
 @pytest.mark.parametrize("method", list(METHODS))
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_a_mode_of_the_models_own_changes_no_map(method: str, mode: Callable[[], Any]) -> None:
+def test_a_mode_of_the_model_does_not_change_maps(method: str, mode: Callable[[], Any]) -> None:
     model, inputs = SwitchesGradOff(mode).eval(), images(1)
     layers = None if METHODS[method].scope == "input" else "inner.3"
     options = OPTIONS.get(method, {})

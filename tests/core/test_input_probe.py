@@ -1,4 +1,4 @@
-"""Methods about the input alone: no layer is looked for, and what they find besides maps is kept."""
+"""Methods about the input alone need no layer, and keep what they find besides maps."""
 
 import dataclasses
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens import Explainer, InputError, explain
+from camlens import Explainer, InputError, NoGradientError, explain
 from camlens.core.details import Found
 from camlens.core.probe import InputProbe
 from camlens.core.registry import METHODS, Entry
@@ -103,8 +103,9 @@ def test_an_unknown_option_is_refused_with_the_likely_one(registered: str) -> No
 
 def test_a_score_that_ignores_the_input_is_refused(registered: str) -> None:
     model = seeded(plain_cnn)
-    with pytest.raises(RuntimeError, match="does not depend on the inputs"):
+    with pytest.raises(NoGradientError) as caught:
         explain(model, images(), method=registered, target=lambda output: output.detach().sum(dim=1))
+    assert caught.value.code == "input.no-gradient"
 
 
 def test_an_optimised_explainer_of_the_input_needs_no_layer_either(registered: str) -> None:

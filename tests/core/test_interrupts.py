@@ -1,4 +1,4 @@
-"""Ctrl-C between any two instructions of an explanation: the model, the thread and the process are as they were."""
+"""Ctrl-C at any instruction of an explanation: the model, the thread and the process are restored."""
 
 import gc
 import signal
@@ -82,7 +82,7 @@ CASES = [(method, None) for method in ("gradcam", "fullgrad", "shapleycam", "abl
 
 
 @pytest.mark.parametrize(("method", "budget"), [*CASES, ("gradcam", 2**30)])
-def test_an_interrupt_at_any_instruction_leaves_everything_as_it_was(method: str, budget: int | None) -> None:
+def test_an_interrupt_at_any_instruction_changes_nothing(method: str, budget: int | None) -> None:
     model = used_model()
     _, total = interrupted(model, method, None, budget)  # which also imports what is imported late
     _, total = interrupted(model, method, None, budget)
@@ -118,7 +118,7 @@ def test_an_interrupt_at_every_instruction_of_the_guard() -> None:
 
 
 @pytest.mark.parametrize("threads", ["alone", "beside another thread"])
-def test_a_capture_that_never_ended_is_no_owner(threads: str, request: pytest.FixtureRequest) -> None:
+def test_a_capture_that_was_never_left_owns_nothing(threads: str, request: pytest.FixtureRequest) -> None:
     if threads != "alone":
         request.getfixturevalue("another_thread")
     model = used_model()

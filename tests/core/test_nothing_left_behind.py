@@ -1,4 +1,4 @@
-"""Models that change themselves while they run, compiled parts, other threads, copies and forks: all is as it was."""
+"""Models that change themselves, compiled parts, other threads, copies and forks: everything is restored."""
 
 import copy
 import os
@@ -158,7 +158,7 @@ def state(model: nn.Module) -> dict[str, Any]:
 @pytest.mark.parametrize("name", list(SELFISH))
 @pytest.mark.parametrize("method", ["gradcam", "fullgrad", "shapleycam", "ablationcam", "integratedgradients"])
 @pytest.mark.parametrize("layer", ["first", "second"])
-def test_a_model_that_changes_itself_is_as_it_was(name: str, method: str, layer: str) -> None:
+def test_a_model_that_changes_itself_is_restored(name: str, method: str, layer: str) -> None:
     model, inputs = seeded(SELFISH[name]), images(2)
     before = state(model)
     layers = None if METHODS[method].scope == "input" else layer
@@ -176,7 +176,7 @@ def test_a_model_that_changes_itself_is_as_it_was(name: str, method: str, layer:
         assert_close(maps, first, rtol=0, atol=0)
 
 
-def test_nothing_that_a_model_keeps_has_a_graph_but_what_had_one() -> None:
+def test_tensors_kept_by_a_model_have_no_graph_unless_they_had_one() -> None:
     model, inputs = seeded(CachesTensors), images(2)
     live = model.last = model.bias.sum() * 3
     explain(model, inputs, layers="first", target=1)
@@ -195,7 +195,7 @@ def test_cached_attention_biases_of_real_models_have_no_graph(name: str) -> None
     copy.deepcopy(model)
 
 
-def test_a_hook_of_the_users_that_writes_to_a_buffer_of_torchs_own_module() -> None:
+def test_a_user_hook_that_writes_to_a_buffer_of_a_torch_module() -> None:
     model, inputs = seeded(plain_cnn), images(2)
     model.register_buffer("calls", torch.zeros(()))
     model[0].register_forward_hook(lambda *_: model.calls.data.add_(1) and None)
@@ -226,7 +226,7 @@ IN_PLACE = {
 @pytest.mark.parametrize(
     "method", ["shapleycam", "integratedgradients", "fullgrad", "smoothgrad", "gradcam", "saliency"]
 )
-def test_maps_do_not_depend_on_what_is_written_in_place(act: str, method: str) -> None:
+def test_maps_do_not_depend_on_in_place_operations(act: str, method: str) -> None:
     model = seeded(lambda: Overwrites(IN_PLACE[act][0]))
     plain = Overwrites(IN_PLACE[act][1]).eval()
     plain.load_state_dict(model.state_dict())
@@ -253,7 +253,7 @@ class Checkpointed(Net):
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("method", ["gradcam", "fullgrad", "winsorcam", "saliency", "shapleycam"])
-def test_checkpointed_models_give_the_plain_map_or_an_error_of_ours(method: str, reentrant: bool) -> None:
+def test_checkpointed_models_give_the_plain_map_or_a_clear_error(method: str, reentrant: bool) -> None:
     model = seeded(lambda: Checkpointed(reentrant))
     plain = Net().eval()
     plain.load_state_dict(model.state_dict())
@@ -268,7 +268,7 @@ def test_checkpointed_models_give_the_plain_map_or_an_error_of_ours(method: str,
         assert_close(found.maps[name], maps, rtol=1e-4, atol=1e-6)
 
 
-def test_lazy_layers_that_have_not_run_are_an_error_of_ours() -> None:
+def test_lazy_layers_that_have_not_run_are_refused() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(3))
     with pytest.raises(CamlensError) as caught:
         explain(model.eval(), images(1), layers="0")
@@ -333,7 +333,7 @@ def blocks() -> nn.Sequential:
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize("compile_part", [compiled_whole, compiled_block, compiled_in_place])
 @pytest.mark.parametrize("method", ["gradcam", "fullgrad", "winsorcam", "ablationcam", "guidedbackprop", "saliency"])
-def test_compiled_parts_give_the_map_of_the_model_itself(
+def test_compiled_parts_give_the_map_of_the_eager_model(
     method: str, compile_part: Callable[[nn.Module], None], used: bool
 ) -> None:
     model, inputs = seeded(blocks), images(2)
@@ -419,7 +419,7 @@ def test_models_that_share_a_backbone_overlap() -> None:
     assert_untouched(before, state(both))
 
 
-def test_a_model_and_its_own_part_overlap() -> None:
+def test_explaining_a_model_and_a_part_of_it_at_once() -> None:
     model = seeded(plain_cnn).train()
     whole = nn.Sequential(model).train()
     before = state(whole)
@@ -465,7 +465,7 @@ def explained() -> Iterator[nn.Module]:
     thread.join()
 
 
-def test_copies_and_pickles_taken_meanwhile_know_nothing_of_it(explained: nn.Module) -> None:
+def test_copies_and_pickles_taken_meanwhile_are_clean(explained: nn.Module) -> None:
     for twin in (copy.deepcopy(explained), pickle.loads(pickle.dumps(explained))):
         for module in twin.modules():
             assert not module._forward_hooks
@@ -478,7 +478,7 @@ def test_copies_and_pickles_taken_meanwhile_know_nothing_of_it(explained: nn.Mod
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_child_has_the_model_as_it_was(explained: nn.Module) -> None:
+def test_the_model_is_restored_in_a_forked_child(explained: nn.Module) -> None:
     child = os.fork()
     if child == 0:
         clean = all(one.training and one._compiled_call_impl is None for one in explained.modules())
@@ -497,7 +497,7 @@ def test_explanations_their_maps_and_explainers_can_be_pickled() -> None:
     assert torch.equal(again.maps["3"], result.maps["3"])
 
 
-def test_statistics_of_a_float64_batch_norm_are_put_back() -> None:
+def test_statistics_of_a_float64_batch_norm_are_restored() -> None:
     model = seeded(TrainsItsStatistics).double()
     before = state(model)
     for _ in range(2):
@@ -505,7 +505,7 @@ def test_statistics_of_a_float64_batch_norm_are_put_back() -> None:
         assert_untouched(before, state(model))
 
 
-def test_weights_that_a_model_writes_to_are_put_back_after_it_was_struck_before_it_wrote() -> None:
+def test_written_weights_are_restored_after_an_earlier_failure() -> None:
     model = seeded(ClipsWeights)
     before = state(model)
     hook = model.norm.register_forward_hook(struck)
@@ -521,7 +521,7 @@ def struck(*_: object) -> None:
 
 
 @pytest.mark.parametrize("method", ["deeplift", "guidedgradcam", "ablationcam"])
-def test_weights_are_put_back_by_methods_that_run_the_model_only_in_part(method: str) -> None:
+def test_methods_that_run_part_of_the_model_restore_weights(method: str) -> None:
     class Renormalizes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -539,7 +539,7 @@ def test_weights_are_put_back_by_methods_that_run_the_model_only_in_part(method:
         assert_untouched(before, state(model))
 
 
-def test_a_moving_average_with_a_graph_is_freed_in_inference_mode() -> None:
+def test_a_moving_average_is_detached_in_inference_mode() -> None:
     model = seeded(lambda: MovingAverage(False))
     before = state(model)
     with torch.inference_mode():
@@ -562,7 +562,7 @@ def test_inputs_that_share_memory_are_not_written_to(method: str) -> None:
 
 
 @pytest.mark.parametrize("budget", [20_000, 30_000, 50_000, 80_000, 120_000, 2**30])
-def test_a_model_is_as_it_was_after_a_batch_that_exceeded_the_memory_budget(budget: int) -> None:
+def test_the_model_is_restored_after_a_batch_over_the_memory_budget(budget: int) -> None:
     model = seeded(lambda: MovingAverage(True))
     model.register_buffer("sparse", torch.eye(4).to_sparse())
     before = state(model)
@@ -571,7 +571,7 @@ def test_a_model_is_as_it_was_after_a_batch_that_exceeded_the_memory_budget(budg
     assert_untouched(before, state(model))
 
 
-def test_what_was_interrupted_between_a_block_and_its_end_is_put_back_at_once() -> None:
+def test_a_block_interrupted_before_its_end_is_restored_at_once() -> None:
     model = seeded(plain_cnn).train()
     before = state(model)
 

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens import METHODS, Explainer, InputError, explain
+from camlens import METHODS, Explainer, explain
 from camlens.core.execution.hooks import announced, answered, observed
 from camlens.core.execution.session import Session
 from camlens.core.optimized.folding import fold, folding_pairs
 from camlens.targets import ClassScore
 from tests.nets import ChannelsLast, ResidualNet, Untidy, images, plain_cnn, seeded
-from tests.refusals import refused
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -249,69 +248,17 @@ def test_fullgrad_reads_biases_where_they_are_so_nothing_is_folded() -> None:
     assert "biases" in facts["reason"]
 
 
-# bfloat16
-
-
-def test_bf16_changes_little_and_says_how_much() -> None:
-    plain = Explainer(seeded(plain_cnn), layers="5")
-    faster = plain.optimized(images(2), precision="bf16")
-    theirs, ours = plain(images(4), target=1), faster(images(4), target=1)
-    facts = ours.provenance["optimized"]
-    assert facts["steps"] == ["folding", "channels_last", "bf16"]
-    assert 1e-4 < facts["error"] < 0.05
-    assert ours.maps["5"].dtype == torch.float32
-    distance = (ours.maps["5"] - theirs.maps["5"]).norm() / theirs.maps["5"].norm()
-    assert 1e-4 < float(distance) < 0.05
-
-
-def test_bf16_leaves_what_follows_the_layer_in_full_precision() -> None:
-    faster = Explainer(seeded(plain_cnn), layers="1").optimized(images(1), precision="bf16")
-    kinds = {name: parameter.dtype for name, parameter in faster.model.named_parameters()}
-    assert kinds["0.weight"] == torch.bfloat16
-    assert {dtype for name, dtype in kinds.items() if not name.startswith("0.")} == {torch.float32}
-
-
-def test_bf16_serves_methods_that_replay_the_network_after_the_layer() -> None:
-    plain = Explainer(seeded(plain_cnn), layers="1", method="ablationcam", options={"relative": False})
-    faster = plain.optimized(images(2), precision="bf16")
-    theirs, ours = plain(images(2), target=1).maps["1"], faster(images(2), target=1).maps["1"]
-    assert float((ours - theirs).norm() / theirs.norm()) < 0.05
-
-
-def test_bf16_that_does_not_run_falls_back_to_exact() -> None:
-    class Shared(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 3, 3, padding=1)
-            self.relu = nn.ReLU()
-            self.head = nn.Linear(3, 5)
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            return self.head(self.conv(self.relu(self.conv(inputs))).mean(dim=(2, 3)))
-
-    plain = Explainer(seeded(Shared), layers="relu")
-    faster = plain.optimized(images(1), precision="bf16")
-    assert_close(faster(images(2), target=1).maps["relu"], plain(images(2), target=1).maps["relu"])
-    assert "bf16 failed" in facts_of(faster)["reason"]
-
-
-def test_an_unknown_precision_is_refused_with_the_allowed_ones() -> None:
-    with refused("argument.invalid", InputError, name="precision", value="int8"):
-        Explainer(seeded(plain_cnn), layers="5").optimized(images(1), precision="int8")
-
-
 # Do no harm
 
 
 @pytest.mark.parametrize("build", [plain_cnn, Branching, Untidy])
-@pytest.mark.parametrize("precision", ["exact", "bf16"])
-def test_the_given_model_is_not_touched(build: type[nn.Module], precision: str) -> None:
+def test_the_given_model_is_not_touched(build: type[nn.Module]) -> None:
     model = seeded(build).train()
     state = copy.deepcopy(model.state_dict())
     modules = [(name, id(module)) for name, module in model.named_modules()]
     layer = "conv" if build is Untidy else "last" if build is Branching else "5"
     random = torch.get_rng_state()
-    Explainer(model, layers=layer).optimized(images(2), precision=precision)(images(2), target=1)
+    Explainer(model, layers=layer).optimized(images(2))(images(2), target=1)
     assert torch.equal(torch.get_rng_state(), random)
     assert [(name, id(module)) for name, module in model.named_modules()] == modules
     assert all(module.training for module in model.modules())

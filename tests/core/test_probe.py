@@ -1,4 +1,4 @@
-"""The probe's way of handing perturbed images to the model: faster where it can be, the same answers always."""
+"""The memory format in which a probe passes perturbed images to the model."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def answered(model: nn.Module, layer: str, inputs: Tensor, tried: Tensor) -> tup
     ],
     ids=["plain", "float64", "viewing"],
 )
-def test_images_are_handed_over_channels_last_only_where_the_model_takes_it(
+def test_images_are_passed_channels_last_only_if_scores_agree(
     model: nn.Module, layer: str, dtype: torch.dtype, channels_last: bool
 ) -> None:
     tried = images(5, seed=7).to(dtype)

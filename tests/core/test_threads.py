@@ -1,4 +1,4 @@
-"""Any number of threads may explain on one model at once, each as if alone."""
+"""Any number of threads may explain one model at once."""
 
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +76,7 @@ def test_v13_one_shared_explainer_in_many_threads() -> None:
         assert_close(result.maps["5"], alone[number % 6].maps["5"], rtol=1e-4, atol=1e-6)
 
 
-def test_a_thread_that_only_predicts_sees_the_plain_model() -> None:
+def test_a_thread_that_only_predicts_runs_the_plain_model() -> None:
     model, pool = seeded(ResidualNet), images(2)
     expected = model(pool).detach()
     seen = []

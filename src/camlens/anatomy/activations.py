@@ -13,7 +13,7 @@ from camlens.core.errors import InputError, LayerError
 from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, checked_model, resolve_layer, suggested_names
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.types import Features
@@ -127,7 +127,7 @@ def activations(
             name="layers",
         )
     calls = {call.label: call for call in (resolve_layer(inner, layer) for layer in wanted)}
-    session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}))
+    session = Session.of(inner, inputs, args=args, kwargs=kwargs)
     frontier = Frontier(list(calls.values()), session, graph=False)
     modules = list({id(call.module): call.module for call in calls.values()}.values())
     with undisturbed(inner, session.inputs.device), observed(modules, frontier.observe):

@@ -70,15 +70,14 @@ def _session(loaded: "LoadedModel", size: tuple[int, int] | None) -> "Session":
     import numpy as np
     import torch
 
-    from camlens.core.execution.session import Session, checked_inputs
-    from camlens.core.layers import checked_model
+    from camlens.core.execution.session import Session
 
     noise = np.random.default_rng(0).integers(0, 256, (_NOISE_SIDE, _NOISE_SIDE, 3), dtype=np.uint8)
     inputs = loaded.preprocess(noise)[None]
     if size is not None:
         shape = (1, inputs.shape[1], *size)
         inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=inputs.dtype)
-    return Session(checked_model(loaded.model), checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
+    return Session.of(loaded.model, inputs.to(loaded.device), output=loaded.reader)
 
 
 def _default_layer(loaded: "LoadedModel", session: "Session") -> tuple[str | None, str]:

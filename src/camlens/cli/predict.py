@@ -61,19 +61,14 @@ def _predictions(
     """Yield each file with its most likely classes, or with the reason why it cannot be predicted."""
     from camlens.cli.explaining import most_likely
     from camlens.core.errors import DataError, InputError
-    from camlens.core.execution.harmless import undisturbed
-    from camlens.core.execution.session import Session, checked_inputs
-    from camlens.core.layers import checked_model
+    from camlens.core.execution.session import Session
     from camlens.data.decode import decode_image
 
-    model = checked_model(loaded.model)
     for path in paths:
         try:
             inputs = loaded.preprocess(decode_image(path))[None]
-            session = Session(model, checked_inputs(inputs.to(loaded.device)), output=loaded.reader)
-            with undisturbed(model, loaded.device):
-                output = session.run()
-                logits = (output.class_scores() if loaded.task == "classification" else output.logits())[0]
+            output = Session.of(loaded.model, inputs.to(loaded.device), output=loaded.reader).predict()
+            logits = (output.class_scores() if loaded.task == "classification" else output.logits())[0]
         except (DataError, InputError) as error:
             yield path, str(error)
         else:

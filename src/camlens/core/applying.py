@@ -1,12 +1,12 @@
 """Application of a method to a capture, with checks of its result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from camlens.core.capture import LayerRecord, Take
+from camlens.core.capture import LayerRecord
 from camlens.core.details import Found
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe, Probe
@@ -24,25 +24,12 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
         shared = entry.function(probe.activations, **options)[:, None]
         maps = shared.expand(-1, probe.scores.shape[1], *shared.shape[2:])
     else:
-        taken = probe.captured.taken.get(probe.record.layer.label, ())
-        pieces = [piece[entry.name] for piece in taken] or [_each_target(probe.record, entry, options)]
-        maps = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+        maps = _each_target(probe.record, entry, options)
     details = maps.details if isinstance(maps, Found) else {}
     maps = maps.maps if isinstance(maps, Found) else maps
     axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
     dtype = torch.float64 if probe.inputs.dtype == torch.float64 else torch.float32
     return Found(_checked(maps, probe.scores.shape, axes, dtype, entry), details)
-
-
-def making(methods: Sequence[tuple[Entry, Mapping[str, Any]]]) -> Take | None:
-    """Return a function that computes the maps of each layer when its gradients are available.
-
-    None if a method takes a probe, which may access the gradients of any layer.
-    """
-    if any(entry.scope != "layer" or entry.needs == "probe" for entry, _ in methods):
-        return None
-    with_gradients = [(entry, options) for entry, options in methods if entry.needs == "gradients"]
-    return lambda record: {entry.name: _each_target(record, entry, options) for entry, options in with_gradients}
 
 
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:

@@ -1,11 +1,11 @@
-"""One forward and one backward pass: activations, gradients and scores at the layers asked for.
+"""Activations, gradients and scores at the layers asked for, from one forward and one backward pass.
 
-The model runs without grad up to the earliest wanted layer. There a hook hands on a copy that requires grad,
-so only what follows is recorded, and only what follows is walked backwards: no parameter gradients, no graph
-before the layer, and it works on frozen models and under no_grad.
+The model runs without grad up to the earliest wanted layer. A hook there hands on a copy that requires grad, so
+only what follows is recorded and walked backwards: no gradients of parameters, and no graph before the layer. It
+works on frozen models and under no_grad.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,9 +21,9 @@ from camlens.core.execution.hooks import fit_for_autograd, observed
 from camlens.core.execution.locality import altered
 from camlens.core.execution.replay import Recording
 from camlens.core.execution.saved_tensors import despite_writing
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.execution.survey import refuse_misread, with_candidates
-from camlens.core.gradients.backward import FEW_TARGETS, as_they_come, gradients_of, one_by_one
+from camlens.core.gradients.backward import gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target
@@ -32,7 +32,7 @@ from camlens.core.types import Features, Scores, precise
 
 @dataclass(frozen=True, eq=False)
 class LayerRecord:
-    """What one layer gave: features (n, k, *grid), their gradients per target, and how they were laid out."""
+    """One layer's features (n, k, *grid), their gradients per target, and its output `native` with its layout."""
 
     layer: LayerCall
     layout: Layout
@@ -40,21 +40,12 @@ class LayerRecord:
     gradients: Float[Tensor, "n t k *grid"]
     native: Tensor
 
-    def without_gradients(self) -> "LayerRecord":
-        """The same with gradients of no target (n, 0, k, *grid)."""
-        return replace(self, gradients=self.gradients.new_empty(self.gradients[:, :0].shape))
-
-
-MANY_BYTES = 128 * 2**20  # of gradients: fewer are read sooner all at once, after the backward pass
-Take = Callable[[LayerRecord], Any]
-
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """What one pass saw: records by layer label in the order the layers ran, scores (n, t) and logits.
+    """Records by layer label in the order in which the layers ran, scores (n, t) and logits.
 
-    `recording` holds what came before the layer, where that was asked for. `taken` holds what a `take` made of each
-    layer's gradients, in pieces along the targets; the records are then without them.
+    `recording` holds what the modules before the layer returned, if that was asked for.
     """
 
     records: Mapping[str, LayerRecord]
@@ -62,7 +53,6 @@ class Capture:
     logits: Float[Tensor, "n classes"] | None
     scorer: Scorer
     recording: Recording | None = None
-    taken: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def activations(self) -> dict[str, Tensor]:
@@ -77,7 +67,7 @@ class Capture:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A forward pass with its graph still alive: what the layers gave, and the output to score."""
+    """A forward pass with its graph: the layers' outputs by label, and the output to score."""
 
     kept: dict[str, Tensor]
     output: Output
@@ -85,15 +75,13 @@ class ForwardPass:
     places: Mapping[str, int] = field(default_factory=dict)
 
 
-def _forward(
-    session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool = False, recorded: bool = False
-) -> ForwardPass:
-    """Run the session once and keep what the layers give. To be called inside `undisturbed`.
+def _forward(session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool, recorded: bool) -> ForwardPass:
+    """Run the session once and keep the layers' outputs. Must be called inside `undisturbed`.
 
-    `through_no_grad` also records where the model's own code says no_grad; it costs a Python call per
-    operation, so it is the second try. `recorded` keeps what comes before the first of the layers as well.
+    `through_no_grad` also records what the model's own code runs under no_grad. It costs a Python call per operation,
+    so it is the second attempt. `recorded` also keeps what the modules before the first layer return.
     """
-    modules = list({id(layer.module): layer.module for layer in layers}.values())
+    modules = {id(layer.module): layer.module for layer in layers}.values()
     for shared in (True, False):
         frontier = Frontier(layers, session, shared=shared)
         mode = GradKeptOn(frontier) if through_no_grad else nullcontext()
@@ -116,97 +104,40 @@ def capture_session(
     scorer: Scorer | None = None,
     rows: Tensor | None = None,
     recorded: bool = False,
-    take: Take | None = None,
 ) -> Capture:
-    """What `capture` does, for layers that are resolved and, where `scorer` is given, targets that are settled.
+    """`capture` for resolved layers and, if `scorer` is given, settled targets.
 
-    `rows` (n,) says which of the scorer's images each input belongs to, `recorded` that what comes before the
-    first of the layers shall be kept, for a single image. `take` is given each layer's record as soon as its
-    gradients are there, one or more targets at a time, and no gradient is kept.
+    `rows` (n,) are the scorer's images that the inputs belong to. `recorded` keeps what comes before the first
+    layer, for a single image.
     """
+
+    def run() -> Capture:
+        passed, settled, scores = pass_with_grad(session, layers, target, scorer=scorer, rows=rows, recorded=recorded)
+        classes = settled.classes if settled.plain else None
+        if classes is not None and rows is not None:
+            classes = classes[rows]
+        logits = passed.output.logits_or_none()
+        gradients = gradients_of(scores, list(passed.kept.values()), logits, classes, session.modules)
+        by_label = {layer.label: layer for layer in layers}
+        records = {
+            name: _record(session, by_label[name], kept.detach(), gradient, kind, passed.places[name])
+            for (name, kept), gradient in zip(passed.kept.items(), gradients, strict=True)
+        }
+        for record in records.values():
+            _check_evidence(session, record, settled)
+        detached = None if logits is None else precise(logits.detach())
+        return Capture(records, precise(scores.detach()), detached, settled, passed.recording)
+
     with undisturbed(session.model, session.inputs.device, session.modules):
-        captured = despite_writing(lambda: _captured(session, layers, target, kind, scorer, rows, recorded, take))
+        captured = despite_writing(run)
         if scorer is None:
             layouts = {record.layer: record.layout for record in captured.records.values()}
             refuse_misread(session, layouts, target, kind=kind)
         return captured
 
 
-@dataclass
-class _Taking:
-    """Gives each layer's record to `take` while the backward pass goes on, and keeps it without its gradients."""
-
-    names: Sequence[str]
-    record: Callable[[str, Tensor | None], LayerRecord]
-    take: Take
-    records: dict[str, LayerRecord] = field(default_factory=dict)
-    taken: dict[str, list[Any]] = field(default_factory=dict)
-    telling: set[str] = field(default_factory=set)
-
-    def see(self, place: int, gradient: Tensor) -> None:
-        name = self.names[place]
-        one = self.record(name, gradient[None])
-        self.taken.setdefault(name, []).append(self.take(one))
-        self.records[name] = one.without_gradients()
-        if not _is_zero(one.gradients):
-            self.telling.add(name)
-
-    def is_complete(self, targets: int) -> bool:
-        """Whether each layer has had a gradient of each target, not all of them zero."""
-        return len(self.telling) == len(self.names) and all(len(one) == targets for one in self.taken.values())
-
-
-def _captured(
-    session: Session,
-    layers: Sequence[LayerCall],
-    target: object,
-    kind: Kind | None,
-    scorer: Scorer | None,
-    rows: Tensor | None,
-    recorded: bool,
-    take: Take | None,
-) -> Capture:
-    passed, scorer, scores = pass_with_grad(session, layers, target, scorer, rows, recorded)
-    by_label = {layer.label: layer for layer in layers}
-    names, kept = list(passed.kept), list(passed.kept.values())
-    classes = scorer.classes if scorer.plain else None
-    classes = classes if classes is None or rows is None else classes[rows]
-
-    def record(name: str, gradient: Tensor | None) -> LayerRecord:
-        found = _record(session, by_label[name], passed.kept[name].detach(), gradient, kind)
-        return replace(found, layout=replace(found.layout, place=passed.places[name]))
-
-    targets = scores.shape[1]
-    size = targets * sum(tensor.numel() * tensor.element_size() for tensor in kept)
-    streams = targets <= FEW_TARGETS and size >= MANY_BYTES
-    taking = _Taking(names, record, take) if take is not None and streams else None
-    if taking is not None:
-        as_they_come(scores, kept, passed.output, classes, taking.see)
-    records: dict[str, LayerRecord]
-    taken: dict[str, list[Any]]
-    if taking is not None and taking.is_complete(targets):
-        records, taken = {name: taking.records[name] for name in names}, taking.taken
-    else:  # which also says what is wrong with a layer that has no gradient
-        gradients = gradients_of(scores, kept, passed.output, classes)
-        records = {name: record(name, one) for name, one in zip(names, gradients, strict=True)}
-        for one in records.values():
-            _check_evidence(session, one, scorer)
-        taken = {} if take is None else {name: [take(one)] for name, one in records.items()}
-        if take is not None:
-            records = {name: one.without_gradients() for name, one in records.items()}
-    logits = passed.output.logits_or_none()
-    return Capture(
-        records,
-        precise(scores.detach()),
-        None if logits is None else precise(logits.detach()),
-        scorer,
-        passed.recording,
-        taken,
-    )
-
-
 def score_session(session: Session, target: object = None) -> Capture:
-    """Scores and logits of a session with no layer looked at: one forward pass without grad."""
+    """Scores and logits of a session without looking at a layer: one forward pass without grad."""
     with undisturbed(session.model, session.inputs.device):
         output = session.run()
         scorer = as_target(target).settle(output)
@@ -216,12 +147,12 @@ def score_session(session: Session, target: object = None) -> Capture:
 
 
 def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through_no_grad: bool = False) -> Tensor:
-    """Scores (m, t) with the graph back to the session's inputs. To be called inside `undisturbed`.
+    """Scores (m, t) with the graph back to the session's inputs. Must be called inside `undisturbed`.
 
-    `through_no_grad` has the graph even where the model's own code says no_grad, from the first try on: for
-    those who hang hooks on what the layers return.
+    `through_no_grad` records what the model's own code runs under no_grad from the first attempt on, for callers
+    that hook the layers' outputs.
     """
-    if session.inputs.is_inference():  # which autograd cannot save; a copy made in here is a normal tensor
+    if session.inputs.is_inference():  # autograd cannot save an inference tensor; its copy is a normal one
         session = replace(session, inputs=session.inputs.clone())
     kept_on = GradKeptOn(Frontier((), started=True))
     for mode in (kept_on,) if through_no_grad else (nullcontext(), kept_on):
@@ -233,7 +164,7 @@ def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through
 
 
 def _depends(scores: Tensor, inputs: Tensor) -> bool:
-    """Whether the graph of the scores leads to the inputs: weights that require grad have a graph as well."""
+    """Whether the graph of the scores leads to the inputs; weights that require grad have a graph as well."""
     waiting, seen = [scores.grad_fn], set[Any]()
     while waiting:
         node: Any = waiting.pop()
@@ -247,37 +178,39 @@ def _depends(scores: Tensor, inputs: Tensor) -> bool:
 
 
 def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs. To be called inside `undisturbed`."""
-    inputs = session.inputs.detach().clone().requires_grad_()
+    """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs."""
 
     def run() -> tuple[Tensor, Tensor | None]:
         scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
         return scores, one_by_one(scores, [inputs])[0]
 
-    scores, gradients = despite_writing(run)
-    if gradients is None:
-        gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
-    return precise(scores.detach()), precise(gradients.transpose(0, 1))
+    with undisturbed(session.model, session.inputs.device, session.modules):
+        inputs = session.inputs.detach().clone().requires_grad_()
+        scores, gradients = despite_writing(run)
+        if gradients is None:
+            gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
+        return precise(scores.detach()), precise(gradients.transpose(0, 1))
 
 
 def pass_with_grad(
     session: Session,
     layers: Sequence[LayerCall],
     target: object = None,
+    *,
     scorer: Scorer | None = None,
     rows: Tensor | None = None,
     recorded: bool = False,
 ) -> tuple[ForwardPass, Scorer, Tensor]:
-    """A forward pass, its scorer and its scores (n, t), with the graph back to the layers.
+    """Run forward: the pass, its scorer, and the scores (n, t) with the graph back to the layers.
 
-    To be called inside `undisturbed`. Raises NoGradientError where the score does not depend on the layers.
+    Must be called inside `undisturbed`. Raises NoGradientError if the score does not depend on the layers.
     """
+    rows = torch.arange(session.images, device=session.inputs.device) if rows is None else rows
     for through_no_grad in (False, True):
         passed = _forward(session, layers, through_no_grad=through_no_grad, recorded=recorded)
-        everyone = torch.arange(session.images, device=session.inputs.device) if rows is None else rows
         with torch.enable_grad():
             scorer = as_target(target).settle(passed.output) if scorer is None else scorer
-            scores = scorer(passed.output, everyone)
+            scores = scorer(passed.output, rows)
         if scores.requires_grad:
             return passed, scorer, scores
     raise NoGradientError(
@@ -288,8 +221,9 @@ def pass_with_grad(
 
 
 def _record(
-    session: Session, layer: LayerCall, kept: Tensor, gradient: Tensor | None, kind: Kind | None
+    session: Session, layer: LayerCall, native: Tensor, gradient: Tensor | None, kind: Kind | None, place: int
 ) -> LayerRecord:
+    """The record of one layer from its output and the gradients (t, *its shape), or an error if it carries no map."""
     if gradient is None:
         raise NoGradientError(
             f"{NO_GRADIENTS} Layer {layer.label!r} ran, but the score does not depend on it",
@@ -298,20 +232,22 @@ def _record(
         )
     try:
         layout = find_layout(
-            layer.module, kept, images=session.images, spatial=session.spatial, model=session.model, kind=kind
+            layer.module, native, images=session.images, spatial=session.spatial, model=session.model, kind=kind
         )
     except LayerError as error:
         raise LayerError(
             f"layer {layer.label!r} has no spatial grid: {error}", code="layer.no-grid", layer=layer.label
         ) from None
+    if place:
+        layout = replace(layout, place=place)
     gradients = layout.every_features(gradient).transpose(0, 1)
-    return LayerRecord(layer, layout, precise(layout.features(kept)), precise(gradients), kept)
+    return LayerRecord(layer, layout, precise(layout.features(native)), precise(gradients), native)
 
 
 def _check_evidence(session: Session, record: LayerRecord, scorer: Scorer) -> None:
-    """Raise a NoGradientError if all gradients are zero, and would be for other images and other classes as well.
+    """Raise a NoGradientError if all gradients are zero, also for other images and other classes.
 
-    An image that is dead at the layer, or a contrast that cancels, has a map: it is zero everywhere.
+    An image that is dead at the layer, or a contrast that cancels, has a map that is zero everywhere.
     """
     if _is_zero(record.gradients) and not _is_ever_read(session, record, scorer):
         raise NoGradientError(
@@ -336,7 +272,8 @@ def _is_ever_read(session: Session, record: LayerRecord, scorer: Scorer) -> bool
     for inputs in (first.inputs, *altered(first.inputs)):
         for asked in scorers:
             with suppress(NoGradientError):
-                passed, _, scores = pass_with_grad(replace(first, inputs=inputs), [record.layer], None, asked, row)
+                altered_session = replace(first, inputs=inputs)
+                passed, _, scores = pass_with_grad(altered_session, [record.layer], scorer=asked, rows=row)
                 (kept,) = passed.kept.values()
                 with torch.enable_grad():
                     total = scores.sum()
@@ -347,7 +284,7 @@ def _is_ever_read(session: Session, record: LayerRecord, scorer: Scorer) -> bool
 
 
 def _is_zero(gradients: Tensor) -> bool:
-    """Whether every value is exactly zero. One channel of one image is read first: it nearly always says no."""
+    """Whether every value is exactly zero. One channel of one image is read first: it is nearly never zero."""
     if gradients[0, 0, 0].any():
         return False
     for axis, stride in enumerate(gradients.stride()):
@@ -369,14 +306,14 @@ def capture(
 ) -> Capture:
     """Activations, gradients and scores of `layers` for `targets`, from one forward and one backward pass.
 
-    inputs (n, c, *spatial) floating; layers a name, a module or several; targets as in `explain`. The model
-    is left bit for bit as it was. Raises LayerError for a layer that cannot carry a map and NoGradientError
-    for one that does not feed the score.
+    `inputs` (n, c, *spatial) are floating, `layers` a name, a module or a list of them, and `targets` as in `explain`.
+    The model is left bit for bit as it was. Raises LayerError for a layer that cannot carry a map, and
+    NoGradientError for a layer on which the score does not depend.
     """
     given = checked_model(model)
     wanted = [layers] if isinstance(layers, str | nn.Module) else list(layers)
     inner = fit_for_autograd(given)
-    session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}), output)
+    session = Session.of(inner, inputs, args=args, kwargs=kwargs, output=output)
     resolved = [resolve_layer(given, layer) for layer in wanted]
     if inner is not given:
         resolved = [resolve_layer(inner, layer.label) for layer in resolved]

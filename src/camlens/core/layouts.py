@@ -118,20 +118,16 @@ def find_layout(
     if isinstance(module, StandIn) and kind in (None, module.layout.kind):
         return module.layout
     shape = tuple(tensor.shape)
-    candidates = list(_candidates(module, shape, images=images, spatial=tuple(spatial), model=model))
-    if kind is None:
-        candidates = [layout for layout in candidates if not _is_one_vector(layout, tensor)]
-    else:
-        candidates = [layout for layout in candidates if layout.kind == kind]
-    if not candidates:
-        wanted = f" as {kind}" if kind else ""
-        raise LayerError(
-            f"its output {shape} is not a spatial grid{wanted} for {images} input(s) of {tuple(spatial)}",
-            code="layout.unreadable",
-            shape=tuple(shape),
-            images=images,
-        )
-    return candidates[0]
+    for layout in _candidates(module, shape, images=images, spatial=tuple(spatial), model=model):
+        if layout.kind == kind if kind else not _is_one_vector(layout, tensor):
+            return layout
+    wanted = f" as {kind}" if kind else ""
+    raise LayerError(
+        f"its output {shape} is not a spatial grid{wanted} for {images} input(s) of {tuple(spatial)}",
+        code="layout.unreadable",
+        shape=shape,
+        images=images,
+    )
 
 
 def _is_one_vector(layout: Layout, tensor: Tensor) -> bool:

@@ -1,8 +1,8 @@
-"""The model as a function of what replaces its input, or the features at a layer.
+"""The model as a function of replaced inputs, or of replaced features at a layer.
 
-Perturbation methods get a Probe in place of gradients, and methods about the input alone an InputProbe, which
-knows no layer. Every question is asked of the same settled targets:
-a map of the predicted class stays a map of that class when the perturbed image would be classified otherwise.
+Perturbation methods get a Probe instead of gradients, and methods about the input alone an InputProbe, which has no
+layer. All scores are those of the same settled targets: a map of the predicted class stays a map of that class even if
+the perturbed image is classified otherwise.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +18,7 @@ from camlens.core.capture import Capture, LayerRecord, capture_session, gradient
 from camlens.core.errors import LayerError
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.outputs import tensors_in
-from camlens.core.execution.proofs import keep_proof, proven_way
-from camlens.core.execution.replay import Recording, record, replay, same_scores, substitute
+from camlens.core.execution.replay import Recording, keep_proof, proven_way, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
 from camlens.core.gradients.bias import BiasTerms, bias_terms
 from camlens.core.gradients.curvature import hessian_product
@@ -31,16 +30,16 @@ Watcher = Callable[[TargetMaps], None]
 
 
 def silent(_done: int, _total: int) -> None:
-    """Report no progress."""
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, eq=False)
 class InputProbe:
-    """Questions to one model about the inputs and the targets of one batch; no layer is looked at.
+    """A model's scores and gradients for perturbed inputs of one batch.
 
-    `batch_size` says how many perturbed images are evaluated at once, `generator` is the only source of
-    randomness, `progress(done, total)` may be called in long loops; it may raise, which cancels. `estimate` is None,
-    or wants to see the maps (n, t, *spatial) as far as they are known, before each call of `progress`.
+    `batch_size` is the number of perturbed images to evaluate at once, and `generator` the only source of randomness.
+    Methods call `progress(done, total)` in long loops; it may raise, which cancels. Before each such call they pass
+    the maps so far (n, t, *spatial) to `estimate`, unless it is None.
     """
 
     session: Session
@@ -61,7 +60,7 @@ class InputProbe:
         return self.captured.scores
 
     def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
-        """Scores of image `row`'s targets when `inputs` stand in its place."""
+        """Scores of the targets of image `row` for `inputs` in its place."""
         with self.still():
             if self._faster_channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -70,24 +69,22 @@ class InputProbe:
     def gradients_at(
         self, inputs: Float[Tensor, "m c *spatial"], row: int
     ) -> tuple[Float[Tensor, "m t"], Float[Tensor, "m t c *spatial"]]:
-        """Scores of image `row`'s targets and their gradients at `inputs`, which stand in its place."""
-        with self.still():
-            session = self.session.replaced(inputs, row)
-            return gradients_at_inputs(session, self.captured.scorer, self._rows(len(inputs), row))
+        """Scores of the targets of image `row`, and their gradients at `inputs` in its place."""
+        session = self.session.replaced(inputs, row)
+        return gradients_at_inputs(session, self.captured.scorer, self._rows(len(inputs), row))
 
     @cached_property
     def input_gradients(self) -> Float[Tensor, "n t c *spatial"]:
         """Gradients of the scores with respect to the images."""
         rows = torch.arange(self.session.images, device=self.session.inputs.device)
-        with self.still():
-            return gradients_at_inputs(self.session, self.captured.scorer, rows)[1]
+        return gradients_at_inputs(self.session, self.captured.scorer, rows)[1]
 
     def live_scores(
         self, inputs: Float[Tensor, "m c *spatial"], row: int, model: nn.Module | None = None
     ) -> Float[Tensor, "m t"]:
-        """As `input_scores`, with the graph back to `inputs`: for libraries that differentiate by themselves.
+        """`input_scores` with the graph back to `inputs`, for libraries that differentiate by themselves.
 
-        To be called inside `still()`. `model` may be a copy that runs in the model's place.
+        Must be called inside `still()`. `model` may be a copy to run instead of the model.
         """
         session = self.session.replaced(inputs, row)
         if model is not None:
@@ -101,14 +98,14 @@ class InputProbe:
 
     @cached_property
     def _faster_channels_last(self) -> bool:
-        """Whether images may be handed over channels-last: a CPU convolves them faster, and the scores agree."""
+        """Whether images may be passed channels-last, which a CPU convolves faster: the scores must agree."""
         clean = self.session.inputs[:1]
         if clean.ndim != 4 or clean.device.type != "cpu" or clean.dtype != torch.float32:
             return False
         try:
             turned = clean.contiguous(memory_format=torch.channels_last)
             scores = self._scores(self.session.replaced(turned, 0).run(), 0)
-        except RuntimeError:  # the model's own code takes a view that only the usual layout allows
+        except RuntimeError:  # the model takes a view that needs contiguous inputs
             return False
         return same_scores(scores, self.scores[:1])
 
@@ -121,10 +118,10 @@ class InputProbe:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Questions to one model about one layer and the targets of one batch.
+    """A model's scores and gradients for perturbed features of one layer, or perturbed inputs, of one batch.
 
-    `batch_size` says how many perturbed items are evaluated at once, `generator` is the only source of
-    randomness, `progress(done, total)` may be called in long loops.
+    `batch_size` is the number of perturbed items to evaluate at once, and `generator` the only source of randomness.
+    Methods call `progress(done, total)` in long loops.
     """
 
     session: Session
@@ -157,20 +154,20 @@ class Probe:
 
     @property
     def layer_captures(self) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """Activations and gradients of all layers asked for, shallow to deep."""
-        return {name: (one.activations, one.gradients) for name, one in self.captured.records.items()}
+        """Activations and gradients of all wanted layers, shallow to deep."""
+        return {name: (record.activations, record.gradients) for name, record in self.captured.records.items()}
 
     @cached_property
     def at_input(self) -> InputProbe:
-        """The same questions about the inputs alone."""
+        """The probe of the inputs alone."""
         return InputProbe(self.session, self.captured, self.generator, self.batch_size, self.progress)
 
     def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
-        """Scores of image `row`'s targets when `inputs` stand in its place."""
+        """Scores of the targets of image `row` for `inputs` in its place."""
         return self.at_input.input_scores(inputs, row)
 
     def feature_scores(self, features: Float[Tensor, "m k *grid"], row: int) -> Float[Tensor, "m t"]:
-        """Scores of image `row`'s targets when `features` stand in the layer's place; only what follows it runs."""
+        """Scores of the targets of image `row` for `features` as the layer's output; only what follows it runs."""
         with self.at_input.still():
             recording, way = self._recording(row)
             return self._ask(features, row, recording, way)
@@ -178,7 +175,7 @@ class Probe:
     def capture_inputs(
         self, inputs: Float[Tensor, "m c *spatial"], row: int
     ) -> tuple[Float[Tensor, "m k *grid"], Float[Tensor, "m t k *grid"]]:
-        """Activations and gradients of image `row`'s targets when `inputs` stand in its place."""
+        """Activations and gradients of the targets of image `row` for `inputs` in its place."""
         again = capture_session(
             self.session.replaced(inputs, row),
             [self.record.layer],
@@ -186,8 +183,8 @@ class Probe:
             scorer=self.captured.scorer,
             rows=self.at_input._rows(len(inputs), row),
         )
-        one = again.records[self.record.layer.label]
-        return one.activations, one.gradients
+        record = again.records[self.record.layer.label]
+        return record.activations, record.gradients
 
     def curvature(self, directions: Features) -> Float[Tensor, "n t k *grid"]:
         """The Hessian of each score with respect to the features, times `directions` (n, k, *grid)."""
@@ -204,11 +201,10 @@ class Probe:
 
     @cached_property
     def _biases(self) -> BiasTerms:
-        with self.at_input.still():
-            return bias_terms(self.session, self.captured.scorer)
+        return bias_terms(self.session, self.captured.scorer)
 
     def _recording(self, row: int) -> tuple[Recording, str]:
-        """The record of image `row`, and the fastest way of asking that is proven right for it."""
+        """The recording of image `row`, and the fastest verified way to replay it."""
         if row not in self._recordings:
             session = self.session.part(row, row + 1)
             recording, clean = self.captured.recording, self.scores
@@ -216,12 +212,12 @@ class Probe:
                 recording, output = record(session, self.record.layer)
                 clean = self.at_input._scores(output, row)
             way = self._way(session, row, recording, clean)
-            self._recordings.clear()  # one image's record at a time: memory stays that of one forward pass
+            self._recordings.clear()  # one recording at a time: memory stays that of one forward pass
             self._recordings[row] = recording, way
         return self._recordings[row]
 
     def _way(self, session: Session, row: int, recording: Recording, clean: Tensor) -> str:
-        """A way that gives this image's own scores, and that once gave those of a full run for other features too."""
+        """The fastest way that reproduces this image's scores and, once, those of a full run for other features."""
         features = self.record.activations[row : row + 1].to(self.record.native.dtype)
         tried = torch.cat([features, features / 2])
         known = proven_way(session, self.record.layer)
@@ -234,7 +230,7 @@ class Probe:
         return way
 
     def _proven(self, tried: Tensor, row: int, recording: Recording, way: str, expected: Tensor) -> bool:
-        """Whether features asked this way give the scores expected of the first ones, or of all."""
+        """Whether replaying `tried` this way gives the expected scores of the first features, or of all."""
         try:
             return same_scores(self._ask(tried, row, recording, way)[: len(expected)], expected)
         except (RuntimeError, LayerError, IndexError, TypeError, ValueError, AttributeError):

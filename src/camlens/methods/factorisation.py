@@ -12,7 +12,7 @@ from camlens.anatomy.activations import activations
 from camlens.core.arguments import checked_count
 from camlens.core.details import Found
 from camlens.core.errors import InputError
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.execution.survey import choose_layer
 from camlens.core.heatmaps import resized
 from camlens.core.layers import checked_model
@@ -88,7 +88,7 @@ def concepts(
     checked_count("count", count)
     inner = checked_model(model)
     if layer is None:
-        session = Session(inner, checked_inputs(inputs), tuple(args), dict(kwargs or {}))
+        session = Session.of(inner, inputs, args=args, kwargs=kwargs)
         layer = choose_layer(session, kind=layout).layer.label
     (seen,) = activations(inner, inputs, layer, args=args, kwargs=kwargs, layout=layout).values()
     maps, directions, error = factorised(seen.features, count)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from camlens.core.errors import CamlensError, LayerError, TargetError
-from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.execution.survey import LayerStatus, choose_layer, survey_session
 from camlens.core.layers import checked_model
 from camlens.core.types import SelectOutput
@@ -37,8 +36,7 @@ class Anatomy:
 
     def logits(self, batch: Tensor) -> Tensor:
         """Return the class logits (n, classes) of a batch, in evaluation mode."""
-        with undisturbed(self.model, batch.device):
-            return Session(self.model, checked_inputs(batch), output=self.output).run().logits()
+        return Session.of(self.model, batch, output=self.output).predict().logits()
 
     def layer(self, name: str) -> nn.Module:
         """Return the module of that name; raise LayerError if there is none."""
@@ -53,7 +51,7 @@ class Anatomy:
 def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
     """Examine a model on one example (1, c, height, width)."""
     model = checked_model(loaded.model)
-    session = Session(model, checked_inputs(example), output=loaded.reader)
+    session = Session.of(model, example, output=loaded.reader)
     loaded = _with_outputs(loaded, session)
     # like `explain`, trust layers that return (n, k, *grid): testing hundreds of them takes seconds
     layers = _table(model, survey_session(session, trusting=True))
@@ -78,8 +76,7 @@ def examine(loaded: LoadedModel, example: Tensor) -> Anatomy:
 
 def _with_outputs(loaded: LoadedModel, session: Session) -> LoadedModel:
     """Return the model with a name for each output, as a regression if the outputs are not class scores."""
-    with undisturbed(session.model, session.inputs.device):
-        output = session.run()
+    output = session.predict()
     logits = output.logits_or_none()
     if logits is None:
         return loaded

@@ -11,8 +11,7 @@ from anyio.lowlevel import RunVar
 from torch import Tensor
 
 from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.session import Session, checked_inputs
-from camlens.core.layers import checked_model
+from camlens.core.execution.session import Session
 from camlens.models import LoadedModel
 
 SLOW_REQUESTS = 2  # run at the same time, so that quick requests always find a free thread
@@ -50,7 +49,7 @@ def use_suitable_threads(loaded: LoadedModel, example: Tensor) -> int:
     """
     default = torch.get_num_threads()
     torch.set_num_threads(1)
-    if min(forward_seconds(Session(checked_model(loaded.model), checked_inputs(example)))) > SMALL_MODEL:
+    if min(forward_seconds(Session.of(loaded.model, example))) > SMALL_MODEL:
         torch.set_num_threads(default)
     return torch.get_num_threads()
 

@@ -1,4 +1,4 @@
-"""Layers whose own tensors are kept instead of copies: right also where the model writes to them later."""
+"""Layers whose own tensors are kept instead of copies, even if the model writes to them later."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def wanted(model: Writes, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("way", ["itself", "view", "not at all"])
 @pytest.mark.parametrize("time", ["first", "second"])
-def test_what_is_captured_is_what_the_layer_returned(way: str, time: str) -> None:
+def test_captured_outputs_are_what_the_layer_returned(way: str, time: str) -> None:
     model, inputs = seeded(lambda: Writes(way)), images()
     expected, gradient = wanted(model, inputs)
     for _ in range(1 if time == "first" else 2):
@@ -54,7 +54,7 @@ def test_what_is_captured_is_what_the_layer_returned(way: str, time: str) -> Non
     assert_close(seen.gradients["second"][:, 0], gradient)
 
 
-def test_a_layer_that_is_written_to_is_run_twice_once_only() -> None:
+def test_a_layer_that_is_written_to_costs_a_second_run_only_once() -> None:
     model, inputs = seeded(lambda: Writes("itself")), images()
     runs = []
     handle = model.first.register_forward_pre_hook(lambda module, args: runs.append(1))
@@ -67,7 +67,7 @@ def test_a_layer_that_is_written_to_is_run_twice_once_only() -> None:
         handle.remove()
 
 
-def test_layers_that_nobody_writes_to_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_are_not_written_to_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = seeded(lambda: Writes("not at all")), images()
     kept: list[Tensor] = []
     check = Frontier.check

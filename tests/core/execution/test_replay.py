@@ -1,4 +1,4 @@
-"""Only the network after a layer runs, and the scores are those of a full run."""
+"""Running only the network after a layer gives the scores of a full run."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from camlens import Explainer
 from camlens.core.capture import capture_session
-from camlens.core.execution.proofs import proven_way
+from camlens.core.execution.replay import proven_way
 from camlens.core.execution.session import Session
 from camlens.core.layers import resolve_layer
 from camlens.core.probe import Probe
@@ -65,7 +65,7 @@ TORCHVISION = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), TORCHVISION)
-def test_real_architectures_take_the_fast_way_and_it_is_right(name: str, layer: str) -> None:
+def test_real_architectures_are_replayed_with_correct_scores(name: str, layer: str) -> None:
     extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
     model = seeded(lambda: getattr(torchvision.models, name)(num_classes=7, **extra))
     inputs = images(1, (64, 64))
@@ -94,7 +94,7 @@ class WritesToItsPast(nn.Module):
         return self.head(early.mean(dim=(2, 3)))
 
 
-def test_a_model_that_writes_to_its_past_gets_copies() -> None:
+def test_a_model_that_writes_to_recorded_outputs_gets_copies() -> None:
     model, inputs = seeded(WritesToItsPast), images()
     probe = probe_of(model, inputs, "late")
     features = probe.activations[:1].repeat(2, 1, 1, 1) * torch.tensor([1.0, 0.0])[:, None, None, None]
@@ -103,7 +103,7 @@ def test_a_model_that_writes_to_its_past_gets_copies() -> None:
     assert way == "copied"
 
 
-def test_what_comes_before_the_layer_does_not_run_again() -> None:
+def test_modules_before_the_layer_do_not_run_again() -> None:
     model, inputs = seeded(ResidualNet), images()
     probe = probe_of(model, inputs, "block2.conv1")
     probe.feature_scores(probe.activations[:1], 0)
@@ -120,7 +120,7 @@ def test_what_comes_before_the_layer_does_not_run_again() -> None:
     assert counts == {"stem": 0, "head": 1}
 
 
-def test_the_capture_of_one_image_is_its_recording() -> None:
+def test_the_capture_of_one_image_is_reused_as_recording() -> None:
     model, inputs = seeded(ResidualNet), images()
     explainer = Explainer(model, method="ablationcam", layers="block2.conv1")
     both = explainer(inputs, target=1)
@@ -152,7 +152,7 @@ class SharesItsRelu(nn.Module):
 
 
 @pytest.mark.parametrize("layer", ["late", "late.0", "late.2", "early"])
-def test_modules_inside_an_answering_one_keep_no_stale_answers(layer: str) -> None:
+def test_modules_inside_a_recorded_one_have_no_stale_records(layer: str) -> None:
     model, inputs = seeded(SharesItsRelu), images()
     probe = probe_of(model, inputs, layer)
     features = probe.activations[:1].repeat(2, 1, 1, 1) * torch.tensor([1.0, 0.3])[:, None, None, None]
@@ -161,7 +161,7 @@ def test_modules_inside_an_answering_one_keep_no_stale_answers(layer: str) -> No
     assert way == "expanded"
 
 
-def test_a_proof_holds_for_the_model_it_was_made_with() -> None:
+def test_a_verified_replay_is_valid_for_its_model_only() -> None:
     model, inputs = seeded(WritesToItsPast), images()
     first = probe_of(model, inputs, "late")
     first.feature_scores(first.activations[:1], 0)

@@ -1,4 +1,4 @@
-"""Models that write to what autograd needs: fine without grad, and explained all the same."""
+"""Models that overwrite tensors which autograd has saved can be explained."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def twins() -> tuple[nn.Module, nn.Module]:
     return model.eval(), plain.eval()
 
 
-def test_autograd_alone_cannot_do_it() -> None:
+def test_plain_autograd_fails() -> None:
     model, _ = twins()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         model(images().requires_grad_()).sum().backward()
@@ -48,7 +48,7 @@ def test_autograd_alone_cannot_do_it() -> None:
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "saliency", "fullgrad", "smoothgradcam++", "ablationcam"])
 @pytest.mark.parametrize("layer", ["conv", "norm", None])
-def test_maps_are_those_of_the_same_network_without_in_place_code(method: str, layer: str | None) -> None:
+def test_maps_equal_those_of_the_network_without_in_place_operations(method: str, layer: str | None) -> None:
     model, plain = twins()
     layers = layer if METHODS[method].scope == "layer" else "norm"
     ours = explain(model, images(), method=method, layers=layers, target=1)
@@ -59,7 +59,7 @@ def test_maps_are_those_of_the_same_network_without_in_place_code(method: str, l
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
-def test_the_three_functions_do_it_too() -> None:
+def test_the_three_functions_support_such_models() -> None:
     model, plain = twins()
     ours = compute_gradcam(model, "cpu", images(1)[0], model.conv, 2)
     theirs = compute_gradcam(plain, "cpu", images(1)[0], plain.conv, 2)
@@ -67,7 +67,7 @@ def test_the_three_functions_do_it_too() -> None:
     assert ours[1:] == theirs[1:]
 
 
-def test_any_other_error_is_the_callers() -> None:
+def test_other_errors_are_raised_unchanged() -> None:
     def fail() -> None:
         raise RuntimeError("something else")
 
@@ -75,7 +75,7 @@ def test_any_other_error_is_the_callers() -> None:
         despite_writing(fail)
 
 
-def test_a_model_built_in_inference_mode_is_explained_and_left_alone() -> None:
+def test_a_model_built_in_inference_mode_is_explained_and_not_changed() -> None:
     plain = Overwriting(in_place=False).eval()
     with torch.inference_mode():
         model = Overwriting(in_place=False).eval()

@@ -1,4 +1,4 @@
-"""A session runs the model, and its inputs stay as they are whatever the model does to them."""
+"""The inputs do not change, whatever the model does to them."""
 
 import pytest
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ def test_a_model_that_writes_to_its_inputs_gets_copies(method: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
-def test_the_three_functions_leave_the_image_alone() -> None:
+def test_the_three_functions_do_not_change_the_image() -> None:
     model, image = seeded(Scaling), images(1)[0]
     first = compute_gradcam(model, "cpu", image, model.conv2)
     best = get_top_predictions(model, "cpu", image, list("abcd"))

@@ -1,4 +1,4 @@
-"""Biases and the gradients where they are added, of targets that not every layer feeds."""
+"""Biases and the gradients at the outputs of their layers."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from camlens.targets import ClassScore
 from tests.nets import Branching, images, of_the_left, seeded
 
 
-def test_a_target_that_a_layer_does_not_feed_takes_nothing_from_the_others() -> None:
+def test_a_target_that_a_layer_does_not_feed_does_not_affect_the_others() -> None:
     model, inputs = seeded(Branching), images(1)
     together = explain(model, inputs, method="fullgrad", layers="left", target=[ClassScore(1), of_the_left])
     for number, target in enumerate((ClassScore(1), of_the_left)):

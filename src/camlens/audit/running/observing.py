@@ -15,9 +15,8 @@ from camlens.audit.running.features import FeatureTap
 from camlens.audit.running.measures import map_measures
 from camlens.core.capture import Capture, capture_session
 from camlens.core.errors import LayerError, ModelError, NoGradientError
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.memory import OverBudgetError, in_parts
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
 from camlens.core.probabilities import Activation, probabilities
 from camlens.core.registry import Entry
@@ -87,15 +86,14 @@ class Observer:
         return {name: value.numpy() for name, value in values.items()}
 
     def _observe(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        session = Session(self.model, checked_inputs(images), output=self.output)
+        session = Session.of(self.model, images, output=self.output)
         with self.tap.open() as tapped:
             try:
                 captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
                 logits, maps = captured.logits, self._maps(captured)
             except NoGradientError:  # the gradient is zero for the whole batch: the maps are zero
                 tapped.calls = 0
-                with undisturbed(self.model, images.device):
-                    logits = session.run().logits().float()
+                logits = session.predict().logits().float()
                 maps = [logits.new_zeros(len(logits), *self.grid)] * 2
             embedding = tapped.features(session)
         if logits is None:

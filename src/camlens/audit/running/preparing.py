@@ -24,9 +24,9 @@ from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.capture import capture_session
 from camlens.core.errors import DataError, LayerError, ModelError, StoreError
-from camlens.core.execution.session import Session, checked_inputs
+from camlens.core.execution.session import Session
 from camlens.core.execution.survey import choose_layer
-from camlens.core.layers import LayerCall, checked_model, resolve_layer
+from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.provenance import weights_hash
 from camlens.data.labels import Translation, translated
 from camlens.data.places import is_url
@@ -151,8 +151,7 @@ def _first_readable(loaded: LoadedModel, source: Source, places: Sequence[int]) 
 
 
 def _survey(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Survey:
-    model = checked_model(loaded.model)
-    session = Session(model, checked_inputs(image.to(loaded.device)), output=loaded.reader)
+    session = Session.of(loaded.model, image.to(loaded.device), output=loaded.reader)
     layer, reason = _layer(settings, loaded, session)
     tap = find_tap(session, settings.embedding)
     with tap.open() as tapped:

@@ -1,7 +1,7 @@
-"""Random draws of other people's code, taken from a generator of ours.
+"""Make the random draws of other libraries come from a given generator.
 
-captum draws from the random state of the whole process: a map would depend on what else has drawn, threads would
-take numbers from each other, and the user's own draws would change.
+captum draws from the global random state: a map would depend on earlier draws, threads would take numbers from each
+other, and the user's own draws would change.
 """
 
 import weakref
@@ -28,12 +28,12 @@ _IN_PLACE = {
 
 
 class SeededDraws(TorchFunctionMode):
-    """While entered, whatever this thread draws through torch comes from `generator`, and the global state rests.
+    """While entered, what this thread draws through torch comes from `generator`; the global state does not change.
 
-    A mode belongs to the thread that entered it, so that any number of threads may draw at once. The draws are those
-    that the same code would make after `torch.manual_seed` with the generator's seed. On another device they are
-    made where the generator is, and moved. Left alone are calls that name a generator themselves, and what a model
-    calls but captum does not, dropout and the first weights of layers: a model runs inside `paused`.
+    A mode is active in the thread that entered it, so any number of threads may draw at once. The draws are those that
+    the same code would make after `torch.manual_seed` with the generator's seed. For another device they are made on
+    the generator's device and moved. Calls that pass a generator are left alone, and so are dropout and weight
+    initialization, which a model calls but captum does not: run a model inside `paused`.
 
         with SeededDraws(torch.Generator().manual_seed(0)):
             torch.distributions.Normal(0.0, 1.0).sample((3,))
@@ -53,24 +53,24 @@ class SeededDraws(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def paused(self) -> AbstractContextManager[None]:
-        """A block within the mode's own in which it does not act: for the model, whose draws are not the library's.
+        """A block in which the mode is not active, for running the model.
 
-        The mode is taken off rather than told to look away, since a compiled model would be compiled again for it.
+        The mode is removed, because an inactive one would still make a compiled model recompile.
         """
         return _Paused(self)
 
     def _drawn(self, func: Any, args: Any, kwargs: Any) -> Any:
         home = self.generator.device
-        tensors = [one for one in (*args, *kwargs.values()) if isinstance(one, Tensor)]
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         place = tensors[0].device if tensors else kwargs.get("device") or torch.get_default_device()
         own = {"device": home} if func in _FACTORIES or "device" in kwargs else {}
         kwargs = {**_moved(kwargs, home), **own, "generator": self.generator}
-        return func(*(_there(one, home) for one in args), **kwargs).to(place)
+        return func(*(_there(value, home) for value in args), **kwargs).to(place)
 
     def _filled(self, func: Any, args: Any, kwargs: Any) -> Any:
         tensor, home = args[0], self.generator.device
         here = tensor if tensor.device == home else torch.empty_like(tensor, device=home)
-        others = (_there(one, home) for one in args[1:])
+        others = (_there(value, home) for value in args[1:])
         func(here, *others, **{**_moved(kwargs, home), "generator": self.generator})
         return tensor if here is tensor else tensor.copy_(here)
 
@@ -87,7 +87,7 @@ class _Paused(AbstractContextManager[None]):
 
 
 def _moved(kwargs: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {name: _there(one, device) for name, one in kwargs.items()}
+    return {name: _there(value, device) for name, value in kwargs.items()}
 
 
 def _there(value: Any, device: torch.device) -> Any:
@@ -95,10 +95,10 @@ def _there(value: Any, device: torch.device) -> Any:
 
 
 class PrivateDraws(SeededDraws):
-    """While entered, the model's draws are those that it would make now, and the global state does not move.
+    """While entered, the model draws what it would draw now, and the global state does not change.
 
-    At the first draw the generator becomes a copy of the global one. Dropout and others that take no generator
-    draw from the global one all the same; it is put back at once. It ends with its guard.
+    At the first draw the generator becomes a copy of the global one. Functions that take no generator, such as dropout,
+    draw from the global one, which is put back at once. The mode is dropped if its guard is collected.
     """
 
     def __init__(self, guard: object) -> None:
@@ -114,7 +114,7 @@ class PrivateDraws(SeededDraws):
             self.begun = True
         if func not in _WITHOUT_GENERATOR:
             return super().__torch_function__(func, types, args, kwargs)
-        device = next((one.device for one in args if isinstance(one, Tensor)), torch.device("cpu"))
+        device = next((value.device for value in args if isinstance(value, Tensor)), torch.device("cpu"))
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.set_rng_state(self.generator.get_state())
             result = func(*args, **(kwargs or {}))

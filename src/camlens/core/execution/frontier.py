@@ -1,9 +1,8 @@
-"""Where autograd begins in a forward pass: what each wanted layer returned, kept as a node of the graph."""
+"""Where autograd begins in a forward pass: the output of each wanted layer, kept as a node of the graph."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
@@ -23,11 +22,11 @@ _written_to: "WeakSet[nn.Module]" = WeakSet()
 
 @dataclass
 class Frontier:
-    """The hook's memory during one forward pass: what each wanted call of each wanted layer returned.
+    """The outputs of each wanted call of each wanted layer, collected during one forward pass.
 
-    With `graph` the first kept tensor becomes the leaf where autograd begins; without, only values are kept.
-    With `shared` a later layer's own tensor is kept and handed on, which spares two copies; whether code after the
-    layer has then written to it says `overwritten`.
+    With `graph` the first kept tensor becomes the leaf where autograd begins; without it only values are kept.
+    With `shared` a later layer's own tensor is kept and handed on, which saves two copies; `overwritten` tells
+    whether code after the layer has then written to it.
     """
 
     wanted: Sequence[LayerCall]
@@ -40,47 +39,47 @@ class Frontier:
     places: dict[str, int] = field(default_factory=dict)
     started: bool = False
     _versions: dict[str, int] = field(default_factory=dict)
+    _of_module: dict[int, list[LayerCall]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for layer in self.wanted:
+            self._of_module.setdefault(id(layer.module), []).append(layer)
 
     def observe(self, module: nn.Module, output: Any) -> Any:
-        """Keep the output of a wanted call, and hand on what later in-place code may write to."""
-        number = self.calls[id(module)] = self.calls.get(id(module), 0) + 1
-        for layer in self._of_module.get(id(module), ()):
+        """Keep the output of a wanted call, and hand on a tensor that later in-place code may write to."""
+        key = id(module)
+        number = self.calls[key] = self.calls.get(key, 0) + 1
+        for layer in self._of_module.get(key, ()):
             if number == (layer.call or 1):
                 output = self._keep(layer, output)
         return output
 
-    @cached_property
-    def _of_module(self) -> dict[int, list[LayerCall]]:
-        found: dict[int, list[LayerCall]] = {}
-        for layer in self.wanted:
-            found.setdefault(id(layer.module), []).append(layer)
-        return found
-
     def _keep(self, layer: LayerCall, output: Any) -> Any:
+        label = layer.label
         tensors = list(tensors_in(output))
         if not tensors:
-            self.failed[layer.label] = f"it returned no tensor but {describe(output)}"
+            self.failed[label] = f"it returned no tensor but {describe(output)}"
             return output
-        place = self.places[layer.label] = self._place(layer, tensors)
+        place = self.places[label] = self._place(layer, tensors)
         tensor = tensors[place]
         if not self.graph:
-            self.kept[layer.label] = tensor.detach().clone()
+            self.kept[label] = tensor.detach().clone()
             return output
         if self.shared and self.started and tensor.requires_grad and layer.module not in _written_to:
-            self.kept[layer.label] = tensor
-            self._versions[layer.label] = tensor._version
+            self.kept[label] = tensor
+            self._versions[label] = tensor._version
             return output
-        with torch.inference_mode(False):
-            # a copy that nobody else holds: a node of the graph, or the leaf where the graph begins
-            kept = tensor.clone() if tensor.requires_grad else tensor.detach().clone().requires_grad_()
-            handed = kept.clone()  # grad is on in this block
         torch.set_grad_enabled(True)
         self.started = True
-        self.kept[layer.label] = kept
-        return with_tensor(output, place, handed)
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext():
+            # a copy that nobody else holds: a node of the graph, or the leaf where the graph begins
+            kept = tensor.clone() if tensor.requires_grad else tensor.detach().clone().requires_grad_()
+            handed = kept.clone()
+        self.kept[label] = kept
+        return handed if output is tensor else with_tensor(output, place, handed)
 
     def _place(self, layer: LayerCall, tensors: list[Tensor]) -> int:
-        """Which of the tensors that a layer returned is kept: the first that has a spatial grid, or the first."""
+        """Which of a layer's output tensors is kept: the first with a spatial grid, or the first of all."""
         if len(tensors) == 1 or self.session is None:
             return 0
         for place, tensor in enumerate(tensors):
@@ -96,20 +95,17 @@ class Frontier:
         return 0
 
     def overwritten(self) -> bool:
-        """Whether a shared tensor was written to. Its layer is remembered, and gets copies from now on."""
-        found = [
-            layer
-            for layer in self.wanted
-            if layer.label in self._versions and self.kept[layer.label]._version != self._versions[layer.label]
-        ]
-        for layer in found:
-            _written_to.add(layer.module)
-        return bool(found)
+        """Whether a shared tensor was written to. Its layer is remembered: from now on copies are handed on."""
+        written = {label for label, version in self._versions.items() if self.kept[label]._version != version}
+        _written_to.update(layer.module for layer in self.wanted if layer.label in written)
+        return bool(written)
 
     def check(self) -> None:
-        """Refuse layers that did not run, ran several times, or gave nothing to look at."""
+        """Refuse layers that did not run, ran several times, or returned no tensor."""
         for layer in self.wanted:
             runs = self.calls.get(id(layer.module), 0)
+            if layer.label in self.kept and (runs == 1 or layer.call is not None):
+                continue
             if layer.label in self.failed:
                 raise LayerError(
                     f"layer {layer.label!r} cannot carry a map: {self.failed[layer.label]}",

@@ -1,8 +1,8 @@
-"""The model, the thread and the random numbers as they were, whatever happens inside.
+"""Restore the model, the thread's modes and the random state after the model has run, whatever happens.
 
-A `Guard` stands around everything that runs the model. What it changes is written down before it is changed, in a
-snapshot that captures which overlap in time share module by module: the first one in takes it, the last one out puts
-everything back. Leaving may be interrupted and done again, and a guard that was never left is no longer an owner.
+Everything that runs the model does so inside a `Guard`. It takes a snapshot of each module before it changes anything.
+Guards that overlap in time share the snapshots: the first one takes them, and the last one restores them. Leaving a
+guard may be interrupted and repeated. A guard that was never left no longer owns its snapshots once it is collected.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import wraps
 from itertools import islice
 from operator import is_
@@ -29,15 +28,17 @@ from camlens.core.layers import every_module
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-_STANDARD = frozenset(vars(nn.Module()))  # the attributes that every module has
+_STANDARD = frozenset(vars(nn.Module()))  # attributes that every module has
 _MANY_BYTES = 2**30
 _lock = threading.RLock()
 _held: dict[int, "_Snapshot"] = {}
-_writes_weights: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()  # as captures showed
+_writes_weights: "weakref.WeakKeyDictionary[nn.Module, bool]" = (
+    weakref.WeakKeyDictionary()
+)  # as earlier captures have shown
 
 
 class _Guards(list["Guard"]):
-    """The guards that are open inside one call of a `harmless` function, and that it leaves if they were not left."""
+    """The open guards of one call of a `harmless` function, which leaves those that were not left."""
 
 
 class _Thread(threading.local):
@@ -49,7 +50,7 @@ _thread = _Thread()
 
 
 def _locked(act: Callable[[], None]) -> None:
-    """Run `act` under the lock, which is free again even if an interrupt comes between two of these lines."""
+    """Run `act` under the lock, and release the lock even if an interrupt comes between two of these lines."""
     try:
         _lock.acquire()
         act()
@@ -60,17 +61,17 @@ def _locked(act: Callable[[], None]) -> None:
 
 
 def _without_dispatch_modes() -> AbstractContextManager[object]:
-    """A block in which no mode, such as that of a memory budget, can stop the work."""
+    """A block in which no dispatch mode, such as that of a memory budget, is active."""
     watched = torch._C._len_torch_dispatch_stack() > 0
     return torch.utils._python_dispatch._disable_current_modes() if watched else nullcontext()
 
 
 class _Snapshot:
-    """Modules as they were before the first of the captures that share them.
+    """The state of modules before the first of the captures that share them.
 
     Buffers are copied, and weights when a model is explained for the first time. A tensor is written back if its
-    version has changed. Contents are compared as well for floating buffers and in that first time, because the kernels
-    of batch norms and writing through `.data` count no version up.
+    version has changed. For floating buffers, and for all tensors that first time, contents are compared as well:
+    the kernels of batch norms and writes through `.data` do not increase the version.
     """
 
     def __init__(self, modules: Sequence[nn.Module], device: torch.device, *, with_weights: bool) -> None:
@@ -78,26 +79,38 @@ class _Snapshot:
         self.owners: dict[int, weakref.ref[Guard]] = {}
         self.flags = [module.training for module in modules]
         self.calls: dict[int, tuple[nn.Module, Any]] = {}
-        self.tables: list[dict[str, Any]] = [
-            table for module in modules for table in (module._parameters, module._buffers, module._modules)
-        ]
+        self.tables: list[dict[str, Any]] = []
+        self.attributes: list[dict[str, Any]] = []
+        weights: list[Tensor] = []
+        vectors: list[Tensor] = []
+        counters: list[Tensor] = []
+        compared: list[Tensor] = []
+        for module in modules:
+            attributes = module.__dict__
+            parameters, buffers = attributes["_parameters"], attributes["_buffers"]
+            self.tables += parameters, buffers, attributes["_modules"]
+            if parameters:
+                weights += [weight for weight in parameters.values() if weight is not None]
+            is_torchs = type(module).__module__.startswith("torch.nn.modules.")
+            if not is_torchs:
+                self.attributes.append(attributes)
+            for buffer in buffers.values() if buffers else ():
+                if buffer is None:
+                    continue
+                if not is_torchs:
+                    compared.append(buffer)
+                elif buffer.ndim == 1 and buffer.dtype == torch.float32 and buffer.device == device:
+                    vectors.append(buffer)  # batch norms have hundreds: one copy of all is faster than one of each
+                else:
+                    (compared if buffer.is_floating_point() else counters).append(buffer)
         self.copies = [table.copy() for table in self.tables]
         self.entries = self._entries()
-        weights = _tensors(modules, "_parameters")
         if with_weights:
             refuse_lazy(weights)
-        foreign = [module for module in modules if not _is_torchs(module)]
-        theirs = _tensors((module for module in modules if _is_torchs(module)), "_buffers")
-        own = _tensors(foreign, "_buffers")
-        # the statistics of batch norms are hundreds of short vectors: one copy of them all is faster than one of each
-        vectors = [one for one in theirs if one.ndim == 1 and one.dtype == torch.float32 and one.device == device]
-        others = [one for one in theirs if not (one.ndim == 1 and one.dtype == torch.float32 and one.device == device)]
-        counters = [one for one in others if not one.is_floating_point()]
-        compared = [*(one for one in others if one.is_floating_point()), *own]
         self.tensors = [*weights, *vectors, *counters, *compared]
         self.first_vector, self.sizes = len(weights), [len(one) for one in vectors]
         self.facts = _facts(self.tensors)
-        budget = torch._C._len_torch_dispatch_stack() > 0  # which copies of the weights would exceed
+        budget = torch._C._len_torch_dispatch_stack() > 0  # copies of the weights would exceed it
         self.with_weights = with_weights and not budget and sum(map(_bytes, weights)) <= _MANY_BYTES
         self.wrote_weights = False
         uncompared = 0 if self.with_weights else len(self.tensors) - len(compared)
@@ -107,8 +120,7 @@ class _Snapshot:
             self.packed = torch.cat(vectors) if vectors else None
             unpacked = [one.detach().clone() for one in self.tensors[len(weights) + len(vectors) :]]
         self.contents: list[Tensor | None] = [*kept, *[None] * len(vectors), *unpacked]
-        self.attributes = [module.__dict__ for module in foreign]
-        self.linked = [(held, key, one) for held, key, one in self._tensors_kept() if one.grad_fn is not None]
+        self.linked = [entry for entry in self._tensors_kept() if entry[2].grad_fn is not None]
 
     def is_owned(self) -> bool:
         return any(owner() is not None for owner in self.owners.values())
@@ -122,7 +134,7 @@ class _Snapshot:
         )
 
     def relay(self, modules: Iterable[nn.Module]) -> None:
-        """Have every call of these modules go through a relay."""
+        """Send every call of these modules through a relay."""
         for module in modules:
             before = module.__dict__.get("_compiled_call_impl")
             if type(before) is not Relay:
@@ -130,7 +142,7 @@ class _Snapshot:
                 module.__dict__["_compiled_call_impl"] = Relay(module)
 
     def restore(self) -> None:
-        """Put everything back that is not as it was. Doing it twice does no more than doing it once."""
+        """Put back whatever has changed. Calling it twice is the same as calling it once."""
         for module, call in self.calls.values():
             if call is None:
                 module.__dict__.pop("_compiled_call_impl", None)
@@ -143,7 +155,7 @@ class _Snapshot:
                     module.training = training
 
     def rewind(self) -> None:
-        """Put back what a forward pass may have changed: tensors, the tables they stand in, and links to graphs."""
+        """Put back what a forward pass may have changed: tensors, the tables that hold them, and links to graphs."""
         entries = self._entries()
         if len(entries) != len(self.entries) or not all(map(is_, entries, self.entries)):
             for table, copied in zip(self.tables, self.copies, strict=True):
@@ -157,7 +169,7 @@ class _Snapshot:
                     _unlink(self.tensors[place], before[1])
                 if now[0] != before[0]:
                     self._put_back(place)
-        if self.packed is not None:  # the kernels of batch norms count no version up
+        if self.packed is not None:  # the kernels of batch norms do not increase the version
             first, last = self.first_vector, self.first_vector + len(self.sizes)
             if not torch.equal(torch.cat(self.tensors[first:last]), self.packed):
                 for place in range(first, last):
@@ -165,11 +177,11 @@ class _Snapshot:
         for place in self.compared:
             if self.tensors[place].layout == torch.strided and self._content(place) is not None:
                 self._put_back(place)
-        for held, key, tensor in list(self._tensors_kept()):
+        for container, key, tensor in list(self._tensors_kept()):
             if tensor.grad_fn is not None:
-                held[key] = tensor.detach()
-        for held, key, tensor in self.linked:
-            held[key] = tensor
+                container[key] = tensor.detach()
+        for container, key, tensor in self.linked:
+            container[key] = tensor
 
     def _put_back(self, place: int) -> None:
         tensor, content = self.tensors[place], self._content(place)
@@ -179,7 +191,7 @@ class _Snapshot:
                 _write(tensor, content)
 
     def _content(self, place: int) -> Tensor | None:
-        """The copy of a tensor, where there is one."""
+        """The copy of a tensor, or None if there is none."""
         vector = place - self.first_vector
         if self.packed is not None and 0 <= vector < len(self.sizes):
             copies: Sequence[Tensor] = self.packed.split(self.sizes)
@@ -187,10 +199,10 @@ class _Snapshot:
         return self.contents[place]
 
     def _entries(self) -> list[Any]:
-        return [one for table in self.tables if table for one in table.values()]
+        return [entry for table in self.tables if table for entry in table.values()]
 
     def _tensors_kept(self) -> Iterator[tuple[Any, Any, Tensor]]:
-        """Tensors in attributes of the model's own classes, and in lists and dicts there: where each stands."""
+        """Tensors in attributes of the user's own modules, and in lists and dicts there: container, key and tensor."""
         for attributes in self.attributes:
             places = [
                 name
@@ -201,30 +213,21 @@ class _Snapshot:
                 yield from _tensors_at(attributes, name, depth=3)
 
 
-def _tensors_at(held: Any, key: Any, depth: int) -> Iterator[tuple[Any, Any, Tensor]]:
-    value = held[key]
+def _tensors_at(container: Any, key: Any, depth: int) -> Iterator[tuple[Any, Any, Tensor]]:
+    value = container[key]
     if isinstance(value, Tensor):
-        yield held, key, value
+        yield container, key, value
     elif depth and isinstance(value, dict | list):
         for place in list(value) if isinstance(value, dict) else range(len(value)):
             yield from _tensors_at(value, place, depth - 1)
 
 
-def _tensors(modules: Iterable[nn.Module], table: str) -> list[Tensor]:
-    held = [module.__dict__[table] for module in modules]
-    return [one for each in held if each for one in each.values() if one is not None]
-
-
-def _is_torchs(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn.modules.")
-
-
 def _facts(tensors: Sequence[Tensor]) -> list[tuple[int, bool]]:
-    """Of each tensor how often it was written to, and whether it wants a gradient."""
+    """The version and `requires_grad` of each tensor."""
     try:
-        return [(one._version, one.requires_grad) for one in tensors]
-    except RuntimeError:  # inference tensors do not count
-        return [(-1 if one.is_inference() else one._version, one.requires_grad) for one in tensors]
+        return [(tensor._version, tensor.requires_grad) for tensor in tensors]
+    except RuntimeError:  # inference tensors have no version
+        return [(-1 if tensor.is_inference() else tensor._version, tensor.requires_grad) for tensor in tensors]
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -232,8 +235,8 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def _unlink(tensor: Tensor, requires_grad: bool) -> None:
-    """Free a buffer that has become part of a graph."""
-    with torch.inference_mode(False):  # in which tensors would stay linked
+    """Detach a buffer that has become part of a graph."""
+    with torch.inference_mode(False):  # detach_ has no effect in inference mode
         if tensor.grad_fn is not None:
             tensor.detach_()
         tensor.requires_grad_(requires_grad)
@@ -255,10 +258,10 @@ def _write(tensor: Tensor, content: Tensor) -> None:
 
 
 class Guard:
-    """A block in which the model runs in evaluation mode without grad, and after which all is as it was.
+    """A block in which the model runs in evaluation mode without grad, and is restored afterwards.
 
-    The block runs under no_grad rather than inference_mode: a model that keeps a tensor for later, such as a resized
-    position embedding, would otherwise keep one that can never be trained with.
+    The block runs under no_grad, not inference_mode: a tensor that the model keeps for later, such as a resized
+    position embedding, could otherwise never be trained with.
     """
 
     def __init__(self, model: nn.Module, device: torch.device, modules: Sequence[nn.Module] | None = None) -> None:
@@ -279,13 +282,13 @@ class Guard:
             _locked(self._share)
             self.before.forget_the_unended()
             known = self.before.roles or Roles()
-            roles.set(replace(known, guard=weakref.ref(self)))
+            roles.set(Roles(known.observe, known.announce, known.answer, weakref.ref(self)))
             for role in (known.observe, known.announce, known.answer):
                 if role is not None:
                     self.relay(role[1].values())
             if threading.active_count() == 1:
                 self.random = self._random_state()
-            else:  # others may draw meanwhile: what this thread draws comes from elsewhere
+            else:  # other threads may draw meanwhile, so the global state must not be rewound
                 PrivateDraws(self).__enter__()  # type: ignore[no-untyped-call]
             if torch.is_inference_mode_enabled():
                 self.normal = torch.inference_mode(False)
@@ -300,11 +303,12 @@ class Guard:
         self.succeeded = self.has_run and error is None
         try:
             self.leave()
-        finally:
+        except BaseException:  # an interrupt: finish what is left
             self.leave()
+            raise
 
     def leave(self) -> None:
-        """Put everything back. An interrupted call is made good by the next one, and a further one does nothing."""
+        """Put everything back. A call after an interrupted one completes it, and any further call does nothing."""
         if self.normal is not None:
             self.normal.__exit__(None, None, None)
             self.normal = None
@@ -321,7 +325,7 @@ class Guard:
             guards.remove(self)
 
     def relay(self, modules: Iterable[nn.Module]) -> None:
-        """Have every call of these modules of the model go through a relay until the last capture of them ends."""
+        """Send every call of these modules through a relay until the last capture of them ends."""
 
         def relay() -> None:
             for module in modules:
@@ -331,14 +335,14 @@ class Guard:
         _locked(relay)
 
     def rewind(self) -> None:
-        """Undo what a forward pass changed, before another one; not while other captures are in theirs."""
+        """Undo what a forward pass has changed, unless other captures share the modules."""
         if self.has_run:
             _locked(self._rewind)
         self.has_run = True
 
     def _share(self) -> None:
         for snapshot in list(dict.fromkeys(_held.values())):
-            if not snapshot.is_owned():  # of a capture that never ended
+            if not snapshot.is_owned():  # its captures were never left
                 _drop(snapshot)
         new = [module for module in self.modules if id(module) not in _held] if _held else self.modules
         shared = dict.fromkeys(_held[id(module)] for module in self.modules if id(module) in _held)
@@ -361,7 +365,7 @@ class Guard:
                     _writes_weights[self.model] = True
                 elif (
                     self.succeeded and snapshot.with_weights
-                ):  # what runs only in part does not show that a model writes
+                ):  # a failed run does not prove that weights are left alone
                     _writes_weights.setdefault(self.model, False)
         self.snapshots = []
 
@@ -386,12 +390,12 @@ undisturbed = Guard
 def _drop(snapshot: _Snapshot) -> None:
     if _held.get(id(snapshot.modules[0])) is snapshot:
         snapshot.restore()
-        for module in reversed(snapshot.modules):  # so that an interrupted call can be made good
+        for module in reversed(snapshot.modules):  # the first module last: an interrupted call can be repeated
             _held.pop(id(module), None)
 
 
 class _Surroundings:
-    """This thread's modes and roles, to be put back as they are now."""
+    """This thread's modes and roles at the time of creation, to be put back later."""
 
     def __init__(self) -> None:
         self.roles = roles.get()
@@ -400,7 +404,7 @@ class _Surroundings:
         self.dispatches = torch._C._len_torch_dispatch_stack()
 
     def forget_the_unended(self) -> None:
-        """Drop what belongs to a capture that was never left, which nobody will put back any more."""
+        """Drop the roles and modes of captures that were never left and are gone."""
         if self.roles is not None and self.roles.guard is not None and self.roles.guard() is None:
             self.roles = None
         self.functions = [
@@ -422,9 +426,9 @@ class _Surroundings:
 
 
 def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The same function, after which nothing is left behind wherever it was interrupted."""
+    """Decorate a public function: nothing is left behind, wherever it is interrupted."""
 
-    @no_type_check  # warnings look for its caller
+    @no_type_check  # a checking wrapper would be taken for the caller that warnings point at
     @wraps(call)
     def door(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         before, outer = _Surroundings(), _thread.open
@@ -439,7 +443,7 @@ def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             finally:
                 _leave_all(before, guards)
             if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
-                raise error.__context__ from error  # torch's own clean-up has failed on the way
+                raise error.__context__ from error  # torch's own clean-up failed
             raise
         finally:
             _thread.open = outer
@@ -448,14 +452,14 @@ def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
 
 
 def _finish_context_managers(error: BaseException) -> None:
-    """End the generators of context managers in which an interrupt came, before the garbage collector does."""
+    """Close the generators of interrupted context managers, before the garbage collector does."""
     link: BaseException | None = error
     while link is not None:
         for frame, _ in traceback.walk_tb(link.__traceback__):
             manager = frame.f_locals.get("self") if frame.f_code.co_filename == contextlib.__file__ else None
             if not isinstance(manager, contextlib._GeneratorContextManager) or not hasattr(manager, "gen"):
-                continue  # the interrupt came before it had a generator
-            with contextlib.suppress(RuntimeError, ValueError):  # it runs, or raises by itself
+                continue  # interrupted before its generator existed
+            with contextlib.suppress(RuntimeError, ValueError):  # the generator is running, or raises
                 manager.gen.close()
         link = link.__context__
 
@@ -468,7 +472,7 @@ def _leave_all(before: _Surroundings, guards: _Guards) -> None:
 
 
 def _reset_in_child() -> None:
-    """In a forked process no other thread goes on, so nothing is being explained."""
+    """Drop all snapshots in a forked process: the threads that were explaining do not exist there."""
     global _lock
     _lock = threading.RLock()
     for snapshot in list(dict.fromkeys(_held.values())):

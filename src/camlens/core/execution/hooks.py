@@ -1,9 +1,9 @@
-"""Who is called when a module of the model runs, in this thread only.
+"""Callbacks for the calls of a model's modules, active in one thread only.
 
-While a model is explained, the calls of modules that someone asks about go through a relay in `_compiled_call_impl`.
-That is where torch looks first, and what it leaves out of copies and pickles, so no trace of a relay leaves the model
-with either. A relay asks a context variable who wants to know. For threads that explain nothing it does what the
-module would have done; for the others it runs the module uncompiled, since a compiled graph calls no one.
+While a model is explained, the calls of observed modules go through a relay in the module's `_compiled_call_impl`.
+torch calls that attribute first and leaves it out of copies and pickles, so a relay is never copied along. A relay
+reads a context variable to find the callbacks of its thread. In other threads it does what the module would have done;
+in its own it runs the module uncompiled, since a compiled graph runs no callbacks.
 """
 
 import copy
@@ -25,7 +25,7 @@ Role = tuple[Callable[..., Any], dict[int, nn.Module]]
 
 @dataclass(frozen=True)
 class Roles:
-    """What a capture wants to be called with, each for these modules by id; and the guard it runs in."""
+    """The callbacks of a capture, each with its modules by id, and the guard that it runs in."""
 
     observe: Role | None = None
     announce: Role | None = None
@@ -33,7 +33,7 @@ class Roles:
     guard: Any = None  # a weak reference
 
 
-roles: ContextVar[Roles | None] = ContextVar("camlens_roles", default=None)  # None where nothing is explained
+roles: ContextVar[Roles | None] = ContextVar("camlens_roles", default=None)  # None: this thread explains nothing
 
 
 def _asked(role: Role | None, key: int) -> Callable[..., Any] | None:
@@ -41,7 +41,7 @@ def _asked(role: Role | None, key: int) -> Callable[..., Any] | None:
 
 
 class Relay:
-    """Stands in a module's `_compiled_call_impl`, in the place of `other`, which is what stood there."""
+    """Replaces `other` in a module's `_compiled_call_impl`."""
 
     __slots__ = ("eager", "key", "module", "other")
 
@@ -52,7 +52,7 @@ class Relay:
         self.other: Callable[..., Any] = getattr(module, "_compiled_call_impl", None) or module._call_impl
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the module, and tell whoever asked."""
+        """Run the module, with the callbacks of this thread."""
         now = roles.get()
         if now is None:
             return self.other(*args, **kwargs)
@@ -72,13 +72,12 @@ class Relay:
 
 
 class _Called:
-    """A block in which `call` has a role for these modules."""
+    """A block in which `call` plays a role for these modules."""
 
     def __init__(self, role: str, modules: Iterable[nn.Module], call: Callable[..., Any]) -> None:
         self.before = roles.get()
         self.modules = {id(module): module for module in modules}
-        changed: Any = {role: (call, self.modules)}
-        self.now = replace(self.before or Roles(), **changed)
+        self.now = replace(self.before or Roles(), **{role: (call, self.modules)})
 
     def __enter__(self) -> None:
         roles.set(self.now)
@@ -92,7 +91,7 @@ class _Called:
 
 
 def observed(modules: Iterable[nn.Module], observe: Observe) -> Any:
-    """Call `observe(module, output)` after each of these modules. What it returns, unless None, replaces the output."""
+    """Call `observe(module, output)` after each of these modules; a result other than None replaces the output."""
     return _Called("observe", modules, observe)
 
 
@@ -102,12 +101,12 @@ def announced(modules: Iterable[nn.Module], announce: Announce) -> Any:
 
 
 def answered(modules: Iterable[nn.Module], answer: Answer) -> Any:
-    """Let `answer(module, run, args, kwargs)` stand in for each of these modules."""
+    """Call `answer(module, run, args, kwargs)` instead of each of these modules."""
     return _Called("answer", modules, answer)
 
 
 def rewind() -> None:
-    """Give the model that is explained the state that it was in when that began, for another forward pass."""
+    """Restore the explained model to its state at the start, for another forward pass."""
     now = roles.get()
     guard = None if now is None or now.guard is None else now.guard()
     if guard is not None:
@@ -124,7 +123,7 @@ def refuse_lazy(weights: Iterable[Tensor]) -> None:
 
 
 def fit_for_autograd(model: nn.Module) -> nn.Module:
-    """The model itself, or a copy of one that was built in inference mode: autograd may not save its weights."""
+    """The model, or a copy if it was built in inference mode: autograd cannot save inference tensors."""
     first = next(model.parameters(), None)
     if first is not None:
         refuse_lazy([first])

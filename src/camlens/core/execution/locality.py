@@ -1,8 +1,8 @@
-"""Whether a layer's grid lies over the input: a change in one half of the input must show in the same half of the grid.
+"""Test whether a layer's grid is aligned with the input: each half of the grid must react to its half of the input.
 
-A shape alone cannot tell a feature map from an attention matrix, from class scores of many anchors, or from features of
-another argument of the model. So one image is changed in each half of each axis. The test is relative: global attention
-and pooling spread every change over all cells, but where a cell lies still decides which half it reacts to more.
+A shape alone does not tell a feature map from an attention matrix, from the class scores of many anchors, or from
+features of another argument of the model. So one image is changed in each half of each axis. The test is relative:
+global attention and pooling spread a change over all cells, but a cell still reacts more to its own half.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,16 +25,16 @@ ELSEWHERE = "it does not change with the inputs: it depends on other arguments, 
 NOT_LOCAL = "no spatial grid: its cells do not react to the parts of the input that they would stand for"
 _LEAST_ORDER = 0.7  # 0.5 is chance, 1 a grid in which every cell prefers its own half of the input
 
-_lock = RLock()  # which an interrupted thread may take again
+_lock = RLock()  # reentrant: an interrupted thread may take it again
 _Verdicts = dict[tuple[str, Layout], tuple[str, str]]
 _known: "WeakKeyDictionary[nn.Module, dict[object, _Verdicts]]" = WeakKeyDictionary()
 
 
 def objections(session: Session, layouts: Mapping[LayerCall, Layout], *, kind: Kind | None = None) -> dict[str, str]:
-    """Why layers do not look at the inputs cell by cell, by label; judged once per model, layer and kind of input.
+    """Return, by label, why the grids of layers are not aligned with the inputs.
 
-    If `kind` is given, the layout is the user's own word: only whether the layer depends on the inputs is judged,
-    and only if the model is called with more than them.
+    Each model, layer and kind of input is tested once. If the user has chosen the layout, `kind`, only the dependence
+    on the inputs is tested, and only if the model has further arguments.
     """
     asked = {
         layer: layout
@@ -45,7 +45,7 @@ def objections(session: Session, layouts: Mapping[LayerCall, Layout], *, kind: K
     with _lock:
         known = _known.setdefault(session.model, {}).setdefault(case, {})
     verdicts = {layer: known.get((layer.label, layout)) for layer, layout in asked.items()}
-    valid = {""}  # an objection holds for the weights that it was raised for
+    valid = {""}  # an objection is valid for the weights that it was raised for
     if any(verdict is not None and verdict[0] for verdict in verdicts.values()):
         valid.add(weights_hash(session.model, session.modules))
     fresh = {layer: asked[layer] for layer, verdict in verdicts.items() if verdict is None or verdict[1] not in valid}
@@ -61,14 +61,14 @@ def objections(session: Session, layouts: Mapping[LayerCall, Layout], *, kind: K
 
 
 def excuse(session: Session, layer: LayerCall, layout: Layout) -> None:
-    """Let a layer pass from now on that is read as its neighbours are, although it alone does not look local."""
+    """Accept a layer from now on that failed the test alone but has the layout of layers that passed."""
     case = session.inputs.shape[1:], session.inputs.dtype, session.inputs.device, None, tuple(map(id, session.modules))
     with _lock:
         _known.setdefault(session.model, {}).setdefault(case, {})[layer.label, layout] = "", ""
 
 
 def altered(inputs: Tensor) -> Iterator[Tensor]:
-    """Other inputs of about the same range, for what the given ones alone cannot show."""
+    """Yield other inputs of about the same range."""
     noise, scale = _noise(inputs), _scale(inputs)
     yield -inputs
     yield inputs + scale * noise
@@ -86,7 +86,7 @@ def _scale(inputs: Tensor) -> float:
 
 
 def _judged(session: Session, layouts: Mapping[LayerCall, Layout], kind: Kind | None) -> dict[LayerCall, str]:
-    """A reason against each layer, or an empty string."""
+    """Return the objection to each layer, or an empty string."""
     layers = list(layouts)
     change = _scale(session.inputs) * (1 + _noise(session.inputs))
     orders: dict[LayerCall, list[float]] = {layer: [] for layer in layers}
@@ -132,7 +132,7 @@ def _outputs(session: Session, layers: Sequence[LayerCall]) -> dict[str, Tensor]
 
 
 def _change(layout: Layout, before: Tensor, after: Tensor) -> Tensor:
-    """How much each cell changed (*grid), zero for what is rounding."""
+    """How much each cell has changed (*grid); zero if it is rounding."""
     change = layout.features((after - before).float()).norm(dim=1)[0].nan_to_num(0, 0, 0)
     rounding = torch.finfo(before.dtype).eps * layout.features(before.float()).norm(dim=1).amax()
     return torch.where(change > rounding, change, 0.0)
@@ -141,7 +141,7 @@ def _change(layout: Layout, before: Tensor, after: Tensor) -> Tensor:
 def _order(low: Tensor, high: Tensor, axis: int) -> float:
     """How often a cell of the lower half of the grid prefers the lower half of the input more than an upper cell does.
 
-    That is the area under the ROC curve (Mann and Whitney's U) of the ratio of the two changes.
+    This is the area under the ROC curve (Mann-Whitney U) of the ratio of the two changes.
     """
     floor = 1e-3 * torch.maximum(low.max(), high.max())
     preference = torch.where(torch.maximum(low, high) > 0, torch.log((low + floor) / (high + floor)), torch.nan)
@@ -149,6 +149,6 @@ def _order(low: Tensor, high: Tensor, axis: int) -> float:
     below, above = preference.narrow(axis, 0, half), preference.narrow(axis, preference.shape[axis] - half, half)
     below, above = below[~below.isnan()], above[~above.isnan()].sort().values
     if not len(below) or not len(above):
-        return 1.0  # one half of the input is not looked at
+        return 1.0  # one half of the input has no effect
     wins = torch.searchsorted(above, below) + torch.searchsorted(above, below, right=True)
     return float(wins.double().mean()) / (2 * len(above))

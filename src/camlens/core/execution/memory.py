@@ -1,4 +1,4 @@
-"""Batches that do not fit: notice it, halve them, and get the same answer."""
+"""Run a batch in parts if it does not fit into memory, with the same result."""
 
 import weakref
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class OverBudgetError(MemoryError):
-    """More memory was about to be held than the user allows."""
+    """More memory was about to be used than the user allows."""
 
 
 class _Watch(TorchDispatchMode):
@@ -45,23 +45,23 @@ class _Watch(TorchDispatchMode):
 
     @property
     def held(self) -> int:
-        """The bytes alive now, counted without callbacks: a Ctrl-C that comes while one runs is swallowed."""
+        """The bytes alive now. Counted without weakref callbacks, in which a Ctrl-C would be swallowed."""
         self._alive = {key: known for key, known in self._alive.items() if known[0]() is not None}
         self._counted = sum(size for _, size in self._alive.values())
         return self._counted
 
 
 def within(budget: int | None) -> AbstractContextManager[object]:
-    """Raise OverBudgetError in the block as soon as its tensors hold more than `budget` bytes; None: no limit."""
+    """A block that raises OverBudgetError as soon as its tensors use more than `budget` bytes (None: no limit)."""
     return nullcontext() if budget is None else _Watch(budget)
 
 
 def in_parts(
     images: int, budget: int | None, explain: Callable[[int, int], Result], largest: int | None = None
 ) -> list[Result]:
-    """Results of `explain(start, stop)` over all images, in batches that are halved when memory runs out.
+    """Return the results of `explain(start, stop)` over all images, halving the batch size when memory runs out.
 
-    The batch size stays at what fitted. A single image that does not fit is an InputError.
+    Later batches keep the size that fitted. Raises InputError if a single image does not fit.
     """
     size, start, results = min(images, largest or images), 0, []
     while start < images:

@@ -1,4 +1,4 @@
-"""Why a model fails on its inputs, if that can be told: its arguments, or the inputs' axes, size, type or device."""
+"""Explain why a model fails on its inputs: its arguments, or the inputs' axes, size, type or device."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ _TOO_SMALL = re.compile(r"Output size is too small|Kernel size can't be greater 
 def misfit(
     error: Exception, model: nn.Module, inputs: Tensor, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> CamlensError | None:
-    """An error that says why `model` failed with `error`; None if neither the call nor the inputs explain it."""
+    """Return an error with the reason why `model` failed with `error`; None if the call and the inputs do not tell."""
     if isinstance(error, torch.OutOfMemoryError | CamlensError):
         return None
     if isinstance(error, TypeError | AttributeError | ValueError):
@@ -36,9 +36,9 @@ def misfit(
     if reason is None:
         return None
     code, hint = reason
-    said = str(error).splitlines()[0]
+    first_line = str(error).splitlines()[0]
     return MisfitError(
-        f"the model cannot run on inputs {tuple(inputs.shape)}, {_kind(inputs)}: {hint} ({said})",
+        f"the model cannot run on inputs {tuple(inputs.shape)}, {_kind(inputs)}: {hint} ({first_line})",
         code=code,
         shape=tuple(inputs.shape),
         dtype=str(inputs.dtype),
@@ -47,11 +47,11 @@ def misfit(
 
 
 def not_a_batch(model: nn.Module, inputs: Tensor) -> MisfitError | None:
-    """The error for inputs with one axis less than a batch for the model's convolutions; None if there is none less."""
+    """Return the error for inputs that lack the batch axis of the model's convolutions, or None."""
     if inputs.ndim - 1 != min(_convolution_axes(model), default=0):
         return None
     return MisfitError(
-        f"inputs of shape {tuple(inputs.shape)} are a single image: add the batch axis: image[None], "
+        f"inputs of shape {tuple(inputs.shape)} are a single image: add the batch axis with image[None], "
         f"of shape {(1, *inputs.shape)}",
         code="input.not-a-batch",
         shape=tuple(inputs.shape),
@@ -61,7 +61,7 @@ def not_a_batch(model: nn.Module, inputs: Tensor) -> MisfitError | None:
 def _wrong_call(
     model: nn.Module, inputs: Tensor, args: Sequence[object], kwargs: Mapping[str, object]
 ) -> ModelError | None:
-    """The error for a model that takes other arguments; None if it can be called so."""
+    """Return the error for a model that takes other arguments, or None."""
     signature = inspect.signature(model.forward)
     first = next(iter(signature.parameters), None)
     kind = type(model).__name__
@@ -77,8 +77,8 @@ def _wrong_call(
         signature.bind(inputs, *args, **kwargs)
     except TypeError as error:
         return ModelError(
-            f"{kind}.forward{signature} cannot be called so: {error}; besides the inputs, pass args=(...) or "
-            f"kwargs={{...}}",
+            f"{kind}.forward{signature} cannot be called with these arguments: {error}; pass those that follow the "
+            f"inputs as args=(...) or kwargs={{...}}",
             code="model.arguments",
             parameters=tuple(signature.parameters),
         )
@@ -90,27 +90,27 @@ def _convolution_axes(model: nn.Module) -> set[int]:
 
 
 def _reason(error: Exception, model: nn.Module, inputs: Tensor) -> tuple[str, str] | None:
-    """An error code and a hint."""
-    said = str(error)
-    if _ONE_SIZE.search(said):
-        return "input.size", "perhaps it takes images of one size only; resize them to it"
-    if not isinstance(error, RuntimeError) and not _NORM_AXES.search(said):
+    """Return an error code and a hint, or None."""
+    message = str(error)
+    if _ONE_SIZE.search(message):
+        return "input.size", "the model may take images of one size only; resize them to that size"
+    if not isinstance(error, RuntimeError) and not _NORM_AXES.search(message):
         return None
     axes = _convolution_axes(model)
     if axes and inputs.ndim - 2 not in axes:
-        return "input.axes", f"they have {inputs.ndim - 2} spatial axes, and its convolutions {max(axes)}"
-    weights = next((one for one in model.parameters() if one.is_floating_point()), None)
+        return "input.axes", f"they have {inputs.ndim - 2} spatial axes, its convolutions {max(axes)}"
+    weights = next((weight for weight in model.parameters() if weight.is_floating_point()), None)
     if weights is not None and (weights.dtype, weights.device) != (inputs.dtype, inputs.device):
         hint = f"its weights are {_kind(weights)}; pass inputs.to({str(weights.device)!r}, {weights.dtype})"
         return "input.dtype" if weights.device == inputs.device else "input.device", hint
-    expected = _CHANNELS.search(said)
+    expected = _CHANNELS.search(message)
     if expected and tuple(map(int, expected[1].split(","))) == tuple(inputs.shape):
         return (
             "input.channels",
-            f"it takes {expected[2]} channels; {_other_channels(int(expected[2]), inputs.shape[1])}",
+            f"the model takes {expected[2]} channels; {_other_channels(int(expected[2]), inputs.shape[1])}",
         )
-    if _TOO_SMALL.search(said):
-        return "input.too-small", "perhaps they are too small for its strides; pass larger images"
+    if _TOO_SMALL.search(message):
+        return "input.too-small", "they may be too small for its strides; pass larger images"
     return None
 
 
@@ -119,9 +119,9 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _other_channels(wanted: int, given: int) -> str:
-    """The likely mend for inputs of another number of channels."""
+    """Return the likely fix for inputs with another number of channels."""
     if given == 1:
-        return f"repeat the one of grey images with inputs.expand(-1, {wanted}, *inputs.shape[2:])"
+        return f"repeat the channel of gray images with inputs.expand(-1, {wanted}, *inputs.shape[2:])"
     if (given, wanted) == (4, 3):
-        return "leave out the alpha channel with inputs[:, :3]"
-    return f"pass {wanted}, not {given}, in the second axis"
+        return "drop the alpha channel with inputs[:, :3]"
+    return f"the second axis must have length {wanted}, not {given}"

@@ -1,4 +1,4 @@
-"""What models return: finding the logits, and reaching into tuples, dicts and output objects."""
+"""Find the logits in a model's output, and map functions over nested outputs."""
 
 import copy
 import itertools
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import ModelError
 
-_HOW_TO_SAY = 'say which part it is: explain(..., output=lambda out: out["logits"])'
+_HOW_TO_SELECT = 'select it with explain(..., output=lambda out: out["logits"])'
 _LOGIT_KEYS = ("logits", "out")
 _CLASSIFIERS = ("fc", "head", "heads", "classifier", "last_linear")
 _FEATURE_KEYS = ("pooler_output", "image_embeds", "embeddings", "embedding", "features")
@@ -33,7 +33,7 @@ def tensors_in(structure: Any) -> Iterator[Tensor]:
 
 
 def map_tensors(structure: Any, function: Callable[[Tensor], Any]) -> Any:
-    """The same nested structure with `function` applied to every tensor in it; the given one is not touched."""
+    """Apply `function` to every tensor in a nested structure, and return the new structure."""
     if isinstance(structure, Tensor):
         return function(structure)
     if isinstance(structure, Mapping):
@@ -57,7 +57,7 @@ def map_tensors(structure: Any, function: Callable[[Tensor], Any]) -> Any:
 
 
 def with_tensor(structure: Any, place: int, replacement: Tensor) -> Any:
-    """The same nested structure with its floating tensor number `place` (from 0) replaced."""
+    """Return a nested structure with its floating tensor number `place` (from 0) replaced."""
     numbers = itertools.count()
 
     def exchange(tensor: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ def with_tensor(structure: Any, place: int, replacement: Tensor) -> Any:
 
 
 def find_logits(output: Any) -> Tensor | None:
-    """The class scores (n, classes) in a model's output, or None where there is any doubt.
+    """Return the class scores (n, classes) in a model's output, or None if they are ambiguous.
 
-    Understood are a tensor; an object or mapping with `logits` (or `out`, torchvision's segmentation
-    models); and a tuple, list or mapping in which exactly one tensor has two axes.
+    Supported are a tensor; an object or mapping with `logits` (or `out`, as in torchvision's segmentation models); and
+    a tuple, list or mapping in which exactly one tensor has two axes.
     """
     if isinstance(output, Tensor):
         return output
@@ -88,18 +88,16 @@ def find_logits(output: Any) -> Tensor | None:
 def features_reason(model: nn.Module, output: Any, logits: Tensor) -> str | None:
     """Return why the `logits` found in a model's output are features rather than class scores, or None.
 
-    Only certain signs count, so that no classifier is refused: the last child of the model, which is named as a
-    classifier, is an Identity; the layers of a Sequential end with a batch norm of images, as those of a ResNet
-    without its classifier; the model says that it has no classes (timm); the output calls the tensor an embedding
-    or has spatial axes of length 1; or every row has the norm 1 and negative entries.
+    Only clear signs count, so that no classifier is refused: the last child of the model has the name of a classifier
+    and is an Identity; the layers of a Sequential end with a batch norm of images, as those of a ResNet without its
+    classifier; the model has no classes (timm); the output names the tensor an embedding or has spatial axes of
+    length 1; or every row has the norm 1 and negative entries.
     """
-    name, last = next(reversed(list(model.named_children())), ("", model))
+    name, last = next(reversed(model._modules.items()), ("", model))
     if name in _CLASSIFIERS and type(last) is nn.Identity:
         return f"its {name} is an Identity"
-    if isinstance(model, nn.Sequential):
-        weighted = [module for module in model.modules() if module._parameters]
-        if weighted and isinstance(weighted[-1], nn.BatchNorm2d | nn.BatchNorm3d):
-            return "its last layer with weights is a batch norm"
+    if isinstance(model, nn.Sequential) and isinstance(_last_with_weights(model), nn.BatchNorm2d | nn.BatchNorm3d):
+        return "its last layer with weights is a batch norm"
     raw = find_logits(output)
     if raw is not None and raw.ndim > 2:
         return f"its output has the shape {tuple(raw.shape)}"
@@ -110,15 +108,26 @@ def features_reason(model: nn.Module, output: Any, logits: Tensor) -> str | None
             value = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
             if value is logits:
                 return f"they are the {key} of its output"
-    rows = logits.detach().double()
-    unit = (rows.norm(dim=1) - 1).abs().max() < 1e-3
-    if logits.shape[1] > 2 and bool(unit) and bool((rows < 0).any(dim=1).all()):
-        return "every row has the norm 1"
+    first = torch.linalg.vector_norm(logits[0].detach().float())
+    if logits.shape[1] > 2 and abs(float(first) - 1) < 0.01:  # cheap, and false for nearly every classifier
+        rows = logits.detach().double()
+        unit = (rows.norm(dim=1) - 1).abs().max() < 1e-3
+        if bool(unit) and bool((rows < 0).any(dim=1).all()):
+            return "every row has the norm 1"
     return None
 
 
+def _last_with_weights(module: nn.Module) -> nn.Module | None:
+    """The last module that has parameters of its own, in the order in which the modules are registered."""
+    for child in reversed(module._modules.values()):
+        last = None if child is None else _last_with_weights(child)
+        if last is not None:
+            return last
+    return module if module._parameters else None
+
+
 def describe(output: Any) -> str:
-    """A model's output in one short phrase, for error messages."""
+    """Describe a model's output in a short phrase, for error messages."""
     if isinstance(output, Tensor):
         return f"a tensor {tuple(output.shape)}"
     if isinstance(output, Mapping):
@@ -136,11 +145,11 @@ def one_row_each(logits: Tensor, images: int) -> Tensor:
 
 
 def class_logits(output: Any, images: int) -> Tensor:
-    """The logits (n, classes) of a classifier, or a ModelError that shows how to point at them."""
+    """Return the logits (n, classes) of a classifier, or raise a ModelError that shows how to select them."""
     logits = find_logits(output)
     if logits is None:
         raise ModelError(
-            f"cannot tell which part of the output is the logits: {describe(output)}; {_HOW_TO_SAY}",
+            f"it is ambiguous which part of the output is the logits: {describe(output)}; {_HOW_TO_SELECT}",
             code="model.output",
             output=describe(output),
         )
@@ -148,14 +157,14 @@ def class_logits(output: Any, images: int) -> Tensor:
     if logits.ndim != 2 or len(logits) != images:
         raise ModelError(
             f"a class score needs logits of shape ({images}, classes), the model gave {tuple(logits.shape)}; "
-            f"{_HOW_TO_SAY}, or use a target made for such outputs, such as InMask(mask, c)",
+            f"{_HOW_TO_SELECT}, or use a target made for such outputs, such as InMask(mask, c)",
             code="model.output",
             shape=tuple(logits.shape),
             images=images,
         )
     if not torch.is_floating_point(logits):
         raise ModelError(
-            f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SAY}",
+            f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SELECT}",
             code="model.output",
             dtype=str(logits.dtype),
         )

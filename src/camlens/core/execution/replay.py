@@ -1,16 +1,17 @@
-"""Only the network after a layer: the modules before it answer from a record instead of running.
+"""Run only the network after a layer: the modules before it return recorded outputs.
 
-Ablating a channel changes nothing before the layer, so running that part again is waste. The model is
-run once on the image while each module that finishes before the layer starts is recorded. Then it runs
-again with those modules answering from the record, repeated for the batch without a copy, and with the
-layer answering with the features to try. The model's own code in between runs as always, so the layer
-may sit inside residual, dense or branching blocks.
+Ablating a channel changes nothing before the layer. So the model runs once on the image, and the output of each module
+that finishes before the layer starts is recorded. Then it runs again: those modules return the record, expanded to the
+batch without a copy, and the layer returns the features to try. The model's own code in between runs as always, so
+the layer may be inside residual, dense or branching blocks.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,17 @@ from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, holders_of
 from camlens.core.targets import Output
 
+_Case = tuple[object, ...]
+_lock = RLock()  # reentrant: an interrupted thread may take it again
+_proven: "WeakKeyDictionary[nn.Module, dict[_Case, str]]" = WeakKeyDictionary()
+
 
 @dataclass(eq=False)
 class Recording:
-    """What the modules before the layer returned for one image, call by call, and what the layer returned.
+    """The outputs of the modules before the layer for one image, call by call, and that of the layer.
 
-    A module that answers does not run what is inside it, so only the outermost are kept: those that neither
-    hold the layer nor stand inside another that is kept.
+    A module that returns its record does not run its children, so only the outermost modules are recorded: those that
+    neither contain the layer nor are inside another recorded module.
     """
 
     layer: LayerCall
@@ -49,8 +54,8 @@ class Recording:
 
     @contextmanager
     def along(self, observe: Observe | None = None) -> Iterator[None]:
-        """A block in which the model runs and is recorded; `observe` sees what each module returns as well."""
-        modules = self.everything[1:]  # the first is the model itself
+        """A block in which the model's run is recorded; `observe` is called with each module's output as well."""
+        modules = self.everything[1:]  # without the model itself
 
         def both(module: nn.Module, output: Any) -> Any:
             self.observe(module, output)
@@ -60,7 +65,7 @@ class Recording:
             yield
 
     def announce(self, module: nn.Module) -> None:
-        """Note when the wanted call of the layer begins: what finishes later is not before it."""
+        """Note when the wanted call of the layer begins: modules that finish later are not recorded."""
         if module is self.layer.module:
             self._starts += 1
             self._begun = self._begun or self._starts == (self.layer.call or 1)
@@ -68,7 +73,7 @@ class Recording:
             self._outermost = module
 
     def observe(self, module: nn.Module, output: Any) -> None:
-        """Keep a copy of what a module before the layer returned."""
+        """Keep a copy of the output of a module before the layer."""
         ends = self._outermost is module
         if not self._begun and (ends or self._outermost is None):
             if id(module) not in self.answers:
@@ -85,7 +90,7 @@ def _copied(structure: Any) -> Any:
 
 
 def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
-    """Run a session of one image: what came before the layer, and the output. To be called inside `undisturbed`."""
+    """Run a session of one image, and return the recording and the output. Must be called inside `undisturbed`."""
     recording = Recording.before(layer, session)
     with recording.along():
         output = session.run()
@@ -127,7 +132,7 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
 
 
 def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 0) -> Output:
-    """Run the whole model with the layer's output replaced: slower than `replay`, and free of assumptions."""
+    """Run the whole model with the layer's output replaced: slower than `replay`, but without assumptions."""
     runs = 0
 
     def exchange(module: nn.Module, output: Any) -> Any:
@@ -159,7 +164,25 @@ def _repeated(structure: Any, count: int, copies: bool) -> Any:
 
 
 def same_scores(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two ways to compute the same scores agree, up to the rounding of another batch size."""
+    """Whether two computations of the same scores agree, up to the rounding of another batch size."""
     return bool(torch.isfinite(ours).all()) and torch.allclose(
         ours, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max())
     )
+
+
+def proven_way(session: Session, layer: LayerCall) -> str | None:
+    """Return the way that was verified for this model, layer and kind of input, or None."""
+    with _lock:
+        return _proven.get(session.model, {}).get(_case(session, layer))
+
+
+def keep_proof(session: Session, layer: LayerCall, way: str) -> None:
+    """Remember a verified way as long as the model exists."""
+    with _lock:
+        _proven.setdefault(session.model, {})[_case(session, layer)] = way
+
+
+def _case(session: Session, layer: LayerCall) -> _Case:
+    """What a verified way is valid for. A model whose modules were replaced counts as another one."""
+    inputs = session.inputs
+    return layer.label, inputs.shape[1:], inputs.dtype, inputs.device, tuple(map(id, session.modules))

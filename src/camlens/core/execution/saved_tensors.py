@@ -1,4 +1,4 @@
-"""What autograd saves for the backward pass, kept from the model's own code where that writes to it."""
+"""Protect what autograd saves for the backward pass from in-place operations of the model."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 def despite_writing(run: Callable[[], Result]) -> Result:
-    """The result of a forward and a backward pass, also where the model writes to what autograd has saved.
+    """Return the result of a forward and a backward pass, even if the model overwrites what autograd has saved.
 
-    `relu_()` followed by `mul_()` is fine without grad and fails with it: the backward pass of the first needs what
-    the second has overwritten. Such a model runs once more, and autograd saves copies.
+    `relu_()` followed by `mul_()` works without grad and fails with it: the backward pass of the first needs what the
+    second has overwritten. Such a model is run again, and autograd saves copies.
     """
     try:
         return run()
@@ -33,7 +33,7 @@ def despite_writing(run: Callable[[], Result]) -> Result:
 
 
 def forget_saving() -> None:
-    """Take away hooks of ours that an interrupt has left behind."""
+    """Remove our hooks if an interrupt has left them behind."""
     while (torch._C._autograd._top_saved_tensors_default_hooks(True) or ())[:1] == (_copied,):
         torch._C._autograd._pop_saved_tensors_default_hooks()
 

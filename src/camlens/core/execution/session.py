@@ -1,7 +1,7 @@
-"""One explanation's fixed facts: which model is run how, on what, and what of its output counts."""
+"""A model with its inputs and other arguments, and which part of its output is scored."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,24 +12,25 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import InputError
+from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import rewind
 from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
-from camlens.core.layers import every_module
+from camlens.core.layers import checked_model, every_module
 from camlens.core.probabilities import Task
 from camlens.core.targets import Output
 from camlens.core.types import SelectOutput
 
 
 class _Unfused(TorchFunctionMode):
-    """Keeps torch's fused transformer layers from passing over the modules inside them."""
+    """Keep torch's fused transformer layers from skipping the modules inside them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return func(*args, **(kwargs or {}))
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    """A copy that repeats along the axes along which the tensor repeats one value."""
+    """A copy that is expanded along the same axes as the tensor."""
     once = tensor
     for axis, stride in enumerate(tensor.stride() if tensor.layout == torch.strided else ()):
         if stride == 0:
@@ -39,10 +40,10 @@ def _copy(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A model with its inputs (n, c, *spatial) and whatever else it is called with.
+    """A model with its inputs (n, c, *spatial) and its further arguments.
 
-    `args` and `kwargs` follow the inputs; tensors in them whose first axis is n belong to the images one by
-    one. `output` picks the part of the model's output that targets see, and `task` says what it means.
+    `args` and `kwargs` follow the inputs; tensors in them whose first axis is n hold one row per image. `output`
+    selects the part of the model's output that targets see, and `task` tells what it means.
     """
 
     model: nn.Module
@@ -52,6 +53,20 @@ class Session:
     output: SelectOutput | None = None
     task: Task = "classification"
 
+    @classmethod
+    def of(
+        cls,
+        model: object,
+        inputs: object,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        output: SelectOutput | None = None,
+        task: Task = "classification",
+    ) -> "Session":
+        """A session of a model and inputs that are checked here."""
+        return cls(checked_model(model), checked_inputs(inputs), tuple(args), dict(kwargs or {}), output, task)
+
     @property
     def images(self) -> int:
         """The batch size n."""
@@ -59,7 +74,7 @@ class Session:
 
     @cached_property
     def modules(self) -> list[nn.Module]:
-        """Every module of the model, walked once: finding them costs as much as a small layer."""
+        """Every module of the model. Cached, because the walk costs as much as a small layer."""
         return every_module(self.model)
 
     @cached_property
@@ -71,8 +86,16 @@ class Session:
         """The size of the input without batch and channels."""
         return tuple(self.inputs.shape[2:])
 
+    def predict(self) -> Output:
+        """The model's output in evaluation mode and without grad; the model is left as it was."""
+        with undisturbed(self.model, self.inputs.device, self.modules):
+            return self.run()
+
     def run(self) -> Output:
-        """The model's output for copies of the inputs, which the model may write to, and from the state it began in."""
+        """The model's output. The model gets copies of the inputs, and starts from the state it had at first.
+
+        Must be called inside `undisturbed`.
+        """
         given = (self.inputs, self.args, dict(self.kwargs))
         inputs, args, kwargs = map_tensors(given, _copy)
         try:
@@ -123,7 +146,7 @@ class Session:
 
 
 def checked_inputs(inputs: object) -> Tensor:
-    """Inputs (n, c, *spatial), normal tensors outside inference mode; or an InputError that says what to pass."""
+    """The inputs (n, c, *spatial) as a normal tensor, or an InputError for anything else."""
     if not isinstance(inputs, Tensor):
         kind = type(inputs).__name__
         raise InputError(
@@ -134,7 +157,7 @@ def checked_inputs(inputs: object) -> Tensor:
     shape, dtype = tuple(inputs.shape), str(inputs.dtype)
     if inputs.ndim == 2:
         raise InputError(
-            f"inputs of shape {shape} have no batch axis: add the batch axis: image[None]",
+            f"inputs of shape {shape} have no batch axis: add one with image[None]",
             code="input.not-a-batch",
             shape=shape,
         )
@@ -162,10 +185,10 @@ def checked_inputs(inputs: object) -> Tensor:
             code="input.device",
             device="meta",
         )
-    # a sum is finite only where its parts are, and is read faster than they are; it may overflow by itself
+    # the sum is finite only if all values are, and is cheaper to test; it may overflow although all are finite
     if not math.isfinite(inputs.detach().sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
         raise InputError("inputs hold NaN or infinite values: check the preprocessing", code="input.not-finite")
     with torch.inference_mode(False), torch.no_grad():
-        # clone of an inference tensor made out here is a normal one, which autograd may save
+        # outside inference mode, the clone of an inference tensor is a normal one, which autograd can save
         inputs = inputs.clone() if inputs.is_inference() else inputs.detach()
-        return inputs.contiguous() if 0 in inputs.stride() else inputs  # images that share memory share what is written
+        return inputs.contiguous() if 0 in inputs.stride() else inputs  # a write to one image must not change others

@@ -1,4 +1,4 @@
-"""Every layer of a model, seen in one forward and one backward pass: which can carry a map, and why not."""
+"""Which layers of a model can carry a map, and why not, from one forward and one backward pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,10 +25,10 @@ _ZERO = "the gradient is exactly zero on its grid"
 
 @dataclass(frozen=True)
 class Highest(Target):
-    """The highest logit of each image, whether it predicts a class or not."""
+    """The highest logit of each image, even if the outputs are no class scores."""
 
     def settle(self, output: Output) -> Scorer:
-        """Score the class that has it."""
+        """Score the index of the highest logit."""
         return ClassScore(output.logits().argmax(dim=1).tolist()).settle(output)
 
 
@@ -37,9 +37,9 @@ HIGHEST = Highest()
 
 @dataclass(frozen=True)
 class LayerStatus:
-    """One layer: its output's shape and layout, and whether it can carry a map; if not, `reason` says why.
+    """A layer's output shape and layout, and whether it can carry a map; if not, `reason` tells why.
 
-    `region_blind` marks layers of a dense model after which all that follows is linear: the weights of their
+    `region_blind` marks layers of a dense model that are followed by linear operations only: the weights of their
     channels are the same for every region of the output. `dense_scores` marks layers that hold the scores of a dense
     model or of a detector.
     """
@@ -56,13 +56,13 @@ class LayerStatus:
 
     @property
     def grid(self) -> tuple[int, ...] | None:
-        """The spatial grid, where there is one."""
+        """The spatial grid, or None."""
         return None if self.layout is None else self.layout.grid
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A layer that was picked, and why."""
+    """A chosen layer, and the reason."""
 
     layer: LayerCall
     reason: str
@@ -86,7 +86,7 @@ def survey_session(
     layers = [LayerCall(name, module) for name, module in modules if name and isinstance(module, of_type)]
 
     def run() -> tuple[Frontier, Gradients, list[Gradients], int | None, bool]:
-        frontier = Frontier(layers, first)  # its check is not asked for: every layer gets a status
+        frontier = Frontier(layers, first)  # not checked: a layer that fails gets a status as well
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
             output = first.run()
         with torch.enable_grad():
@@ -112,13 +112,13 @@ def survey_session(
     for layer, layout in usable.items():
         reason = objected.get(layer.label, "")
         if reason == NOT_LOCAL and layout in local and not isinstance(layer.module, _OF_ATTENTION):
-            reason = ""  # read as its neighbours are, which do look local
+            reason = ""  # it has the layout of layers that passed the test
         blind = bool(regions) and _same_weights(layout, *(region.get(layer.label) for region in regions))
         scores_only = blind and layout.features(frontier.kept[layer.label]).shape[1] == classes
         statuses[layer] = replace(
             statuses[layer], usable=not reason, reason=reason, region_blind=blind, dense_scores=scores_only
         )
-    if detects:  # the last module is the head, whose grids hold scores of anchors
+    if detects:  # the last module is the head: its grid holds the scores of anchors
         last = next((layer for layer in reversed(usable) if statuses[layer].usable), None)
         if last is not None:
             statuses[last] = replace(statuses[last], dense_scores=True)
@@ -127,21 +127,21 @@ def survey_session(
 
 def _detects(output: object) -> bool:
     """Whether this is a detector's output: one mapping with boxes per image."""
-    return isinstance(output, list | tuple) and all(isinstance(one, Mapping) and "boxes" in one for one in output)
+    return isinstance(output, list | tuple) and all(isinstance(item, Mapping) and "boxes" in item for item in output)
 
 
 Gradients = dict[str, Tensor | None]
-_OF_ATTENTION = (nn.Softmax, nn.Dropout, nn.Identity)  # what attention matrices, queries and keys come out of
+_OF_ATTENTION = (nn.Softmax, nn.Dropout, nn.Identity)  # modules that return attention matrices, queries and keys
 
 
 def refuse_misread(session: Session, layouts: dict[LayerCall, Layout], target: object, *, kind: Kind | None) -> None:
-    """Raise a LayerError if the grid of one of these layers, as it is read, does not lie over the inputs.
+    """Raise a LayerError if the grid of one of these layers is not aligned with the inputs.
 
-    A layer that returns (n, k, *grid) is trusted, unless attention matrices, queries or keys come out of its kind,
-    or the model is called with more than the inputs.
+    A layer that returns (n, k, *grid) is trusted, unless modules of its kind return attention matrices, queries or
+    keys, or the model has further arguments.
     """
     doubtful = _doubtful(session, layouts)
-    for label, reason in objections(session, doubtful, kind=kind).items():
+    for label, reason in objections(session, doubtful, kind=kind).items() if doubtful else ():
         layer = next(layer for layer in doubtful if layer.label == label)
         if reason == NOT_LOCAL:
             statuses = {status.name: status for status in survey_session(session, target)}
@@ -157,7 +157,7 @@ def refuse_misread(session: Session, layouts: dict[LayerCall, Layout], target: o
 
 
 def _doubtful(session: Session, layouts: Mapping[LayerCall, Layout]) -> dict[LayerCall, Layout]:
-    """The layers whose grid has to be tested before it is believed to lie over the inputs."""
+    """The layers whose grid must be tested for alignment with the inputs."""
     alone = not (session.args or session.kwargs)
     return {
         layer: layout
@@ -181,8 +181,8 @@ def _same_weights(layout: Layout, first: Tensor | None, second: Tensor | None) -
     """Whether the channels' weights for two regions, their mean gradients, point the same way."""
     if first is None or second is None:
         return False
-    one, other = (layout.features(each).flatten(2).mean(dim=2)[0].double() for each in (first, second))
-    return bool(torch.cosine_similarity(one, other, dim=0).abs() > 0.999)
+    weights, others = (layout.features(each).flatten(2).mean(dim=2)[0].double() for each in (first, second))
+    return bool(torch.cosine_similarity(weights, others, dim=0).abs() > 0.999)
 
 
 def _gradients(scores: Tensor, kept: dict[str, Tensor], *, again: bool = False) -> Gradients:
@@ -239,11 +239,11 @@ def _objection(layer: LayerCall, layout: Layout, gradient: Tensor | None, runs: 
 
 
 def choose_layer(session: Session, target: object = HIGHEST, *, kind: Kind | None = None) -> Choice:
-    """The last layer whose output has a spatial grid and a gradient that is not zero.
+    """Choose the last layer whose output has a spatial grid and a gradient that is not zero.
 
-    Linear layers are passed over: in a transformer they are projections inside a block, while the
-    normalisation or the block itself holds the stream that is read on. In a model with a dense output, such as a
-    segmentation, so are layers whose channels weigh the same for every region, and the module that makes the scores.
+    Linear layers are skipped: in a transformer they are projections inside a block, while the normalization or the
+    block itself returns the residual stream. In a model with a dense output, such as a segmentation, layers whose
+    channels have the same weights for every region are skipped too, and so is the module that computes the scores.
     """
     for statuses in _surveys(session, target, kind):
         usable = [status for status in statuses if status.usable and status.type != "Linear"]
@@ -270,38 +270,38 @@ def choose_layer(session: Session, target: object = HIGHEST, *, kind: Kind | Non
 def _surveys(
     session: Session, target: object, kind: Kind | None, of_type: type[nn.Module] = nn.Module
 ) -> Iterator[list[LayerStatus]]:
-    """The survey of the first image; if its gradient is zero at every layer, those of other images and other scores.
+    """Yield the survey of the first image, then those of altered images and another score if gradients are zero.
 
-    An image can be dead, and a contrast can cancel on it, while the same layers answer for the rest of the batch.
+    An image can be dead, and a contrast can cancel on it, while the layers have gradients for the rest of the batch.
     """
     statuses = survey_session(session, target, kind=kind, of_type=of_type)
     yield statuses
     if not any(status.reason == _ZERO for status in statuses):
         return
     first = session.part(0, 1)
-    one = as_target(target).part(0, 1, session.images)
-    for wanted in (None, one):
+    for wanted in (None, as_target(target).part(0, 1, session.images)):
         for inputs in (first.inputs, *altered(first.inputs)):
             with suppress(TargetError, ModelError):
                 yield survey_session(replace(first, inputs=inputs), wanted, kind=kind, of_type=of_type)
 
 
 def choose_convolutions(session: Session, target: object = HIGHEST, *, kind: Kind | None = None) -> list[Choice]:
-    """Every convolution that can carry a map, in the order in which they finish."""
+    """Choose every convolution that can carry a map, in the order in which they finish."""
     for statuses in _surveys(session, target, kind, of_type=nn.modules.conv._ConvNd):
         if any(status.usable for status in statuses):
             break
-    found = [LayerCall(one.name, dict(named_layers(session.model))[one.name]) for one in statuses if one.usable]
-    if not found:
+    modules = dict(named_layers(session.model))
+    layers = [LayerCall(status.name, modules[status.name]) for status in statuses if status.usable]
+    if not layers:
         raise LayerError(
             f"no convolution of this model can carry a map; {_first_objections(statuses)}".rstrip("; "),
             code="layer.no-convolution",
         )
-    return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in found]
+    return [Choice(layer, "a convolution with a spatial grid and a gradient that is not zero") for layer in layers]
 
 
 def usable_names(session: Session, target: object = HIGHEST, *, kind: Kind | None = None, limit: int = 8) -> list[str]:
-    """Names of the last layers that can carry a map, for the list in an error message."""
+    """Names of the last layers that can carry a map."""
     statuses = survey_session(session, target, kind=kind)
     return [status.name for status in statuses if status.usable and status.type != "Linear"][-limit:]
 
@@ -309,7 +309,7 @@ def usable_names(session: Session, target: object = HIGHEST, *, kind: Kind | Non
 def with_candidates(
     error: LayerError, session: Session, target: object = HIGHEST, *, kind: Kind | None = None
 ) -> LayerError:
-    """The same error, and names of layers that can carry a map where there are any."""
+    """Return the same error with the names of layers that can carry a map."""
     try:
         names = usable_names(session, target, kind=kind)
     except (CamlensError, RuntimeError):

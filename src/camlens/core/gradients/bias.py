@@ -1,11 +1,12 @@
-"""The biases a network adds on the way, and the gradients of the scores where they are added."""
+"""The biases of a network's layers, and the gradients of the scores at the layers' outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from camlens.core.capture import scores_with_graph
+from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
@@ -18,16 +19,16 @@ _BIASED = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm)
 
 @dataclass(frozen=True, eq=False)
 class BiasTerms:
-    """Gradients at the input (n, t, c, *spatial), and per layer its bias with the gradient at its output."""
+    """Gradients at the input (n, t, c, *spatial), and for each layer its bias and the gradient at its output."""
 
     input_gradients: Tensor
     terms: tuple[tuple[Tensor, Tensor], ...]
 
 
 def implicit_bias(module: nn.Module) -> Tensor | None:
-    """What a layer adds to each channel whatever its input is (channels,), or None where it adds nothing.
+    """Return what a layer adds to each channel whatever its input is (channels,), or None if it adds nothing.
 
-    A batch norm in evaluation mode is `weight * (x - mean) / std + bias`: it adds `bias - weight * mean / std`.
+    A batch norm in evaluation mode is `weight * (x - mean) / std + bias`, so it adds `bias - weight * mean / std`.
     """
     own = getattr(module, "bias", None)
     bias = own.detach() if isinstance(own, Tensor) else None
@@ -42,11 +43,10 @@ def implicit_bias(module: nn.Module) -> Tensor | None:
 
 
 def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
-    """Input gradients and bias terms of every convolution and batch norm. To be called inside `undisturbed`.
+    """Return input gradients and the bias terms of all convolutions and batch norms.
 
-    A layer that runs several times is left out of none: each of its calls is a term.
+    Each call of a layer that runs several times is a term.
     """
-    inputs = session.inputs.detach().clone().requires_grad_()
     calls: list[tuple[nn.Module, Tensor]] = []
 
     def keep(module: nn.Module, output: object) -> object:
@@ -55,25 +55,25 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
         calls.append((module, output))
         return output.clone()
 
-    modules = [module for module in session.model.modules() if isinstance(module, _BIASED)]
-    live = Session(session.model, inputs, session.args, session.kwargs, session.output, session.task)
-
     def run() -> list[Tensor | None]:
         calls.clear()
         rows = torch.arange(session.images, device=inputs.device)
-        scores = scores_with_graph(live, scorer, rows, through_no_grad=True)
-        ran = list(calls)  # a checkpoint runs its part again while the backward pass goes on
+        scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows, through_no_grad=True)
+        ran = list(calls)  # a checkpoint runs its part again during the backward pass
         gradients = one_by_one(scores, [inputs, *(output for _, output in ran)])
         calls[:] = ran
         return gradients
 
-    with torch.enable_grad(), observed(modules, keep):
-        first, *others = despite_writing(run)
-    terms = []
-    for (module, _), gradients in zip(calls, others, strict=True):
-        bias = implicit_bias(module)
-        if bias is not None and gradients is not None:
-            terms.append((precise(bias), precise(gradients.transpose(0, 1))))
-    if first is None:
-        first = inputs.new_zeros(len(scorer.labels), *inputs.shape)
-    return BiasTerms(precise(first.transpose(0, 1)), tuple(terms))
+    modules = [module for module in session.modules if isinstance(module, _BIASED)]
+    with undisturbed(session.model, session.inputs.device, session.modules):
+        inputs = session.inputs.detach().clone().requires_grad_()
+        with torch.enable_grad(), observed(modules, keep):
+            first, *others = despite_writing(run)
+        terms = []
+        for (module, _), gradients in zip(calls, others, strict=True):
+            bias = implicit_bias(module)
+            if bias is not None and gradients is not None:
+                terms.append((precise(bias), precise(gradients.transpose(0, 1))))
+        if first is None:
+            first = inputs.new_zeros(len(scorer.labels), *inputs.shape)
+        return BiasTerms(precise(first.transpose(0, 1)), tuple(terms))

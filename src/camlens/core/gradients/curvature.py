@@ -15,12 +15,12 @@ from camlens.core.types import precise
 
 
 class _PlainAttention(TorchFunctionMode):
-    """Attention written out: the fused kernels have no second derivative. Acts in this thread only."""
+    """Compute attention without fused kernels, which have no second derivative. Active in this thread only."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.nn.functional.multi_head_attention_forward:
-            # what it calls inside is out of this mode's sight; asked for weights, it writes attention out
+            # its inner calls do not reach this mode; with need_weights it does not use the fused kernel
             output, weights = func(*args, **{**kwargs, "need_weights": True})
             return output, weights if kwargs.get("need_weights", True) else None
         if func is torch.nn.functional.scaled_dot_product_attention:
@@ -29,9 +29,9 @@ class _PlainAttention(TorchFunctionMode):
 
 
 def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, directions: Tensor) -> Tensor:
-    """The Hessian of each score times `directions` (n, k, *grid), as (n, t, k, *grid).
+    """Return the Hessian of each score times `directions` (n, k, *grid), as (n, t, k, *grid).
 
-    If the score is linear in the features, the result is zero.
+    It is zero if the score is linear in the features.
     """
 
     def run() -> list[Tensor]:

@@ -9,16 +9,13 @@ import torch
 from torch import nn
 
 from camlens.core.capture import Capture, capture_session
-from camlens.core.errors import CamlensError, InputError
+from camlens.core.errors import CamlensError
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.layouts import Kind
 from camlens.core.optimized.agreement import disagreement, rounding_error
 from camlens.core.optimized.compiling import compile_before
 from camlens.core.optimized.folding import fold, folding_pairs
-from camlens.core.optimized.narrow import narrow_before
-
-PRECISIONS = ("exact", "bf16")
 
 _SLACK = 8.0  # allowed error, in multiples of the rounding error of the given model
 _LEAST = 1e-4  # always allowed: not visible in a map
@@ -33,7 +30,7 @@ class Optimized:
 
     Attributes:
         model: an optimized copy, or the given model if it cannot be copied.
-        steps: the applied steps of "folding", "channels_last", "bf16" and "compiled".
+        steps: the applied steps of "folding", "channels_last" and "compiled".
         folded: the number of folded batch norms.
         error: relative distance of logits, activations and gradients to those of the given model, on the example.
         rounding: the same distance between the given model and itself in float64, or None if it cannot run in float64.
@@ -63,7 +60,6 @@ def optimize(
     session: Session,
     layers: Sequence[LayerCall],
     *,
-    precision: str = "exact",
     compiled: bool = False,
     reads_all_layers: bool = False,
     kind: Kind | None = None,
@@ -72,15 +68,8 @@ def optimize(
 
     Every step is verified on the first images of the session. It is skipped if it fails or if its error exceeds
     rounding, and `reason` tells why. For a method that `reads_all_layers`, such as one that uses all biases, nothing is
-    folded, converted to bfloat16 or compiled.
+    folded or compiled.
     """
-    if precision not in PRECISIONS:
-        raise InputError(
-            f"precision must be 'exact' or 'bf16', not {precision!r}",
-            code="argument.invalid",
-            name="precision",
-            value=precision,
-        )
     example = session.part(0, min(_PROOF_IMAGES, session.images))
     truth = capture_session(example, layers, kind=kind)
     rounding = rounding_error(example, layers, truth, kind=kind)
@@ -97,9 +86,6 @@ def optimize(
             best = replace(attempt, rounding=rounding)
             break
         reasons.append(f"{' + '.join(steps) or 'copying'}: error {attempt.error:.1e} exceeds {allowed:.1e}")
-    if precision == "bf16":
-        best, refusal = _narrowed(example, layers, best, truth, kind, reads_all_layers)
-        reasons += refusal
     if compiled:
         best, refusal = _compiled(session, layers, best, allowed, kind, reads_all_layers)
         reasons += refusal
@@ -130,31 +116,6 @@ def _attempt(
     return Optimized(model, taken, folded, disagreement(again, truth), None, "")
 
 
-def _narrowed(
-    example: Session,
-    layers: Sequence[LayerCall],
-    exact: Optimized,
-    truth: Capture,
-    kind: Kind | None,
-    reads_all_layers: bool,
-) -> tuple[Optimized, list[str]]:
-    """Return the model with bfloat16 before the layer, or the given one with the reason."""
-    if reads_all_layers:
-        return exact, ["bf16 is only available for methods that use single layers"]
-    try:
-        model = copy.deepcopy(exact.model).eval().requires_grad_(False)
-        ours = replace(example, model=model)
-        wanted = [resolve_layer(model, layer.label) for layer in layers]
-        narrow_before(ours, wanted)
-        again = capture_session(ours, wanted, kind=kind, scorer=truth.scorer)
-        error = disagreement(again, truth)
-    except _FAILURES as failure:
-        return exact, [f"bf16 failed: {failure}"]
-    if not error < 1.0:
-        return exact, [f"bf16: error {error:.1e} is too large"]
-    return replace(exact, model=model, steps=(*exact.steps, "bf16"), error=error), []
-
-
 def _compiled(
     session: Session,
     layers: Sequence[LayerCall],
@@ -179,9 +140,8 @@ def _compiled(
         error = disagreement(capture_session(again, wanted, kind=kind, scorer=truth.scorer), truth)
     except (*_FAILURES, *_COMPILER_FAILURES) as failure:
         return eager, [f"compiling failed: {_first_line(failure)}"]
-    limit = allowed if "bf16" not in eager.steps else max(allowed, 1.5 * eager.error)
-    if not error <= limit:
-        return eager, [f"compiling: error {error:.1e} exceeds {limit:.1e}"]
+    if not error <= allowed:
+        return eager, [f"compiling: error {error:.1e} exceeds {allowed:.1e}"]
     return replace(eager, model=graph, steps=(*eager.steps, "compiled"), error=error), []
 
 
