@@ -93,6 +93,18 @@ def test_closed_form_gradients_take_no_memory_per_cell() -> None:
     assert seen.gradients["5"].stride()[3:] == (0, 0)
 
 
+def test_closed_form_gradients_of_a_frozen_model_are_those_of_the_head_that_runs() -> None:
+    model, inputs = seeded(lambda: plain_cnn(classes=12)), images()
+    head = model[8]
+    model[8] = nn.Sequential(head)
+    model[0].spare = nn.Linear(head.in_features, 12)  # of the same shape, registered first, and never run
+    every = capture(model.requires_grad_(False), inputs, "5", AllClasses()).gradients["5"]
+    cells = every.shape[3:].numel()
+    expected = (head.weight / cells)[None, :, :, None, None].expand_as(every)
+    assert_close(every, expected, rtol=1e-5, atol=1e-9)
+    assert every.stride()[3:] == (0, 0)
+
+
 def test_v6_frozen_model() -> None:
     model, inputs = seeded(plain_cnn), images()
     expected = capture(model, inputs, "5", 2).gradients["5"]
