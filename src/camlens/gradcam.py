@@ -14,7 +14,7 @@ from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import harmless
 from camlens.core.execution.session import Session
 from camlens.core.heatmaps import empty_maps, evidence_warning, normalized, rectified, resized
-from camlens.core.layers import conv_layers
+from camlens.core.layers import checked_model, conv_layers
 from camlens.core.probabilities import Activation, Task, best_outputs, binary_logits, probabilities
 from camlens.core.targets.scoring import check_single_output
 from camlens.explainer import warn_user
@@ -71,7 +71,7 @@ def compute_gradcam(
         )
     image = _on_device(image_tensor, device)
     try:
-        captured = capture(model, image, target_layer, target_class)
+        captured = capture(checked_model(model), image, target_layer, target_class)
     except LayerError as error:
         if isinstance(error, NoGradientError) or error.code == "layer.foreign":
             raise NoGradientError(NO_GRADIENTS, code=error.code, **error.facts) from error
