@@ -8,6 +8,7 @@ PAGE := src/camlens/studio/static/index.html
 PAGE_SOURCES := $(shell find studio-ui/src studio-ui/public studio-ui/index.html studio-ui/*.json studio-ui/*.ts studio-ui/*.js \
 	-type f -not -name schema.ts 2>/dev/null)
 ARGS ?=
+WORKERS ?= 2
 
 # Install from the package index only, not from local wheels.
 unexport PIP_FIND_LINKS
@@ -51,7 +52,7 @@ demo: setup ## explain 20 photographs, and 4 with a model that cheats, in camlen
 
 test: setup browser ## run all tests; make test ARGS="-k gradcam" runs some
 	@cd studio-ui && npm run --silent test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 fuzz: setup ## explain random models until a check fails; make fuzz ARGS="--minutes 120"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

@@ -1,4 +1,4 @@
-"""What every test runs under: checked shapes, two threads, no network, no window, nothing left behind."""
+"""What every test runs under: checked shapes, few threads, no network, no window, nothing left behind."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from torch.nn.modules import module as torch_module  # noqa: E402
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 
 pytest_plugins = ["tests.browser"]

@@ -102,10 +102,14 @@ def test_an_unknown_option_is_refused_with_the_likely_one(registered: str) -> No
 
 
 def test_a_score_that_ignores_the_input_is_refused(registered: str) -> None:
-    model = seeded(plain_cnn)
-    with pytest.raises(NoGradientError) as caught:
-        explain(model, images(), method=registered, target=lambda output: output.detach().sum(dim=1))
-    assert caught.value.code == "input.no-gradient"
+    model, weight = seeded(plain_cnn), torch.ones(1, requires_grad=True)
+    for target, code in (
+        (lambda output: output.detach().sum(dim=1) * weight, "input.no-gradient"),
+        (lambda output: output.detach().sum(dim=1), "target.no-gradient"),
+    ):
+        with pytest.raises(NoGradientError) as caught:
+            explain(model, images(), method=registered, target=target)
+        assert caught.value.code == code
 
 
 def test_an_optimised_explainer_of_the_input_needs_no_layer_either(registered: str) -> None:

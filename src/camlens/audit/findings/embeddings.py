@@ -5,10 +5,13 @@ principal components.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from camlens.audit.findings.neighbours import Directions, Rows, usable
@@ -229,9 +232,20 @@ def _tsne(features: Float[np.ndarray, "n components"], choice: LayoutChoice, pro
     return points
 
 
+@contextmanager
+def _same_threads() -> Iterator[None]:
+    """Keep torch's number of threads, which numba changes when it starts its own: both use the same OpenMP."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
 def _umap(features: Float[np.ndarray, "n components"], choice: LayoutChoice, progress: Progress) -> Points:
     progress(0, 2)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _same_threads():
         warnings.simplefilter("ignore")  # about optional packages of umap, and single-threaded seeding
         try:
             from umap import UMAP
