@@ -80,7 +80,7 @@ def test_what_it_starts_is_a_command_of_ours_with_options_that_exist() -> None:
     code = "import sys; sys.argv[0] = 'camlens'; from camlens.cli.main import run; run()"
     answer = subprocess.run([sys.executable, "-c", code, *arguments, "--help"], capture_output=True, text=True)
     assert answer.returncode == 0
-    assert "Open the interactive page" in answer.stdout
+    assert f"camlens {arguments[0]}" in answer.stdout
     (port,) = of("EXPOSE")
     assert StudioSettings().port == int(port)
 
