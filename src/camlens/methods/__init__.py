@@ -5,41 +5,12 @@ methods without a layer. They are rectified, normalized, resized and colored els
 `attributions`) are imported when a method that needs them is called.
 """
 
-from camlens.core.registry import METHODS, register_method
-from camlens.methods import (
-    activation,
-    bias,
-    combine,
-    control,
-    curvature,
-    factorisation,
-    gradient,
-    occlusion,
-    paths,
-    perturbation,
-    projection,
-    rise,
-    rules,
-    saliency,
-    superpixels,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "METHODS",
-    "activation",
-    "bias",
-    "combine",
-    "control",
-    "curvature",
-    "factorisation",
-    "gradient",
-    "occlusion",
-    "paths",
-    "perturbation",
-    "projection",
-    "register_method",
-    "rise",
-    "rules",
-    "saliency",
-    "superpixels",
-]
+from camlens.core.registry import METHODS, register_method
+
+__all__ = ["METHODS", "register_method"]
+
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)

@@ -5,30 +5,15 @@ Every result is float32 (n,) on the CPU: one number per image, NaN if the metric
 averaged over images. An entry's `better` tells whether higher or lower values are better.
 """
 
-from camlens.core.registry import METRICS, Better
-from camlens.metrics import (
-    boxes,
-    combined,
-    complexity,
-    faithfulness,
-    localisation,
-    sanity,
-    similarity,
-    stability,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "METRICS",
-    "boxes",
-    "combined",
-    "complexity",
-    "direction",
-    "faithfulness",
-    "localisation",
-    "sanity",
-    "similarity",
-    "stability",
-]
+from camlens.core.registry import METRICS, Better
+
+__all__ = ["METRICS", "direction"]
+
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
 
 
 def direction(name: str) -> Better:
