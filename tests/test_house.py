@@ -87,6 +87,12 @@ def test_every_method_has_one_row_in_the_docs() -> None:
     assert sorted(name for name, _ in documented_rows("methods.md")) == sorted(methods)
 
 
+def test_the_readme_names_every_method_once() -> None:
+    methods = importlib.import_module("camlens").METHODS
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| kind | methods |")[2].partition("\n\n")[0]
+    assert sorted(re.findall(r"`([^`]+)`", table)) == sorted(methods)
+
+
 def test_every_metric_has_one_row_in_the_docs() -> None:
     metrics = importlib.import_module("camlens").METRICS
     assert sorted(name for name, _ in documented_rows("metrics.md")) == sorted(metrics)
