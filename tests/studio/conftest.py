@@ -1,5 +1,6 @@
 """A studio over the demo network and two dozen photographs, as an app and in a browser."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.browser import watched_page
 
 BASE = "http://127.0.0.1:8765"
 PATIENCE = 60.0
+PAGE_SOURCES = sorted((Path(__file__).parents[2] / "studio-ui" / "src" / "pages").glob("*.svelte"))
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir(exist_ok=True)
         Image.fromarray(sample.image).save(folder / name / f"{index:03d}.png")
     return folder
+
+
+def page_paths(*, run: bool) -> list[str]:
+    """Return the paths of the pages that show an audit run, or of the others."""
+    sources = "".join(page.read_text(encoding="utf-8") for page in PAGE_SOURCES)
+    constants = re.findall(r"export const page = \{(.*?)\} satisfies Page;", sources, flags=re.DOTALL)
+    return [constant.split('path: "')[1].split('"')[0] for constant in constants if ("run: true" in constant) is run]
 
 
 def ask_until(client: TestClient, check: Any) -> dict[str, Any]:

@@ -17,20 +17,9 @@ from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from camlens.targets import TopK
 from tests.browser import browser_marks, painted_until, pixels, settle, shown, violations
-from tests.studio.conftest import chosen, listening, opened
+from tests.studio.conftest import chosen, listening, opened, page_paths
 
-PAGES = [
-    "/",
-    "/layers",
-    "/classes",
-    "/methods",
-    "/lime",
-    "/correct-and-incorrect",
-    "/model",
-    "/model?tab=activations",
-    "/model?tab=filters",
-    "/about",
-]
+PAGES = [*page_paths(run=False), "/model?tab=activations", "/model?tab=filters"]
 pytestmark = browser_marks(PAGE / "index.html")
 
 OVERLAY = 'canvas[aria-label^="Overlay of the evidence"]'

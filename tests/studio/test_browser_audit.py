@@ -14,7 +14,7 @@ from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
 from tests.audit.synthetic import synthetic_run
 from tests.browser import browser_marks, painted_until, pixels, settle, shown, violations, watched_page
-from tests.studio.conftest import listening, opened
+from tests.studio.conftest import listening, opened, page_paths
 
 pytestmark = browser_marks(PAGE / "index.html")
 
@@ -355,13 +355,7 @@ def test_a_run_of_other_weights_shows_a_notice(page: Any, browser: Any, other_se
         assert violations(other) == []
 
 
-PATHS = [
-    "/misclassifications",
-    "/misclassifications?tab=classes&row=3",
-    "/misclassifications?tab=calibration",
-    "/embeddings",
-    "/attention",
-]
+PATHS = [*page_paths(run=True), "/misclassifications?tab=classes&row=3", "/misclassifications?tab=calibration"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -21,7 +21,7 @@ from camlens.studio.channels import activation_maps, learned_filters
 from camlens.studio.export import color_tables, schema
 from camlens.studio.routes.explanations import compared
 from camlens.studio.settings import StudioSettings
-from tests.studio.conftest import BASE, PATIENCE, Held, ask_until, is_settled, until
+from tests.studio.conftest import BASE, PAGE_SOURCES, PATIENCE, Held, ask_until, is_settled, until
 
 SOURCES = Path(__file__).parents[2] / "studio-ui"
 BUILT = (PAGE / "index.html").is_file()
@@ -264,6 +264,12 @@ def test_every_route_module_is_served() -> None:
 
 
 # sources of the front end
+
+
+@pytest.mark.parametrize("source", PAGE_SOURCES, ids=lambda source: source.stem)
+def test_the_type_of_a_page_is_checked(source: Path) -> None:
+    constants = re.findall(r"export const page = .*?;\n", source.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert [constant.endswith("} satisfies Page;\n") for constant in constants] == [True]
 
 
 def test_the_exported_schema_is_current() -> None:
