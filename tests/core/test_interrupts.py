@@ -21,7 +21,7 @@ from tests.nets import images
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
 ENGINE = ("core/execution/", "core/capture.py", "core/probe.py", "core/gradients/", "explainer.py", "contextlib.py")
-POINTS = 40  # of each method, spread over all of its instructions
+POINTS = 200  # of each method, spread over all of its instructions
 
 
 class Injector:
