@@ -127,7 +127,7 @@ class Frontier:
             if layer.call is None and runs > 1:
                 names = ", ".join(f"{layer.name}#{number}" for number in range(1, min(runs, 4) + 1))
                 raise LayerError(
-                    f"layer {layer.name!r} ran {runs} times in one forward pass: say which call, {names}",
+                    f"layer {layer.name!r} ran {runs} times in one forward pass: choose a call, such as {names}",
                     code="layer.several-runs",
                     layer=layer.name,
                     runs=runs,

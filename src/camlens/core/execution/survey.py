@@ -228,7 +228,7 @@ def _status(
 def _objection(layer: LayerCall, layout: Layout, gradient: Tensor | None, runs: int) -> str:
     """Why this layer cannot carry a map, or an empty string."""
     if runs > 1:
-        return f"runs {runs} times: say which call, as in {layer.name}#1"
+        return f"runs {runs} times: choose a call, such as {layer.name}#1"
     if torch.Size(layout.grid).numel() == 1:
         return "no spatial grid: a single cell"
     if gradient is None:
