@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils import _python_dispatch
 
 from camlens import METHODS, explain
 from camlens.core.execution import harmless, hooks
@@ -55,6 +56,7 @@ def traced(injector: Injector) -> Iterator[None]:
 def surroundings() -> dict[str, Any]:
     return {
         "modes": (torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()),
+        "flags": [value for name, value in sorted(vars(_python_dispatch).items()) if name.startswith("_is_in_")],
         "saving": torch._C._autograd._top_saved_tensors_default_hooks(True),
         "roles": hooks.roles.get(),
         "held": len(harmless._held),
@@ -89,8 +91,9 @@ def test_an_interrupt_at_any_instruction_changes_nothing(method: str, budget: in
     assert total > POINTS
     before = state(model)
     for number in range(POINTS):
-        struck, _ = interrupted(model, method, 1 + number * (total - 1) // POINTS, budget)
-        assert struck
+        at = 1 + number * (total - 1) // POINTS
+        struck, count = interrupted(model, method, at, budget)
+        assert struck or count < at  # runs differ by a few instructions
         assert_untouched(before, state(model))
 
 

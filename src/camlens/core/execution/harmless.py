@@ -11,7 +11,6 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from itertools import islice
 from operator import is_
@@ -19,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar, cast, no_type_check
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _python_dispatch
 
 from camlens.core.execution.draws import PrivateDraws
 from camlens.core.execution.hooks import Relay, Roles, refuse_lazy, roles
@@ -28,6 +28,8 @@ from camlens.core.layers import every_module
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
+_FLAGS = tuple(name for name in vars(_python_dispatch) if name.startswith("_is_in_"))
+_TELL_COMPILER = "set_is_in_mode_without_ignore_compile_internals"  # newer versions of torch
 _STANDARD = frozenset(vars(nn.Module()))  # attributes that every module has
 _MANY_BYTES = 2**30
 _lock = threading.RLock()
@@ -58,12 +60,6 @@ def _locked(act: Callable[[], None]) -> None:
     finally:
         if _lock._is_owned():  # type: ignore[attr-defined]
             _lock.release()
-
-
-def _without_dispatch_modes() -> AbstractContextManager[object]:
-    """A block in which no dispatch mode, such as that of a memory budget, is active."""
-    watched = torch._C._len_torch_dispatch_stack() > 0
-    return torch.utils._python_dispatch._disable_current_modes() if watched else nullcontext()
 
 
 class _Snapshot:
@@ -313,13 +309,15 @@ class Guard:
             self.normal.__exit__(None, None, None)
             self.normal = None
         self.before.put_back()
-        with _without_dispatch_modes():
+        if self.snapshots or self.random:
+            _pop_modes()  # a memory budget must not stop the work
             if self.random:
                 now = self._random_state()
                 if not all(map(torch.equal, now, self.random)):
                     self._set_random_state(self.random)
                 self.random = []
             _locked(self._part)
+            self.before.put_back()
         guards = _thread.open()
         if guards is not None and self in guards:
             guards.remove(self)
@@ -401,7 +399,8 @@ class _Surroundings:
         self.roles = roles.get()
         self.grad = torch.is_grad_enabled()
         self.functions = torch.overrides._get_current_function_mode_stack()
-        self.dispatches = torch._C._len_torch_dispatch_stack()
+        self.modes = _modes()
+        self.flags = [getattr(_python_dispatch, name) for name in _FLAGS]
 
     def forget_the_unended(self) -> None:
         """Drop the roles and modes of captures that were never left and are gone."""
@@ -412,8 +411,11 @@ class _Surroundings:
         ]
 
     def put_back(self) -> None:
-        while torch._C._len_torch_dispatch_stack() > self.dispatches:
-            torch.utils._python_dispatch._get_current_dispatch_mode().__exit__(None, None, None)  # type: ignore[union-attr]
+        modes = _modes()
+        if len(modes) != len(self.modes) or not all(map(is_, modes, self.modes)):
+            _pop_modes()
+            for mode in self.modes:
+                torch._C._push_on_torch_dispatch_stack(mode)
         now = torch.overrides._get_current_function_mode_stack()
         if len(now) != len(self.functions) or not all(map(is_, now, self.functions)):
             while torch._C._len_torch_function_stack():
@@ -423,6 +425,22 @@ class _Surroundings:
         torch._C._set_grad_enabled(self.grad)
         if roles.get() is not self.roles:
             roles.set(self.roles)
+
+    def put_back_flags(self) -> None:
+        """Put back what torch notes about its dispatch modes, which an interrupted mode has left wrong."""
+        for name, flag in zip(_FLAGS, self.flags, strict=True):
+            setattr(_python_dispatch, name, flag)
+        getattr(_python_dispatch, _TELL_COMPILER, bool)(self.flags[-1])
+
+
+def _modes() -> list[Any]:
+    stack = torch._C._len_torch_dispatch_stack()
+    return [torch._C._get_dispatch_stack_at(place) for place in range(stack)] if stack else []
+
+
+def _pop_modes() -> None:
+    while torch._C._len_torch_dispatch_stack():
+        torch._C._pop_torch_dispatch_stack(None)
 
 
 def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -442,7 +460,7 @@ def harmless(call: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
                 _leave_all(before, guards)
             finally:
                 _leave_all(before, guards)
-            if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
+            if isinstance(error, RuntimeError | IndexError) and isinstance(error.__context__, KeyboardInterrupt):
                 raise error.__context__ from error  # torch's own clean-up failed
             raise
         finally:
@@ -469,6 +487,8 @@ def _leave_all(before: _Surroundings, guards: _Guards) -> None:
         guard.leave()
     forget_saving()
     before.put_back()
+    if not before.modes:
+        before.put_back_flags()
 
 
 def _reset_in_child() -> None:
