@@ -17,9 +17,13 @@ from camlens.core.layouts import Layout
 from camlens.core.registry import METHODS
 from camlens.models import load_model
 from camlens.studio.app import PAGE, create_app, routers
+from camlens.studio.bench import Workbench
 from camlens.studio.channels import activation_maps, learned_filters
 from camlens.studio.export import color_tables, schema
+from camlens.studio.jobs import Job
+from camlens.studio.routes import _shared, jobs
 from camlens.studio.routes.explanations import compared
+from camlens.studio.schemas import JobView
 from camlens.studio.settings import StudioSettings
 from tests.studio.conftest import BASE, PAGE_SOURCES, PATIENCE, Held, ask_until, is_settled, until
 
@@ -232,6 +236,25 @@ def test_job_events(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None
     assert {one["id"] for one in told} == {job["id"]}
     assert told[-1]["state"] == "done"
     assert studio.get("/api/jobs/unknown").status_code == 404
+
+
+def test_the_last_event_tells_the_end_of_a_job_that_ended_meanwhile(
+    studio: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(monkeypatch, steps=1)
+    request = {"image": "s22", "methods": ["scorecam"], "layers": ["stage1"]}
+    answer = studio.post("/api/explanations", params={"wait": 0}, json=request).json()
+
+    def job_view(bench: Workbench, job: Job, ticket: str) -> JobView[Any]:
+        view = _shared.job_view(bench, job, ticket)
+        held.go.set()
+        until(lambda: job.finished)
+        return view
+
+    monkeypatch.setattr(jobs, "job_view", job_view)
+    with studio.stream("GET", f"/api/jobs/{answer['id']}/events") as events:
+        told = [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line]
+    assert told[-1]["state"] == "done"
 
 
 def test_a_cancelled_job_stops(studio: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,14 +249,14 @@ class JobQueue:
                 continue
             for moved in (job, *tuple(self._waiting)):
                 moved.touch()
-            self._execute(job)
+            state = self._execute(job)
             job.estimate = None
-            with self._changed:
-                self._running = None
+            with self._changed:  # whoever sees the end can recall the result
+                job.state, self._running = state, None
                 self._keep_result(job)
             job.touch()
 
-    def _execute(self, job: Job) -> None:
+    def _execute(self, job: Job) -> JobState:
         def report(done: int, total: int, estimate: Any = None) -> None:
             if not job.wanted:
                 raise JobCancelledError("the job was cancelled: no client holds it")
@@ -266,11 +266,11 @@ class JobQueue:
         try:
             report(0, 0)
             job.result = job.work(report)
-            job.state = JobState.DONE
+            return JobState.DONE
         except JobCancelledError:
-            job.state = JobState.CANCELLED
+            return JobState.CANCELLED
         except CamlensError as error:
-            job.error, job.state = error, JobState.FAILED
+            job.error = error
         except Exception as error:  # an error in a user's model must not end the worker
             log.exception("a job failed")
             job.error = CamlensError(
@@ -278,7 +278,7 @@ class JobQueue:
                 code="job.failed",
                 type=type(error).__name__,
             )
-            job.state = JobState.FAILED
+        return JobState.FAILED
 
     def _background_step(self) -> bool:
         try:

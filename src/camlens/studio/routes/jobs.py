@@ -51,9 +51,9 @@ def cancel(bench: Bench, job_id: str) -> JobView[Any]:
 async def _changes(bench: Workbench, queue: JobQueue, watched: Job, ticket: str) -> AsyncIterator[str]:
     with queue.held(watched, ticket):
         while True:
-            seen = watched.version
+            seen, ended = watched.version, watched.finished  # before the view, so that the last view tells the end
             view = job_view(bench, watched, ticket).model_dump(mode="json")
             yield f"data: {json.dumps(view)}\n\n"
-            if watched.finished:
+            if ended:
                 return
             await watched.changed(seen, HEARTBEAT)
