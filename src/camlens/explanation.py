@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.details import described, joined_details
-from camlens.core.errors import InputError, LayerError, MissingExtraError
+from camlens.core.errors import InputError, LayerError, MissingExtraError, invalid_argument
 from camlens.core.heatmaps import balanced, normalized, rectified, resized
 from camlens.core.probabilities import Activation, Task, best_outputs
 from camlens.core.provenance import Provenance
@@ -167,9 +167,7 @@ class Explanation:
         from camlens.render.tiles import Tile
 
         if not isinstance(title, str):
-            raise InputError(
-                f"title must be a string, not {title!r}", code="argument.invalid", name="title", value=title
-            )
+            raise invalid_argument("title", title, "a string")
         look = Look(colormap or DEFAULT, alpha, threshold, contour, mode, theme, scale)
         names = self.class_names if class_names is None else class_names
         place = f"{self.method} at {', '.join(self.layers)}"

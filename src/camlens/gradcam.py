@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camlens.core.capture import capture
-from camlens.core.errors import InputError, LayerError, ModelError, NoGradientError
+from camlens.core.errors import InputError, LayerError, ModelError, NoGradientError, invalid_argument
 from camlens.core.execution.frontier import NO_GRADIENTS
 from camlens.core.execution.harmless import harmless
 from camlens.core.execution.session import Session
@@ -122,16 +122,9 @@ def get_top_predictions(
     """
     _check_image(image_tensor)
     if isinstance(top_k, bool) or not isinstance(top_k, int | np.integer) or top_k < 1:
-        raise InputError(
-            f"top_k must be an int of at least 1, not {top_k!r}", code="argument.invalid", name="top_k", value=top_k
-        )
+        raise invalid_argument("top_k", top_k, "an int of at least 1")
     if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
-        raise InputError(
-            f"class_names must be one name per class of the model, not {class_names!r}",
-            code="argument.invalid",
-            name="class_names",
-            value=class_names,
-        )
+        raise invalid_argument("class_names", class_names, "one name per class of the model")
     output = Session.of(model, _on_device(image_tensor, device)).predict()
     logits = (output.class_scores() if task == "classification" else output.logits())[0].float()
     if len(logits) == 1 and len(class_names) == 2 and task == "classification":

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from camlens.core.arguments import closest
-from camlens.core.errors import InputError, LayerError
+from camlens.core.errors import LayerError, invalid_argument
 from camlens.core.layouts import KINDS, Kind
 from camlens.core.probe import Progress, Watcher, silent
 from camlens.core.types import SelectOutput
@@ -31,16 +31,16 @@ class Settings:
             if isinstance(value, np.integer):
                 object.__setattr__(self, name, int(value))
             elif (isinstance(value, bool) or not isinstance(value, int)) and not (optional and value is None):
-                raise _wrong(name, value, f"an int of at least {least}" + (" or None" if optional else ""))
+                raise invalid_argument(name, value, f"an int of at least {least}" + (" or None" if optional else ""))
             value = getattr(self, name)
             if value is not None and not least <= value < 2**63:
-                raise _wrong(name, value, f"an int of at least {least} and below 2**63")
+                raise invalid_argument(name, value, f"an int of at least {least} and below 2**63")
         if not isinstance(self.options, Mapping):
-            raise _wrong("options", self.options, "a mapping from an option's name to its value")
+            raise invalid_argument("options", self.options, "a mapping from an option's name to its value")
         for name in ("output", "progress", "estimate"):
             function = getattr(self, name)
             if function is not None and not callable(function):
-                raise _wrong(name, function, "a function or None")
+                raise invalid_argument(name, function, "a function or None")
         if self.layout is not None and self.layout not in KINDS:
             suggestion = closest(str(self.layout), KINDS)
             raise LayerError(
@@ -49,7 +49,3 @@ class Settings:
                 layout=self.layout,
                 suggestion=suggestion,
             )
-
-
-def _wrong(name: str, value: object, wanted: str) -> InputError:
-    return InputError(f"{name} must be {wanted}, not {value!r}", code="argument.invalid", name=name, value=value)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from camlens.core.errors import InputError, LayerError
+from camlens.core.errors import InputError, LayerError, invalid_argument
 from camlens.core.execution.frontier import Frontier
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
@@ -82,9 +82,7 @@ class LayerActivations:
                 images=len(self.features),
             )
         if by not in _ORDERS:
-            raise InputError(
-                f"by must be one of {', '.join(_ORDERS)}, not {by!r}", code="argument.invalid", name="by", value=by
-            )
+            raise invalid_argument("by", by, f"one of {', '.join(_ORDERS)}")
         if by == "index":
             return list(range(self.features.shape[1]))
         values = self.mean if by == "mean" else self.maximum

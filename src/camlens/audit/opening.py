@@ -139,12 +139,7 @@ class Audit:
         slice or a mask.
         """
         if which not in ("predicted", "label"):
-            raise InputError(
-                f'which must be "predicted" or "label", not {which!r}',
-                code="argument.invalid",
-                name="which",
-                value=which,
-            )
+            raise invalid_argument("which", which, '"predicted" or "label"')
         places = self._places(rows)
         height, width = self.grid
         maps = self._lists(f"map_{which}", places, height * width)

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar, cast, no_type_check
 
 import numpy as np
 
-from camlens.core.errors import InputError, UnknownArgumentError
+from camlens.core.errors import UnknownArgumentError, invalid_argument
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,41 +68,24 @@ def suggesting(function: Callable[P, R]) -> Callable[P, R]:
 def checked_count(name: str, value: object, *, least: int = 1) -> int:
     """Return `value` as an int, or raise InputError unless it is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(
-            f"{name} must be an int of {least} or more, not {value!r}", code="argument.invalid", name=name, value=value
-        )
+        raise invalid_argument(name, value, f"an int of {least} or more")
     return int(value)
 
 
 def checked_strength(name: str, value: object) -> float:
     """Return `value` as a float, or raise InputError unless it is a finite number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not (0 <= value < math.inf):
-        raise InputError(
-            f"{name} must be a finite number of 0 or more, not {value!r}",
-            code="argument.invalid",
-            name=name,
-            value=value,
-        )
+        raise invalid_argument(name, value, "a finite number of 0 or more")
     return float(value)
 
 
 def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raise InputError unless `value` is one of the choices."""
     if value not in (known := tuple(choices)):
-        raise InputError(
-            f"{name} must be one of {', '.join(map(repr, known))}, not {value!r}",
-            code="argument.invalid",
-            name=name,
-            value=value,
-        )
+        raise invalid_argument(name, value, f"one of {', '.join(map(repr, known))}")
 
 
 def check_range(name: str, value: object, low: float | int, high: float | int) -> None:
     """Raise InputError unless `value` is a number from `low` to `high`."""
     if not isinstance(value, Real) or not low <= float(value) <= high:
-        raise InputError(
-            f"{name} must be a number from {low} to {high}, not {value!r}",
-            code="argument.invalid",
-            name=name,
-            value=value,
-        )
+        raise invalid_argument(name, value, f"a number from {low} to {high}")

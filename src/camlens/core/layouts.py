@@ -95,7 +95,7 @@ class Layout:
 
 
 class StandIn(nn.Identity):
-    """An identity in the place of a layer of another model, with the layout of that layer."""
+    """An identity module that replaces a layer of another model and has the layout of that layer."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()

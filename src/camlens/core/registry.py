@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from camlens.core.arguments import closest
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 
 Needs = Literal["activations", "gradients", "probe"]
 Scope = Literal["layer", "layers", "model", "input"]
@@ -119,12 +119,7 @@ class Registry(Mapping[str, Entry]):
                 value=name,
             )
         if self.kind == "method" and needs not in get_args(Needs):
-            raise InputError(
-                f"needs must be one of {', '.join(get_args(Needs))}, not {needs!r}",
-                code="argument.invalid",
-                name="needs",
-                value=needs,
-            )
+            raise invalid_argument("needs", needs, f"one of {', '.join(get_args(Needs))}")
         if name in self._entries:
             raise InputError(
                 f"a {self.kind} named {name!r} is already registered: choose another name",

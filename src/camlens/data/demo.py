@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from camlens.core.errors import InputError, MissingExtraError
+from camlens.core.errors import InputError, MissingExtraError, invalid_argument
 from camlens.data.photographs import (
     BACKGROUNDS,
     OBJECTS,
@@ -95,12 +95,7 @@ class DemoPhotos:
         for name, choices in (("split", SPLITS), ("watermark", WATERMARK_USES)):
             value = getattr(self, name)
             if value not in choices:
-                raise InputError(
-                    f"{name} must be one of {', '.join(choices)}, not {value!r}",
-                    code="argument.invalid",
-                    name=name,
-                    value=value,
-                )
+                raise invalid_argument(name, value, f"one of {', '.join(choices)}")
         for name, least in (("size", _SMALLEST_SIZE), ("seed", 0), ("length", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -25,7 +25,7 @@ class Sample:
         label: the index of the class, or None.
         class_name: the name of the class, or None.
         read: returns the pixels.
-        read_mask: returns the object mask, or None if there is none.
+        read_mask: returns the object mask, or None for a sample without a mask.
         box: (left, top, right, bottom) in pixels of the upright image, right and bottom exclusive.
         url: the URL of a remote image.
         stamp: changes when the image changes, if the source can tell.
@@ -53,7 +53,7 @@ class Sample:
         return self.read()
 
     def load_mask(self) -> Mask | None:
-        """Return the object mask as bool (H, W), or None if there is none. Raises DataError if it cannot be read."""
+        """Return the object mask as bool (H, W), or None without one. Raises DataError if it cannot be read."""
         return None if self.read_mask is None else self.read_mask()
 
 

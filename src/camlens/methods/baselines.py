@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 
 Baseline = float | int | Tensor
 
@@ -27,12 +27,7 @@ def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Floa
                 image=tuple(image.shape),
             ) from None
     if isinstance(baseline, bool) or not isinstance(baseline, int | float) or not math.isfinite(baseline):
-        raise InputError(
-            f"baseline must be a finite number or a tensor (c, *spatial), not {baseline!r}",
-            code="argument.invalid",
-            name="baseline",
-            value=baseline,
-        )
+        raise invalid_argument("baseline", baseline, "a finite number or a tensor (c, *spatial)")
     return torch.full_like(image, float(baseline))
 
 

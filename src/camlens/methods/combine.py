@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.core.arguments import checked_count, checked_strength
-from camlens.core.errors import InputError
+from camlens.core.errors import invalid_argument
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
@@ -73,23 +73,11 @@ def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, imp
         explain(model, images, method="winsorcam", options={"percentile": 60})
     """
     if importance not in ("mean", "max"):
-        raise InputError(
-            f"importance must be 'mean' or 'max', not {importance!r}",
-            code="argument.invalid",
-            name="importance",
-            value=importance,
-        )
+        raise invalid_argument("importance", importance, "'mean' or 'max'")
     if not 0 <= checked_strength("percentile", percentile) <= 100:
-        raise InputError(
-            f"percentile must be from 0 to 100, not {percentile!r}",
-            code="argument.invalid",
-            name="percentile",
-            value=percentile,
-        )
+        raise invalid_argument("percentile", percentile, "from 0 to 100")
     if not 0 <= checked_strength("floor", floor) <= 1:
-        raise InputError(
-            f"floor must be from 0 to 1, not {floor!r}", code="argument.invalid", name="floor", value=floor
-        )
+        raise invalid_argument("floor", floor, "from 0 to 1")
     maps, importances = [], []
     for activations, gradients in probe.layer_captures.values():
         weights = gradients.flatten(3).mean(dim=3)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from camlens.core.errors import InputError
+from camlens.core.errors import invalid_argument
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
@@ -80,12 +80,6 @@ def _lengths(name: str, given: object, default: tuple[int, ...], limits: tuple[i
         or not integers
         or not all(1 <= length <= limit for length, limit in zip(lengths, limits, strict=True))
     ):
-        limit = "image" if name == "window" else "window"
-        raise InputError(
-            f"{name} must be an int, or one per axis, from 1 to the size of the {limit}, "
-            f"{' x '.join(map(str, limits))}, not {given!r}",
-            code="argument.invalid",
-            name=name,
-            value=given,
-        )
+        whole, size = "image" if name == "window" else "window", " x ".join(map(str, limits))
+        raise invalid_argument(name, given, f"an int, or one per axis, from 1 to the size of the {whole}, {size}")
     return lengths

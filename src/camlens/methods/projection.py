@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camlens.core.errors import InputError, LayerError
+from camlens.core.errors import LayerError, invalid_argument
 from camlens.core.registry import register_method
 from camlens.core.types import Features, Maps
 from camlens.methods.gradient import hirescam
@@ -67,19 +67,9 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
         explain(model, images, method="kpcacam", options={"kernel": "rbf"})
     """
     if kernel not in _KERNELS:
-        raise InputError(
-            f"kernel must be one of {', '.join(_KERNELS)}, not {kernel!r}",
-            code="argument.invalid",
-            name="kernel",
-            value=kernel,
-        )
+        raise invalid_argument("kernel", kernel, f"one of {', '.join(_KERNELS)}")
     if gamma is not None and not 0 < gamma < float("inf"):
-        raise InputError(
-            f"gamma must be a positive finite number or None (1 / channels), not {gamma!r}",
-            code="argument.invalid",
-            name="gamma",
-            value=gamma,
-        )
+        raise invalid_argument("gamma", gamma, "a positive finite number or None (1 / channels)")
     grid = activations.shape[2:]
     if kernel == "linear":
         return eigencam(activations)

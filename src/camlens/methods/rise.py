@@ -11,7 +11,7 @@ from torch import Tensor
 
 from camlens.core.arguments import checked_count
 from camlens.core.details import Found
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import Scores, TargetMaps
@@ -194,9 +194,4 @@ def _check(masks: int, cells: int, keep: float, size: tuple[int, ...]) -> None:
             value=cells,
         )
     if isinstance(keep, bool) or not isinstance(keep, int | float) or not 0 < keep < 1:
-        raise InputError(
-            f"keep must be a probability above 0 and below 1, not {keep!r}",
-            code="argument.invalid",
-            name="keep",
-            value=keep,
-        )
+        raise invalid_argument("keep", keep, "a probability above 0 and below 1")

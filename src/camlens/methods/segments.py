@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 from camlens.methods.libraries import library
 
 SEGMENTATIONS = ("slic", "quickshift")
@@ -32,12 +32,7 @@ def segmented(
         elif segmentation == "quickshift":
             labels = _quickshift(pixels, wanted, seed)
         else:
-            raise InputError(
-                f"segmentation must be {' or '.join(map(repr, SEGMENTATIONS))}, not {segmentation!r}",
-                code="argument.invalid",
-                name="segmentation",
-                value=segmentation,
-            )
+            raise invalid_argument("segmentation", segmentation, f"{' or '.join(map(repr, SEGMENTATIONS))}")
     values, renumbered = torch.unique(labels, return_inverse=True)
     if len(values) < 2:
         raise InputError(
@@ -52,12 +47,7 @@ def segmented(
 def checked_segments(segments: object) -> int:
     """Return the wanted number of segments, or raise InputError unless it is an int of at least 2."""
     if isinstance(segments, bool) or not isinstance(segments, int) or segments < 2:
-        raise InputError(
-            f"segments must be an int of 2 or more, or a tensor of labels, not {segments!r}",
-            code="argument.invalid",
-            name="segments",
-            value=segments,
-        )
+        raise invalid_argument("segments", segments, "an int of 2 or more, or a tensor of labels")
     return segments
 
 

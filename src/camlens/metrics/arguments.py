@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 
 Maps = Float[Tensor, "n *size"]
 Masks = Bool[Tensor, "..."]
@@ -116,12 +116,7 @@ def unit_range(heatmaps: Tensor) -> None:
 def within(name: str, value: float | int, low: float | int, high: float | int) -> float:
     """Return `value`, or raise InputError unless low < value < high."""
     if not low < value < high:
-        raise InputError(
-            f"{name} must be above {low:g} and below {high:g}, not {value!r}",
-            code="argument.invalid",
-            name=name,
-            value=value,
-        )
+        raise invalid_argument(name, value, f"above {low:g} and below {high:g}")
     return value
 
 

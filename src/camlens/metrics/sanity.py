@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from camlens.core.arguments import checked_count
-from camlens.core.errors import InputError
+from camlens.core.errors import InputError, invalid_argument
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import PerImage, answer_of, draws, tensor_of
@@ -106,12 +106,7 @@ def randomisation_curve(
     normal random values of the same root mean square, and running statistics are reset.
     """
     if order not in ("cascading", "independent"):
-        raise InputError(
-            f"order must be 'cascading' or 'independent', not {order!r}",
-            code="argument.invalid",
-            name="order",
-            value=order,
-        )
+        raise invalid_argument("order", order, "'cascading' or 'independent'")
     copy, generator = copy_of(model), draws(generator)
     with recorded_uses(copy) as uses:
         before = answer_of("explain", explain, copy, inputs).detach().clone()

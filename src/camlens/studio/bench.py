@@ -87,7 +87,7 @@ class Workbench:
 
     @property
     def run(self) -> OpenRun:
-        """The audit run, which is opened before the model; raises NoRunError if there is none."""
+        """The audit run, which is opened before the model; raises NoRunError without a run."""
         if self._run is None:
             raise NoRunError(
                 "no audit run is open: create one with `camlens audit DATA --model SPEC --output RUN`, then run"

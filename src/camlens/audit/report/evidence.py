@@ -89,7 +89,7 @@ def gather(
 
 
 def as_bytes(signed: Float[np.ndarray, "h w"]) -> str | None:
-    """Return the positive part of a map as base64, one byte per cell, 255 for its maximum; None if there is none."""
+    """Return the positive part of a map as base64, one byte per cell, 255 for its maximum, or None."""
     positive = np.maximum(np.nan_to_num(signed, nan=0.0, posinf=0.0), 0)
     highest = float(positive.max(initial=0))
     if not highest > 0:

@@ -105,7 +105,7 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
     """Return the tap at the output of `layer`, or by default at the input of the classifier.
 
     The classifier is the last leaf module with a weight matrix or kernel whose output has one number per class.
-    Raises LayerError if there is none.
+    Raises LayerError if the model has no such module.
     """
     if layer is not None:
         return FeatureTap(resolve_layer(session.model, layer), takes_input=False)

@@ -133,7 +133,7 @@ class RunDirectory:
         )
 
     def _is_intact(self, path: Path) -> bool:
-        """Return whether the checksum matches. It is computed with zeros in the place of the checksum itself."""
+        """Return whether the checksum matches. The field of the checksum counts as zeros."""
         checksum = parquet().read_metadata(path).metadata[b"camlens.sha256"]
         before, _, after = path.read_bytes().rpartition(checksum)
         return bool(_sha256(before + _BLANK + after) == checksum)

@@ -187,7 +187,7 @@ class _Snapshot:
                 _write(tensor, content)
 
     def _content(self, place: int) -> Tensor | None:
-        """The copy of a tensor, or None if there is none."""
+        """Return the copy of a tensor, or None for a tensor that was not copied."""
         vector = place - self.first_vector
         if self.packed is not None and 0 <= vector < len(self.sizes):
             copies: Sequence[Tensor] = self.packed.split(self.sizes)

@@ -128,7 +128,7 @@ class Session:
         return self._with(self.inputs[start:stop], cut)
 
     def replaced(self, inputs: Tensor, row: int) -> "Session":
-        """The session of image `row`, with `inputs` (m, c, *spatial) in the place of that image."""
+        """The session of image `row`, with `inputs` (m, c, *spatial) instead of that image."""
 
         def repeat(tensor: Tensor) -> Tensor:
             if not self._per_image(tensor):
