@@ -26,9 +26,8 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 def seeded(seed: int) -> Iterator[None]:
     """Seed the random weights drawn in the block; the global random state is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            seed
-        )  # torch.manual_seed would also seed the accelerators, which are not restored
+        # torch.manual_seed would also seed the accelerators, which are not restored
+        torch.default_generator.manual_seed(seed)
         yield
 
 

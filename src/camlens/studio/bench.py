@@ -58,9 +58,8 @@ class Workbench:
         self.uploads = Uploads(settings)
         self.cache = ByteCache(settings.cache_bytes)
         self.jobs = JobQueue(capacity=settings.waiting_jobs, idle=self._idle)
-        self.studies = JobQueue(
-            capacity=settings.waiting_jobs, idle=self._read_maps_ahead
-        )  # work on the audit run, which needs no model
+        # work on the audit run, which needs no model
+        self.studies = JobQueue(capacity=settings.waiting_jobs, idle=self._read_maps_ahead)
         self._run: OpenRun | None = None
         self._model: LoadedModel | None = None
         self._gallery: Gallery | None = None

@@ -53,9 +53,8 @@ def write_report(
     evidence["means"] = {str(index): as_bytes(overview.means.maps[index]) for index in shown}
     page = report_page(run, overview, summary, evidence, script)
     with committed(run.path / "report.html") as unfinished:
-        unfinished.write_text(
-            page, encoding="utf-8", errors="backslashreplace"
-        )  # a directory's name may not be valid Unicode
+        # a directory's name may not be valid Unicode
+        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
     return run.path / "report.html", summary
 
 

@@ -34,9 +34,8 @@ _STANDARD = frozenset(vars(nn.Module()))  # attributes that every module has
 _MANY_BYTES = 2**30
 _lock = threading.RLock()
 _held: dict[int, "_Snapshot"] = {}
-_writes_weights: "weakref.WeakKeyDictionary[nn.Module, bool]" = (
-    weakref.WeakKeyDictionary()
-)  # as earlier captures have shown
+# whether a model writes to its weights, as earlier captures have shown
+_writes_weights: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
 
 
 class _Guards(list["Guard"]):
