@@ -25,12 +25,18 @@ if TYPE_CHECKING:
     from camlens.audit.findings.layouts import cached_layout
     from camlens.audit.findings.outcomes import outcomes_of
     from camlens.audit.findings.reasons import Reasoner
+    from camlens.audit.findings.shortcuts import Effect, Example, Shortcut, Shortcuts, Tested
     from camlens.audit.running.engine import Engine
 
 _FINDINGS = {
     "Engine": "camlens.audit.running.engine",
     "LayoutChoice": "camlens.audit.findings.embeddings",
+    "Effect": "camlens.audit.findings.shortcuts",
+    "Example": "camlens.audit.findings.shortcuts",
     "Reasoner": "camlens.audit.findings.reasons",
+    "Shortcut": "camlens.audit.findings.shortcuts",
+    "Shortcuts": "camlens.audit.findings.shortcuts",
+    "Tested": "camlens.audit.findings.shortcuts",
     "accuracy": "camlens.audit.findings.errors",
     "cached_layout": "camlens.audit.findings.layouts",
     "confused_pairs": "camlens.audit.findings.errors",
@@ -42,12 +48,17 @@ _FINDINGS = {
 }
 __all__ = [
     "Audit",
+    "Effect",
     "Engine",
+    "Example",
     "IncompleteRunWarning",
     "LayoutChoice",
     "Manifest",
     "Reasoner",
     "RunSettings",
+    "Shortcut",
+    "Shortcuts",
+    "Tested",
     "accuracy",
     "cached_layout",
     "confused_pairs",

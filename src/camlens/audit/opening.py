@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from camlens.audit.findings.shortcuts import Shortcuts
 from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import shard_rows
@@ -96,6 +97,14 @@ class Audit:
     def missing(self) -> int:
         """The number of planned images without a row."""
         return self.manifest.rows - len(self)
+
+    @property
+    def shortcuts(self) -> Shortcuts | None:
+        """What was tested as a shortcut, and the result; None if the tests were not run.
+
+        Raises StoreError if the file is damaged.
+        """
+        return Shortcuts.read(RunDirectory(self.path).shortcuts_path)
 
     def parts(self) -> Iterator[range]:
         """Yield the rows of each shard, to read embeddings or maps with bounded memory."""

@@ -17,7 +17,16 @@ from camlens.core.errors import StoreError
 from camlens.data.samples import printable
 
 _BLANK = b"0" * 64
-_OWN = ("plan.parquet", "shards", "layouts", "report.html", "summary.json", "manifest.json")
+_OWN = (
+    "plan.parquet",
+    "shards",
+    "layouts",
+    "shortcuts",
+    "shortcuts.json",
+    "report.html",
+    "summary.json",
+    "manifest.json",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,11 @@ class RunDirectory:
     def plan_path(self) -> Path:
         """The plan."""
         return self.path / "plan.parquet"
+
+    @property
+    def shortcuts_path(self) -> Path:
+        """The result of the shortcut tests. It is written when all of them are done."""
+        return self.path / "shortcuts.json"
 
     @property
     def shards_path(self) -> Path:
