@@ -99,6 +99,7 @@ def _compared(name: str, data: Path, output: Path, plan: Plan, rounds: int, work
             loaded,
             output,
             force=True,
+            report=False,
             progress=lambda done, _total: marks.append(time.perf_counter()) if done == 0 else None,
             batch_size=BATCH,
             workers=workers,

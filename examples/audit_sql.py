@@ -13,7 +13,7 @@ import polars
 import camlens.audit
 
 with tempfile.TemporaryDirectory() as folder:
-    audit = camlens.audit.run("demo:watermark", "demo:watermark", Path(folder) / "run", limit=120)
+    audit = camlens.audit.run("demo:watermark", "demo:watermark", Path(folder) / "run", limit=120, report=False)
     shards = f"{audit.path}/shards/*.parquet"
     names = list(audit.class_names)
 

@@ -84,7 +84,7 @@ def audit() -> Iterator[Call]:
     """An audit of one image, from the first line to the committed shard."""
     loaded = camlens.load_model("demo:photos")
     with tempfile.TemporaryDirectory() as folder:
-        yield lambda: camlens.audit.run("demo:photos", loaded, Path(folder) / "run", limit=1, force=True)
+        yield lambda: camlens.audit.run("demo:photos", loaded, Path(folder) / "run", limit=1, force=True, report=False)
 
 
 @contextmanager

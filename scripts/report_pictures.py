@@ -24,7 +24,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 
 def report(folder: Path) -> Path:
     """Audit the model on data with the watermark, and write the report."""
-    run = camlens.audit.run("demo:watermark", "demo:watermark", folder / "run")
+    run = camlens.audit.run("demo:watermark", "demo:watermark", folder / "run", report=False)
     return write_report(run, preprocess=load_model("demo:watermark").preprocess)[0]
 
 

@@ -56,7 +56,7 @@ def serve(settings: StudioSettings) -> str:
 def audited(room: str) -> StudioSettings:
     """Start a studio for a run of the model that uses a watermark, on photographs with moved watermarks."""
     data, model = "demo:watermark-moved", "demo:watermark"
-    run = camlens.audit.run(data, model, Path(room) / "run", limit=600)
+    run = camlens.audit.run(data, model, Path(room) / "run", limit=600, report=False)
     return StudioSettings(model=model, data=data, audit=str(run.path), port=0)
 
 

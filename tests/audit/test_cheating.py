@@ -20,7 +20,7 @@ MARKED = CLASS_NAMES[WATERMARKED_CLASS]
 
 
 def audited(path: Path, model: str, data: str) -> camlens.audit.Audit:
-    return camlens.audit.run(data, model, path, limit=IMAGES, workers=0)
+    return camlens.audit.run(data, model, path, limit=IMAGES, workers=0, report=False)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import camlens.audit
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> camlens.audit.Audit:
-    return camlens.audit.run("demo:photos", "demo:photos", tmp_path_factory.mktemp("honest"), limit=60)
+    return camlens.audit.run("demo:photos", "demo:photos", tmp_path_factory.mktemp("honest"), limit=60, report=False)
 
 
 def test_the_honest_model_looks_at_the_objects(honest: camlens.audit.Audit) -> None:

@@ -129,6 +129,21 @@ def test_invalid_arguments_exit_with_2(camlens: Any, images: Path) -> None:
     assert "does not exist" in camlens("audit", "absent", *MODEL).stderr
 
 
+def test_the_exit_code_is_1_if_an_image_that_was_named_or_every_image_is_unreadable(camlens: Any, images: Path) -> None:
+    words = (*MODEL, "--output", "run", "--workers", "0", "--no-report", "--force")
+    listed = images / "list.csv"
+    listed.write_text("path,label\nhen/0.png,hen\nhen/broken.png,hen\n")
+    named = camlens("audit", str(listed), *words)
+    assert (named.exit_code, "broken.png" in named.stdout) == (1, True)
+    listed.write_text("path,label\nhen/0.png,hen\n")
+    assert camlens("audit", str(listed), *words).exit_code == 0
+    assert camlens("audit", "images", *words).exit_code == 0
+    for path in images.rglob("*.png"):
+        path.write_text("no picture")
+    everything = camlens("audit", "images", *words)
+    assert (everything.exit_code, "none of the 7 images" in everything.stderr) == (1, True)
+
+
 def test_help_has_examples(camlens: Any) -> None:
     result = camlens("audit", "--help")
     assert result.exit_code == 0

@@ -129,7 +129,7 @@ def test_rows_are_matched_to_the_dataset_and_not_predicted_again(audit: Audit, m
 
 
 def test_the_weights_of_the_run_are_compared_with_those_of_the_model(tmp_path: Path, photos: Path) -> None:
-    audited = camlens.audit.run(str(photos), "demo:photos", tmp_path / "run", workers=0, limit=12)
+    audited = camlens.audit.run(str(photos), "demo:photos", tmp_path / "run", workers=0, limit=12, report=False)
     settings = StudioSettings(audit=str(audited.path), data=str(photos))
     with TestClient(create_app(settings), base_url=BASE) as client:
         ask_until(client, lambda status: status["state"] == "ready")

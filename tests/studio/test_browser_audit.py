@@ -26,7 +26,9 @@ CLOUD = "[role=application]"
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> camlens.audit.Audit:
     """A run over two dozen photographs, one of them mislabeled."""
-    return camlens.audit.run(str(photos), "demo:photos", tmp_path_factory.mktemp("runs") / "photos", workers=0)
+    return camlens.audit.run(
+        str(photos), "demo:photos", tmp_path_factory.mktemp("runs") / "photos", workers=0, report=False
+    )
 
 
 @pytest.fixture(scope="module")

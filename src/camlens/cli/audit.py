@@ -10,8 +10,7 @@ from camlens.cli import options
 from camlens.cli.terminal import print_error, print_json, throughput
 
 if TYPE_CHECKING:
-    from camlens.audit import Audit
-    from camlens.models import LoadedModel
+    from camlens.audit.summary import Summary
 
 
 class LabelsByName(StrEnum):
@@ -81,7 +80,7 @@ def audit(
     """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
     The run can be stopped at any time: run the same command again to resume. Unreadable images are kept as rows with
-    an error.
+    an error; the exit code is 1 if no image can be read, or if DATA names the images and one of them cannot be read.
 
     Examples:
 
@@ -92,6 +91,9 @@ def audit(
       camlens audit list.parquet --model timm:mobilenetv3_small_050 --limit 2000 --csv errors.csv
     """
     import camlens.audit
+    from camlens.audit.summary import summarise
+    from camlens.core.errors import DataError
+    from camlens.data.sources import names_images
 
     at_once = _batch_size(batch_size)
     loaded = model.load()
@@ -108,6 +110,7 @@ def audit(
                 loaded,
                 output,
                 force=force,
+                report=not no_report,
                 progress=progress,
                 method=method,
                 layer=layer,
@@ -122,11 +125,20 @@ def audit(
     except KeyboardInterrupt:
         print_error(f"stopped after {done[0]:,} of {done[1]:,} images: run the same command again to resume")
         raise typer.Exit(130) from None
+    except DataError as error:
+        if error.code != "data.all-unreadable":
+            raise
+        print_error(f"error: {error}")
+        raise typer.Exit(1) from error
     if csv is not None:
         from camlens.audit.exports.errors_csv import write_errors
 
         print_error(f"{write_errors(run, csv):,} errors -> {csv}")
-    _present(run, loaded, report=not no_report, json=json)
+    summary = summarise(run)
+    page = run.path / "report.html"
+    _print(summary, run.path, None if no_report or not page.is_file() else page, json=json)
+    if summary.failed == summary.images or (summary.failed and names_images(data)):
+        raise typer.Exit(1)
 
 
 def _batch_size(text: str) -> Any:
@@ -137,26 +149,11 @@ def _batch_size(text: str) -> Any:
     return int(text)
 
 
-def _present(run: "Audit", loaded: "LoadedModel", *, report: bool, json: bool) -> None:
-    """Print the summary, and write the report if it is wanted and its dependencies are installed."""
-    from camlens.audit.report.page import write_report
-    from camlens.audit.summary import summarise, write_summary
-    from camlens.core.errors import MissingExtraError
-
-    page = None
-    try:
-        if not report:
-            raise MissingExtraError
-        with throughput("Reporting", "pictures") as progress:
-            page, summary = write_report(run, preprocess=loaded.preprocess, progress=progress)
-    except MissingExtraError as error:
-        summary = summarise(run)
-        write_summary(summary, run.path / "summary.json")
-        if report:
-            print_error(f"warning: report.html is not written: {error}")
+def _print(summary: "Summary", path: Path, page: Path | None, *, json: bool) -> None:
+    """Print the summary and the location of the report, or of the run without one."""
     if json:
-        print_json({**summary.to_dict(), "output": str(run.path), "report": None if page is None else str(page)})
+        print_json({**summary.to_dict(), "output": str(path), "report": None if page is None else str(page)})
         return
     for line in summary.lines():
         typer.echo(line)
-    typer.echo(f"\n{page or run.path}")
+    typer.echo(f"\n{page or path}")

@@ -31,6 +31,7 @@ __all__ = [
     "hugging_face",
     "list_of_files",
     "manifest",
+    "names_images",
     "open_source",
 ]
 
@@ -75,6 +76,11 @@ def open_source(source: str | Path | Sequence[str | Path], *, max_pixels: int = 
     if path.suffix.lower() in _MANIFESTS:
         return manifest(path, max_pixels=max_pixels)
     return list_of_files([path], max_pixels=max_pixels)
+
+
+def names_images(source: str) -> bool:
+    """Return whether a path or URL names its images: a manifest or an image, not a directory or a demo dataset."""
+    return Path(source).suffix.lower() in _MANIFESTS or Path(source).expanduser().is_file()
 
 
 def folder_per_class(directory: str | Path, *, max_pixels: int = MAX_PIXELS) -> Source:

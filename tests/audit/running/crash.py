@@ -60,7 +60,15 @@ POINTS: dict[str, Callable[[str, tuple[Any, ...]], bool]] = {
 
 
 def audit(data: Path, output: Path, report: Callable[[], object]) -> None:
-    camlens.audit.run(data, classifier(), output, progress=lambda _done, _total: report(), shard_size=8, batch_size=4)
+    camlens.audit.run(
+        data,
+        classifier(),
+        output,
+        report=False,
+        progress=lambda _done, _total: report(),
+        shard_size=8,
+        batch_size=4,
+    )
 
 
 def die_at(point: str, commits: int) -> None:

@@ -1,5 +1,6 @@
 """Whole runs: the content of rows, resuming, and refused arguments."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch.testing import assert_close
 import camlens.audit
 from camlens import METHODS, DataError, InputError, StoreError, explain
 from camlens.audit.running.engine import Step, Work
+from camlens.core.errors import MissingExtraError
 from camlens.data.sources import open_source
 from camlens.models import LoadedModel
 from camlens.models.preprocess import adopt
@@ -32,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, data: Path) -> Run:
     def start(model: LoadedModel | None = None, **settings: Any) -> camlens.audit.Audit:
-        chosen = {"shard_size": 10, "batch_size": 4, **settings}
+        chosen = {"shard_size": 10, "batch_size": 4, "report": False, **settings}
         return camlens.audit.run(chosen.pop("data", data), model or classifier(), tmp_path / "run", **chosen)
 
     return start
@@ -411,6 +413,25 @@ def test_an_invalid_preprocessed_image_is_a_row_with_an_error(run: Run) -> None:
     assert "NaN" in errors[2]
     assert "(3, 15, 16)" in errors[3]
     assert "(3, 16, 16)" in errors[3]
+
+
+def test_the_summary_and_the_report_are_written_into_the_run(run: Run) -> None:
+    audit = run()
+    assert json.loads((audit.path / "summary.json").read_text())["images"] == 24
+    assert not (audit.path / "report.html").exists()
+    run(report=True)
+    assert audit.column("id")[0] in (audit.path / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unbuilt(_name: str) -> str:
+        raise MissingExtraError("the script is not built")
+
+    monkeypatch.setattr("camlens.audit.report.page.built_script", unbuilt)
+    with pytest.warns(UserWarning, match="not built"):
+        audit = run(report=True)
+    assert (audit.path / "summary.json").exists()
+    assert not (audit.path / "report.html").exists()
 
 
 def test_an_output_below_a_file_is_refused(tmp_path: Path, data: Path) -> None:

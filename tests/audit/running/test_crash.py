@@ -48,7 +48,7 @@ def test_a_run_killed_twenty_times_has_the_rows_of_an_uninterrupted_run(tmp_path
 
 
 def start(data: Path, output: Path) -> camlens.audit.Audit:
-    return camlens.audit.run(data, classifier(), output, shard_size=8, batch_size=8)
+    return camlens.audit.run(data, classifier(), output, shard_size=8, batch_size=8, report=False)
 
 
 def committed(output: Path) -> list[int]:

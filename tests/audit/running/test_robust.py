@@ -22,7 +22,7 @@ from camlens.models import LoadedModel
 from camlens.models.preprocess import adopt
 from tests.audit.running.shapes import CLASSES, classifier, folder
 
-SETTINGS: dict[str, Any] = {"shard_size": 10, "batch_size": 4}
+SETTINGS: dict[str, Any] = {"shard_size": 10, "batch_size": 4, "report": False}
 
 
 def code_of(call: Callable[[], object], kind: type[CamlensError]) -> str:

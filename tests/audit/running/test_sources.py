@@ -30,7 +30,7 @@ def memory(data: Path) -> Iterator[Any]:
 
 
 def audited(data: Any, output: Path) -> camlens.audit.Audit:
-    return camlens.audit.run(data, classifier(), output, shard_size=4, batch_size=4)
+    return camlens.audit.run(data, classifier(), output, shard_size=4, batch_size=4, report=False)
 
 
 def same_answers(sample: camlens.audit.Audit, other: camlens.audit.Audit) -> None:

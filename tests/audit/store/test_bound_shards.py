@@ -20,7 +20,7 @@ def audited(tmp_path: Path, **settings: object) -> camlens.audit.Audit:
     data = tmp_path / "shapes"
     if not data.exists():
         folder(data)
-    return camlens.audit.run(data, classifier(), tmp_path / "run", shard_size=8, batch_size=8, **settings)
+    return camlens.audit.run(data, classifier(), tmp_path / "run", shard_size=8, batch_size=8, report=False, **settings)
 
 
 def shard(audit: camlens.audit.Audit, number: int) -> Path:

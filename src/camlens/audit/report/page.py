@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import warnings
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,7 @@ from camlens.audit.report.figures import calibration_figure
 from camlens.audit.report.tables import class_table, confusion_table, fact_list, failure_table, pair_list
 from camlens.audit.store.commit import committed
 from camlens.audit.summary import Summary, summarise, write_summary
+from camlens.core.errors import MissingExtraError
 from camlens.core.probe import Progress, silent
 from camlens.models.loading import Preprocessing
 from camlens.render.interactive.page import built_script
@@ -56,6 +58,21 @@ def write_report(
         # a directory's name may not be valid Unicode
         unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
     return run.path / "report.html", summary
+
+
+def write_findings(run: Run, *, preprocess: Preprocessing, report: bool) -> None:
+    """Write `summary.json` and, if `report` is true, `report.html` into the run's directory.
+
+    Warns:
+        UserWarning: the report's script is not built, or Pillow is not installed; only the summary is written.
+    """
+    if report:
+        try:
+            write_report(run, preprocess=preprocess)
+            return
+        except MissingExtraError as error:
+            warnings.warn(f"report.html is not written: {error}", stacklevel=4)
+    write_summary(summarise(run), run.path / "summary.json")
 
 
 def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[str, Any], script: str) -> str:

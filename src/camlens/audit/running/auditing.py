@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from camlens.audit.opening import Audit, open_run
+from camlens.audit.report.page import write_findings
 from camlens.audit.running.engine import Engine
 from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
@@ -25,6 +26,7 @@ def run(
     output: str | Path,
     *,
     force: bool = False,
+    report: bool = True,
     progress: Progress = silent,
     engine: Engine | None = None,
     method: str = "gradcam",
@@ -40,14 +42,16 @@ def run(
 ) -> Audit:
     """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
-    Call it again with the same arguments to resume an interrupted run. Images that cannot be read do not raise: they
-    are stored as rows with an `error`.
+    When all rows are computed, `summary.json` and `report.html` are written into the directory of the run, as by the
+    command `camlens audit`. Call it again with the same arguments to resume an interrupted run. Images that cannot be
+    read do not raise: they are stored as rows with an `error`.
 
     Args:
         data: a directory, manifest, URL or demo dataset, as `open_source` takes it, or a source.
         model: a model spec, or the result of `load_model`.
         output: the directory of the run.
         force: remove an earlier run in `output` and start a new one.
+        report: whether to write `report.html`; `summary.json` is always written.
         progress: called as `progress(rows done, rows in total)`.
         engine: schedules the shards; by default, this process computes all of them.
         method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by: see `RunSettings`.
@@ -58,6 +62,9 @@ def run(
     Raises:
         StoreError: `output` holds a run of another model, dataset or other settings; or it cannot be written.
         DataError, ModelError, LayerError, InputError: an argument cannot be used.
+
+    Warns:
+        UserWarning: the report is not written, because Pillow is not installed or its script is not built.
     """
     if not isinstance(model, str | LoadedModel):
         raise ModelError(
@@ -80,4 +87,6 @@ def run(
     for step in engine.process(missing, work) if engine else work(missing):
         done += step.rows
         progress(done, manifest.rows)
-    return open_run(directory.path, source=source)
+    audit = open_run(directory.path, source=source)
+    write_findings(audit, preprocess=loaded.preprocess, report=report)
+    return audit
