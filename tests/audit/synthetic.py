@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import camlens.audit
 from camlens.audit.store.manifest import Manifest
-from camlens.audit.store.plan import Plan, PlannedImage, shard_rows
+from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import row_schema, rows_table
 
@@ -41,7 +41,7 @@ def synthetic_run(
     run = RunDirectory(directory)
     run.begin(plan, facts)
     for shard in set(range(facts.shards)) - set(leave_out):
-        places = shard_rows(shard, shard_size, rows)
+        places = facts.shard_rows(shard)
         run.write_shard(shard, rows_table(columns(places, facts), row_schema(width, grid)), facts)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", camlens.audit.IncompleteRunWarning)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from camlens.audit.findings.shortcuts import Shortcuts
 from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.manifest import Manifest
-from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, STRINGS, row_schema
 from camlens.core.errors import DataError, InputError, StoreError, invalid_argument
@@ -186,8 +185,7 @@ class Audit:
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """The first row of each shard, and the number of rows."""
-        manifest = self.manifest
-        lengths = [len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in self.shards]
+        lengths = [len(self.manifest.shard_rows(shard)) for shard in self.shards]
         return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
 
     @cached_property

@@ -79,8 +79,9 @@ def audit(
 ) -> None:
     """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
-    The run can be stopped at any time: run the same command again to resume. Unreadable images are kept as rows with
-    an error; the exit code is 1 if no image can be read, or if DATA names the images and one of them cannot be read.
+    The run can be stopped at any time: run the same command again to resume. New images, or a larger --limit, extend
+    it. Unreadable images are kept as rows with an error; the exit code is 1 if no image can be read, or if DATA names
+    the images and one of them cannot be read.
 
     Examples:
 

@@ -8,7 +8,6 @@ from camlens.audit.report.page import write_findings
 from camlens.audit.running.engine import Engine
 from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
-from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.arguments import suggesting
 from camlens.core.errors import ModelError
@@ -43,8 +42,9 @@ def run(
     """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
     When all rows are computed, `summary.json` and `report.html` are written into the directory of the run, as by the
-    command `camlens audit`. Call it again with the same arguments to resume an interrupted run. Images that cannot be
-    read do not raise: they are stored as rows with an `error`.
+    command `camlens audit`. Call it again with the same arguments to resume an interrupted run. If the data has new
+    images, or if `limit` is larger, the run is extended: only the new images are computed. Images that cannot be read
+    do not raise: they are stored as rows with an `error`.
 
     Args:
         data: a directory, manifest, URL or demo dataset, as `open_source` takes it, or a source.
@@ -60,7 +60,8 @@ def run(
         The opened run.
 
     Raises:
-        StoreError: `output` holds a run of another model, dataset or other settings; or it cannot be written.
+        StoreError: `output` holds a run of another model or of other settings, or images of that run were removed or
+            changed; or it cannot be written.
         DataError, ModelError, LayerError, InputError: an argument cannot be used.
 
     Warns:
@@ -82,7 +83,7 @@ def run(
     work = prepared(settings, directory, loaded, source, data)
     manifest = work.manifest
     missing = directory.missing(manifest)
-    done = manifest.rows - sum(len(shard_rows(shard, manifest.shard_size, manifest.rows)) for shard in missing)
+    done = manifest.rows - sum(len(manifest.shard_rows(shard)) for shard in missing)
     progress(done, manifest.rows)
     for step in engine.process(missing, work) if engine else work(missing):
         done += step.rows

@@ -1,5 +1,7 @@
 """Preparing a run: its plan and its manifest, from the settings, the data and one image."""
 
+import hashlib
+import heapq
 import os
 import re
 from collections.abc import Sequence
@@ -64,6 +66,8 @@ def prepared(
     if translation.problem is not None:
         raise translation.problem
     plan, places = _planned(source, translation, limit=settings.limit, seed=settings.seed)
+    if before is not None and plan.fingerprint != before.fingerprint:
+        plan, places = _continued(_earlier_plan(directory, before), plan, places)
     example = _first_readable(loaded, source, places)
     survey = _survey(settings, loaded, example)
     too_high = [image for image in plan.images if image.label is not None and image.label >= survey.classes]
@@ -103,18 +107,45 @@ def prepared(
     )
 
 
-def _planned(source: Source, translation: Translation, *, limit: int | None, seed: int) -> tuple[Plan, tuple[int, ...]]:
-    """Return the plan of all images or of a random sample of `limit`, and the position of each in the source."""
+def _planned(source: Source, translation: Translation, *, limit: int | None, seed: int) -> tuple[Plan, list[int]]:
+    """Return the plan of all images or of a random sample of `limit`, and the position of each in the source.
+
+    A sample consists of the images with the smallest hashes of seed and id. A larger sample therefore contains every
+    smaller one, and the order of the source does not matter.
+    """
     if len(source) == 0:
         raise DataError("the source has no images: there is nothing to audit", code="data.no-images")
-    places = np.arange(len(source))
+    places = list(range(len(source)))
     if limit is not None and limit < len(source):
-        places = np.sort(np.random.default_rng(seed).choice(len(source), limit, replace=False))
+        hashes = [hashlib.sha256(f"{seed}\0{sample.id}".encode()).digest() for sample in source]
+        places = sorted(heapq.nsmallest(limit, places, key=hashes.__getitem__))
     images = []
-    for place in places.tolist():
+    for place in places:
         sample = source[place]
         images.append(PlannedImage(sample.id, translation(sample.label), _stamp(sample)))
-    return Plan(images), tuple(places.tolist())
+    return Plan(images), places
+
+
+def _earlier_plan(directory: RunDirectory, before: Manifest) -> Plan:
+    """Return the plan of an earlier run. Raises StoreError if it is not the one of the manifest."""
+    plan = Plan.read(directory.plan_path).first(before.rows)
+    if plan.fingerprint != before.fingerprint:
+        raise StoreError(
+            f"the plan {directory.plan_path} does not belong to the manifest beside it: pass --force (in Python,"
+            " force=True) to replace the run",
+            code="store.plan-damaged",
+            path=str(directory.plan_path),
+        )
+    return plan
+
+
+def _continued(earlier: Plan, plan: Plan, places: Sequence[int]) -> tuple[Plan, list[int]]:
+    """Reorder a plan so that the images of an earlier one come first, in their order, and new images last."""
+    positions = {image.id: position for position, image in enumerate(plan.images)}
+    known = {image.id for image in earlier.images}
+    order = [positions[image.id] for image in earlier.images if image.id in positions]
+    order += [position for name, position in positions.items() if name not in known]
+    return Plan([plan.images[position] for position in order]), [places[position] for position in order]
 
 
 def _stamp(sample: Sample) -> str | None:
@@ -229,11 +260,13 @@ def _manifest(
 
 
 def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Plan) -> Manifest:
-    """Return the manifest of the run to resume. Raises StoreError if model, data or settings have changed."""
-    changes = before.changes(replace(now, fingerprint=before.fingerprint))
-    images: dict[str, list[str]] = {}
-    if before.fingerprint != now.fingerprint:
-        images = Plan.read(directory.plan_path).changes(plan)
+    """Return the manifest of the run to resume or to extend; an extension is written.
+
+    Raises StoreError if model or settings have changed, or if images of the run were removed or changed.
+    """
+    extended = plan.first(before.rows).fingerprint == before.fingerprint
+    changes = before.changes(replace(now, fingerprint=before.fingerprint), extended=extended)
+    images = {} if extended else _earlier_plan(directory, before).changes(plan)
     if changes or images:
         listed = [f"{name} was {_short(old)} and is now {_short(new)}" for name, (old, new) in changes.items()]
         listed += [
@@ -249,7 +282,19 @@ def _same_run(before: Manifest, now: Manifest, directory: RunDirectory, plan: Pl
             changes=changes,
             images=images,
         )
-    return replace(before, batch_size=now.batch_size)
+    if len(plan) == before.rows:
+        return replace(before, batch_size=now.batch_size)
+    longer = replace(
+        before,
+        batch_size=now.batch_size,
+        rows=now.rows,
+        fingerprint=now.fingerprint,
+        limit=now.limit,
+        seed=now.seed,
+        earlier=(*before.earlier, (before.rows, before.fingerprint)),
+    )
+    directory.extend(plan, longer)
+    return longer
 
 
 def _short(value: object) -> str:

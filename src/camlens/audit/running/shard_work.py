@@ -15,7 +15,6 @@ from camlens.audit.running.engine import Step
 from camlens.audit.running.loading import Batch, PlannedImages, batches, one_line
 from camlens.audit.running.observing import Observer
 from camlens.audit.store.manifest import Manifest
-from camlens.audit.store.plan import shard_rows
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, LISTS, row_schema, rows_table
 
@@ -54,7 +53,7 @@ class ShardWork:
                 yield Step(len(places), shard if finished else None)
 
     def _rows(self, shard: int) -> range:
-        return shard_rows(shard, self.manifest.shard_size, self.manifest.rows)
+        return self.manifest.shard_rows(shard)
 
     def _batches_of(self, shard: int) -> Iterator[range]:
         rows, size = self._rows(shard), self.manifest.batch_size

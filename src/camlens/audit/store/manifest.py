@@ -1,9 +1,17 @@
-"""The manifest of a run: model, data and settings, which a resumed run must share."""
+"""The manifest of a run: model, data and settings, which a resumed run must share.
+
+A run can be extended: the images of its plan keep their order, and new images are appended. Shards do not cross the end
+of an earlier plan, so that no shard changes. Each shard holds a hash of the settings and of the plan up to the end of
+the extension to which it belongs: a shard of a shorter run is valid in every extension of that run, and in no other
+run. The plan is written before the manifest, and only its first `rows` images count, so that an extension which is
+interrupted between the two leaves the shorter run.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +21,11 @@ from camlens.core.errors import StoreError
 from camlens.core.probabilities import Activation
 
 # may differ when a run is resumed, since the rows do not depend on them
-_INCIDENTAL = frozenset({"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data"})
+_INCIDENTAL = frozenset(
+    {"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data", "earlier"}
+)
+# the images that are planned, which may differ when a run is extended
+_PLANNED = frozenset({"rows", "fingerprint", "limit", "seed"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,8 @@ class Manifest:
         labels: how labels of the data are mapped to classes of the model: "by name", "by place" or "none".
         data: location of the images, or None if a source was passed as an object.
         fingerprint: hash of the ids, labels, file sizes and modification times of the planned images.
-        rows, shard_size: number of images, and number of rows per shard.
+        rows, shard_size: number of images, and largest number of rows per shard.
+        earlier: (rows, fingerprint) of the run before each of its extensions.
         batch_size: number of images per forward pass.
         limit, seed: number of images in the random sample, or None for all of them, and the seed of that sample.
         top_k: number of classes that are stored with each row.
@@ -73,17 +86,39 @@ class Manifest:
     weights_file: str | None = None
     activation: Activation | None = None
     output_key: str | None = None
+    earlier: tuple[tuple[int, str], ...] = ()
 
     @property
     def identity(self) -> str:
-        """Return a hash of all facts on which the rows depend; it is stored in each shard."""
-        facts = {name: value for name, value in asdict(self).items() if name not in _INCIDENTAL}
-        return f"sha256:{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()}"
+        """Return a hash of all facts on which the rows depend."""
+        return self._shards[-1][1]
 
     @property
     def shards(self) -> int:
         """The number of planned shards."""
-        return -(-self.rows // self.shard_size)
+        return len(self._shards)
+
+    def shard_rows(self, shard: int) -> range:
+        """Return the positions in the plan of the rows of a shard."""
+        return self._shards[shard][0]
+
+    def shard_identity(self, shard: int) -> str:
+        """Return the identity of the run when the rows of a shard were planned; it is stored in the shard."""
+        return self._shards[shard][1]
+
+    @cached_property
+    def _shards(self) -> tuple[tuple[range, str], ...]:
+        """The rows and the identity of each shard."""
+        facts = {name: value for name, value in asdict(self).items() if name not in _INCIDENTAL | _PLANNED}
+        shards: list[tuple[range, str]] = []
+        start = 0
+        for rows, fingerprint in (*self.earlier, (self.rows, self.fingerprint)):
+            text = json.dumps({**facts, "rows": rows, "fingerprint": fingerprint}, sort_keys=True)
+            identity = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+            firsts = range(start, rows, self.shard_size)
+            shards += [(range(first, min(first + self.shard_size, rows)), identity) for first in firsts]
+            start = rows
+        return tuple(shards)
 
     def write(self, path: Path) -> None:
         """Write the manifest as JSON, atomically."""
@@ -129,6 +164,10 @@ class Manifest:
             if not isinstance(known[name], list | tuple):
                 damaged.append(name)
             known[name] = tuple(known[name]) if isinstance(known[name], list | tuple) else ()
+        try:
+            known["earlier"] = tuple((int(rows), str(hashed)) for rows, hashed in known.get("earlier", ()))
+        except (TypeError, ValueError):
+            damaged.append("earlier")
         if damaged:
             raise StoreError(
                 f"{path} has no valid {', '.join(damaged)}: it is damaged or was written by another program",
@@ -137,11 +176,13 @@ class Manifest:
             )
         return cls(**known)
 
-    def changes(self, now: "Manifest") -> dict[str, tuple[Any, Any]]:
-        """Return the facts on which rows depend and that differ, by name: the value here, and the value in `now`."""
+    def changes(self, now: "Manifest", *, extended: bool = False) -> dict[str, tuple[Any, Any]]:
+        """Return the facts on which rows depend and that differ, by name: the value here, and the value in `now`.
+
+        `extended` leaves out the facts that differ if `now` is an extension of this run.
+        """
         before, after = asdict(self), asdict(now)
+        left_out = _INCIDENTAL | _PLANNED if extended else _INCIDENTAL
         return {
-            name: (before[name], after[name])
-            for name in before
-            if name not in _INCIDENTAL and before[name] != after[name]
+            name: (before[name], after[name]) for name in before if name not in left_out and before[name] != after[name]
         }

@@ -1,8 +1,9 @@
-"""The plan of a run: its images in order, and the rows of each shard."""
+"""The plan of a run: its images in order."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from camlens.audit.store.arrow import arrow, parquet
@@ -34,7 +35,7 @@ class Plan:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of the id, label and stamp of every image, in order."""
         digest = hashlib.sha256()
@@ -68,8 +69,12 @@ class Plan:
             ) from error
         return cls([PlannedImage(*values) for values in zip(*columns, strict=True)])
 
+    def first(self, rows: int) -> "Plan":
+        """Return the plan of the first `rows` images."""
+        return Plan(self.images[:rows])
+
     def changes(self, now: "Plan") -> dict[str, list[str]]:
-        """Return the ids of images that differ in `now`: removed, added, relabeled, changed or reordered."""
+        """Return the ids of images that differ in `now`: removed, added, relabeled or changed."""
         before = {image.id: image for image in self.images}
         after = {image.id: image for image in now.images}
         both = [name for name in before if name in after]
@@ -79,11 +84,4 @@ class Plan:
             "relabeled": [name for name in both if before[name].label != after[name].label],
             "changed": [name for name in both if before[name].stamp != after[name].stamp],
         }
-        if not any(kinds.values()) and list(before) != list(after):
-            kinds["reordered"] = list(after)
         return {kind: names for kind, names in kinds.items() if names}
-
-
-def shard_rows(shard: int, shard_size: int, rows: int) -> range:
-    """Return the positions in the plan of the rows of a shard."""
-    return range(shard * shard_size, min((shard + 1) * shard_size, rows))

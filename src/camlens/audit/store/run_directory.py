@@ -11,7 +11,7 @@ from typing import Any
 from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.commit import committed, sweep
 from camlens.audit.store.manifest import Manifest
-from camlens.audit.store.plan import Plan, shard_rows
+from camlens.audit.store.plan import Plan
 from camlens.audit.store.schema import row_schema, write_options
 from camlens.core.errors import StoreError
 from camlens.data.samples import printable
@@ -66,6 +66,13 @@ class RunDirectory:
         plan.write(self.plan_path)
         manifest.write(self.manifest_path)
 
+    def extend(self, plan: Plan, manifest: Manifest) -> None:
+        """Write the plan and the manifest of an extended run, and remove the summary and report of the shorter one."""
+        for name in ("report.html", "summary.json"):
+            (self.path / name).unlink(missing_ok=True)
+        plan.write(self.plan_path)
+        manifest.write(self.manifest_path)
+
     def refuse_foreign(self) -> None:
         """Raise StoreError if the path is not valid UTF-8, or if the directory holds files that are not of a run."""
         if printable(str(self.path)) != str(self.path):  # pyarrow cannot open such a file
@@ -101,7 +108,7 @@ class RunDirectory:
         stream = io.BytesIO()
         with parquet().ParquetWriter(stream, table.schema, **write_options()) as writer:
             writer.write_table(table)
-            facts = {"run": manifest.identity, "shard": str(shard), "sha256": _BLANK.decode()}
+            facts = {"run": manifest.shard_identity(shard), "shard": str(shard), "sha256": _BLANK.decode()}
             writer.add_key_value_metadata({f"camlens.{name}": value for name, value in facts.items()})
         content = stream.getvalue()
         before, _, after = content.rpartition(_BLANK)  # the checksum's place, in the footer
@@ -139,8 +146,8 @@ class RunDirectory:
             return False
         facts = metadata.metadata or {}
         return (
-            metadata.num_rows == len(shard_rows(shard, manifest.shard_size, manifest.rows))
-            and facts.get(b"camlens.run") == manifest.identity.encode()
+            metadata.num_rows == len(manifest.shard_rows(shard))
+            and facts.get(b"camlens.run") == manifest.shard_identity(shard).encode()
             and b"camlens.sha256" in facts
             and facts.get(b"camlens.shard") == str(shard).encode()
             and bool(schema.equals(row_schema(manifest.embedding_width, manifest.grid)))

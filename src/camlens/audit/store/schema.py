@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from camlens.audit.store.arrow import arrow
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MEASURES = (
     "entropy",
     "border_energy",
