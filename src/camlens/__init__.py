@@ -7,11 +7,13 @@ from camlens.core.lazy import lazily as _lazily
 __version__ = "0.1.0"
 __all__ = [
     "CamlensError",
+    "Check",
     "Concepts",
     "DataError",
     "EvidenceWarning",
     "Explainer",
     "Explanation",
+    "Fact",
     "Filters",
     "InputError",
     "LayerActivations",
@@ -48,9 +50,11 @@ _LATER = {
     **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
     **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
     **dict.fromkeys(("METHODS", "register_method"), "camlens.methods"),  # registers all methods
+    "Check": "camlens.trust.checking",
     "Concepts": "camlens.methods.factorisation",
     "Explainer": "camlens.explainer",
     "Explanation": "camlens.explanation",
+    "Fact": "camlens.trust.facts",
     "Filters": "camlens.anatomy.filters",
     "LayerActivations": "camlens.anatomy.activations",
     "LoadedModel": "camlens.models",
@@ -89,6 +93,8 @@ if _typing.TYPE_CHECKING:
     from camlens.methods.factorisation import Concepts, concepts
     from camlens.metrics import METRICS
     from camlens.models import LoadedModel, load_model
+    from camlens.trust.checking import Check
+    from camlens.trust.facts import Fact
 
 
 __getattr__, __dir__ = _lazily(__name__, _LATER)

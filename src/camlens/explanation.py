@@ -23,13 +23,17 @@ from camlens.core.errors import InputError, LayerError, MissingExtraError, inval
 from camlens.core.heatmaps import balanced, normalized, rectified, resized
 from camlens.core.probabilities import Activation, Task, best_outputs
 from camlens.core.provenance import Provenance
-from camlens.core.types import Classes, Heatmaps, Pictures, Scores, TargetMaps
+from camlens.core.types import Classes, Heatmaps, Pictures, Scores, SelectOutput, TargetMaps
 from camlens.models.geometry import WHOLE, Picture, Region, View
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import nn
 
+    from camlens.core.targets import TargetLike
+    from camlens.models.loading import LoadedModel
     from camlens.render.interactive.notebook import LiveView
+    from camlens.trust.checking import Check
 
 _TILES = 24
 _TILE_SIDE = 140
@@ -283,6 +287,54 @@ class Explanation:
             "diverging": [self.shows_both_signs(target) for target in range(len(self.targets))],
             "pictures": [view.to_dict() for view in self.views],
         }
+
+    def check(
+        self,
+        model: "nn.Module | LoadedModel",
+        inputs: Tensor | Pictures | None = None,
+        *,
+        patches: int = 4,
+        permutations: int = 999,
+        seed: int = 0,
+        layer: str | None = None,
+        target: "TargetLike" = None,
+        output: SelectOutput | None = None,
+    ) -> "Check":
+        """Check facts about each map, and test it against the measured effects of deleting patches.
+
+        One patch of `patches` per axis at a time is filled, with the image's mean color and with a blur, and the drop
+        of the score is compared with the heat of the patch by rank. This takes 2 * patches^2 forward passes per image
+        in 2-D, in batches, and the method is run once more, for the most likely other class.
+
+        Args:
+            model: the explained model.
+            inputs: the explained inputs. They can be left out if pictures were explained with a LoadedModel.
+            patches: number of patches along each axis, from 2 to the shortest side of the inputs.
+            permutations: number of random permutations of the map for the p-value.
+            seed: seed of the permutations, at least 0.
+            layer: the layer of the map; the last one by default.
+            target: the explained target, if it is neither a class nor a contrast of classes.
+            output: as in `explain`, if it was passed there.
+
+        Raises:
+            InputError: if the scores of the inputs are not those of the explanation ("check.other-scores"), if the
+                target is needed ("target.needed"), or for invalid arguments.
+
+        Hesse et al. 2024, arXiv 2407.11910 (single deletion); Phipson and Smyth 2010, arXiv 1603.05766 (p-value).
+        """
+        from camlens.trust.checking import check
+
+        return check(
+            self,
+            model,
+            inputs,
+            patches=patches,
+            permutations=permutations,
+            seed=seed,
+            layer=layer,
+            target=target,
+            output=output,
+        )
 
     def __repr__(self) -> str:
         images, targets = self.scores.shape

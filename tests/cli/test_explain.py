@@ -373,3 +373,15 @@ def test_a_wrong_option_is_an_error_of_the_command_and_not_of_each_image(
     error = refused("explain", "missing.png", "one.png", "two.jpg", *MODEL, *words)
     assert (error.code, error.facts["name"]) == ("argument.invalid", option.partition("=")[0])
     assert not (folder / "maps").exists()
+
+
+def test_a_check_is_printed_and_is_in_the_manifest(camlens: Any, folder: Path) -> None:
+    result = camlens("explain", "one.png", *MODEL, "--check", "--seed", "3", "--output", "maps")
+    assert result.exit_code == 0, result.stderr
+    (image,) = json.loads((folder / "maps" / "manifest.json").read_text())["images"]
+    expected = explain(load_model("camlens_tiny:classifier"), decode_image(folder / "one.png")).check(
+        load_model("camlens_tiny:classifier"), decode_image(folder / "one.png"), seed=3
+    )
+    assert image["check"] == expected.to_dict()
+    assert image["check"]["sentence"] in result.stdout
+    assert "check" not in camlens("explain", "one.png", *MODEL, "--output", "plain", "--json").stdout

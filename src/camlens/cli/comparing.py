@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from camlens.cli.explaining import finite, map_warnings
+from camlens.cli.explaining import map_warnings
+from camlens.core.details import finite
 from camlens.core.errors import EvidenceWarning, InputError
 from camlens.core.layers import layer_in_words
 from camlens.core.probe import Progress, silent

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Directory for panels, maps and manifest.")]
 
+Checks = Annotated[
+    bool, typer.Option("--check", help="Test each map against the effects of deleting patches of the image.")
+]
+
 
 @options.takes_model
 def explain(
@@ -26,6 +30,7 @@ def explain(
     json: options.Json = False,
     force: options.Force = False,
     seed: options.Seed = 0,
+    check: Checks = False,
     segments: options.Segments = None,
     samples: options.Samples = None,
     features: options.Features = None,
@@ -49,6 +54,8 @@ def explain(
 
       camlens explain cat.jpg --method layercam --layer blocks.4 --class 281
 
+      camlens explain cat.jpg --check
+
       camlens explain cat.jpg --class "tabby" --top-k 3 --json
 
       camlens explain cat.jpg --method lime --segments 50 --samples 200
@@ -66,7 +73,15 @@ def explain(
     loaded = model.load()
     index = None if target is None else class_index(target, loaded.class_names)
     with bar("Explaining", len(images)) as progress:
-        place = prepare(loaded, method=method, layer=layer, seed=seed, options=settings, progress=progress.within)
+        place = prepare(
+            loaded,
+            method=method,
+            layer=layer,
+            seed=seed,
+            options=settings,
+            progress=progress.within,
+            checks=check,
+        )
         explained = progress.each(explain_files(place, images, target=index, top_k=top_k))
         gallery = write_gallery(output, place, explained, look=Look(colormap.value, alpha, crop=crop), force=force)
     _print(gallery, loaded.task, json=json)
@@ -86,6 +101,13 @@ def _print(gallery: "Gallery", task: str, *, json: bool) -> None:
         return
     for entry in gallery.manifest["images"]:
         typer.echo(f"{entry['image']}: {_summary(entry, task)} -> {gallery.directory}/{entry['panel']}")
+        for text in _check_lines(entry):
+            typer.echo(f"  {text}")
+
+
+def _check_lines(entry: dict[str, Any]) -> list[str]:
+    check = entry.get("check")
+    return [] if check is None else [*(fact["text"] for fact in check["facts"]), check["sentence"]]
 
 
 def _summary(entry: dict[str, Any], task: str) -> str:

@@ -1,6 +1,5 @@
 """Explain image files one by one; a file that cannot be read does not stop the others."""
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from camlens.gradcam import Prediction
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
 from camlens.render.theme import Look
+from camlens.trust.checking import Check
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,6 +39,7 @@ class ExplainedImage:
     predictions: list[Prediction]
     loaded: LoadedModel
     class_names: Sequence[str]
+    check: Check | None = None
 
     @property
     def view(self) -> View:
@@ -106,10 +107,11 @@ class FailedImage:
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
-    """A loaded model and its explainer."""
+    """A loaded model and its explainer, and whether each map is checked."""
 
     loaded: LoadedModel
     explainer: Explainer[Explanation]
+    checks: bool = False
 
 
 def prepare(
@@ -120,12 +122,13 @@ def prepare(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
+    checks: bool = False,
 ) -> Workplace:
     """Build the explainer of a model. `layer` defaults to the best layer of the model."""
     explainer = Explainer(
         loaded, method=method, layers=layer, seed=seed, progress=progress, options=dict(options or {})
     )
-    return Workplace(loaded, explainer)
+    return Workplace(loaded, explainer, checks)
 
 
 def explain_files(
@@ -161,10 +164,11 @@ def explain_picture(
         warnings.simplefilter("ignore", EvidenceWarning)  # reported by `ExplainedImage.warnings`, with the file's name
         explanation = place.explainer(picture, target=target)
     loaded, logits = place.loaded, explanation.logits
+    check = explanation.check(loaded, seed=explanation.provenance["seed"]) if place.checks else None
     if logits is None:
-        return ExplainedImage(path, explanation, [], loaded, loaded.class_names)
+        return ExplainedImage(path, explanation, [], loaded, loaded.class_names, check)
     names = loaded.names(logits.shape[1])
-    return ExplainedImage(path, explanation, most_likely(loaded, logits[0], top_k), loaded, names)
+    return ExplainedImage(path, explanation, most_likely(loaded, logits[0], top_k), loaded, names, check)
 
 
 def most_likely(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:
@@ -179,8 +183,3 @@ def most_likely(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: i
 def map_warnings(explanation: Explanation) -> list[str]:
     """Return the warnings about the maps of the only image."""
     return [text.replace("the map of image 0", "the map") for text in explanation.provenance["warnings"]]
-
-
-def finite(value: float | None) -> float | None:
-    """Return the number, or None if JSON cannot hold it."""
-    return value if value is not None and math.isfinite(value) else None

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace, finite
+from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace
 from camlens.cli.naming import free_stem
+from camlens.core.details import finite
 from camlens.core.errors import StoreError
 from camlens.core.store import MANIFEST, SIGNATURE, atomic_file, earlier_manifest, own_files, result_directory
 from camlens.render.theme import Look
@@ -96,7 +97,9 @@ def description(image: ExplainedImage) -> dict[str, Any]:
             {**prediction, "confidence": finite(prediction["confidence"])} for prediction in image.predictions
         ],
         "warnings": image.warnings,
-    } | ({"details": plain_details(image)} if explanation.details else {})
+        **({"details": plain_details(image)} if explanation.details else {}),
+        **({} if image.check is None else {"check": image.check.to_dict()}),
+    }
 
 
 def shared_facts(place: Workplace, image: ExplainedImage) -> dict[str, Any]:

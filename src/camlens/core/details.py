@@ -1,5 +1,6 @@
 """Further results of methods besides their maps."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,3 +57,8 @@ def described(details: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in details.items()
     }
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number, or None if JSON cannot hold it."""
+    return value if value is not None and math.isfinite(value) else None

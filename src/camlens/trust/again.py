@@ -1,0 +1,118 @@
+"""Repeat an explanation: the same model, method, layers, options and seed, for other inputs or targets."""
+
+import warnings
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from camlens.core.errors import EvidenceWarning, InputError, MisfitError
+from camlens.core.registry import METHODS
+from camlens.core.targets import Target, TargetLike, as_target
+from camlens.core.types import Method, Pictures, SelectOutput
+from camlens.explainer import Explainer
+from camlens.explanation import Explanation
+from camlens.models.loading import LoadedModel
+from camlens.pictures import prepared
+from camlens.targets import ClassScore, Contrast
+from camlens.trust.deletion import DELETION
+
+_TOLERANCE = 0.02  # of scores in half precision, computed in batches of another size
+
+
+def inputs_of(explanation: Explanation, model: nn.Module | LoadedModel, inputs: Tensor | Pictures | None) -> Tensor:
+    """Return the explained inputs as a tensor; None are the explained pictures.
+
+    Raises InputError if there are none, or not as many as explained, and MisfitError if they have another size.
+    """
+    if not isinstance(inputs, Tensor):
+        if not isinstance(model, LoadedModel):
+            raise InputError(
+                "inputs must be the explained tensor: only a LoadedModel can preprocess pictures",
+                code="input.not-a-tensor",
+            )
+        pictures = [view.picture for view in explanation.views] if inputs is None else inputs
+        inputs, _ = prepared(model, pictures)
+    if len(inputs) != len(explanation.scores) or tuple(inputs.shape[2:]) != explanation.input_size:
+        raise MisfitError(
+            f"inputs must be the {len(explanation.scores)} explained image(s) of size {explanation.input_size},"
+            f" not {tuple(inputs.shape)}",
+            code="input.other-images",
+            shape=tuple(inputs.shape),
+        )
+    return inputs
+
+
+def targets_for(explanation: Explanation, classes: Tensor | None) -> list[Target]:
+    """Return the explained targets with `classes` (n, t) in place of the explained ones."""
+    if classes is None:
+        raise InputError(
+            f"the explained target, {', '.join(explanation.targets)}, is not a class: pass target= as to explain",
+            code="target.needed",
+            targets=explanation.targets,
+        )
+    columns: list[Target] = []
+    for index, column in enumerate(classes.T.tolist()):
+        rivals = [-1] if explanation.against is None else explanation.against[:, index].tolist()
+        columns.append(Contrast(column, rivals) if min(rivals) >= 0 else ClassScore(column))
+    return columns
+
+
+def repeated(
+    explanation: Explanation,
+    model: nn.Module | LoadedModel,
+    inputs: Tensor,
+    target: TargetLike,
+    *,
+    output: SelectOutput | None = None,
+) -> Explanation:
+    """Explain `inputs` for `target` with the method, layers, options and seed of an explanation."""
+    source = explanation.provenance
+    explainer = Explainer(
+        model,
+        method=explanation.method,
+        layers=list(source["layer_choice"]) or None,
+        seed=source["seed"],
+        options=source["options"],
+        output=output,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EvidenceWarning)
+        return explainer(inputs, target=target)
+
+
+def deletion_effects(
+    explanation: Explanation,
+    model: nn.Module | LoadedModel,
+    inputs: Tensor,
+    patches: int,
+    *,
+    target: TargetLike = None,
+    output: SelectOutput | None = None,
+) -> Explanation:
+    """Measure the effect of deleting each patch on the explained scores.
+
+    Raises InputError if the model's scores are not those of the explanation: then the model, the inputs or the target
+    are others.
+    """
+    wanted: TargetLike = target if target is not None else targets_for(explanation, explanation.classes)
+    retarget = METHODS[explanation.method].retarget if explanation.method in METHODS else None
+    if retarget is not None:
+        wanted = retarget(as_target(wanted))
+    method = cast(list[Method], [DELETION])
+    explainer = Explainer(model, method=method, options={DELETION.name: {"patches": patches}}, output=output)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EvidenceWarning)
+        result = explainer(inputs, target=wanted)[DELETION.name]
+    expected = explanation.scores.to(result.scores)
+    allowed = _TOLERANCE * float(expected.abs().max())
+    same = result.scores.shape == expected.shape and torch.allclose(result.scores, expected, rtol=0, atol=allowed)
+    if not same:
+        raise InputError(
+            "the scores of these inputs are not those of the explanation: pass the explained inputs and model, and"
+            " target= and output= as to explain if they were given there",
+            code="check.other-scores",
+            expected=expected.tolist(),
+            given=result.scores.tolist(),
+        )
+    return result
