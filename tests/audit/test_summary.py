@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from camlens.audit.findings.overview import Overview, percent
 from camlens.audit.summary import summarise, write_summary
 from tests.audit.fake import GRID, FakeRun, fake_run
+from tests.audit.shortcuts import CORNER, shortcuts, write_shortcuts
 from tests.audit.synthetic import synthetic_run
 
 
@@ -106,3 +108,57 @@ def test_the_summary_of_a_stored_run_matches_its_columns(tmp_path: Path) -> None
 )
 def test_percentages_are_not_rounded_to_0_or_100(share: float, words: str) -> None:
     assert percent(share) == words
+
+
+def test_shortcuts_are_null_without_their_tests(tmp_path: Path) -> None:
+    summary = summarise(fake_run(tmp_path, [0, 1], [0, 1]))
+    assert summary.shortcuts is None
+    assert summary.to_dict()["shortcuts"] is None
+
+
+def test_everything_that_was_tested_is_in_the_summary_the_worst_first(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2], [0, 1, 2])
+    tested = write_shortcuts(tmp_path)
+    path = write_summary(summarise(run), tmp_path / "summary.json")
+    listed = json.loads(path.read_text())["shortcuts"]
+    assert [facts["status"] for facts in listed] == [shortcut.status for shortcut in tested.shortcuts]
+    first, second, *_, last = listed
+    assert {name: first[name] for name in ("classes", "kind", "status", "effect", "interval", "p", "images")} == {
+        "classes": ["fish"],
+        "kind": "local",
+        "status": "confirmed",
+        "effect": 0.85,
+        "interval": [0.74, 0.93],
+        "p": 1e-6,
+        "images": 30,
+    }
+    assert (first["region"], first["property"]) == (list(CORNER), "patch")
+    assert (second["classes"], second["region"], second["property"]) == (["cat", "dog"], None, "brightness")
+    assert (last["effect"], last["interval"], last["p"]) == (None, [None, None], None)
+
+
+def test_confirmed_shortcuts_are_printed_before_the_accuracy(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2], [0, 1, 2])
+    write_shortcuts(tmp_path)
+    lines = summarise(run).lines()
+    numbers = [re.findall(r"[\d.]+", line) for line in lines]
+    (heading,) = [place for place, line in enumerate(lines) if line.startswith("Shortcuts ")]
+    assert numbers[heading] == ["3"]
+    patch, brightness, group, tested = lines[heading + 1 : heading + 5]
+    assert re.findall(r"[\d.]+|fish|lower right", patch) == [
+        *("fish", "lower right", "30", "62", "95", "44", "78", "85", "fish", "95", "74", "93", "0.001")
+    ]
+    assert re.findall(r"[\d.]+|cat|dog", brightness) == ["cat", "dog", "48", "34", "95", "21", "47", "0.012"]
+    assert re.findall(r"[\d.]+", group) == ["12", "30", "95", "12", "48", "0.030"]
+    assert re.findall(r"\d+", tested) == ["3", "18", "3", "1", "1", "1"]
+    assert heading < next(place for place, line in enumerate(lines) if line.startswith("Accuracy"))
+
+
+def test_a_result_without_a_flag_is_printed_too(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2], [0, 1, 2])
+    tested = shortcuts()
+    replace(tested, shortcuts=tested.shortcuts[3:]).write(tmp_path / "shortcuts.json")
+    lines = summarise(run).lines()
+    (heading,) = [place for place, line in enumerate(lines) if line.startswith("Shortcuts ")]
+    assert re.findall(r"\d+", lines[heading]) == []
+    assert re.findall(r"\d+", lines[heading + 1]) == ["3", "18", "1", "1", "1"]

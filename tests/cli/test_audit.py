@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from camlens.core.provenance import weights_hash
 from camlens.models import load_model
 from camlens.render.interactive.page import built_script
 from camlens.studio.settings import RunDefaults
+from tests.audit.shortcuts import shortcuts
 
 MODEL = ("--model", "camlens_tiny:classifier")
 
@@ -162,3 +164,29 @@ def test_the_report_is_written_into_the_run(camlens: Any, images: Path) -> None:
     assert result.stdout.splitlines()[-1] == "run/report.html"
     assert (images.parent / "run" / "report.html").stat().st_size > 10_000
     assert camlens("audit", "images", *MODEL, "--output", "run", "--workers", "0").exit_code == 0
+
+
+def test_fail_on_confirmed_exits_with_1(camlens: Any, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, result = audits.run, shortcuts()
+
+    def tested(*args: Any, **kwargs: Any) -> Any:
+        run = real(*args, **kwargs)
+        if result is not None:
+            result.write(run.path / "shortcuts.json")
+        else:
+            (run.path / "shortcuts.json").unlink(missing_ok=True)
+        return run
+
+    monkeypatch.setattr(audits, "run", tested)
+    words = ("audit", "images", *MODEL, "--output", "run", "--workers", "0", "--no-report")
+    assert camlens(*words).exit_code == 0
+    flagged = camlens(*words, "--json", "--fail-on", "confirmed")
+    assert flagged.exit_code == 1
+    assert json.loads(flagged.stdout)["shortcuts"][0]["status"] == "confirmed"
+    result = replace(result, shortcuts=result.shortcuts[3:])
+    assert camlens(*words, "--fail-on", "confirmed").exit_code == 0
+    result = None
+    untested = camlens(*words, "--fail-on", "confirmed")
+    assert untested.exit_code == 2
+    assert "--fail-on confirmed" in untested.stderr
+    assert camlens(*words, "--fail-on", "unused").exit_code == 2

@@ -11,7 +11,9 @@ import numpy as np
 from camlens.audit.findings.errors import ClassReport, Pair, Share, accuracy
 from camlens.audit.findings.overview import Overview, percent
 from camlens.audit.findings.reading import Run
+from camlens.audit.findings.shortcuts import Shortcuts, for_summary, p_in_words, sentence, tested_in_words
 from camlens.audit.store.commit import committed
+from camlens.audit.store.run_directory import RunDirectory
 
 _WORST, _PAIRS, _FAILURES = 5, 5, 5
 
@@ -30,6 +32,7 @@ class Summary:
         ece, overconfidence: expected calibration error, and mean confidence minus accuracy.
         attention: sentences on where the model looks.
         failures: some images with an error, as (id, error).
+        shortcuts: what was tested as a shortcut; None if the tests were not run.
     """
 
     images: int
@@ -44,6 +47,7 @@ class Summary:
     overconfidence: float
     attention: Sequence[str]
     failures: Sequence[tuple[str, str]]
+    shortcuts: Shortcuts | None
 
     @property
     def wrong(self) -> int:
@@ -51,7 +55,11 @@ class Summary:
         return self.accuracy.total - self.accuracy.hits
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary as values for JSON, with None for NaN."""
+        """Return the summary as values for JSON, with None for NaN.
+
+        "shortcuts" lists everything that was tested, confirmed ones first; None if the tests were not run.
+        """
+        tested = self.shortcuts
         return {
             "images": self.images,
             "missing": self.missing,
@@ -72,11 +80,22 @@ class Summary:
             "overconfidence": None if self.overconfidence != self.overconfidence else self.overconfidence,
             "attention": list(self.attention),
             "failures": [list(failure) for failure in self.failures],
+            "shortcuts": (
+                None if tested is None else [for_summary(shortcut, self.class_names) for shortcut in tested.shortcuts]
+            ),
         }
 
     def lines(self) -> list[str]:
-        """Return the summary as lines of text."""
-        return [*self._counts(), *self._errors(), *self._calibration(), *self._looks(), *self._failures()]
+        """Return the summary as lines of text: the number of images, confirmed shortcuts, then everything else."""
+        return [
+            *self._counts(),
+            *self._shortcuts(),
+            *self._errors(),
+            *self._calibration(),
+            *(["", "Shortcuts   not tested"] if self.shortcuts is None else []),
+            *self._looks(),
+            *self._failures(),
+        ]
 
     def _counts(self) -> list[str]:
         parts = [f"{self.images:,} image{'' if self.images == 1 else 's'}"]
@@ -89,6 +108,15 @@ class Summary:
         if self.missing:
             parts.append(f"{self.missing:,} not computed yet (run the same command again to resume)")
         return [", ".join(parts)]
+
+    def _shortcuts(self) -> list[str]:
+        if self.shortcuts is None:
+            return []
+        flags = [
+            f"  {sentence(shortcut, self.class_names)}; {p_in_words(shortcut.p)}"
+            for shortcut in self.shortcuts.confirmed
+        ]
+        return ["", f"Shortcuts   {len(flags) or 'none'} confirmed", *flags, f"  {tested_in_words(self.shortcuts)}", ""]
 
     def _errors(self) -> list[str]:
         if not self.accuracy.total:
@@ -157,6 +185,7 @@ def summarise(run: Run, overview: Overview | None = None) -> Summary:
         overview.calibrated.overconfidence,
         overview.sentences(),
         [(str(name), str(error)) for name, error in zip(names, errors, strict=True)],
+        Shortcuts.read(RunDirectory(run.path).shortcuts_path),
     )
 
 

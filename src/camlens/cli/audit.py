@@ -20,6 +20,12 @@ class LabelsByName(StrEnum):
     place = "place"
 
 
+class FailOn(StrEnum):
+    """What makes a finished audit fail."""
+
+    confirmed = "confirmed"
+
+
 Data = Annotated[
     str,
     typer.Argument(
@@ -55,6 +61,10 @@ LabelsBy = Annotated[
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the errors to a CSV file.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")]
+Fail = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="Exit with code 1 if any shortcut is confirmed."),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Remove an existing run and start a new one.")]
 
 
@@ -73,6 +83,7 @@ def audit(
     labels_by: LabelsBy = None,
     csv: Csv = None,
     no_report: NoReport = False,
+    fail_on: Fail = None,
     json: options.Json = False,
     force: Force = False,
     seed: options.Seed = 0,
@@ -93,7 +104,7 @@ def audit(
     """
     import camlens.audit
     from camlens.audit.summary import summarise
-    from camlens.core.errors import DataError
+    from camlens.core.errors import DataError, StoreError
     from camlens.data.sources import names_images
 
     at_once = _batch_size(batch_size)
@@ -138,7 +149,14 @@ def audit(
     summary = summarise(run)
     page = run.path / "report.html"
     _print(summary, run.path, None if no_report or not page.is_file() else page, json=json)
-    if summary.failed == summary.images or (summary.failed and names_images(data)):
+    if fail_on is not None and summary.shortcuts is None:
+        raise StoreError(
+            f"{run.path} has no shortcut tests, which --fail-on {fail_on} needs: run them, or omit --fail-on",
+            code="store.no-shortcuts",
+            path=str(run.path),
+        )
+    has_flag = fail_on is not None and summary.shortcuts is not None and summary.shortcuts.confirmed
+    if has_flag or summary.failed == summary.images or (summary.failed and names_images(data)):
         raise typer.Exit(1)
 
 

@@ -5,11 +5,13 @@ Everything that was tested is a `Shortcut`, whether it was confirmed or not. The
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from camlens.audit.findings.overview import percent
 from camlens.audit.store.commit import committed
 from camlens.core.errors import StoreError
 
@@ -17,6 +19,26 @@ Kind = Literal["local", "global", "slice"]
 Status = Literal["confirmed", "unused", "object", "too-few"]
 Level = Literal["quick", "full", "off"]
 Region = tuple[float, float, float, float]
+
+STATUSES: dict[Status, str] = {
+    "confirmed": "confirmed",
+    "unused": "not used by the model",
+    "object": "on the object",
+    "too-few": "with too few images",
+}
+"""The results of a test, and their meaning."""
+
+_SAME_FOR_ALL = {
+    "blur": "Bring the images of all classes to the same sharpness",
+    "noise": "Add noise to training images of all classes at random",
+    "JPEG quality": "Compress the images of all classes alike",
+    "resolution": "Scale the images of all classes down to the same resolution",
+    "aspect ratio": "Crop the images of all classes to the same proportions",
+    "padding": "Crop the padding of all images",
+    "texture": "Remove the texture from all images",
+}
+_BORDER = 0.05
+_NOTHING = 0.005
 
 
 @dataclass(frozen=True)
@@ -196,28 +218,123 @@ def for_summary(shortcut: Shortcut, class_names: Sequence[str]) -> dict[str, Any
 
 
 def sentence(shortcut: Shortcut, class_names: Sequence[str]) -> str:
-    """Return what was measured of a shortcut, in one sentence."""
-    names = " and ".join(class_names[index] for index in shortcut.classes)
-    where = place_in_words(shortcut.region)
-    what = f"{shortcut.property}{f' {where}' if where else ''}"
+    """Return what was measured of a shortcut, in one sentence without a full stop."""
+    names = _joined([class_names[index] for index in shortcut.classes])
+    what = described(shortcut)
     images = f"{shortcut.images:,} {'image' if shortcut.images == 1 else 'images'}"
     if shortcut.status == "too-few":
         return f"{names}: not enough images to test the {what} ({images})"
     if shortcut.kind == "slice":
-        return f"{names}: {images} that look alike have an error rate {_points(shortcut.effect)} above the others"
-    effects = []
-    if shortcut.drop is not None:
-        effects.append(f"removing it lowers the accuracy by {_points(shortcut.drop.value)}")
-    if shortcut.pull is not None:
-        effects.append(f"adding it to other images turns {_percent(shortcut.pull.value)} of them into {names}")
-    measured = "; ".join(effects)
+        return f"{names}: {images} that look alike have {_error_rate(shortcut)}"
+    measured = ", ".join(_measured(shortcut, names))
     match shortcut.status:
         case "confirmed":
-            return f"{names}: the model relies on the {what} of {images}; {measured}"
+            fact = f"the model relies on the {what} of {images}"
         case "object":
-            return f"{names}: the {what} decides predictions, but it is a part of the object; {measured}"
+            fact = f"the {what} decides predictions, but it is a part of the object"
         case _:
-            return f"{names}: {what} in {images}, not used by the model; {measured}"
+            fact = f"{images} have the {what} in common, but the model does not use it"
+    return f"{names}: {fact}" + (f"; {measured}" if measured else "")
+
+
+def described(shortcut: Shortcut) -> str:
+    """Return what a shortcut is and where, such as "patch at the lower right"."""
+    what = shortcut.property or {"local": "region", "global": "property", "slice": "group of images"}[shortcut.kind]
+    return " ".join(filter(None, (what, place_in_words(shortcut.region))))
+
+
+def advice(shortcut: Shortcut, class_names: Sequence[str]) -> str:
+    """Return what to do about a shortcut, in one or two sentences."""
+    names = _joined([class_names[index] for index in shortcut.classes])
+    what = shortcut.property or "property"
+    match shortcut.status:
+        case "too-few":
+            return f"Add images of {names} and run the audit again."
+        case "unused":
+            return "Nothing to fix in this model. A model that is trained on these images may learn it."
+        case "object":
+            return "Check in the examples that the region lies on the object. If it does not, treat it as a shortcut."
+    if shortcut.kind == "slice":
+        return f"Check the labels of these images, and add images like them to the training data of {names}."
+    if shortcut.kind == "global":
+        change = _SAME_FOR_ALL.get(what, f"Vary the {what} of all training images at random")
+        return f"{change}, or add images of {names} with another {what}. Then retrain and run the audit again."
+    if shortcut.region is None:
+        change = f"Add images of {names} without the {what}, or paste it into training images of all classes"
+    elif _at_border(shortcut.region):
+        change = f"Crop the border of all images, or add images of {names} without the {what}"
+    else:
+        change = f"Cover the region in all training images, or add images of {names} without the {what}"
+    return f"{change}. Then retrain, at least the last layer, and run the audit again."
+
+
+def tested_in_words(shortcuts: Shortcuts) -> str:
+    """Return what was tested and the number of results of each kind, in one line."""
+    properties = list(dict.fromkeys(line.property for line in shortcuts.tested))
+    classes = max((line.classes for line in shortcuts.tested), default=0)
+    candidates = sum(line.candidates for line in shortcuts.tested)
+    counts = Counter(shortcut.status for shortcut in shortcuts.shortcuts)
+    results = [f"{counts[status]:,} {words}" for status, words in STATUSES.items() if counts[status]]
+    return (
+        f"tested ({shortcuts.level}): {_joined(properties) or 'nothing'} in {classes:,} class"
+        f"{'' if classes == 1 else 'es'}, {candidates:,} candidate{'' if candidates == 1 else 's'}:"
+        f" {', '.join(results) or 'none confirmed'}"
+    )
+
+
+def p_in_words(p: float) -> str:
+    """Format a p-value; "not tested" for NaN."""
+    if p != p:
+        return "not tested"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _measured(shortcut: Shortcut, names: str) -> list[str]:
+    """Return what happens if the property is removed and if it is added."""
+    removing, adding = {
+        "local": ("covering it", "pasting it into images of other classes"),
+        "global": ("setting it to that of other classes", "giving it to images of other classes"),
+        "slice": ("", ""),
+    }[shortcut.kind]
+    phrases = []
+    drop, pull = shortcut.drop, shortcut.pull
+    if drop is not None and drop.value == drop.value:
+        if drop.value < _NOTHING:
+            phrases.append(f"{removing} does not lower the accuracy")
+        else:
+            phrases.append(
+                f"{removing} lowers the accuracy by {_points(drop.value)} ({_interval(drop.low, drop.high)})"
+            )
+    if pull is not None and pull.value == pull.value:
+        target = names if len(shortcut.classes) == 1 else "these classes"
+        if pull.value < _NOTHING:
+            phrases.append(f"{adding} does not turn them into {target}")
+        else:
+            share = f"{percent(pull.value)} of them into {target}"
+            phrases.append(f"{adding} turns {share} ({_interval(pull.low, pull.high)})")
+    return phrases
+
+
+def _error_rate(shortcut: Shortcut) -> str:
+    comparison = "above" if shortcut.effect >= 0 else "below"
+    words = f"an error rate {_points(abs(shortcut.effect))} {comparison} that of the rest of the class"
+    return f"{words} ({_interval(*shortcut.interval)})" + (
+        "" if shortcut.status == "confirmed" else ", which may be chance"
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95 % interval {100 * low:.0f} to {100 * high:.0f}"
+
+
+def _at_border(region: Region) -> bool:
+    left, top, right, bottom = region
+    return min(left, top, 1 - right, 1 - bottom) < _BORDER
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return names as "a", "a and b" or "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def place_in_words(region: Region | None) -> str:
@@ -227,17 +344,19 @@ def place_in_words(region: Region | None) -> str:
     left, top, right, bottom = region
     if right - left > 0.8 and bottom - top > 0.8:
         return ""
-    down = ("upper", "", "lower")[min(int(3 * (top + bottom) / 2), 2)]
-    across = ("left", "", "right")[min(int(3 * (left + right) / 2), 2)]
-    return f"at the {' '.join(filter(None, (down, across))) or 'center'}"
+    down = int(3 * (top + bottom) / 2)
+    across = int(3 * (left + right) / 2)
+    places = (
+        ("at the upper left", "at the top", "at the upper right"),
+        ("on the left", "at the center", "on the right"),
+        ("at the lower left", "at the bottom", "at the lower right"),
+    )
+    return places[min(down, 2)][min(across, 2)]
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:.0f} points"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    points = f"{100 * share:.0f}"
+    return f"{points} percentage point{'' if points == '1' else 's'}"
 
 
 def _shortcut(facts: Mapping[str, Any]) -> Shortcut:
