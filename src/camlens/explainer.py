@@ -18,6 +18,7 @@ from camlens.core.arguments import suggesting
 from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
 from camlens.core.details import settled
 from camlens.core.errors import InputError, LayerError, ModelError, TargetError
+from camlens.core.execution.balanced import Gradients
 from camlens.core.execution.harmless import harmless
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
@@ -50,6 +51,7 @@ class Keywords(TypedDict, total=False):
     layers: Layer | Sequence[Layer] | None
     output: SelectOutput | None
     layout: Kind | None
+    gradients: Gradients
     seed: int
     options: Mapping[str, object] | None
     batch_size: int | None
@@ -101,6 +103,7 @@ class Explainer(Generic[Result]):
         layers: Layer | Sequence[Layer] | None = None,
         output: SelectOutput | None = None,
         layout: Kind | None = None,
+        gradients: Gradients = "plain",
         seed: int = 0,
         options: Mapping[str, object] | None = None,
         batch_size: int | None = None,
@@ -123,6 +126,7 @@ class Explainer(Generic[Result]):
         self.settings = Settings(
             output=output,
             layout=layout,
+            gradients=gradients,
             seed=seed,
             options={} if options is None else options,
             batch_size=32 if batch_size is None else batch_size,
@@ -301,11 +305,17 @@ class Explainer(Generic[Result]):
         self, session: Session, chosen: dict[str, list[Choice]], target: Target
     ) -> dict[str, Explanation]:
         results = {}
-        shared: dict[tuple[str, ...], Capture] = {}
+        shared: dict[tuple[Gradients, tuple[str, ...]], Capture] = {}
         source = origin(session.model, session.inputs, session.modules)  # of the weights that are about to be used
+        sessions = {
+            gradients: session if gradients == session.gradients else replace(session, gradients=gradients)
+            for gradients in {entry.gradients or self.settings.gradients for entry in self.methods}
+        }
         # methods that need no layer come last: they need the scores only, which any capture has
         for entry in sorted(self.methods, key=lambda entry: entry.scope == "input"):
-            layers, key = [choice.layer for choice in chosen[entry.name]], _labels(chosen[entry.name])
+            gradients = entry.gradients or self.settings.gradients
+            session = sessions[gradients]
+            layers, key = [choice.layer for choice in chosen[entry.name]], (gradients, _labels(chosen[entry.name]))
             if entry.retarget is not None:
                 captured = self._capture(session, layers, as_target(entry.retarget(target)), replays=entry.replays)
             elif not layers and shared:
@@ -315,7 +325,7 @@ class Explainer(Generic[Result]):
                     replays = any(
                         other.replays
                         for other in self.methods
-                        if other.retarget is None and _labels(chosen[other.name]) == key
+                        if other.retarget is None and _labels(chosen[other.name]) == key[1]
                     )
                     shared[key] = self._capture(session, layers, target, replays=replays)
                 captured = shared[key]
@@ -356,6 +366,7 @@ class Explainer(Generic[Result]):
         contrasts = scorer.against is not None and bool((scorer.against >= 0).any())
         provenance = {
             **source,
+            "gradients": session.gradients,
             "seed": self.settings.seed,
             "options": dict(options),
             "layout": {choice.layer.label: str(captured.records[choice.layer.label].layout) for choice in chosen},
@@ -419,6 +430,7 @@ def explain(
     kwargs: Mapping[str, object] | None = None,
     output: SelectOutput | None = None,
     layout: Kind | None = None,
+    gradients: Gradients = "plain",
     seed: int = 0,
     options: Mapping[str, object] | None = None,
     batch_size: int | None = None,
@@ -443,6 +455,10 @@ def explain(
         kwargs: further keyword arguments of the model, split likewise.
         output: selects the part of the model's output that targets see, such as `lambda out: out["logits"]`.
         layout: the layout of the layers' outputs (default: detected).
+        gradients: "plain", the model's own gradients, or "balanced", gradients with the backward rules of LibraGrad
+            (Mehri et al. 2024, arXiv 2411.16760), under which gradient x input adds up to the score: deviations of
+            normalizations, attention weights, gates, and f(x) / x of activations such as GELU are constants. Methods
+            that use no gradients ignore it.
         seed: seed of the methods that draw random numbers, at least 0.
         options: the method's own options. For a list of methods: {method: options}.
         batch_size: perturbed images or features evaluated at once (default: 32).
@@ -463,6 +479,7 @@ def explain(
         layers=layers,
         output=output,
         layout=layout,
+        gradients=gradients,
         seed=seed,
         options=options,
         batch_size=batch_size,

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camlens.core.arguments import closest
+from camlens.core.arguments import check_choice, closest
 from camlens.core.errors import LayerError, invalid_argument
+from camlens.core.execution.balanced import GRADIENTS, Gradients
 from camlens.core.layouts import KINDS, Kind
 from camlens.core.probe import Progress, Watcher, silent
 from camlens.core.types import SelectOutput
@@ -18,6 +19,7 @@ class Settings:
 
     output: SelectOutput | None = None
     layout: Kind | None = None
+    gradients: Gradients = "plain"
     seed: int = 0
     options: Mapping[str, object] = field(default_factory=dict)
     batch_size: int = 32
@@ -41,6 +43,7 @@ class Settings:
             function = getattr(self, name)
             if function is not None and not callable(function):
                 raise invalid_argument(name, function, "a function or None")
+        check_choice("gradients", self.gradients, GRADIENTS)
         if self.layout is not None and self.layout not in KINDS:
             suggestion = closest(str(self.layout), KINDS)
             raise LayerError(

@@ -409,3 +409,59 @@ def deeplift(image: Array, baseline: Array, weights: list[Array]) -> Array:
         slopes = (np.maximum(one, 0) - np.maximum(other, 0)) / (one - other)
         multipliers = (multipliers * slopes) @ weight
     return multipliers * (image - baseline)
+
+
+def token_shares(tokens: Array, blocks: list[dict[str, Array]], readout: Array, heads: int) -> Array:
+    """Contribution of each token (N,) to `readout` @ first token after pre-norm transformer blocks.
+
+    arXiv 2411.16760: with the deviations of layer norms, the attention weights and gelu(x) / x held at their values,
+    the blocks are linear apart from their biases. So each token is passed through them alone, without the biases.
+    """
+    tokens = np.asarray(tokens, dtype=np.float64)
+    alone = [np.where(np.arange(len(tokens))[:, None] == j, tokens, 0.0) for j in range(len(tokens))]
+    for block in blocks:
+        scale1 = 1 / np.sqrt(tokens.var(axis=1, keepdims=True) + 1e-5)
+        normed = _centered(tokens) * scale1 * block["norm1.weight"] + block["norm1.bias"]
+        queries, keys, _ = np.split(normed @ block["in.weight"].T + block["in.bias"], 3, axis=1)
+        weights = [
+            _attention_weights(q, k)
+            for q, k in zip(np.split(queries, heads, axis=1), np.split(keys, heads, axis=1), strict=True)
+        ]
+        middle = tokens + _attended(normed, weights, block, biases=True)
+        alone_middle = [
+            one + _attended(_centered(one) * scale1 * block["norm1.weight"], weights, block, biases=False)
+            for one in alone
+        ]
+        scale2 = 1 / np.sqrt(middle.var(axis=1, keepdims=True) + 1e-5)
+        hidden = (_centered(middle) * scale2 * block["norm2.weight"] + block["norm2.bias"]) @ block["up.weight"].T
+        hidden = hidden + block["up.bias"]
+        ratio = np.array([[(1 + math.erf(value / math.sqrt(2))) / 2 for value in row] for row in hidden])
+        tokens = middle + (hidden * ratio) @ block["down.weight"].T + block["down.bias"]
+        alone = [
+            one
+            + ((_centered(one) * scale2 * block["norm2.weight"]) @ block["up.weight"].T * ratio)
+            @ block["down.weight"].T
+            for one in alone_middle
+        ]
+    return np.array([readout @ one[0] for one in alone])
+
+
+def _centered(tokens: Array) -> Array:
+    return tokens - tokens.mean(axis=1, keepdims=True)
+
+
+def _attention_weights(queries: Array, keys: Array) -> Array:
+    """softmax(q k / sqrt(width)) of one head."""
+    logits = queries @ keys.T / math.sqrt(queries.shape[1])
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _attended(normed: Array, weights: list[Array], block: dict[str, Array], *, biases: bool) -> Array:
+    """Attention with given weights."""
+    values = normed @ np.split(block["in.weight"], 3)[2].T
+    if biases:
+        values = values + np.split(block["in.bias"], 3)[2]
+    heads = [weight @ value for weight, value in zip(weights, np.split(values, len(weights), axis=1), strict=True)]
+    output = np.concatenate(heads, axis=1) @ block["out.weight"].T
+    return output + block["out.bias"] if biases else output

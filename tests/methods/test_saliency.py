@@ -31,12 +31,12 @@ def test_both_equal_their_references(axes: int) -> None:
     shares = [
         [reference.gradientxinput(value, one) for one in image] for value, image in zip(values, slopes, strict=True)
     ]
-    assert_close(gradientxinput(probe), torch.from_numpy(np.array(shares)).float(), rtol=1e-5, atol=1e-6)
+    assert_close(gradientxinput(probe).maps, torch.from_numpy(np.array(shares)).float(), rtol=1e-5, atol=1e-6)
 
 
 def test_gradient_times_input_of_a_linear_score_sums_to_the_score_without_its_offset() -> None:
     model, inputs = Quadratic(curved=False), pictures()
-    maps = gradientxinput(probe_of(model, inputs, TARGETS))
+    maps = gradientxinput(probe_of(model, inputs, TARGETS)).maps
     assert_close(maps.flatten(2).sum(dim=2), model(inputs)[:, [2, 0]] - model.offset[[2, 0]], rtol=1e-4, atol=1e-4)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
+from camlens.core.execution.balanced import Gradients
 from camlens.core.layers import layer_in_words
 from camlens.core.probabilities import best_outputs, class_name
 from camlens.core.probe import Progress, silent
@@ -119,6 +120,7 @@ def prepare(
     *,
     method: str = "gradcam",
     layer: str | None = None,
+    gradients: Gradients = "plain",
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
@@ -126,7 +128,13 @@ def prepare(
 ) -> Workplace:
     """Build the explainer of a model. `layer` defaults to the best layer of the model."""
     explainer = Explainer(
-        loaded, method=method, layers=layer, seed=seed, progress=progress, options=dict(options or {})
+        loaded,
+        method=method,
+        layers=layer,
+        gradients=gradients,
+        seed=seed,
+        progress=progress,
+        options=dict(options or {}),
     )
     return Workplace(loaded, explainer, checks)
 

@@ -31,6 +31,13 @@ class Colormap(StrEnum):
     grey = "grey"
 
 
+class GradientsName(StrEnum):
+    """Backward rules."""
+
+    plain = "plain"
+    balanced = "balanced"
+
+
 class ActivationName(StrEnum):
     """Functions from logits to probabilities."""
 
@@ -116,6 +123,15 @@ Class = Annotated[
 ]
 TopK = Annotated[int, typer.Option("--top-k", metavar="K", min=1, help="Number of most likely classes to show.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
+Gradients = Annotated[
+    GradientsName,
+    typer.Option(
+        "--gradients",
+        metavar="NAME",
+        help="plain, or balanced: backward rules of LibraGrad, for transformers.",
+        rich_help_panel="Method",
+    ),
+]
 Segments = Annotated[
     int | None,
     typer.Option(metavar="N", min=2, help="Number of superpixels (lime, kernelshap).", rich_help_panel="Method"),

@@ -18,8 +18,8 @@ from camlens.core.layers import every_module
 class Provenance(TypedDict):
     """What is needed to repeat and to judge an explanation. A read-only mapping.
 
-    `layer_choice` has the reason for each layer, `warnings` a sentence for each empty map, and `optimized` the changes
-    of an optimized Explainer to the model.
+    `gradients` are the backward rules, `layer_choice` has the reason for each layer, `warnings` a sentence for each
+    empty map, and `optimized` the changes of an optimized Explainer to the model.
     """
 
     camlens: str
@@ -28,6 +28,7 @@ class Provenance(TypedDict):
     model: str
     weights: str
     dtype: str
+    gradients: str
     device: str
     seed: int
     options: Mapping[str, object]

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from camlens.core.arguments import closest
 from camlens.core.errors import InputError, invalid_argument
+from camlens.core.execution.balanced import Gradients
 
 Needs = Literal["activations", "gradients", "probe"]
 Scope = Literal["layer", "layers", "model", "input"]
@@ -33,6 +34,7 @@ class Entry:
         default_layers: the layers used if none is given: the "best" one, or all "convolutions".
         replays: whether the function calls `feature_scores`. The capture of a single image then also records what
             runs before the layer.
+        gradients: the backward rules of a method that does not leave them to the user.
         better: for a metric, whether "higher" or "lower" values are better.
     """
 
@@ -48,6 +50,7 @@ class Entry:
     diverging: bool = False
     default_layers: DefaultLayers = "best"
     replays: bool = False
+    gradients: Gradients | None = None
     better: Better = "neither"
 
     @property
@@ -108,6 +111,7 @@ class Registry(Mapping[str, Entry]):
         diverging: bool = False,
         default_layers: DefaultLayers = "best",
         replays: bool = False,
+        gradients: Gradients | None = None,
         better: Better = "neither",
     ) -> Callable[[Function], Function]:
         """Return a decorator that registers a pure function under `name`; see `Entry` for the arguments."""
@@ -141,6 +145,7 @@ class Registry(Mapping[str, Entry]):
                 diverging=diverging,
                 default_layers=default_layers,
                 replays=replays,
+                gradients=gradients,
                 better=better,
             )
             return function

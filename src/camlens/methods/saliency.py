@@ -1,8 +1,9 @@
 """Methods computed from the gradient of the score with respect to the input."""
 
+from camlens.core.details import Found
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.core.types import TargetMaps
+from camlens.core.types import Scores, TargetMaps, precise
 
 
 @register_method(
@@ -32,13 +33,20 @@ def saliency(probe: InputProbe) -> TargetMaps:
     scope="input",
     diverging=True,
 )
-def gradientxinput(probe: InputProbe) -> TargetMaps:
+def gradientxinput(probe: InputProbe) -> Found:
     """Multiply the gradient with the input and sum over color channels.
 
     L = sum_c x_c dY/dx_c (Shrikumar et al. 2016, arXiv 1605.01713). For a linear score without a bias the map
-    sums to the score. Pixels of value zero, the mean color after the usual preprocessing, get 0 whatever their
-    gradient.
+    sums to the score; with `gradients="balanced"` also for other networks without biases. Pixels of value zero, the
+    mean color after the usual preprocessing, get 0 whatever their gradient. `details` holds completeness_gap (n, t),
+    the difference between the sum of the map and the score.
 
         explain(model, images, method="gradientxinput")
     """
-    return (probe.inputs[:, None] * probe.input_gradients).sum(dim=2)
+    maps = precise((probe.inputs[:, None] * probe.input_gradients).sum(dim=2))
+    return Found(maps, {"completeness_gap": completeness_gap(maps, probe.scores)})
+
+
+def completeness_gap(maps: TargetMaps, scores: Scores) -> Scores:
+    """Return the absolute difference (n, t) between the sum of each map and the score."""
+    return (maps.flatten(2).sum(dim=2) - scores).abs()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import InputError
+from camlens.core.execution.balanced import Balanced, Gradients
 from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import rewind
 from camlens.core.execution.misfit import misfit
@@ -43,7 +44,8 @@ class Session:
     """A model with its inputs (n, c, *spatial) and its further arguments.
 
     `args` and `kwargs` follow the inputs; tensors in them whose first axis is n hold one row per image. `output`
-    selects the part of the model's output that targets see, and `task` tells what it means.
+    selects the part of the model's output that targets see, and `task` tells what it means. `gradients` are the
+    backward rules of what the model computes.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Session:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     output: SelectOutput | None = None
     task: Task = "classification"
+    gradients: Gradients = "plain"
 
     @classmethod
     def of(
@@ -116,7 +119,8 @@ class Session:
 
     def _call(self, inputs: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         rewind()
-        with _Unfused() if self._is_fused else nullcontext():
+        unfused = Balanced() if self.gradients == "balanced" else _Unfused() if self._is_fused else nullcontext()
+        with unfused:
             return self.model(inputs, *args, **kwargs)
 
     def part(self, start: int, stop: int) -> "Session":
