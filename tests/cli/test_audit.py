@@ -131,6 +131,20 @@ def test_invalid_arguments_exit_with_2(camlens: Any, images: Path) -> None:
     assert "does not exist" in camlens("audit", "absent", *MODEL).stderr
 
 
+def test_a_run_is_compared_with_an_earlier_one(camlens: Any, images: Path) -> None:
+    words = ("audit", "images", *MODEL, "--workers", "0")
+    assert camlens(*words, "--output", "before", "--no-report").exit_code == 0
+    result = camlens(*words, "--output", "after", "--compare", "before", "--json")
+    assert result.exit_code == 0, result.output
+    comparison = json.loads(result.stdout)["comparison"]
+    assert (comparison["images"], comparison["difference"], comparison["p"]) == (6, 0, 1)
+    assert comparison["left_out"]["unknown"] == 1
+    assert json.loads(Path("after/summary.json").read_text())["comparison"] == comparison
+    assert 'id="changes"' in Path("after/report.html").read_text()
+    absent = camlens(*words, "--output", "third", "--compare", "absent")
+    assert (absent.exit_code, Path("third").exists()) == (2, False)
+
+
 def test_the_exit_code_is_1_if_an_image_that_was_named_or_every_image_is_unreadable(camlens: Any, images: Path) -> None:
     words = (*MODEL, "--output", "run", "--workers", "0", "--no-report", "--force")
     listed = images / "list.csv"

@@ -20,6 +20,7 @@ from camlens.core.lazy import lazily
 if TYPE_CHECKING:
     from camlens.audit.exports.errors_csv import write_errors
     from camlens.audit.exports.fiftyone import to_fiftyone
+    from camlens.audit.findings.comparison import ClassChange, Comparison, ImageChange, Paired, compare
     from camlens.audit.findings.embeddings import LayoutChoice
     from camlens.audit.findings.errors import accuracy, confused_pairs, confusion, select
     from camlens.audit.findings.layouts import cached_layout
@@ -29,15 +30,20 @@ if TYPE_CHECKING:
     from camlens.audit.running.engine import Engine
 
 _FINDINGS = {
+    "ClassChange": "camlens.audit.findings.comparison",
+    "Comparison": "camlens.audit.findings.comparison",
     "Engine": "camlens.audit.running.engine",
+    "ImageChange": "camlens.audit.findings.comparison",
     "LayoutChoice": "camlens.audit.findings.embeddings",
     "Effect": "camlens.audit.findings.shortcuts",
     "Example": "camlens.audit.findings.shortcuts",
+    "Paired": "camlens.audit.findings.comparison",
     "Reasoner": "camlens.audit.findings.reasons",
     "Shortcut": "camlens.audit.findings.shortcuts",
     "Shortcuts": "camlens.audit.findings.shortcuts",
     "Tested": "camlens.audit.findings.shortcuts",
     "accuracy": "camlens.audit.findings.errors",
+    "compare": "camlens.audit.findings.comparison",
     "cached_layout": "camlens.audit.findings.layouts",
     "confused_pairs": "camlens.audit.findings.errors",
     "confusion": "camlens.audit.findings.errors",
@@ -48,12 +54,16 @@ _FINDINGS = {
 }
 __all__ = [
     "Audit",
+    "ClassChange",
+    "Comparison",
     "Effect",
     "Engine",
     "Example",
+    "ImageChange",
     "IncompleteRunWarning",
     "LayoutChoice",
     "Manifest",
+    "Paired",
     "Reasoner",
     "RunSettings",
     "Shortcut",
@@ -61,6 +71,7 @@ __all__ = [
     "Tested",
     "accuracy",
     "cached_layout",
+    "compare",
     "confused_pairs",
     "confusion",
     "open",

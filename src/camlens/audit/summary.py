@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from camlens.audit.findings.comparison import Comparison
 from camlens.audit.findings.errors import ClassReport, Pair, Share, accuracy
 from camlens.audit.findings.overview import Overview, percent
 from camlens.audit.findings.reading import Run
@@ -33,6 +34,7 @@ class Summary:
         attention: sentences on where the model looks.
         failures: some images with an error, as (id, error).
         shortcuts: what was tested as a shortcut; None if the tests were not run.
+        comparison: this run compared with an earlier one, or None.
     """
 
     images: int
@@ -48,6 +50,7 @@ class Summary:
     attention: Sequence[str]
     failures: Sequence[tuple[str, str]]
     shortcuts: Shortcuts | None
+    comparison: Comparison | None = None
 
     @property
     def wrong(self) -> int:
@@ -83,6 +86,7 @@ class Summary:
             "shortcuts": (
                 None if tested is None else [for_summary(shortcut, self.class_names) for shortcut in tested.shortcuts]
             ),
+            "comparison": None if self.comparison is None else self.comparison.to_dict(),
         }
 
     def lines(self) -> list[str]:
@@ -91,6 +95,7 @@ class Summary:
             *self._counts(),
             *self._shortcuts(),
             *self._errors(),
+            *([] if self.comparison is None else ["", *self.comparison.lines()]),
             *self._calibration(),
             *(["", "Shortcuts   not tested"] if self.shortcuts is None else []),
             *self._looks(),
@@ -164,8 +169,8 @@ class Summary:
         return ["", "Unreadable images", *(f"  {name}: {error}" for name, error in self.failures), *more]
 
 
-def summarise(run: Run, overview: Overview | None = None) -> Summary:
-    """Summarize a run. Pass its `overview` if it is already computed."""
+def summarise(run: Run, overview: Overview | None = None, comparison: Comparison | None = None) -> Summary:
+    """Summarize a run. Pass its `overview` if it is already computed, and its comparison with an earlier run if any."""
     overview = overview or Overview.of(run)
     outcomes = overview.outcomes
     worst = [report for report in overview.classes if report.recall.hits < report.recall.total]
@@ -186,6 +191,7 @@ def summarise(run: Run, overview: Overview | None = None) -> Summary:
         overview.sentences(),
         [(str(name), str(error)) for name, error in zip(names, errors, strict=True)],
         Shortcuts.read(RunDirectory(run.path).shortcuts_path),
+        comparison,
     )
 
 

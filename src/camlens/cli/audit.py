@@ -59,6 +59,10 @@ LabelsBy = Annotated[
         help="Map labels to classes of the model by name or by place in the list (default: by name if any matches).",
     ),
 ]
+Compare = Annotated[
+    Path | None,
+    typer.Option("--compare", metavar="RUN", help="Also state what changed since an earlier run on the same images."),
+]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Also write the errors to a CSV file.")]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Do not write report.html.")]
 Fail = Annotated[
@@ -81,6 +85,7 @@ def audit(
     batch_size: BatchSize = "auto",
     shard_size: ShardSize = None,
     labels_by: LabelsBy = None,
+    compare: Compare = None,
     csv: Csv = None,
     no_report: NoReport = False,
     fail_on: Fail = None,
@@ -123,6 +128,7 @@ def audit(
                 output,
                 force=force,
                 report=not no_report,
+                compare=compare,
                 progress=progress,
                 method=method,
                 layer=layer,
@@ -146,7 +152,7 @@ def audit(
         from camlens.audit.exports.errors_csv import write_errors
 
         print_error(f"{write_errors(run, csv):,} errors -> {csv}")
-    summary = summarise(run)
+    summary = summarise(run, comparison=None if compare is None else camlens.audit.compare(compare, run))
     page = run.path / "report.html"
     _print(summary, run.path, None if no_report or not page.is_file() else page, json=json)
     if fail_on is not None and summary.shortcuts is None:

@@ -77,7 +77,7 @@ def gather(
     for done, row in enumerate(small, start=len(rows)):
         progress(done, steps)
         with suppress(CamlensError, OSError):
-            thumbnails[str(row)] = _webp(run.image(row), _SMALL_SIDE)
+            thumbnails[str(row)] = webp(run.image(row), _SMALL_SIDE)
     return {
         "classes": [outcomes.name(index) for index in range(outcomes.classes)],
         "grid": list(run.grid),
@@ -154,16 +154,17 @@ def _picture(image: Picture, preprocess: Preprocessing | None) -> dict[str, Any]
     If the geometry of the preprocessing is unknown, the picture is what the model saw, and `crop` is true.
     """
     if preprocess is None:
-        return {"image": _webp(image, _SIDE), "region": None, "crop": False}
+        return {"image": webp(image, _SIDE), "region": None, "crop": False}
     geometry = preprocess.geometry(*image.shape[:2])
     if geometry is None:
-        return {"image": _webp(preprocess.display(image), _SIDE), "region": None, "crop": True}
+        return {"image": webp(preprocess.display(image), _SIDE), "region": None, "crop": True}
     whole = np.allclose(geometry.fractions, WHOLE)
     region = None if whole else [round(share, 5) for share in geometry.fractions]
-    return {"image": _webp(image, _SIDE), "region": region, "crop": False}
+    return {"image": webp(image, _SIDE), "region": region, "crop": False}
 
 
-def _webp(picture: Picture, side: int) -> str:
+def webp(picture: Picture, side: int) -> str:
+    """Return a picture, at most `side` pixels wide and high, as base64. Raises MissingExtraError without Pillow."""
     try:
         from PIL import Image
     except ImportError as error:

@@ -9,10 +9,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from camlens.audit.findings.comparison import Comparison
 from camlens.audit.findings.overview import Overview, percent
 from camlens.audit.findings.reading import Run
 from camlens.audit.findings.reasons import Reasoner
 from camlens.audit.report.attention import attention_section, mean_classes
+from camlens.audit.report.changes import changes_section
 from camlens.audit.report.evidence import Limits, as_bytes, gather
 from camlens.audit.report.figures import calibration_figure
 from camlens.audit.report.tables import class_table, confusion_table, fact_list, failure_table, pair_list
@@ -32,6 +34,7 @@ def write_report(
     preprocess: Preprocessing | None = None,
     limits: Limits | None = None,
     progress: Progress = silent,
+    comparison: Comparison | None = None,
 ) -> tuple[Path, Summary]:
     """Write `report.html` and `summary.json` into the run's directory, replacing older ones atomically.
 
@@ -41,13 +44,14 @@ def write_report(
             default they cover the whole images.
         limits: how many images the report shows.
         progress: called as `progress(pictures done, pictures in total)`.
+        comparison: the run compared with an earlier one, if any.
 
     Raises:
         MissingExtraError: the report's script is not built, or Pillow is not installed.
     """
     script = built_script(_SCRIPT)
     overview = Overview.of(run)
-    summary = summarise(run, overview)
+    summary = summarise(run, overview, comparison)
     write_summary(summary, run.path / "summary.json")
     reasoner = Reasoner.of(run)
     evidence = gather(run, overview, reasoner, preprocess=preprocess, limits=limits or Limits(), progress=progress)
@@ -60,7 +64,7 @@ def write_report(
     return run.path / "report.html", summary
 
 
-def write_findings(run: Run, *, preprocess: Preprocessing, report: bool) -> None:
+def write_findings(run: Run, *, preprocess: Preprocessing, report: bool, comparison: Comparison | None) -> None:
     """Write `summary.json` and, if `report` is true, `report.html` into the run's directory.
 
     Warns:
@@ -68,11 +72,11 @@ def write_findings(run: Run, *, preprocess: Preprocessing, report: bool) -> None
     """
     if report:
         try:
-            write_report(run, preprocess=preprocess)
+            write_report(run, preprocess=preprocess, comparison=comparison)
             return
         except MissingExtraError as error:
             warnings.warn(f"report.html is not written: {error}", stacklevel=4)
-    write_summary(summarise(run), run.path / "summary.json")
+    write_summary(summarise(run, comparison=comparison), run.path / "summary.json")
 
 
 def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[str, Any], script: str) -> str:
@@ -85,6 +89,7 @@ def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[s
     title = f"{run.manifest.model or run.manifest.model_type} on {run.manifest.data or 'a dataset'}"
     sections = [
         ("summary", "Summary", _summary(overview, summary)),
+        *([("changes", "Changes", changes_section(run, summary.comparison))] if summary.comparison else []),
         ("errors", "Errors", _errors(overview)),
         ("gallery", "Gallery", _gallery(evidence)),
         ("calibration", "Calibration", _calibration(overview)),

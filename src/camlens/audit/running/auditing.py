@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from camlens.audit.findings.comparison import compare as compared
 from camlens.audit.opening import Audit, open_run
 from camlens.audit.report.page import write_findings
 from camlens.audit.running.engine import Engine
@@ -26,6 +27,7 @@ def run(
     *,
     force: bool = False,
     report: bool = True,
+    compare: str | Path | None = None,
     progress: Progress = silent,
     engine: Engine | None = None,
     method: str = "gradcam",
@@ -52,6 +54,8 @@ def run(
         output: the directory of the run.
         force: remove an earlier run in `output` and start a new one.
         report: whether to write `report.html`; `summary.json` is always written.
+        compare: directory of an earlier run, such as that of the model before it was trained again; what changed is a
+            part of the summary and of the report.
         progress: called as `progress(rows done, rows in total)`.
         engine: schedules the shards; by default, this process computes all of them.
         method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by: see `RunSettings`.
@@ -60,9 +64,10 @@ def run(
         The opened run.
 
     Raises:
-        StoreError: `output` holds a run of another model or of other settings, or images of that run were removed or
-            changed; or it cannot be written.
-        DataError, ModelError, LayerError, InputError: an argument cannot be used.
+        StoreError: `compare` holds no run; `output` holds a run of another model or of other settings, or images of
+            that run were removed or changed; or it cannot be written.
+        DataError, ModelError, LayerError, InputError: an argument cannot be used, or the run to compare with has no
+            image in common.
 
     Warns:
         UserWarning: the report is not written, because Pillow is not installed or its script is not built.
@@ -76,6 +81,7 @@ def run(
     settings = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
+    earlier = None if compare is None else open_run(compare)
     source = data if isinstance(data, Source) else open_source(data)
     loaded = load_model(model) if isinstance(model, str) else model
     if force:
@@ -89,5 +95,6 @@ def run(
         done += step.rows
         progress(done, manifest.rows)
     audit = open_run(directory.path, source=source)
-    write_findings(audit, preprocess=loaded.preprocess, report=report)
+    comparison = None if earlier is None else compared(earlier, audit)
+    write_findings(audit, preprocess=loaded.preprocess, report=report, comparison=comparison)
     return audit

@@ -67,8 +67,8 @@ class RunDirectory:
         manifest.write(self.manifest_path)
 
     def extend(self, plan: Plan, manifest: Manifest) -> None:
-        """Write the plan and the manifest of an extended run, and remove the summary and report of the shorter one."""
-        for name in ("report.html", "summary.json"):
+        """Write the plan and the manifest of an extended run, and remove the findings of the shorter one."""
+        for name in ("report.html", "summary.json", "shortcuts.json"):
             (self.path / name).unlink(missing_ok=True)
         plan.write(self.plan_path)
         manifest.write(self.manifest_path)

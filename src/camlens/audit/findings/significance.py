@@ -1,0 +1,59 @@
+"""Tests of differences, and their correction for several comparisons."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from camlens.audit.findings.errors import wilson
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for the number of tests: the step-down procedure of Holm (1979).
+
+    The i-th smallest of m p-values is multiplied by m - i + 1. A corrected value is at least those of all smaller ones,
+    and at most 1. If the corrected values below 0.05 count as significant, the chance of any false one is at most 0.05.
+    """
+    corrected = np.ones(len(p_values))
+    largest = 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    values: list[float] = corrected.tolist()
+    return values
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test (1947): as many images are fixed as broken."""
+    total = fixed + broken
+    logs = [
+        math.lgamma(total + 1) - math.lgamma(hits + 1) - math.lgamma(total - hits + 1) - total * math.log(2)
+        for hits in range(min(fixed, broken) + 1)
+    ]
+    return min(1.0, 2 * math.fsum(map(math.exp, logs)))
+
+
+def paired_interval(both: int, fixed: int, broken: int, neither: int) -> tuple[float, float]:
+    """Return the 95 % interval of the difference of two proportions of the same images, after minus before.
+
+    The score interval for paired data of Newcombe (1998, Statistics in Medicine 17, method 10), which is valid for few
+    images and near 0 and 1. (-1, 1) without images.
+    """
+    total = both + fixed + broken + neither
+    if not total:
+        return -1.0, 1.0
+    after, before = (both + fixed) / total, (both + broken) / total
+    (after_low, after_high), (before_low, before_high) = (wilson(both + hits, total) for hits in (fixed, broken))
+    covariance = float(both * neither - fixed * broken)
+    if covariance > 0:
+        covariance = max(covariance - total / 2, 0.0)  # continuity correction
+    margins = (both + fixed) * (broken + neither) * (both + broken) * (fixed + neither)
+    correlation = covariance / math.sqrt(margins) if margins else 0.0
+
+    def distance(own: float, other: float) -> float:
+        return math.sqrt(max(own**2 - 2 * correlation * own * other + other**2, 0))
+
+    difference = after - before
+    low = difference - distance(after - after_low, before_high - before)
+    high = difference + distance(after_high - after, before - before_low)
+    return max(low, -1.0), min(high, 1.0)
