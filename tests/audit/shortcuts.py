@@ -43,7 +43,7 @@ def shortcuts(pictures: tuple[dict[str, str], ...] = ({}, {}), *, last: int = 2)
                 drop=Effect(0.34, 0.21, 0.47, 0.0004, 48), pull=Effect(-0.01, -0.06, 0.04, 0.7, 60),
                 examples=brightness, rows=(1, 4),
             ),
-            Shortcut((0,), "slice", "confirmed", 0.3, (0.12, 0.48), 0.03, None, None, 12, rows=(0, 3, 6)),
+            Shortcut((0,), "slice", "confirmed", 0.3, (0.12, 0.48), 0.03, None, None, 12, rows=(0, 1, 2)),
             Shortcut(
                 (1,), "local", "unused", 0.01, (-0.04, 0.06), 1.0, (0.0, 0.9, 1.0, 1.0), "line", 22,
                 drop=Effect(0.01, -0.04, 0.06, 0.6, 22), pull=Effect(0.0, -0.03, 0.03, 0.8, 60), sameness=0.99,
@@ -72,7 +72,7 @@ def write_shortcuts(run: Path, *, last: int = 2) -> Shortcuts:
 
 def _pictures(run: Path, number: int) -> dict[str, str]:
     """Write four pictures: a gray gradient with and without a patch, and another one without and with it."""
-    (run / "shortcuts").mkdir(exist_ok=True)
+    (run / "shortcuts").mkdir(parents=True, exist_ok=True)
     left, top, right, bottom = (round(SIDE * edge) for edge in CORNER)
     names = {}
     for which in ("with", "without", "other", "other_with"):

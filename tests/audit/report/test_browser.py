@@ -14,6 +14,7 @@ from camlens.models.preprocess import Preprocess
 from camlens.render import interactive
 from camlens.render.colormaps import colorize
 from tests.audit.fake import FakeRun, fake_run
+from tests.audit.shortcuts import CORNER, write_shortcuts
 from tests.browser import browser_marks, violations, watched_page
 
 pytestmark = browser_marks(Path(interactive.__file__).parent / "static" / "audit.js")
@@ -26,6 +27,7 @@ PREDICTED = [0] * 20 + [1] * 8 + [2] * 2 + [1] * 10 + [2] * 10 + [-1]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     run = fake_run(tmp_path_factory.mktemp("report"), LABEL, PREDICTED)
+    write_shortcuts(run.path)
     write_report(run)
     return run
 
@@ -96,6 +98,19 @@ def test_maps_lie_on_the_region_that_the_model_saw(browser: Any, tmp_path: Path)
         height, width = stage.evaluate("stage => [stage.clientHeight, stage.clientWidth]")
     np.testing.assert_allclose(places, [[0.25, 0, 0.75, 1]] * 2, atol=0.01)
     assert height / width == pytest.approx(12 / 16, abs=0.01)
+
+
+def test_the_outline_of_a_shortcut_lies_on_its_region(page: Any) -> None:
+    stages = page.locator(".flag").first.locator(".stage:has(.spot)")
+    assert stages.count() == 4  # two examples, each before covering and after pasting
+    places = stages.first.evaluate(
+        """stage => {
+        const whole = stage.getBoundingClientRect(), part = stage.querySelector('.spot').getBoundingClientRect();
+        return [(part.left - whole.left) / whole.width, (part.top - whole.top) / whole.height,
+                (part.right - whole.left) / whole.width, (part.bottom - whole.top) / whole.height];
+    }"""
+    )
+    np.testing.assert_allclose(places, CORNER, atol=0.01)
 
 
 def test_a_cell_of_the_diagonal_shows_correct_predictions(page: Any) -> None:

@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from camlens.audit.report import page as module
 from camlens.audit.report import write_report
 from camlens.core.errors import MissingExtraError
 from tests.audit.fake import GRID, fake_run
+from tests.audit.shortcuts import shortcuts, write_shortcuts
 from tests.audit.synthetic import synthetic_run
 
 SCRIPT = "const built = 1;"
@@ -131,3 +133,76 @@ def test_without_the_built_script_nothing_is_written(tmp_path: Path, monkeypatch
     with pytest.raises(MissingExtraError):
         write_report(fake_run(tmp_path, [0], [0]))
     assert list(tmp_path.iterdir()) == []
+
+
+def flags_of(text: str) -> list[str]:
+    return re.findall(r'<article class="panel flag">.*?</article>', text)
+
+
+def results_of(text: str) -> list[list[str]]:
+    """Return the classes and numbers in each row of the table of results."""
+    (table,) = re.findall(r'aria-label="Everything that was tested".*?<tbody>(.*?)</tbody>', text)
+    return [re.findall(r"(?<=>)[^<>]+(?=<)", row) for row in table.split("</tr>") if row]
+
+
+def test_every_confirmed_shortcut_has_a_card_before_the_summary(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2, 0, 1, 2, 0], [0, 1, 2, 0, 1, 2, 0])
+    write_shortcuts(tmp_path)
+    text = written(run)
+    patch, brightness, group = flags_of(text)
+    assert text.index('id="shortcuts"') < text.index(patch) < text.index('id="summary"')
+    captions = re.findall(r"<figcaption><span>(\w+).*?</span><b>(\d+) %</b>", patch)
+    assert captions == [
+        *(("cat", "97"), ("cat", "8"), ("cat", "2"), ("cat", "91")),
+        *(("dog", "94"), ("dog", "10"), ("dog", "2"), ("dog", "91")),
+    ]
+    assert patch.count('src="data:image/webp') == 8
+    assert patch.count('class="spot" style="left:70.00%;top:72.00%;width:25.00%;height:25.00%"') == 4
+    assert brightness.count('src="data:image/webp') == 4
+    assert "spot" not in brightness
+    assert group.count('src="data:image/webp') == 3
+
+
+def test_everything_that_was_tested_is_listed_with_its_result(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2], [0, 1, 2])
+    shortcuts().write(tmp_path / "shortcuts.json")
+    rows = results_of(written(run))
+    assert [row[0] for row in rows] == ["fish", "cat and dog", "cat", "dog", "dog", "cat"]
+    assert rows[0][3:6] == ["30", "85", "74 to 93"]
+    assert rows[3][3:6] == ["22", "1", "-4 to 6"]
+    assert rows[5][3:5] == ["4", "–"]
+
+
+def test_a_result_without_a_flag_has_tables_and_no_cards(tmp_path: Path) -> None:
+    tested = shortcuts()
+    replace(tested, shortcuts=tested.shortcuts[3:]).write(tmp_path / "shortcuts.json")
+    text = written(fake_run(tmp_path, [0, 1, 2], [0, 1, 2]))
+    assert flags_of(text) == []
+    assert len(results_of(text)) == 3
+    (looked_for,) = re.findall(r'aria-label="What was looked for".*?</table>', text)
+    assert [looked_for.count(f">{line.property}</th>") for line in tested.tested] == [1] * 4
+
+
+def test_a_run_without_tests_has_no_section_on_shortcuts(tmp_path: Path) -> None:
+    assert 'id="shortcuts"' not in written(fake_run(tmp_path, [0, 1, 2], [0, 1, 2]))
+
+
+def test_pictures_outside_of_their_directory_or_gone_are_not_shown(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", [0, 1, 2, 0, 1], [0, 1, 2, 0, 1])
+    pictures = write_shortcuts(run.path).shortcuts[0].examples[0].pictures
+    (tmp_path / "secret.png").write_bytes((run.path / pictures["with"]).read_bytes())
+    shortcuts(({"with": "../secret.png", "without": "shortcuts/gone.png"},)).write(run.path / "shortcuts.json")
+    patch, *_ = flags_of(written(run))
+    assert "data:image" not in patch
+    assert patch.count('class="stage gone"') == 4
+
+
+def test_names_of_shortcuts_are_escaped(tmp_path: Path) -> None:
+    run = fake_run(tmp_path, [0, 1, 2, 0, 1], [0, 1, 2, 0, 1], class_names=(EVIL, EVIL, EVIL))
+    tested = write_shortcuts(tmp_path)
+    evil = tuple(replace(shortcut, property=EVIL) for shortcut in tested.shortcuts)
+    lines = tuple(replace(line, property=EVIL, note=EVIL) for line in tested.tested)
+    replace(tested, shortcuts=evil, tested=lines).write(tmp_path / "shortcuts.json")
+    text = written(run)
+    assert text.count("<script") == 2
+    assert len(flags_of(text)) == 3

@@ -28,6 +28,9 @@ STATUSES: dict[Status, str] = {
 }
 """The results of a test, and their meaning."""
 
+KINDS: dict[Kind, str] = {"local": "region", "global": "property", "slice": "group of images"}
+"""What a shortcut of each kind is called if its property has no name."""
+
 _SAME_FOR_ALL = {
     "blur": "Bring the images of all classes to the same sharpness",
     "noise": "Add noise to training images of all classes at random",
@@ -218,29 +221,34 @@ def for_summary(shortcut: Shortcut, class_names: Sequence[str]) -> dict[str, Any
 
 
 def sentence(shortcut: Shortcut, class_names: Sequence[str]) -> str:
-    """Return what was measured of a shortcut, in one sentence without a full stop."""
+    """Return the classes, what was found and what was measured, in one sentence without a full stop."""
     names = _joined([class_names[index] for index in shortcut.classes])
+    measured = ", ".join(_measured(shortcut, names))
+    return f"{names}: {finding(shortcut)}" + (f"; {measured}" if measured else "")
+
+
+def finding(shortcut: Shortcut) -> str:
+    """Return what was found, without classes and measurements, as a clause."""
     what = described(shortcut)
     images = f"{shortcut.images:,} {'image' if shortcut.images == 1 else 'images'}"
-    if shortcut.status == "too-few":
-        return f"{names}: not enough images to test the {what} ({images})"
-    if shortcut.kind == "slice":
-        return f"{names}: {images} that look alike have {_error_rate(shortcut)}"
-    measured = ", ".join(_measured(shortcut, names))
-    match shortcut.status:
-        case "confirmed":
-            fact = f"the model relies on the {what} of {images}"
-        case "object":
-            fact = f"the {what} decides predictions, but it is a part of the object"
+    match shortcut.status, shortcut.kind:
+        case "too-few", _:
+            return f"there are not enough images to test the {what} ({images})"
+        case "confirmed", "slice":
+            return f"the model errs on {images} that look alike"
+        case "confirmed", _:
+            return f"the model relies on the {what} of {images}"
+        case "object", _:
+            return f"the {what} decides predictions, but it is a part of the object"
+        case _, "slice":
+            return f"{images} look alike, but the model does not err on them much more often"
         case _:
-            fact = f"{images} have the {what} in common, but the model does not use it"
-    return f"{names}: {fact}" + (f"; {measured}" if measured else "")
+            return f"{images} have the {what} in common, but the model does not use it"
 
 
 def described(shortcut: Shortcut) -> str:
     """Return what a shortcut is and where, such as "patch at the lower right"."""
-    what = shortcut.property or {"local": "region", "global": "property", "slice": "group of images"}[shortcut.kind]
-    return " ".join(filter(None, (what, place_in_words(shortcut.region))))
+    return " ".join(filter(None, (shortcut.property or KINDS[shortcut.kind], place_in_words(shortcut.region))))
 
 
 def advice(shortcut: Shortcut, class_names: Sequence[str]) -> str:
@@ -290,12 +298,15 @@ def p_in_words(p: float) -> str:
 
 
 def _measured(shortcut: Shortcut, names: str) -> list[str]:
-    """Return what happens if the property is removed and if it is added."""
-    removing, adding = {
-        "local": ("covering it", "pasting it into images of other classes"),
-        "global": ("setting it to that of other classes", "giving it to images of other classes"),
-        "slice": ("", ""),
-    }[shortcut.kind]
+    """Return what happens if the property is removed and if it is added; for a slice, its error rate."""
+    if shortcut.status == "too-few":
+        return []
+    if shortcut.kind == "slice":
+        return [f"their error rate is {_error_rate(shortcut)}"]
+    if shortcut.kind == "local":
+        removing, adding = "covering it", "pasting it into images of other classes"
+    else:
+        removing, adding = "setting it to that of other classes", "giving it to images of other classes"
     phrases = []
     drop, pull = shortcut.drop, shortcut.pull
     if drop is not None and drop.value == drop.value:
@@ -317,9 +328,8 @@ def _measured(shortcut: Shortcut, names: str) -> list[str]:
 
 def _error_rate(shortcut: Shortcut) -> str:
     comparison = "above" if shortcut.effect >= 0 else "below"
-    words = f"an error rate {_points(abs(shortcut.effect))} {comparison} that of the rest of the class"
-    return f"{words} ({_interval(*shortcut.interval)})" + (
-        "" if shortcut.status == "confirmed" else ", which may be chance"
+    return (
+        f"{_points(abs(shortcut.effect))} {comparison} that of the rest of the class ({_interval(*shortcut.interval)})"
     )
 
 

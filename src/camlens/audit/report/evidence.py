@@ -24,6 +24,7 @@ Picture = np.ndarray
 
 _SIDE, _SMALL_SIDE = 256, 72
 _QUALITY = 80
+TINY = 64  # pixels; lossy compression would blur what a small network sees
 _BEST = 5
 
 
@@ -164,7 +165,10 @@ def _picture(image: Picture, preprocess: Preprocessing | None) -> dict[str, Any]
 
 
 def webp(picture: Picture, side: int) -> str:
-    """Return a picture, at most `side` pixels wide and high, as base64. Raises MissingExtraError without Pillow."""
+    """Return a picture, at most `side` pixels wide and high, as base64; lossless if it is tiny.
+
+    Raises MissingExtraError without Pillow.
+    """
     try:
         from PIL import Image
     except ImportError as error:
@@ -172,5 +176,5 @@ def webp(picture: Picture, side: int) -> str:
     image = Image.fromarray(picture)
     image.thumbnail((side, side))
     stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=_QUALITY, method=4)
+    image.save(stream, "WEBP", quality=_QUALITY, method=4, lossless=max(image.size) <= TINY)
     return base64.b64encode(stream.getvalue()).decode()

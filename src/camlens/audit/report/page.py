@@ -17,6 +17,7 @@ from camlens.audit.report.attention import attention_section, mean_classes
 from camlens.audit.report.changes import changes_section
 from camlens.audit.report.evidence import Limits, as_bytes, gather
 from camlens.audit.report.figures import calibration_figure
+from camlens.audit.report.shortcuts import shortcut_section
 from camlens.audit.report.tables import class_table, confusion_table, fact_list, failure_table, pair_list
 from camlens.audit.store.commit import committed
 from camlens.audit.summary import Summary, summarise, write_summary
@@ -87,7 +88,9 @@ def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[s
     text = json.dumps(evidence, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     style = files("camlens.audit.report").joinpath("report.css").read_text(encoding="utf-8")
     title = f"{run.manifest.model or run.manifest.model_type} on {run.manifest.data or 'a dataset'}"
+    tested = summary.shortcuts
     sections = [
+        *([("shortcuts", "Shortcuts", shortcut_section(run, overview.outcomes, tested))] if tested else []),
         ("summary", "Summary", _summary(overview, summary)),
         *([("changes", "Changes", changes_section(run, summary.comparison))] if summary.comparison else []),
         ("errors", "Errors", _errors(overview)),
@@ -163,7 +166,7 @@ def _tile(name: str, value: str, detail: str) -> str:
 
 def _notable(summary: Summary) -> list[str]:
     """Return the sentences on attention, the most frequent confusion and the worst class."""
-    sentences = list(summary.attention)
+    sentences = ["shortcuts were not tested", *summary.attention] if summary.shortcuts is None else [*summary.attention]
     if summary.pairs and summary.pairs[0].count > 1:
         pair = summary.pairs[0]
         sentences.append(
