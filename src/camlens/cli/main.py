@@ -17,6 +17,7 @@ try:  # importing torch takes seconds; Ctrl-C must not show a traceback
     from camlens.cli.explain import explain
     from camlens.cli.layers import layers
     from camlens.cli.methods import methods
+    from camlens.cli.plant import plant
     from camlens.cli.predict import predict
     from camlens.core.errors import CamlensError
 except KeyboardInterrupt:
@@ -85,7 +86,7 @@ def options(
     """Show where a PyTorch vision model looks."""
 
 
-for command in (explain, compare, layers, methods, predict, demo):
+for command in (explain, compare, layers, methods, predict, demo, plant):
     app.command(name=command.__name__)(command)
 
 

@@ -19,7 +19,7 @@ def class_index(text: str, class_names: Sequence[str]) -> int:
         if int(wanted) >= 0 and (unnamed or int(wanted) < len(class_names)):
             return int(wanted)
         raise TargetError(
-            f"class {wanted} is out of range: the model has {len(class_names)} classes (0 to {len(class_names) - 1})",
+            f"class {wanted} is out of range: there are {len(class_names)} classes (0 to {len(class_names) - 1})",
             code="target.out-of-range",
             value=int(wanted),
             classes=len(class_names),
@@ -39,9 +39,7 @@ def class_index(text: str, class_names: Sequence[str]) -> int:
         )
     similar = _similar(wanted, class_names)
     hint = f"did you mean {', '.join(similar)}?" if similar else f"classes are {_some(class_names)}"
-    raise TargetError(
-        f"the model has no class named {text!r}; {hint}", code="target.unknown", value=text, suggestions=similar
-    )
+    raise TargetError(f"no class is named {text!r}; {hint}", code="target.unknown", value=text, suggestions=similar)
 
 
 def _similar(wanted: str, class_names: Sequence[str], limit: int = 8) -> list[str]:
