@@ -36,6 +36,7 @@ __all__ = [
     "get_conv_layers",
     "get_top_predictions",
     "load_model",
+    "measure",
     "register_method",
     "register_metric",
     "targets",
@@ -64,6 +65,7 @@ _LATER = {
     "explain": "camlens.explainer",
     "filters": "camlens.anatomy.filters",
     "load_model": "camlens.models",
+    "measure": "camlens.trust.measuring",
     "register_metric": "camlens.core.registry",
     **{room: f"camlens.{room}" for room in ("audit", "data", "metrics", "models", "render", "targets", "testing")},
 }
@@ -95,6 +97,7 @@ if _typing.TYPE_CHECKING:
     from camlens.models import LoadedModel, load_model
     from camlens.trust.checking import Check
     from camlens.trust.facts import Fact
+    from camlens.trust.measuring import measure
 
 
 __getattr__, __dir__ = _lazily(__name__, _LATER)

@@ -40,6 +40,12 @@ def energy_inside(map_: Array, mask: Array) -> float:
     return inside / sum(max(map_[place], 0) for place in places(map_.shape))
 
 
+def grid_pointing_game(map_: Array, number: int, grid: int) -> float:
+    cells = list(places([min(grid, side) for side in map_.shape]))
+    inside = sum(max(map_[p], 0) for p in places(map_.shape) if grid_cell(p, map_.shape, grid) == cells[number])
+    return inside / sum(max(map_[p], 0) for p in places(map_.shape))
+
+
 def top_k_intersection(map_: Array, mask: Array, k: int) -> float:
     """Mean over all orders of all cells that sort the map: only for maps of few cells."""
     cells, inside = map_.ravel(), mask.ravel()
@@ -135,6 +141,27 @@ def area(scores: list[float], cells: int) -> float:
     return sum((at[i + 1] - at[i]) * (scores[i] + scores[i + 1]) / 2 for i in range(steps))
 
 
+def rise_blur(image: Array, length: int = 11, deviation: float = 5.0) -> Array:
+    """RISE's code, after Petsiuk et al. 2018: a Gaussian filter of one cell of a kernel, reflected at its ends, and a
+    convolution with zeros beyond the border."""
+    reach = int(4 * deviation + 0.5)
+    weights = [math.exp(-((offset / deviation) ** 2) / 2) for offset in range(-reach, reach + 1)]
+    kernel = np.zeros(length)
+    for offset, weight in zip(range(-reach, reach + 1), weights, strict=True):
+        place = length // 2 + offset
+        while not 0 <= place < length:
+            place = -1 - place if place < 0 else 2 * length - 1 - place
+        kernel[place] += weight / sum(weights)
+    result = np.zeros_like(image, dtype=float)
+    for place in places(image.shape[1:]):
+        for steps in places([length] * (image.ndim - 1)):
+            there = tuple(spot + step - length // 2 for spot, step in zip(place, steps, strict=True))
+            if all(0 <= spot < side for spot, side in zip(there, image.shape[1:], strict=True)):
+                weight = math.prod(kernel[step] for step in steps)
+                result[(slice(None), *place)] += weight * image[(slice(None), *there)]
+    return result
+
+
 def insertion_auc(score: Score, image: Array, map_: Array, empty: Array, steps: int) -> float:
     return area(path(score, empty, image, map_, steps), map_.size)
 
@@ -224,6 +251,24 @@ def faithfulness_correlation(score: Score, image: Array, map_: Array, sets: Sequ
 
 def mu_fidelity(score: Score, image: Array, map_: Array, sets: Sequence[Array], empty: Array) -> float:
     return spearman(*sums_and_losses(score, image, map_, sets, empty))
+
+
+def grid_cell(place: Place, size: Sequence[int], grid: int) -> tuple[int, ...]:
+    """The cell of a grid that holds a place."""
+    return tuple(spot * min(grid, side) // side for spot, side in zip(place, size, strict=True))
+
+
+def single_deletion(score: Score, image: Array, map_: Array, grid: int, empty: Array) -> float:
+    size, sums, losses = map_.shape, [], []
+    for cell in places([min(grid, side) for side in size]):
+        without, total = image.copy(), 0.0
+        for place in places(size):
+            if grid_cell(place, size, grid) == cell:
+                without[(slice(None), *place)] = empty[(slice(None), *place)]
+                total += map_[place]
+        sums.append(total)
+        losses.append(score(image) - score(without))
+    return spearman(sums, losses)
 
 
 def infidelity(score: Score, image: Array, map_: Array, taken: Sequence[Array], scaled: bool) -> float:

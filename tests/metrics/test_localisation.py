@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
+from camlens import METHODS, explain
 from camlens.core.errors import InputError
 from camlens.metrics.localisation import (
     energy_inside,
+    grid_pointing_game,
     grown,
     intersection_over_union,
     pixel_average_precision,
@@ -17,6 +19,7 @@ from camlens.metrics.localisation import (
     top_k_intersection,
 )
 from tests.metrics import reference
+from tests.nets import images, seeded
 from tests.refusals import refused
 from tests.twins import twin_of
 
@@ -170,3 +173,52 @@ def test_half_precision_maps_are_read_exactly() -> None:
     maps, masks = drawn(4, 4, levels=4)
     assert_close(energy_inside(maps.bfloat16(), masks), energy_inside(maps, masks))
     assert np.isfinite(energy_inside(maps, masks).numpy()).all()
+
+
+@pytest.mark.parametrize("size", [(7,), (5, 6), (3, 4, 3)])
+@twin_of("grid_pointing_game")
+def test_the_grid_pointing_game_is_what_loops_over_cells_give(size: tuple[int, ...]) -> None:
+    maps, _ = drawn(*size)
+    cells = torch.tensor([0, 1, 1, 0])
+    wanted = [
+        reference.grid_pointing_game(map_.double().numpy(), int(cell), 2)
+        for map_, cell in zip(maps, cells, strict=True)
+    ]
+    assert_close(grid_pointing_game(maps, cells), torch.tensor(wanted, dtype=torch.float32))
+    even = torch.ones(4, *[6] * len(size))
+    even[:, 0] += 1e-6  # constant maps have no value
+    assert_close(grid_pointing_game(even, cells), torch.full((4,), 0.5 ** len(size)), rtol=1e-5, atol=0)
+    assert grid_pointing_game(-maps.abs(), cells).isnan().all()
+    with refused("argument.invalid", InputError, name="cells"):
+        grid_pointing_game(maps, cells + 2 ** len(size) - 1)
+
+
+class OneHeadPerCell(nn.Module):
+    """Sees the four images of a grid separately, and reads each class from one of them (DiFull)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+        self.grid = nn.Identity()
+        self.heads = nn.Parameter(torch.randn(4, 6))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows = [
+            torch.cat([self.conv(image).relu() for image in row.chunk(2, dim=3)], dim=3)
+            for row in inputs.chunk(2, dim=2)
+        ]
+        features = self.grid(torch.cat(rows, dim=2))
+        cells = [cell for row in features.chunk(2, dim=2) for cell in row.chunk(2, dim=3)]
+        pooled = torch.stack([cell.square().mean(dim=(2, 3)) for cell in cells], dim=1)
+        return (pooled * self.heads).sum(dim=2)
+
+
+@pytest.mark.parametrize("method", ["layercam", "hirescam", "gradientxinput", "saliency"])
+def test_local_methods_win_the_grid_pointing_game_if_cells_are_seen_alone(method: str) -> None:
+    model, inputs = seeded(OneHeadPerCell), images(n=4, size=(12, 12))
+    cells = torch.arange(4)
+    layers = None if METHODS[method].scope == "input" else "grid"
+    explanation = explain(model, inputs, method=method, layers=layers, target=cells.tolist())
+    values = grid_pointing_game(explanation.maps[explanation.layers[0]][:, 0], cells)
+    assert_close(values[values.isfinite()], torch.ones(int(values.isfinite().sum())))
+    assert values.isfinite().any()

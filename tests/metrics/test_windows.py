@@ -1,11 +1,13 @@
-"""Gaussian windows sum to one, blur evenly and keep the border."""
+"""Gaussian windows sum to one, and images are blurred as in RISE."""
 
 import math
 
+import pytest
 import torch
 from torch.testing import assert_close
 
-from camlens.metrics.windows import blurred, filtered, gaussian_window
+from camlens.metrics.windows import blurred, filtered, folded_window, gaussian_window
+from tests.metrics import reference
 
 
 def test_the_window_is_gaussian_symmetric_and_sums_to_one() -> None:
@@ -25,12 +27,16 @@ def test_filtering_is_one_axis_after_the_other_where_the_window_fits() -> None:
     assert_close(result[1, 1, 2], first)
 
 
-def test_blurring_keeps_even_images_up_to_the_border_and_spreads_a_dot() -> None:
-    for axes in (1, 2, 3):
-        even = torch.full((2, 3, *[6] * axes), 0.3)
-        assert_close(blurred(even), even)
-    dot = torch.zeros(1, 1, 31, 31)
-    dot[0, 0, 15, 15] = 1
-    window = gaussian_window(11, 5.0).float()
-    assert_close(blurred(dot)[0, 0, 10:21, 10:21], window[:, None] * window)
-    assert_close(blurred(dot).sum(), torch.tensor(1.0))
+@pytest.mark.parametrize("size", [(13,), (14, 12)])
+def test_blurring_is_that_of_rise(size: tuple[int, ...]) -> None:
+    inputs = torch.rand(2, 2, *size, generator=torch.Generator().manual_seed(0))
+    expected = [torch.from_numpy(reference.rise_blur(image.double().numpy())).float() for image in inputs]
+    assert_close(blurred(inputs), torch.stack(expected))
+
+
+def test_the_folded_window_sums_to_one_and_is_flatter_than_the_gaussian() -> None:
+    window = folded_window(11, 5.0)
+    assert_close(window.sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert_close(window, window.flip(0))
+    assert window.max() - window.min() < 0.2 * (gaussian_window(11, 5.0).max() - gaussian_window(11, 5.0).min())
+    assert_close(folded_window(11, 0.5), gaussian_window(11, 0.5), rtol=0, atol=1e-6)

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import max_pool1d, pad
 
@@ -27,6 +27,7 @@ from camlens.metrics.arguments import (
     tensor_of,
     within,
 )
+from camlens.metrics.patches import patch_of_each_cell
 
 
 @register_metric(
@@ -40,7 +41,8 @@ def pointing_game(heatmaps: Maps, masks: Masks, *, tolerance: int = 0) -> PerIma
     """1 if the maximum is on the object or within `tolerance` cells of it, else 0.
 
     If several cells share the maximum, the result is the share of them that hit. Distances are Euclidean. The paper
-    uses a tolerance of 15 pixels and averages per class before it averages over classes.
+    uses a tolerance of 15 pixels and averages per class before it averages over classes; TorchRay accepts distances
+    below the tolerance, not equal to it.
     """
     radius = checked_count("tolerance", tolerance, least=0)
     targets = masks_of(heatmaps, grown(tensor_of("masks", masks), radius))
@@ -66,6 +68,32 @@ def energy_inside(maps: Maps, masks: Masks) -> PerImage:
     cells, targets = cells_of(maps), masks_of(maps, masks)
     energy = cells.clamp_min(0)
     return _where_defined((energy * targets).sum(dim=1) / energy.sum(dim=1), cells, targets)
+
+
+@register_metric(
+    "grid_pointing_game",
+    paper="Rao et al. 2022, Towards Better Understanding Attribution Methods, arXiv 2205.10435",
+    needs="maps, cells",
+    good_for="whether the heat is on the image of the class in a grid of images of different classes",
+    better="higher",
+)
+def grid_pointing_game(maps: Maps, cells: Int[Tensor, " n"], *, grid: int = 2) -> PerImage:
+    """Share of the positive evidence in one cell of a grid of images.
+
+    Each input is a grid of `grid` images of different classes along every axis, and each map is for the class of the
+    image `cells` (n,), counted in reading order. Evenly spread heat gives 1 / grid^2 in 2-D. If the model sees
+    each image alone (DiFull), a method that is local gives 1. Maps without positive evidence give NaN.
+    """
+    patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid, least=2))
+    count = int(patches.max()) + 1
+    if tensor_of("cells", cells).shape != maps.shape[:1] or bool(((cells < 0) | (cells >= count)).any()):
+        raise InputError(
+            f"cells must be one index from 0 to {count - 1} for each of {len(maps)} maps",
+            code="argument.invalid",
+            name="cells",
+            value=cells,
+        )
+    return energy_inside(maps, (patches == cells.cpu()[:, None]).view(maps.shape))
 
 
 @register_metric(

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import EvidenceWarning, InputError, MisfitError
-from camlens.core.registry import METHODS
+from camlens.core.probe import InputProbe
+from camlens.core.registry import METHODS, Entry
 from camlens.core.targets import Target, TargetLike, as_target
-from camlens.core.types import Method, Pictures, SelectOutput
-from camlens.explainer import Explainer
+from camlens.core.types import Method, Pictures, SelectOutput, TargetMaps
+from camlens.explainer import Explainer, Result
 from camlens.explanation import Explanation
 from camlens.models.loading import LoadedModel
 from camlens.pictures import prepared
@@ -18,6 +19,13 @@ from camlens.targets import ClassScore, Contrast
 from camlens.trust.deletion import DELETION
 
 _TOLERANCE = 0.02  # of scores in half precision, computed in batches of another size
+
+
+def _nothing(probe: InputProbe) -> TargetMaps:
+    return probe.scores.new_zeros(*probe.scores.shape, *[1] * (probe.inputs.ndim - 2))
+
+
+_SCORES = Entry("scores", _nothing, paper="none", needs="probe", good_for="scores without maps", scope="input")
 
 
 def inputs_of(explanation: Explanation, model: nn.Module | LoadedModel, inputs: Tensor | Pictures | None) -> Tensor:
@@ -76,9 +84,15 @@ def repeated(
         options=source["options"],
         output=output,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EvidenceWarning)
-        return explainer(inputs, target=target)
+    return _explained(explainer, inputs, target)
+
+
+def scored(
+    model: nn.Module | LoadedModel, inputs: Tensor, target: TargetLike, output: SelectOutput | None
+) -> Explanation:
+    """Compute scores and logits of inputs, with the model left as it was."""
+    explainer = Explainer(model, method=cast(list[Method], [_SCORES]), output=output)
+    return _explained(explainer, inputs, target)[_SCORES.name]
 
 
 def deletion_effects(
@@ -101,9 +115,7 @@ def deletion_effects(
         wanted = retarget(as_target(wanted))
     method = cast(list[Method], [DELETION])
     explainer = Explainer(model, method=method, options={DELETION.name: {"patches": patches}}, output=output)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EvidenceWarning)
-        result = explainer(inputs, target=wanted)[DELETION.name]
+    result = _explained(explainer, inputs, wanted)[DELETION.name]
     expected = explanation.scores.to(result.scores)
     allowed = _TOLERANCE * float(expected.abs().max())
     same = result.scores.shape == expected.shape and torch.allclose(result.scores, expected, rtol=0, atol=allowed)
@@ -116,3 +128,10 @@ def deletion_effects(
             given=result.scores.tolist(),
         )
     return result
+
+
+def _explained(explainer: Explainer[Result], inputs: Tensor, target: TargetLike) -> Result:
+    """Explain without warnings about empty maps, which are not shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EvidenceWarning)
+        return explainer(inputs, target=target)

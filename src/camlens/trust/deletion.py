@@ -14,7 +14,7 @@ from camlens.core.details import Found
 from camlens.core.errors import invalid_argument
 from camlens.core.probe import InputProbe
 from camlens.core.registry import Entry
-from camlens.metrics.faithfulness.subsets import patch_of_each_cell
+from camlens.metrics.patches import patch_of_each_cell
 
 FILLS = ("mean", "blur")
 """The mean color of the image; the image reduced to one color per patch, enlarged linearly."""

@@ -14,14 +14,16 @@ from camlens.metrics.faithfulness import (
     mu_fidelity,
     removed_squares,
     sensitivity_n,
+    single_deletion,
 )
-from camlens.metrics.faithfulness.subsets import patch_of_each_cell, random_subsets
+from camlens.metrics.faithfulness.subsets import random_subsets
+from camlens.metrics.patches import patch_of_each_cell
 from tests.metrics import reference
 from tests.metrics.toy import ToyScore
 from tests.refusals import refused
 from tests.twins import twin_of
 
-ALL = [sensitivity_n, faithfulness_correlation, mu_fidelity, infidelity]
+ALL = [sensitivity_n, faithfulness_correlation, mu_fidelity, single_deletion, infidelity]
 SIZES = [(8,), (4, 5), (2, 3, 4)]
 
 
@@ -36,7 +38,7 @@ def sets_of(members: Tensor, size: tuple[int, ...]) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@twin_of("sensitivity_n", "faithfulness_correlation", "mu_fidelity")
+@twin_of("sensitivity_n", "faithfulness_correlation", "mu_fidelity", "single_deletion")
 def test_correlations_are_what_loops_over_the_same_sets_give(size: tuple[int, ...]) -> None:
     toy = ToyScore(*size)
     cells, empty = toy.maps[0].numel(), np.full((3, *size), 0.4)
@@ -55,6 +57,10 @@ def test_correlations_are_what_loops_over_the_same_sets_give(size: tuple[int, ..
     assert_close(
         mu_fidelity(toy, toy.inputs, toy.maps, grid=9, share=0.5, samples=6, baseline=0.4),
         toy.expected(reference.mu_fidelity, sets_of(members, size), empty),
+    )
+    assert_close(
+        single_deletion(toy, toy.inputs, toy.maps, grid=2, baseline=0.4),
+        toy.expected(reference.single_deletion, 2, empty),
     )
 
 
@@ -81,6 +87,8 @@ def test_the_map_of_a_linear_model_predicts_it_without_rest() -> None:
         assert_close(sensitivity_n(toy, toy.inputs, maps, size=size), torch.ones(2))
     assert_close(faithfulness_correlation(toy, toy.inputs, maps), torch.ones(2))
     assert_close(mu_fidelity(toy, toy.inputs, maps, grid=3), torch.ones(2))
+    assert_close(single_deletion(toy, toy.inputs, maps), torch.ones(2))
+    assert_close(single_deletion(toy, toy.inputs, -maps), -torch.ones(2))
     assert_close(sensitivity_n(toy, toy.inputs, -3 * maps), -torch.ones(2))
 
 

@@ -32,6 +32,7 @@ from camlens.metrics.arguments import (
 )
 from camlens.metrics.windows import blurred
 
+Curves = Float[Tensor, "n points"]
 Order = Literal["most", "least"]
 """Order of removal: most relevant first (MoRF) or least relevant first (LeRF)."""
 
@@ -58,8 +59,8 @@ def insertion_auc(
     The start is the blurred image, as in the paper, or `baseline`. The x-axis is the share of inserted cells, so a
     constant score s has the area s.
     """
-    empty = blurred(inputs) if baseline is None else baseline_of(inputs, baseline)
-    return _areas(score, (empty, inputs), heatmaps, steps, generator)
+    curves = insertion_curves(score, inputs, heatmaps, steps=steps, baseline=baseline, generator=generator)
+    return area(curves, heatmaps[0].numel())
 
 
 @register_metric(
@@ -83,7 +84,8 @@ def deletion_auc(
 
     The paper's baseline is 0, the mean color of normalized inputs.
     """
-    return _areas(score, (inputs, baseline_of(inputs, baseline)), heatmaps, steps, generator)
+    curves = deletion_curves(score, inputs, heatmaps, steps=steps, baseline=baseline, generator=generator)
+    return area(curves, heatmaps[0].numel())
 
 
 @register_metric(
@@ -105,7 +107,7 @@ def pixel_flipping_morf(
 ) -> PerImage:
     """Mean drop of the score, s(x) - s(x_k) over k = 0 ... steps, most relevant cells first (AOPC)."""
     curves = flipping_curves(score, inputs, maps, order="most", steps=steps, baseline=baseline, generator=generator)
-    return (curves[:, :1] - curves).mean(dim=1)
+    return mean_drop(curves)
 
 
 @register_metric(
@@ -127,6 +129,44 @@ def pixel_flipping_lerf(
 ) -> PerImage:
     """Mean drop of the score, s(x) - s(x_k) over k = 0 ... steps, least relevant cells first."""
     curves = flipping_curves(score, inputs, maps, order="least", steps=steps, baseline=baseline, generator=generator)
+    return mean_drop(curves)
+
+
+def insertion_curves(
+    score: Score,
+    inputs: Images,
+    heatmaps: Maps,
+    *,
+    steps: int = 100,
+    baseline: Baseline | None = None,
+    generator: torch.Generator | None = None,
+) -> Curves:
+    """Scores while cells are inserted into the blurred image or `baseline`, hottest first, as `flipping_curves`."""
+    empty = blurred(inputs) if baseline is None else baseline_of(inputs, baseline)
+    return _curves(score, (empty, inputs), heatmaps, steps, "most", generator)
+
+
+def deletion_curves(
+    score: Score,
+    inputs: Images,
+    heatmaps: Maps,
+    *,
+    steps: int = 100,
+    baseline: Baseline = 0.0,
+    generator: torch.Generator | None = None,
+) -> Curves:
+    """Scores while cells are replaced by `baseline`, hottest first, as `flipping_curves`."""
+    return _curves(score, (inputs, baseline_of(inputs, baseline)), heatmaps, steps, "most", generator)
+
+
+def area(curves: Curves, cells: int) -> PerImage:
+    """Area under each curve over the share of changed cells, of `cells` in all, by the trapezoidal rule."""
+    counts = step_counts(cells, curves.shape[1] - 1)
+    return torch.trapezoid(curves.double(), torch.tensor(counts, dtype=torch.float64) / cells, dim=1).float()
+
+
+def mean_drop(curves: Curves) -> PerImage:
+    """Mean drop of each curve below its first point."""
     return (curves[:, :1] - curves).mean(dim=1)
 
 
@@ -139,13 +179,13 @@ def flipping_curves(
     steps: int = 100,
     baseline: Baseline = 0.0,
     generator: torch.Generator | None = None,
-) -> Float[Tensor, "n points"]:
+) -> Curves:
     """Scores while cells are replaced by `baseline`, at steps + 1 points from none to all of them.
 
     Maps of fewer cells than `steps` have one step per cell. Rows of constant maps are NaN.
     """
     ends = (inputs, baseline_of(inputs, baseline))
-    return _curves(score, ends, maps, step_counts(maps[0].numel(), steps), order, generator)
+    return _curves(score, ends, maps, steps, order, generator)
 
 
 def ranking(cells: Float[Tensor, " cells"], order: Order, generator: torch.Generator | None) -> Int[Tensor, " cells"]:
@@ -160,30 +200,16 @@ def step_counts(cells: int, steps: int) -> list[int]:
     return [round(step * cells / steps) for step in range(steps + 1)]
 
 
-def _areas(
-    score: Score,
-    ends: tuple[Tensor, Tensor],
-    heatmaps: Tensor,
-    steps: int,
-    generator: torch.Generator | None,
-) -> PerImage:
-    """Areas under the scores from the first to the second image of `ends`, hottest cells first."""
-    same_size(ends[0], heatmaps)
-    counts = step_counts(heatmaps[0].numel(), steps)
-    curves = _curves(score, ends, heatmaps, counts, "most", generator)
-    shares = torch.tensor(counts, dtype=torch.float64) / counts[-1]
-    return torch.trapezoid(curves.double(), shares, dim=1).float()
-
-
 def _curves(
     score: Score,
     ends: tuple[Tensor, Tensor],
     maps: Tensor,
-    counts: Sequence[int],
+    steps: int,
     order: Order,
     generator: torch.Generator | None,
-) -> Float[Tensor, "n points"]:
+) -> Curves:
     same_size(ends[0], maps)
+    counts = step_counts(maps[0].numel(), steps)
     cells = cells_of(maps)
     rows = []
     for row, known in enumerate(says_something(cells).tolist()):

@@ -53,7 +53,7 @@ def road_morf(
     The score may be a logit or a probability.
     """
     left = road_scores(score, inputs, maps, order="most", shares=shares, noise=noise, generator=generator)
-    return _change(score, inputs, left)
+    return mean_change(left, score, inputs)
 
 
 @register_metric(
@@ -75,7 +75,7 @@ def road_lerf(
 ) -> PerImage:
     """Mean change of the score, s(without) - s(x), over `shares` of removed pixels, least relevant first."""
     left = road_scores(score, inputs, maps, order="least", shares=shares, noise=noise, generator=generator)
-    return _change(score, inputs, left)
+    return mean_change(left, score, inputs)
 
 
 @register_metric(
@@ -141,7 +141,7 @@ def _first_shares(removal: Tensor, shares: Sequence[float]) -> Bool[Tensor, "sha
     return ranks < torch.tensor(counts)[:, None]
 
 
-def _change(score: Score, inputs: Pictures, left: Float[Tensor, "n shares"]) -> PerImage:
+def mean_change(left: Float[Tensor, "n shares"], score: Score, inputs: Pictures) -> PerImage:
     """Mean of the scores `left` minus the score of the whole image; NaN rows stay NaN and are not scored."""
     defined = left.isfinite().all(dim=1).tolist()
     whole = [score_of(score, inputs[row], row) if known else UNDEFINED for row, known in enumerate(defined)]

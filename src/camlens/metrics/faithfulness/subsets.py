@@ -5,7 +5,7 @@ the papers use logits, since probabilities saturate. Maps are (n, *size), signed
 cell are removed together. The seeded random sets are the same for every image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ from camlens.metrics.arguments import (
     scores_of,
     within,
 )
+from camlens.metrics.patches import patch_of_each_cell
 from camlens.metrics.similarity import pearson, spearman
 
 Perturb = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -134,6 +135,27 @@ def mu_fidelity(
 
 
 @register_metric(
+    "single_deletion",
+    paper="Hesse et al. 2024, Benchmarking the Attribution Quality of Vision Models (IDSDS), arXiv 2407.11910",
+    needs="score, inputs, maps",
+    good_for="whether the map ranks patches by the drop of the score without them",
+    better="higher",
+    cost="seconds",
+)
+def single_deletion(score: Score, inputs: Images, maps: Maps, *, grid: int = 4, baseline: Baseline = 0.0) -> PerImage:
+    """Rank correlation (Spearman), over the patches of a grid, of the sum of the map and the drop of the score.
+
+    One patch at a time is replaced by `baseline`. The image is divided into `grid` patches along every axis. The score
+    is in-domain (IDSDS) if the model was trained with random patches replaced likewise. Many methods are worse by it if
+    their absolute values are used.
+    """
+    patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid, least=2))
+    members = patches == torch.arange(int(patches.max()) + 1)[:, None]
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    return spearman(sums, losses)
+
+
+@register_metric(
     "infidelity",
     paper="Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations, arXiv 1901.09392",
     needs="score, inputs, maps",
@@ -215,15 +237,6 @@ def random_subsets(
     samples = checked_count("samples", samples, least=2)
     order = torch.rand(samples, total, generator=draws(generator), dtype=torch.float64).argsort(dim=1)
     return torch.zeros(samples, total, dtype=torch.bool).scatter(1, order[:, :size], True)
-
-
-def patch_of_each_cell(size: Sequence[int], grid: int) -> Tensor:
-    """Index of the patch of each cell, flattened, for a grid of about equal patches."""
-    patches = torch.zeros((), dtype=torch.long)
-    for length in size:
-        along = min(grid, length)
-        patches = patches[..., None] * along + torch.arange(length) * along // length
-    return patches.flatten()
 
 
 def _share_of(total: int, share: float) -> int:
