@@ -15,7 +15,7 @@ from camlens.audit.summary import summarise
 from camlens.data.demo import CLASS_NAMES, WATERMARKED_CLASS
 from camlens.models import load_model
 
-IMAGES = 200
+IMAGES = 300
 MARKED = CLASS_NAMES[WATERMARKED_CLASS]
 
 
@@ -66,15 +66,16 @@ def test_the_summary_and_the_report_contain_the_finding(
     mean, others = (round(100 * share) for share in (overview.leaning[0].mean, overview.leaning[0].others))
     share = round(100 * overview.favourite(WATERMARKED_CLASS)[1])
     assert MARKED in summary.attention[0]
-    assert re.findall(r"\d+|lower right", summary.attention[0])[:4] == [
+    assert re.findall(r"\d+|lower right", summary.attention[0])[:5] == [
         str(mean),
         str(others),
+        str(round(100 * overview.leaning[0].even)),
         str(share),
         "lower right",
     ]
     text = path.read_text(encoding="utf-8").replace("&nbsp;", " ")
     assert summary.attention[0][1:] in text
-    assert f'<b>{MARKED}</b><span class="chip warn">lower right {share} %</span>' in text
+    assert f'<b>{MARKED}</b><span class="chip">lower right {share} %</span>' in text
     assert text.count("class=marked") == 1
 
 

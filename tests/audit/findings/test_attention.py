@@ -7,6 +7,7 @@ import torch
 
 from camlens.audit.findings.attention import (
     distribution,
+    even_share,
     leans,
     map_parts,
     mean_maps,
@@ -67,7 +68,7 @@ def test_a_class_that_relies_on_corners_is_detected() -> None:
         [random.normal(0.6, 0.05, 40), random.normal(0.06, 0.02, 200), random.normal(0.1, 0.02, 40)]
     )
     classes = np.array([2] * 40 + [0] * 200 + [1] * 40)
-    (found,) = leans(values, classes, 4, measure="corner_energy")
+    (found,) = leans(values, classes, 4, measure="corner_energy", grid=(7, 7))
     assert (found.index, found.images, found.measure) == (2, 40, "corner_energy")
     assert found.mean == pytest.approx(values[:40].mean())
     assert found.others == pytest.approx(values[40:].mean())
@@ -75,13 +76,29 @@ def test_a_class_that_relies_on_corners_is_detected() -> None:
     assert found.deviations == pytest.approx((found.mean - found.others) / error)
 
 
+def listed(values: np.ndarray, classes: np.ndarray, grid: tuple[int, int] = (7, 7)) -> list[int]:
+    return [lean.index for lean in leans(values, classes, 3, measure="corner_energy", grid=grid)]
+
+
 def test_few_images_and_chance_are_not_findings() -> None:
     random = np.random.default_rng(0)
-    assert leans(random.random(90), np.repeat([0, 1, 2], 30), 3, measure="corner_energy") == []
-    few = np.array([0.9] * 4 + [0.1] * 50)
-    assert leans(few, np.array([1] * 4 + [0] * 50), 2, measure="corner_energy") == []
-    assert leans(few, np.zeros(54, np.int64), 1, measure="corner_energy") == []
-    assert leans(np.full(9, np.nan), np.zeros(9, np.int64), 1, measure="corner_energy") == []
+    assert listed(random.random(90), np.repeat([0, 1, 2], 30)) == []
+    values = np.concatenate([random.normal(0.9, 0.01, 20), random.normal(0.1, 0.01, 50)])
+    assert listed(values, np.array([1] * 20 + [0] * 50)) == [1]
+    assert listed(values[1:], np.array([1] * 19 + [0] * 50)) == []  # 19 images are too few
+    assert listed(values, np.zeros(70, np.int64)) == []
+    assert listed(np.full(70, np.nan), np.zeros(70, np.int64)) == []
+
+
+def test_the_edge_is_compared_with_a_uniform_map_on_the_same_grid() -> None:
+    assert even_share("corner_energy", (7, 7)) == pytest.approx(4 / 49)
+    assert even_share("corner_energy", (8, 8)) == pytest.approx(16 / 64)
+    assert even_share("border_energy", (7, 7)) == pytest.approx(24 / 49)
+    random = np.random.default_rng(0)
+    values = np.concatenate([random.normal(0.2, 0.01, 30), random.normal(0.05, 0.01, 50)])
+    classes = np.array([2] * 30 + [0] * 50)
+    assert listed(values, classes, (7, 7)) == [2]
+    assert listed(values, classes, (8, 8)) == []  # less than a uniform map has
 
 
 def test_peaks_are_counted_by_cell() -> None:

@@ -30,6 +30,7 @@ def reasoner(
         np.array([0.9] * n if margin is None else margin, np.float32),
         np.array([0.1] * n if corner is None else corner, np.float32),
         spread,
+        (5, 5),
     )
 
 
@@ -92,7 +93,7 @@ def test_evidence_in_the_corners_is_compared_with_correct_predictions() -> None:
     judge = reasoner(crowd(EAST), [*CLASSES, 0], [*CLASSES, 1], [0.7] * 41, corner=corner)
     reason = the("looks_elsewhere", judge.reasons(40))
     assert reason.numbers == pytest.approx({"corner_energy": 0.7, "usual": 0.19})
-    assert numbers_in(reason.sentence) == ["70", "95", "19"]
+    assert numbers_in(reason.sentence) == ["70", "16", "95", "19"]
 
 
 def test_an_ordinary_error_has_nothing_unusual() -> None:

@@ -1,14 +1,20 @@
-"""Where the model looks over a dataset: distributions of measures, classes that rely on corners, mean maps."""
+"""Where the model looks over a dataset: distributions of measures, classes with evidence at the edge, mean maps.
+
+These are descriptions of maps. Whether predictions depend on what is there, only a test on the model can tell.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from camlens.audit.findings.neighbours import Rows
 from camlens.audit.findings.outcomes import Outcomes
 from camlens.audit.findings.reading import NONE, Run
+from camlens.audit.findings.significance import mann_whitney
+from camlens.metrics.complexity import border_energy, corner_energy
 
 Values = Float[np.ndarray, " n"]
 Classes = Int[np.ndarray, " n"]
@@ -19,9 +25,10 @@ QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 CORNERS = ("upper left", "upper right", "lower left", "lower right")
 CORNER_WIDTH = 0.2  # of metrics.corner_energy
 
+_EDGES = {"corner_energy": corner_energy, "border_energy": border_energy}
 _AT_ONCE = 8192
-_FEWEST = 5
-_GAP, _TIMES, _DEVIATIONS = 0.1, 1.5, 4.0
+_FEWEST = 20
+_TIMES, _DEVIATIONS = 1.5, 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +40,14 @@ class Distribution:
         counts, means: images per bin, and mean of the measure, by group.
         superiority: probability that an incorrect prediction has a higher value than a correct one, ties counted half
             (Mann and Whitney 1947); 0.5 is no difference, NaN if a group is empty.
+        p: two-sided p-value of their test, not corrected for other measures; 1 if a group is empty.
     """
 
     edges: Float[np.ndarray, " edges"]
     counts: dict[str, Int[np.ndarray, " bins"]]
     means: dict[str, float]
     superiority: float
+    p: float
 
 
 def groups_of(outcomes: Outcomes) -> dict[str, np.ndarray]:
@@ -56,6 +65,7 @@ def distribution(values: Values, outcomes: Outcomes, *, bins: int = 25) -> Distr
         {name: np.histogram(np.clip(group, 0, 1), edges)[0] for name, group in finite.items()},
         {name: float(group.mean(dtype=np.float64)) if len(group) else float("nan") for name, group in finite.items()},
         superiority(finite["incorrect"], finite["correct"]),
+        mann_whitney(finite["incorrect"], finite["correct"]),
     )
 
 
@@ -85,6 +95,7 @@ class Lean:
         index: the class.
         measure: share of the evidence in that part, "corner_energy" or "border_energy".
         mean, others: mean of the measure over images of the class, and over all other images.
+        even: the measure of a uniform map on the same grid, to which cells at the edge are rounded.
         images: number of images of the class.
         deviations: difference of the means in standard errors (Welch 1947).
     """
@@ -93,15 +104,18 @@ class Lean:
     measure: str
     mean: float
     others: float
+    even: float
     images: int
     deviations: float
 
 
-def leans(values: Values, classes: Classes, count: int, *, measure: str) -> list[Lean]:
+def leans(values: Values, classes: Classes, count: int, *, measure: str, grid: tuple[int, int]) -> list[Lean]:
     """Return classes whose mean exceeds that of all other images, by decreasing difference.
 
-    The difference must be at least 0.1, half of the others' mean, and four standard errors, over at least five images.
+    It must exceed the measure of a uniform map, and that of the other images by half and by four standard errors.
+    Classes with less than 20 images are left out.
     """
+    even = even_share(measure, grid)
     usable = np.isfinite(values) & (classes >= 0)
     chosen, groups = values[usable].astype(np.float64), classes[usable]
     totals = np.bincount(groups, minlength=count)
@@ -118,9 +132,17 @@ def leans(values: Values, classes: Classes, count: int, *, measure: str) -> list
         )
         error = (max(variances[0], 0) / totals[index] + max(variances[1], 0) / rest) ** 0.5
         deviations = float((mean - others) / error) if error > 0 else float("inf")
-        if mean - others >= _GAP and mean >= _TIMES * others and deviations >= _DEVIATIONS:
-            leaning.append(Lean(int(index), measure, float(mean), float(others), int(totals[index]), deviations))
+        if mean > even and mean >= _TIMES * others and deviations >= _DEVIATIONS:
+            leaning.append(Lean(int(index), measure, float(mean), float(others), even, int(totals[index]), deviations))
     return sorted(leaning, key=lambda lean: lean.others - lean.mean)
+
+
+def even_share(measure: str, grid: tuple[int, int]) -> float:
+    """Return "corner_energy" or "border_energy" of a uniform map: the share of the cells that count as the edge.
+
+    It depends on how the width of the edge is rounded to cells: 0.08 of 7 x 7 cells are in the corners, 0.25 of 8 x 8.
+    """
+    return float(_EDGES[measure](torch.ones(1, *grid)))
 
 
 def peaks(

@@ -10,6 +10,7 @@ from camlens.audit.findings.attention import (
     Lean,
     MeanMaps,
     distribution,
+    even_share,
     leans,
     map_parts,
     mean_maps,
@@ -19,6 +20,7 @@ from camlens.audit.findings.calibration import Calibration, calibration
 from camlens.audit.findings.errors import ClassReport, Matrix, Pair, confused_pairs, confusion, per_class
 from camlens.audit.findings.outcomes import Outcomes, outcomes_of
 from camlens.audit.findings.reading import Run, numbers
+from camlens.audit.findings.significance import holm
 
 MEASURES = {
     "entropy": "how evenly the evidence is distributed",
@@ -28,6 +30,7 @@ MEASURES = {
 }
 """The measures of maps that are compared, and their meaning."""
 
+_LEVEL = 0.05
 _FEWEST = 20
 _APART = 0.15
 _SEEN = 0.05
@@ -74,9 +77,9 @@ class Overview:
         measures = {name: numbers(run, name) for name in MEASURES}
         groups, count = outcomes.predicted, outcomes.classes
         means = mean_maps(map_parts(run, groups), count, run.grid)
-        corners = leans(measures["corner_energy"], groups, count, measure="corner_energy")
+        corners = leans(measures["corner_energy"], groups, count, measure="corner_energy", grid=run.grid)
         in_corners = {lean.index for lean in corners}
-        borders = leans(measures["border_energy"], groups, count, measure="border_energy")
+        borders = leans(measures["border_energy"], groups, count, measure="border_energy", grid=run.grid)
         return cls(
             outcomes,
             matrix,
@@ -91,14 +94,14 @@ class Overview:
         )
 
     def sentences(self) -> list[str]:
-        """Return a sentence for each notable finding on where the model looks."""
+        """Return a sentence for each notable difference in where the model looks. They describe, and accuse nothing."""
         return [*(self._leaning(lean) for lean in self.leaning), *self._everywhere(), *self._apart()]
 
     def _leaning(self, lean: Lean) -> str:
         part = {"corner_energy": "in the corners", "border_energy": "at the border"}[lean.measure]
         sentence = (
             f"class {self.outcomes.name(lean.index)}: {percent(lean.mean)} of its evidence is {part}, compared with"
-            f" {percent(lean.others)} for other classes"
+            f" {percent(lean.others)} for other classes and {percent(lean.even)} of a uniform map"
         )
         corner, share, others = self.favourite(lean.index)
         if share >= _NINTH * 2 and share >= 2 * others:
@@ -117,9 +120,8 @@ class Overview:
             return []
         corners = self.whole.corners(0)
         height, width = self.whole.maps.shape[1:]
-        even = MeanMaps(np.full((1, height, width), 1 / (height * width)), np.ones(1, np.int64))
-        share, usual = sum(corners.values()), sum(even.corners(0).values())
-        if share < 2 * usual or share < 0.3:
+        share, usual = sum(corners.values()), even_share("corner_energy", (height, width))
+        if share < 2 * usual:
             return []
         corner = max(corners, key=corners.__getitem__)
         return [
@@ -128,18 +130,23 @@ class Overview:
         ]
 
     def _apart(self) -> list[str]:
-        """Return sentences on the two measures that differ most between correct and incorrect predictions."""
+        """Return sentences on the two measures that differ most between correct and incorrect predictions.
+
+        Their p-values, corrected for the number of measures, are below 0.05.
+        """
         differences = []
-        for name, spread in self.distributions.items():
+        corrected = holm([spread.p for spread in self.distributions.values()])
+        for (name, spread), p in zip(self.distributions.items(), corrected, strict=True):
             chance, wrong = spread.superiority, int(spread.counts["incorrect"].sum())
             right_mean, wrong_mean = spread.means["correct"], spread.means["incorrect"]
-            if wrong < _FEWEST or not (abs(chance - 0.5) >= _APART and abs(wrong_mean - right_mean) >= _SEEN):
+            if p >= _LEVEL or wrong < _FEWEST or abs(chance - 0.5) < _APART or abs(wrong_mean - right_mean) < _SEEN:
                 continue
             more, less = _COMPARISONS[name]
             comparison, direction = (more, "higher") if chance > 0.5 else (less, "lower")
             sentence = (
                 f"evidence of incorrect predictions is {comparison}: mean {name.replace('_', ' ')} {wrong_mean:.2f},"
-                f" compared with {right_mean:.2f} ({direction} in {percent(max(chance, 1 - chance))} of pairs)"
+                f" compared with {right_mean:.2f} ({direction} in {percent(max(chance, 1 - chance))} of pairs,"
+                f" p = {p:.2g})"
             )
             differences.append((abs(chance - 0.5), sentence))
         return [sentence for _, sentence in sorted(differences, reverse=True)[:2]]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from camlens.audit.findings.attention import even_share
 from camlens.audit.findings.calibration import Calibration, calibration
 from camlens.audit.findings.errors import Matrix, confusion
 from camlens.audit.findings.neighbours import Directions, Rows, Territory, nearest
@@ -18,7 +19,7 @@ from camlens.core.errors import InputError
 _SMALL_MARGIN, _LOW_CONFIDENCE, _HIGH_CONFIDENCE = 0.2, 0.5, 0.8
 _FREQUENT_COUNT, _FREQUENT_SHARE, _FREQUENT_PART = 3, 0.05, 0.3
 _FAR, _INSIDE = 0.95, 0.9
-_ELSEWHERE, _RARE = 0.4, 0.95
+_ELSEWHERE, _RARE = 2.5, 0.95
 _NEIGHBOURS, _AGREEING = 5, 4
 _FAR_STRENGTH = 0.6  # below the other reasons, because most errors are far from their class
 
@@ -48,19 +49,28 @@ class Reasoner:
     matrix: Matrix
     territory: Territory
     usual_corner: float
+    even_corner: float
 
     @classmethod
     def of(cls, run: Run) -> "Reasoner":
         """Build the reasoner of a run, which reads its embeddings."""
         return cls.of_arrays(
-            outcomes_of(run), numbers(run, "margin"), numbers(run, "corner_energy"), directions_of(run)
+            outcomes_of(run), numbers(run, "margin"), numbers(run, "corner_energy"), directions_of(run), run.grid
         )
 
     @classmethod
     def of_arrays(
-        cls, outcomes: Outcomes, margin: np.ndarray, corner_energy: np.ndarray, directions: Directions
+        cls,
+        outcomes: Outcomes,
+        margin: np.ndarray,
+        corner_energy: np.ndarray,
+        directions: Directions,
+        grid: tuple[int, int],
     ) -> "Reasoner":
-        """Build the reasoner from arrays with one row per image; `directions` are features of unit length."""
+        """Build the reasoner from arrays with one row per image; `directions` are features of unit length.
+
+        `grid` is the (height, width) of the maps in cells.
+        """
         usual = corner_energy[outcomes.correct & np.isfinite(corner_energy)]
         return cls(
             outcomes,
@@ -71,6 +81,7 @@ class Reasoner:
             confusion(outcomes),
             Territory.of(directions, outcomes.label, outcomes.correct, outcomes.classes),
             float(np.quantile(usual, _RARE)) if len(usual) else float("nan"),
+            even_share("corner_energy", grid),
         )
 
     def neighbours(self, row: int, k: int = 3) -> tuple[Rows, np.ndarray]:
@@ -159,11 +170,12 @@ class Reasoner:
 
     def _elsewhere(self, row: int) -> Reason | None:
         share = float(self.corner_energy[row])
-        if not (share >= _ELSEWHERE and share > self.usual_corner):
+        if not (share >= _ELSEWHERE * self.even_corner and share > self.usual_corner):
             return None
         sentence = (
-            f"Evidence in the corners: {percent(share)} of the evidence is there; {percent(_RARE)} of the correct"
-            f" predictions have less than {percent(self.usual_corner)}."
+            f"Evidence in the corners: {percent(share)} of the evidence is there, compared with"
+            f" {percent(self.even_corner)} of a uniform map; {percent(_RARE)} of the correct predictions have less than"
+            f" {percent(self.usual_corner)}."
         )
         return Reason("looks_elsewhere", sentence, share, {"corner_energy": share, "usual": self.usual_corner})
 

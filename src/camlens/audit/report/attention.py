@@ -77,7 +77,7 @@ def _means(overview: Overview) -> str:
         corners = overview.means.corners(index)
         corner, most, _ = overview.favourite(index)
         name, lean = escape(overview.outcomes.name(index)), leaning.get(index)
-        chip = f'<span class="chip warn">{corner} {percent(most)}</span>' if lean else ""
+        chip = f'<span class="chip">{corner} {percent(most)}</span>' if lean else ""
         others = f", others {percent(lean.others)}" if lean and lean.measure == "corner_energy" else ""
         figures.append(
             f'<figure{" class=marked" if lean else ""}><canvas data-mean="{index}" role="img"'

@@ -36,7 +36,9 @@ def attention(run: OpenRun, label: int | None) -> AttentionView:
         leaning=tuple(
             Leaning.model_validate(lean)
             for name in ("corner_energy", "border_energy")
-            for lean in leans(run.measure(name), outcomes.predicted, outcomes.classes, measure=name)
+            for lean in leans(
+                run.measure(name), outcomes.predicted, outcomes.classes, measure=name, grid=run.audit.grid
+            )
         ),
     )
 

@@ -155,7 +155,11 @@ class OpenRun:
                 report(len(parts), len(parts) + 1)
                 directions = np.concatenate(features)
                 self._reasoner = Reasoner.of_arrays(
-                    self.outcomes, self.measure("margin"), self.measure("corner_energy"), directions
+                    self.outcomes,
+                    self.measure("margin"),
+                    self.measure("corner_energy"),
+                    directions,
+                    self.audit.grid,
                 )
             return self._reasoner
 

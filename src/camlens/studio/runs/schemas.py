@@ -227,12 +227,16 @@ class Spread(Frozen):
 
 
 class Leaning(Frozen):
-    """A class whose evidence is in the corners or at the border: its `mean` share there, and that of all `others`."""
+    """A class with much evidence in the corners or at the border.
+
+    `mean` is its share there, `others` that of all other images, and `even` that of a uniform map.
+    """
 
     index: int
     measure: str
     mean: float
     others: float
+    even: float
     images: int
 
 
