@@ -6,6 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from camlens import METHODS
+
+METHODS_OF_ANY_NETWORK = [name for name, entry in METHODS.items() if entry.scope != "tokens"]  # others need attention
+
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """A network with weights from its own seed, in evaluation mode, with batch norm statistics that matter."""

@@ -66,7 +66,7 @@ def test_v18_methods_work_on_one_two_and_three_axes(method: str) -> None:
     check_method(method)
 
 
-@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
+@pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning", "ignore::camlens.ClassBlindWarning")
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "deeplift"])
 def test_v19_every_method_works_on_a_transformer_as_it_is(method: str) -> None:
     few = {"samples": 2}

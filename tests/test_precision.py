@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from camlens import METHODS, explain
+from camlens import explain
 from camlens.targets import Contrast, Probability
-from tests.nets import images, plain_cnn, seeded
+from tests.nets import METHODS_OF_ANY_NETWORK, images, plain_cnn, seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
 
@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 DRAWING = {"random", "sscam", "smoothgrad", "lime"}  # their draws depend on torch's default dtype
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", METHODS_OF_ANY_NETWORK)
 def test_a_float64_model_is_explained_in_float64(method: str) -> None:
     model, inputs = seeded(plain_cnn).double(), images(2).double()
     result = explain(model, inputs, method=method, target=1, options=OPTIONS.get(method))
@@ -48,7 +48,7 @@ def test_scores_of_a_float64_model_keep_their_digits() -> None:
     assert_close(result.scores, wanted, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", METHODS_OF_ANY_NETWORK)
 def test_torchs_default_dtype_makes_no_difference(method: str) -> None:
     model, inputs = seeded(plain_cnn), images(2)
     expected = explain(model, inputs, method=method, target=1, options=OPTIONS.get(method))

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CamlensError",
     "Check",
+    "ClassBlindWarning",
     "Concepts",
     "DataError",
     "EvidenceWarning",
@@ -43,8 +44,8 @@ __all__ = [
 ]
 
 _ERRORS = (
-    "CamlensError DataError EvidenceWarning InputError LayerError MisfitError MissingExtraError ModelError"
-    " NoGradientError StoreError TargetError UnknownArgumentError"
+    "CamlensError ClassBlindWarning DataError EvidenceWarning InputError LayerError MisfitError MissingExtraError"
+    " ModelError NoGradientError StoreError TargetError UnknownArgumentError"
 )
 # imported on first use: importing torch takes seconds, during which the command line must react to Ctrl-C
 _LATER = {
@@ -76,6 +77,7 @@ if _typing.TYPE_CHECKING:
     from camlens.anatomy.filters import Filters, filters
     from camlens.core.errors import (
         CamlensError,
+        ClassBlindWarning,
         DataError,
         EvidenceWarning,
         InputError,

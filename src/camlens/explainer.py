@@ -237,7 +237,7 @@ class Explainer(Generic[Result]):
 
     @property
     def _needs_no_layer(self) -> bool:
-        return all(entry.scope == "input" for entry in self.methods)
+        return not any(entry.uses_layers for entry in self.methods)
 
     def _check_names_and_options(self) -> None:
         """Refuse two methods with one name, and options that the methods do not have."""
@@ -283,15 +283,13 @@ class Explainer(Generic[Result]):
     def _resolve(self, session: Session, target: Target) -> dict[str, list[Choice]]:
         """The layers of each method: those asked for, or its default ones."""
         for entry in self.methods:
-            if entry.scope != "input" and entry.default_layers not in self._chosen:
+            if entry.uses_layers and entry.default_layers not in self._chosen:
                 self._chosen[entry.default_layers] = (
                     [choose_layer(session, target, kind=self.settings.layout)]
                     if entry.default_layers == "best"
                     else choose_convolutions(session, target, kind=self.settings.layout)
                 )
-        return {
-            entry.name: [] if entry.scope == "input" else self._chosen[entry.default_layers] for entry in self.methods
-        }
+        return {entry.name: self._chosen[entry.default_layers] if entry.uses_layers else [] for entry in self.methods}
 
     def _explain(self, session: Session, chosen: dict[str, list[Choice]], target: Target) -> dict[str, Explanation]:
         def explain_part(start: int, stop: int) -> dict[str, Explanation]:
@@ -312,7 +310,7 @@ class Explainer(Generic[Result]):
             for gradients in {entry.gradients or self.settings.gradients for entry in self.methods}
         }
         # methods that need no layer come last: they need the scores only, which any capture has
-        for entry in sorted(self.methods, key=lambda entry: entry.scope == "input"):
+        for entry in sorted(self.methods, key=lambda entry: not entry.uses_layers):
             gradients = entry.gradients or self.settings.gradients
             session = sessions[gradients]
             layers, key = [choice.layer for choice in chosen[entry.name]], (gradients, _labels(chosen[entry.name]))
@@ -350,8 +348,8 @@ class Explainer(Generic[Result]):
         records: dict[str, LayerRecord | None]
         if entry.scope == "layer":
             records = {choice.layer.label: captured.records[choice.layer.label] for choice in chosen}
-        elif entry.scope == "input":
-            records = {"input": None}
+        elif not entry.uses_layers:
+            records = {entry.scope: None}
         else:
             name = "input" if entry.scope == "model" else _name_of_all(list(captured.records))
             records = {name: list(captured.records.values())[-1]}

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlens import METHODS
 from camlens.targets import (
     AllClasses,
     Box,
@@ -24,6 +23,7 @@ from camlens.targets import (
 )
 from tests.fuzz.fuse import FUSE
 from tests.fuzz.models import CLASSES, Net, as_foreign_dict, random_model
+from tests.nets import METHODS_OF_ANY_NETWORK
 
 CHEAP: dict[str, dict[str, object]] = {
     "smoothgradcam++": {"samples": 2},
@@ -220,10 +220,10 @@ def random_inputs(rng: random.Random, images: int, channels: int, axes: int, dty
 def random_method(rng: random.Random) -> Any:
     chance = rng.random()
     if chance < 0.85:
-        return rng.choice(list(METHODS))
+        return rng.choice(METHODS_OF_ANY_NETWORK)
     if chance < 0.93:
         return rng.choice([own_of_activations, own_of_gradients, own_of_probe])
-    return rng.sample(list(METHODS), rng.choice([2, 3]))
+    return rng.sample(METHODS_OF_ANY_NETWORK, rng.choice([2, 3]))
 
 
 def random_target(rng: random.Random, model: Net, images: int, inputs: Tensor) -> Any:

@@ -465,3 +465,43 @@ def _attended(normed: Array, weights: list[Array], block: dict[str, Array], *, b
     heads = [weight @ value for weight, value in zip(weights, np.split(values, len(weights), axis=1), strict=True)]
     output = np.concatenate(heads, axis=1) @ block["out.weight"].T
     return output + block["out.bias"] if biases else output
+
+
+def attention(weights: Array, rows: list[int], head: int | None = None) -> Array:
+    """Attention (heads, queries, keys): mean of some rows, of one head or of the mean of the heads."""
+    heads = range(len(weights)) if head is None else [head]
+    chosen = [weights[h][row] for h in heads for row in rows]
+    return np.array([math.fsum(values) / len(chosen) for values in zip(*chosen, strict=True)])
+
+
+def rollout(layers: list[Array]) -> Array:
+    """Equation 1 of arXiv 2005.00928: the product over layers of the mean over heads and the identity."""
+    flow = np.eye(layers[0].shape[-1])
+    for weights in layers:
+        mean = sum(weights[h] for h in range(len(weights))) / len(weights)
+        mixed = 0.5 * mean + 0.5 * np.eye(len(mean))
+        flow = (mixed / mixed.sum(axis=1, keepdims=True)) @ flow
+    return flow
+
+
+def gae(layers: list[Array], gradients: list[Array]) -> Array:
+    """Equations 5 and 6 of arXiv 2103.15679, for self-attention."""
+    relevance = np.eye(layers[0].shape[-1])
+    for weights, slopes in zip(layers, gradients, strict=True):
+        mean = np.zeros(weights.shape[1:])
+        for h in range(len(weights)):
+            mean += np.maximum(slopes[h] * weights[h], 0) / len(weights)
+        relevance = relevance + mean @ relevance
+    return relevance
+
+
+def legrad(gradients: list[Array]) -> Array:
+    """Equations 6 to 9 of arXiv 2404.03214, from gradients (heads, queries, keys) of each layer's own score."""
+    maps = []
+    for slopes in gradients:
+        total = np.zeros(slopes.shape[2])
+        for h in range(slopes.shape[0]):
+            for query in range(slopes.shape[1]):
+                total += np.maximum(slopes[h, query], 0)
+        maps.append(total / (slopes.shape[0] * slopes.shape[1]))
+    return sum(maps) / len(maps)

@@ -117,3 +117,7 @@ class EvidenceWarning(UserWarning):
     def __init__(self, message: object = "", **facts: object) -> None:
         super().__init__(message)
         self.facts: dict[str, object] = facts
+
+
+class ClassBlindWarning(UserWarning):
+    """The map of this method is the same for all classes, whatever target is given."""

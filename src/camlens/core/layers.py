@@ -165,5 +165,5 @@ def _runs_its_modules(model: torch.fx.GraphModule) -> bool:
 
 
 def layer_in_words(name: str) -> str:
-    """Return a layer's name for captions: "input" is the image itself, and "+" joins layers of one map."""
-    return "the input" if name == "input" else name.replace("+", " + ")
+    """Return a layer's name for captions: "input" and "tokens" are no layers, and "+" joins layers of one map."""
+    return f"the {name}" if name in ("input", "tokens") else name.replace("+", " + ")

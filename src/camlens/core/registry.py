@@ -10,7 +10,7 @@ from camlens.core.errors import InputError, invalid_argument
 from camlens.core.execution.balanced import Gradients
 
 Needs = Literal["activations", "gradients", "probe"]
-Scope = Literal["layer", "layers", "model", "input"]
+Scope = Literal["layer", "layers", "model", "input", "tokens"]
 DefaultLayers = Literal["best", "convolutions"]
 Cost = Literal["cheap", "seconds", "minutes"]
 Better = Literal["higher", "lower", "neither"]
@@ -28,7 +28,8 @@ class Entry:
         cost: the order of magnitude of the run time.
         signed: whether the maps can be negative.
         scope: what one map covers: one "layer"; all requested "layers" fused into one map; the "model", from a
-            captured layer down to the input; or the "input" alone, without a layer, from an `InputProbe`.
+            captured layer down to the input; or, without a layer and from an `InputProbe`, the "input" alone or the
+            "tokens" of a transformer.
         retarget: converts the user's target to the one that the method explains.
         diverging: whether negative values are evidence against the target, drawn in a second color.
         default_layers: the layers used if none is given: the "best" one, or all "convolutions".
@@ -54,9 +55,14 @@ class Entry:
     better: Better = "neither"
 
     @property
+    def uses_layers(self) -> bool:
+        """Whether the maps depend on `layers`."""
+        return self.scope not in ("input", "tokens")
+
+    @property
     def looks_at_one_layer(self) -> bool:
         """Whether the model's default layer is used if none is given."""
-        return self.scope != "input" and self.default_layers == "best"
+        return self.uses_layers and self.default_layers == "best"
 
     @property
     def options(self) -> Mapping[str, Any]:

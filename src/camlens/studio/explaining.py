@@ -87,7 +87,7 @@ def check_target(bench: Workbench, target: TargetChoice) -> None:
 def chooses_layers(method: str, layers: Sequence[str]) -> bool:
     """Return whether a method explains the input, or uses all convolutions because fewer than two layers are given."""
     entry = METHODS[method]
-    return entry.scope == "input" or (entry.default_layers == "convolutions" and len(layers) < 2)
+    return not entry.uses_layers or (entry.default_layers == "convolutions" and len(layers) < 2)
 
 
 def engine_target(choice: TargetChoice, classes: int) -> targets.Target:

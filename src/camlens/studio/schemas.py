@@ -236,7 +236,7 @@ class MethodInfo(Frozen):
     cost: Literal["cheap", "seconds", "minutes"]
     signed: bool
     diverging: bool
-    scope: Literal["layer", "layers", "model", "input"]
+    scope: Literal["layer", "layers", "model", "input", "tokens"]
     chooses_layers: bool
 
 

@@ -16,8 +16,9 @@ export const sizeText = (grid: readonly number[] | null | undefined): string => 
 export const percent = (share: number | null | undefined, digits = 0): string =>
   share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)} %`;
 
-/** The layer of a map as text: "input" is the image itself, and a plus joins layers fused into one map. */
-export const layerText = (name: string): string => (name === "input" ? "the input image" : name.replaceAll("+", " + "));
+/** The layer of a map as text: "input" and "tokens" are no layers, and a plus joins layers fused into one map. */
+export const layerText = (name: string): string =>
+  ({ input: "the input image", tokens: "the tokens" })[name] ?? name.replaceAll("+", " + ");
 
 /** A number with four significant digits or thousands separators. */
 export function figure(value: number | null | undefined): string {

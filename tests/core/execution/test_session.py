@@ -4,9 +4,9 @@ import pytest
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from camlens import METHODS, compute_gradcam, explain, get_top_predictions
+from camlens import compute_gradcam, explain, get_top_predictions
 from tests.core.test_harmless import OPTIONS
-from tests.nets import images, seeded
+from tests.nets import METHODS_OF_ANY_NETWORK, images, seeded
 
 
 class Scaling(nn.Module):
@@ -25,7 +25,9 @@ class Scaling(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::camlens.core.errors.EvidenceWarning")
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "deeplift"])  # which wants modules only
+@pytest.mark.parametrize(
+    "method", [name for name in METHODS_OF_ANY_NETWORK if name != "deeplift"]
+)  # which wants modules only
 def test_a_model_that_writes_to_its_inputs_gets_copies(method: str) -> None:
     model, plain = seeded(Scaling), Scaling(in_place=False).eval()
     plain.load_state_dict(model.state_dict())

@@ -34,13 +34,16 @@ def gradients_of(
     return one_by_one(scores, kept)
 
 
-def one_by_one(scores: Float[Tensor, "n t"], kept: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients by one backward pass per target, which needs no more memory than a single pass."""
+def one_by_one(scores: Float[Tensor, "n t"], kept: Sequence[Tensor], *, again: bool = False) -> list[Tensor | None]:
+    """The gradients by one backward pass per target, which needs no more memory than a single pass.
+
+    With `again` the graph is kept for further passes.
+    """
     # images do not influence each other in evaluation mode: the gradient of the sum at an image is that of its score
     with torch.enable_grad():
         totals = [scores.sum()] if scores.shape[1] == 1 else scores.sum(dim=0).unbind()
     columns = [
-        torch.autograd.grad(total, kept, retain_graph=number < len(totals), allow_unused=True)
+        torch.autograd.grad(total, kept, retain_graph=again or number < len(totals), allow_unused=True)
         for number, total in enumerate(totals, start=1)
     ]
     return [_stacked(gradients, like) for gradients, like in zip(zip(*columns, strict=True), kept, strict=True)]
