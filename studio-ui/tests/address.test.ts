@@ -27,6 +27,7 @@ describe("the address of a view", () => {
       pair: { label: 2, prediction: null },
       tab: "filters",
       sort: "max",
+      flag: 2,
       least: 0.75,
       row: 0,
       cloud: "umap",

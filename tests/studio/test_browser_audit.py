@@ -12,6 +12,7 @@ import pytest
 import camlens.audit
 from camlens.studio.app import PAGE
 from camlens.studio.settings import StudioSettings
+from tests.audit.shortcuts import SIDE, write_shortcuts
 from tests.audit.synthetic import synthetic_run
 from tests.browser import browser_marks, painted_until, pixels, settle, shown, violations, watched_page
 from tests.studio.conftest import listening, opened, page_paths
@@ -25,10 +26,12 @@ CLOUD = "[role=application]"
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> camlens.audit.Audit:
-    """A run over two dozen photographs, one of them mislabeled."""
-    return camlens.audit.run(
+    """A run over two dozen photographs, one of them mislabeled, with the result of shortcut tests."""
+    run = camlens.audit.run(
         str(photos), "demo:photos", tmp_path_factory.mktemp("runs") / "photos", workers=0, report=False
     )
+    write_shortcuts(run.path)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +208,55 @@ def test_maps_are_shown_without_missing_images(large_page: Any) -> None:
     page.locator(DIALOG).get_by_text("cannot be explained again").wait_for()
 
 
+# shortcuts
+
+
+def test_from_the_summary_to_a_flag_and_its_transplant_evidence(page: Any, audit: camlens.audit.Audit) -> None:
+    opened(page, "/misclassifications")
+    name = audit.class_names[2]
+    flags = page.get_by_role("region", name="Shortcuts")
+    assert shown(flags.locator("li"), 3)
+    flags.get_by_role("link", name=re.compile(f"^{name}: ")).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/shortcuts\?flag=0$"))
+    card = page.get_by_role("article", name=name)
+    card.get_by_role("heading", name=name).wait_for()
+    assert card.locator("li").count() == 2
+    pictures = card.locator("li").nth(1).locator("figure")
+    assert re.findall(r"(\d+) %", " ".join(pictures.all_inner_texts())) == ["94", "10", "2", "91"]
+    pasted = pictures.nth(3)
+    assert pasted.locator(".spot").count() == 1
+    pasted.locator("img").evaluate("image => image.decode()")
+    assert pasted.locator("img").evaluate("image => image.naturalWidth") == SIDE
+    assert pictures.nth(1).locator(".spot").count() == 0
+    card.get_by_role("region", name="Images with it").locator(CARD).first.click()
+    page.locator(f"{DIALOG} canvas[data-painted]").first.wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name=re.compile("^All shortcuts")).click()
+    page.get_by_role("region", name="Results").locator("tbody tr").nth(5).wait_for()
+    page.go_back()
+    card.get_by_role("heading", name=name).wait_for()
+
+
+def test_cards_show_the_flags_and_the_table_everything(page: Any, audit: camlens.audit.Audit) -> None:
+    opened(page, "/shortcuts")
+    assert page.get_by_role("article").count() == 3
+    assert [page.get_by_role("article").nth(place).locator("ol > li").count() for place in range(3)] == [1, 1, 0]
+    results = page.get_by_role("region", name="Results").locator("tbody tr")
+    assert results.count() == 6
+    results.nth(3).get_by_role("link").click()  # a line that the model does not use
+    page.wait_for_url(re.compile(r"flag=3$"))
+    article = page.get_by_role("article")
+    article.get_by_role("heading", name=audit.class_names[1]).wait_for()
+    assert re.findall(r"-?\d+ to \d+", article.inner_text()) == ["-4 to 6", "-3 to 3"]
+
+
+def test_a_run_without_shortcut_tests_says_so(large_page: Any) -> None:
+    opened(large_page, "/shortcuts")
+    large_page.get_by_text("--shortcuts quick").wait_for()
+    assert large_page.get_by_role("article").count() == 0
+
+
 # embeddings
 
 
@@ -331,15 +383,15 @@ def test_a_class_with_corner_evidence_is_listed(large_page: Any) -> None:
 
 def test_audit_pages_are_linked_only_while_a_run_is_open(page: Any, browser: Any, server: str) -> None:
     opened(page, "/")
-    names = ["Errors", "Embeddings", "Attention"]
-    assert [page.get_by_role("link", name=name, exact=True).count() for name in names] == [1, 1, 1]
+    names = ["Shortcuts", "Errors", "Embeddings", "Attention"]
+    assert [page.get_by_role("link", name=name, exact=True).count() for name in names] == [1, 1, 1, 1]
     context = browser.new_context(base_url=server)
     without = context.new_page()
-    for path in ("/misclassifications", "/embeddings", "/attention"):
+    for path in page_paths(run=True):
         opened(without, path)
         without.get_by_text("No audit run is open").wait_for()
         assert "camlens studio --audit" in without.locator("main").inner_text()
-        assert [without.get_by_role("link", name=name, exact=True).count() for name in names] == [0, 0, 0]
+        assert [without.get_by_role("link", name=name, exact=True).count() for name in names] == [0, 0, 0, 0]
     context.close()
 
 
@@ -357,7 +409,12 @@ def test_a_run_of_other_weights_shows_a_notice(page: Any, browser: Any, other_se
         assert violations(other) == []
 
 
-PATHS = [*page_paths(run=True), "/misclassifications?tab=classes&row=3", "/misclassifications?tab=calibration"]
+PATHS = [
+    *page_paths(run=True),
+    "/misclassifications?tab=classes&row=3",
+    "/misclassifications?tab=calibration",
+    "/shortcuts?flag=0",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -118,7 +118,7 @@ class Summary:
         if self.shortcuts is None:
             return []
         flags = [
-            f"  {sentence(shortcut, self.class_names)}; {p_in_words(shortcut.p)}"
+            f"  {sentence(shortcut, self.class_names)}; p-value {p_in_words(shortcut.p)}"
             for shortcut in self.shortcuts.confirmed
         ]
         return ["", f"Shortcuts   {len(flags) or 'none'} confirmed", *flags, f"  {tested_in_words(self.shortcuts)}", ""]

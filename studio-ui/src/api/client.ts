@@ -148,4 +148,6 @@ export function belongTo(name: string): void {
   session = name;
 }
 export const pictureAddress = (image: string): string => `/api/images/${image}/picture.png?v=${session}`;
+export const shortcutPictureAddress = (shortcut: number, example: number, which: string): string =>
+  `/api/audit/shortcuts/${shortcut}/${example}/${which}.png?v=${session}`;
 export const thumbnailAddress = (image: string): string => `/api/images/${image}/thumbnail.webp?v=${session}`;

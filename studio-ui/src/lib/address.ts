@@ -96,7 +96,8 @@ const FIELDS = {
   pair,
   tab: text(),
   sort: oneOf("mean", "max", "index"),
-  // audit pages: minimum confidence, the open row, and how the embeddings are drawn
+  // audit pages: the open shortcut, minimum confidence, the open row, and how the embeddings are drawn
+  flag: index,
   least: share(0),
   row: index,
   cloud: oneOf("pca", "tsne", "umap"),

@@ -3,6 +3,7 @@ import type { RunSummary } from "../api/client";
 import type { Option } from "../parts/Choice.svelte";
 import { Asked } from "./asked.svelte";
 import { studio } from "./studio.svelte";
+import { addressOf } from "./view.svelte";
 
 export const run = new Asked<RunSummary>();
 // The status is replaced every few seconds; effects that read these run only when the values change.
@@ -38,3 +39,9 @@ export const MEASURES = {
   entropy: { title: "Entropy", meaning: "0: a single cell, 1: uniform" },
   spread: { title: "Spread", meaning: "mean distance of the evidence from its center" },
 } as const;
+
+/** The address of a shortcut's evidence. */
+export const shortcutAddress = (flag: number | null): string => addressOf("/shortcuts", { flag, row: null });
+
+/** The colors of the results of a shortcut test. */
+export const LOOKS = { confirmed: "bad", unused: "good", object: "", "too-few": "" } as const;

@@ -291,10 +291,10 @@ def tested_in_words(shortcuts: Shortcuts) -> str:
 
 
 def p_in_words(p: float) -> str:
-    """Format a p-value; "not tested" for NaN."""
+    """Format a p-value, such as "0.012" or "< 0.001"; "not tested" for NaN."""
     if p != p:
         return "not tested"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _measured(shortcut: Shortcut, names: str) -> list[str]:

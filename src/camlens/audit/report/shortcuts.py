@@ -74,12 +74,8 @@ def _facts(shortcut: Shortcut) -> str:
         facts += f"<dt>How alike it is</dt><dd>{shortcut.sameness:.2f} of 1</dd>"
     return (
         f'<p class="note">In percentage points, with 95 % intervals:</p><dl>{facts}<dt>Corrected p-value</dt>'
-        f"<dd>{_p(shortcut)}</dd><dt>Images with it</dt><dd>{shortcut.images:,}</dd></dl>"
+        f"<dd>{escape(p_in_words(shortcut.p))}</dd><dt>Images with it</dt><dd>{shortcut.images:,}</dd></dl>"
     )
-
-
-def _p(shortcut: Shortcut) -> str:
-    return escape(p_in_words(shortcut.p).removeprefix("p ").removeprefix("= "))
 
 
 def _effect(value: float, low: float, high: float) -> str:
@@ -158,7 +154,7 @@ def _results(outcomes: Outcomes, shortcuts: Shortcuts) -> str:
         f"<td>{escape(described(shortcut))}</td>"
         f'<td><span class="chip {_CHIPS[shortcut.status]}">{STATUSES[shortcut.status]}</span></td>'
         f'<td class="number">{shortcut.images:,}</td><td>{_effect(shortcut.effect, *shortcut.interval)}</td>'
-        f'<td class="number">{_p(shortcut)}</td></tr>'
+        f'<td class="number">{escape(p_in_words(shortcut.p))}</td></tr>'
         for shortcut in shortcuts.shortcuts
     )
     heads = (("Class", ""), ("What", ""), ("Result", ""), ("Images", "number"), ("Effect", ""), ("p", "number"))

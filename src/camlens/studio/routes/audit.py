@@ -3,7 +3,9 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query
+from fastapi.responses import Response
 
+from camlens.audit.findings.shortcut_pictures import Which
 from camlens.studio.jobs import Report
 from camlens.studio.routes._shared import Bench, Wait, as_job
 from camlens.studio.runs.attention import attention, class_attention
@@ -22,7 +24,9 @@ from camlens.studio.runs.schemas import (
     RowDetail,
     RowList,
     RunSummary,
+    ShortcutsView,
 )
+from camlens.studio.runs.shortcuts import shortcut_picture, shortcuts_view
 from camlens.studio.schemas import JobView
 from camlens.studio.threads import slow
 
@@ -60,6 +64,20 @@ def summary(run: Run) -> RunSummary:
         weights=run.weights,
         problems=tuple(run.problems),
     )
+
+
+@router.get("/shortcuts", tags=["audit: shortcuts"])
+@slow
+def shortcuts(run: Run) -> ShortcutsView:
+    """Return everything that was tested as a shortcut, confirmed ones first."""
+    return shortcuts_view(run)
+
+
+@router.get("/shortcuts/{place}/{example}/{which}.png", response_class=Response, tags=["audit: shortcuts"])
+@slow
+def picture(run: Run, place: RowNumber, example: RowNumber, which: Which) -> Response:
+    """Return a picture of an example, as the model sees it."""
+    return Response(shortcut_picture(run, place, example, which), media_type="image/png")
 
 
 @router.get("/errors", tags=["audit: misclassifications"])

@@ -17,6 +17,7 @@ from camlens.audit.findings.neighbours import unit
 from camlens.audit.findings.outcomes import Outcomes, outcomes_of
 from camlens.audit.findings.reading import numbers
 from camlens.audit.findings.reasons import Reasoner
+from camlens.audit.findings.shortcuts import Shortcuts
 from camlens.audit.opening import Audit, open_run
 from camlens.audit.store.manifest import Manifest
 from camlens.core.errors import DataError
@@ -108,6 +109,11 @@ class OpenRun:
     def errors(self) -> NDArray[Any]:
         """Error of every image, None for images without one."""
         return self.audit.column("error")
+
+    @cached_property
+    def shortcuts(self) -> Shortcuts | None:
+        """The result of the shortcut tests, None if they were not run."""
+        return self.audit.shortcuts
 
     def measure(self, name: str) -> Float[np.ndarray, " n"]:
         """Return a numeric column, NaN for missing values."""

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from camlens.audit.findings.shortcut_pictures import Which
+from camlens.audit.findings.shortcuts import Kind, Level, Region, Status
 from camlens.studio.schemas import Frozen, GridValues, ImageId, Prediction
 
 Measure = Literal["entropy", "border_energy", "corner_energy", "spread"]
@@ -273,3 +275,79 @@ class ClassAttentions(Frozen):
     """Every class that was predicted, in order."""
 
     classes: tuple[ClassAttention, ...]
+
+
+class EffectView(Frozen):
+    """A difference of two shares of images with its 95 % interval; null if it was not measured."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ShortcutPictureView(Frozen):
+    """One picture of an example with the probability of the class; `present` tells whether the file exists."""
+
+    which: Which
+    row: int
+    caption: str
+    probability: float
+    region: Region | None
+    present: bool
+
+
+class ShortcutExample(Frozen):
+    """An image with and without the property, and another one without and with it."""
+
+    pictures: tuple[ShortcutPictureView, ...]
+
+
+class ShortcutView(Frozen):
+    """One candidate that was tested. `place` is its position in the list, `rows` are images that have the property."""
+
+    place: int
+    classes: tuple[int, ...]
+    names: tuple[str, ...]
+    kind: Kind
+    status: Status
+    result: str
+    what: str
+    finding: str
+    sentence: str
+    advice: str
+    effect: EffectView
+    drop: EffectView | None
+    pull: EffectView | None
+    p: float | None
+    p_in_words: str
+    property: str | None
+    images: int
+    sameness: float | None
+    examples: tuple[ShortcutExample, ...]
+    rows: tuple[int, ...]
+
+
+class TestedView(Frozen):
+    """A property that was looked for, in how many classes, and in how many of these there were too few images."""
+
+    kind: Kind
+    property: str
+    classes: int
+    too_few: int
+    candidates: int
+    note: str
+
+
+class ShortcutsView(Frozen):
+    """Everything that was tested, confirmed ones first. `passes` of at most `bound` forward passes were used.
+
+    `level` is "off" if the tests were not run.
+    """
+
+    level: Level
+    seed: int
+    alpha: float
+    passes: int
+    bound: int
+    shortcuts: tuple[ShortcutView, ...]
+    tested: tuple[TestedView, ...]
