@@ -1,7 +1,7 @@
 // A card of the gallery: an image with its maps, most likely classes, likely reasons and nearest images.
 import { WHOLE, type Region } from "../core/grid";
 import { element } from "../core/element";
-import { gridOf, type Card, type Evidence } from "./evidence";
+import { gridOf, type Card, type Evidence, type Section } from "./evidence";
 import type { Painter } from "./painting";
 
 const percent = (share: number): string => `${(100 * share).toFixed(share > 0.999 || share < 0.1 ? 1 : 0)} %`;
@@ -26,11 +26,21 @@ export function cardOf(evidence: Evidence, card: Card, painter: Painter): HTMLEl
   return element("article", { class: "card", tabindex: "0", "data-row": String(card.row) }, head, pictures, about(evidence, card));
 }
 
+/** Typical images of a class with their maps, and the number of its correct predictions. */
+export function typicalOf(evidence: Evidence, { label, count, cards }: Section, painter: Painter): HTMLElement {
+  const note = `${cards.length} of ${count.toLocaleString("en")} correct`;
+  const pictures = element("div", { class: "views" });
+  for (const card of cards) {
+    pictures.append(figure(evidence, card, "Image", null, painter), figure(evidence, card, `Map for ${named(evidence, label)}`, card.map, painter));
+  }
+  return element("article", { class: "panel" }, element("h3", {}, named(evidence, label), " ", element("small", {}, note)), pictures);
+}
+
 function figure(evidence: Evidence, card: Card, title: string, map: string | null, painter: Painter): HTMLElement {
   const stage = element("div", { class: "stage" });
   const picture = evidence.pictures[card.row];
   if (picture) {
-    stage.append(element("img", { src: `data:image/webp;base64,${picture.image}`, alt: card.id, loading: "lazy" }));
+    stage.append(element("img", { src: `data:image/webp;base64,${picture.image}`, alt: card.id }));
     if (picture.region) {
       const style = `clip-path:${frameAround(picture.region)}`;
       stage.append(element("div", { class: "unseen colorless", style }), element("div", { class: "unseen faded", style }));
@@ -85,7 +95,7 @@ function about(evidence: Evidence, card: Card): HTMLElement {
     for (const [place, index, distance] of card.near) {
       const picture = evidence.thumbnails[place];
       const shown = picture
-        ? element("img", { src: `data:image/webp;base64,${picture}`, alt: "", loading: "lazy" })
+        ? element("img", { src: `data:image/webp;base64,${picture}`, alt: "" })
         : element("span", { class: "gone" });
       row.append(element("li", {}, shown, element("span", {}, named(evidence, index)), element("small", {}, distance.toFixed(2))));
     }

@@ -57,7 +57,7 @@ export interface Section {
   readonly cards: readonly Card[];
 }
 
-/** The cards that match, by confusion, the most confident first. Correct predictions match only if a class is chosen twice. */
+/** The cards that match, by confusion, the most confident first. Typical correct predictions match only if a class is chosen twice. */
 export function chosen(evidence: Evidence, choice: Choice): Section[] {
   const correct = choice.label !== null && choice.label === choice.predicted;
   const fits = (card: Card): boolean =>
@@ -76,6 +76,13 @@ export function chosen(evidence: Evidence, choice: Choice): Section[] {
     const cards = piles.get(`${label} ${predicted}`);
     return cards ? [{ label, predicted, count, cards: cards.toSorted(order) }] : [];
   });
+}
+
+/** The typical correct predictions of every class, in the order of the classes. */
+export function typical(evidence: Evidence): Section[] {
+  return evidence.classes
+    .flatMap((_, index) => chosen(evidence, { ...EVERYTHING, label: index, predicted: index }))
+    .filter(({ cards }) => cards.length > 0);
 }
 
 /** Decode a map of bytes to values in [0, 1]. */

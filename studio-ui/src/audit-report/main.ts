@@ -1,8 +1,8 @@
 // The audit report: a confusion matrix whose cells lead to images and maps. Runs in one HTML file, without a server.
 import { COLOR_MAPS, DEFAULT_COLORS } from "../core/colors";
-import { cardOf, named } from "./card";
+import { cardOf, named, typicalOf } from "./card";
 import { chooser, element, slider } from "../core/element";
-import { choiceOf, chosen, EVERYTHING, gridOf, hashOf, type Choice, type Evidence, type Section } from "./evidence";
+import { choiceOf, chosen, EVERYTHING, gridOf, hashOf, typical, type Choice, type Evidence, type Section } from "./evidence";
 import { navigable } from "./matrix";
 import { Painter } from "./painting";
 
@@ -29,7 +29,8 @@ function headingOf({ label, predicted, count }: Section, shown: number): HTMLEle
   const pair =
     label === predicted ? `${named(evidence, label)}, correct` : `${named(evidence, label)} predicted as ${named(evidence, predicted)}`;
   const total = count.toLocaleString("en");
-  const note = shown < count ? `the ${shown} most confident of ${total}` : `${total} ${count === 1 ? "image" : "images, most confident first"}`;
+  const kind = label === predicted ? "most typical" : "most confident";
+  const note = shown < count ? `the ${shown} ${kind} of ${total}` : `${total} ${count === 1 ? "image" : "images, most confident first"}`;
   return element("h3", {}, pair, element("small", {}, note));
 }
 
@@ -144,11 +145,22 @@ function open(label: number, predicted: number): void {
 for (const canvas of document.querySelectorAll<HTMLCanvasElement>("canvas[data-mean]")) {
   painter.add(canvas, gridOf(evidence.means[canvas.dataset["mean"]!]!, evidence.grid));
 }
+document.getElementById("classes")!.append(...typical(evidence).map((section) => typicalOf(evidence, section, painter)));
 const table = document.querySelector<HTMLTableElement>("#matrix");
 if (table) navigable(table, open);
 for (const link of document.querySelectorAll<HTMLElement>("button[data-pair]")) {
   link.addEventListener("click", () => open(Number(link.dataset["label"]), Number(link.dataset["predicted"])));
 }
+// paper is white: print in the light theme
+let theme: string | undefined;
+addEventListener("beforeprint", () => {
+  theme = document.documentElement.dataset["theme"];
+  document.documentElement.dataset["theme"] = "light";
+});
+addEventListener("afterprint", () => {
+  if (theme === undefined) delete document.documentElement.dataset["theme"];
+  else document.documentElement.dataset["theme"] = theme;
+});
 filters();
 look();
 follow();

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from camlens.audit.findings.neighbours import unit
 from camlens.audit.report import write_report
 from camlens.models.preprocess import Preprocess
 from camlens.render import interactive
@@ -113,10 +114,45 @@ def test_the_outline_of_a_shortcut_lies_on_its_region(page: Any) -> None:
     np.testing.assert_allclose(places, CORNER, atol=0.01)
 
 
-def test_a_cell_of_the_diagonal_shows_correct_predictions(page: Any) -> None:
+def typical_dogs(run: FakeRun) -> list[int]:
+    """Return the three dogs nearest to the center of the correctly predicted ones, the most confident first."""
+    dogs = unit(run.embeddings(np.arange(30, 40)))
+    distances = np.linalg.norm(dogs - dogs.mean(axis=0), axis=1)
+    return sorted((30 + np.argsort(distances)[:3]).tolist())  # in this run, confidence decreases by row
+
+
+def test_a_cell_of_the_diagonal_shows_typical_correct_predictions(page: Any, run: FakeRun) -> None:
     cell(page, 1, 1).click()
-    assert rows(page) == [30, 31, 32]
+    assert rows(page) == typical_dogs(run)
     assert len(page.locator(".card").first.locator("figcaption").all()) == 2
+
+
+def test_every_class_has_its_typical_images_with_their_maps(page: Any, run: FakeRun) -> None:
+    classes = page.locator("#classes article")
+    assert [re.findall(r"\w+", title)[0] for title in classes.locator("h3").all_inner_texts()] == ["cat", "dog", "fish"]
+    dogs = classes.nth(1)
+    assert [Path(name).stem for name in dogs.locator("img").evaluate_all("all => all.map(image => image.alt)")] == [
+        f"{row:03d}" for row in typical_dogs(run) for _ in range(2)
+    ]
+    assert dogs.locator("canvas[data-painted]").count() == 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_printed_report_has_pictures_and_maps_on_white(browser: Any, run: FakeRun, scheme: str) -> None:
+    ground = "getComputedStyle(document.querySelector('.card')).backgroundColor"
+    with report_page(browser, run, color_scheme=scheme) as opened:
+        before = opened.evaluate(ground)
+        printed = opened.pdf()
+        assert opened.evaluate(ground) == before
+        opened.emulate_media(media="print")
+        opened.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert opened.evaluate(ground) == "rgb(255, 255, 255)"
+        assert not opened.locator("#filters").is_visible()
+        maps = opened.locator(".card canvas[data-painted], #classes canvas[data-painted]").count()
+        unloaded = "all => all.filter(image => !image.complete || !image.naturalWidth).length"
+        assert opened.locator("img").evaluate_all(unloaded) == 0
+    assert maps >= 9 + 2 * 6
+    assert len(re.findall(rb"/Subtype\s*/Image", printed)) >= maps
 
 
 def test_an_empty_cell_shows_a_message(page: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from camlens.audit.findings.errors import most_confident_first, stratified
+from camlens.audit.findings.errors import stratified
 from camlens.audit.findings.neighbours import Rows, nearest
 from camlens.audit.findings.outcomes import Outcomes
 from camlens.audit.findings.overview import Overview
@@ -34,7 +34,7 @@ class Limits:
 
     Attributes:
         errors, per_pair: wrong predictions in total, and for each pair of true and predicted class.
-        correct, per_class: correct predictions in total, and for each class.
+        correct, per_class: typical correct predictions in total, and for each class.
         neighbours: nearest recognized images of each error.
     """
 
@@ -62,7 +62,7 @@ def gather(
     outcomes = overview.outcomes
     pairs = stratified(outcomes, most=limits.errors, per_pair=limits.per_pair)
     wrong = np.sort(np.concatenate([np.zeros(0, np.int64), *pairs.values()]))
-    rows = np.sort(np.concatenate([wrong, _recognized(outcomes, limits)]))
+    rows = np.sort(np.concatenate([wrong, _typical(outcomes, reasoner, limits)]))
     near, distances = nearest(reasoner.directions, wrong, limits.neighbours, candidates=outcomes.correct)
     neighbours = {
         int(row): [(int(other), float(far)) for other, far in zip(others, fars, strict=True) if other >= 0]
@@ -98,11 +98,11 @@ def as_bytes(signed: Float[np.ndarray, "h w"]) -> str | None:
     return base64.b64encode(np.floor(positive / highest * 255 + 0.5).astype(np.uint8).tobytes()).decode()
 
 
-def _recognized(outcomes: Outcomes, limits: Limits) -> Rows:
-    """Return the most confident correct predictions of each class, one class after the other in turn."""
-    rows = most_confident_first(outcomes, np.nonzero(outcomes.correct)[0])
+def _typical(outcomes: Outcomes, reasoner: Reasoner, limits: Limits) -> Rows:
+    """Return the correct predictions nearest to the center of their class, one class after the other in turn."""
+    rows = np.nonzero(outcomes.correct)[0]
     classes = outcomes.label[rows]
-    order = np.argsort(classes, kind="stable")
+    order = np.lexsort((reasoner.territory.distance(reasoner.directions, rows, classes), classes))
     starts = np.searchsorted(classes[order], np.arange(outcomes.classes))
     turn = np.arange(len(order)) - starts[classes[order]]
     taken = np.lexsort((classes[order], turn))[: limits.correct]

@@ -27,6 +27,10 @@ from camlens.models.loading import Preprocessing
 from camlens.render.interactive.page import built_script
 
 _SCRIPT = "audit.js"
+_TYPICAL = (
+    '<p class="lead">The correctly predicted images nearest to the center of their class in feature space, with the map'
+    ' of the class: what the model looks at if it is right.</p><div id="classes"></div>'
+)
 
 
 def write_report(
@@ -94,6 +98,7 @@ def report_page(run: Run, overview: Overview, summary: Summary, evidence: dict[s
         ("summary", "Summary", _summary(overview, summary)),
         *([("changes", "Changes", changes_section(run, summary.comparison))] if summary.comparison else []),
         ("errors", "Errors", _errors(overview)),
+        ("typical", "Typical images", _TYPICAL),
         ("gallery", "Gallery", _gallery(evidence)),
         ("calibration", "Calibration", _calibration(overview)),
         ("attention", "Attention", attention_section(run, overview)),
