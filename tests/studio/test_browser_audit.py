@@ -373,7 +373,7 @@ def test_mean_maps_are_drawn_and_filter_by_class(page: Any, audit: camlens.audit
 
 def test_a_class_with_corner_evidence_is_listed(large_page: Any) -> None:
     opened(large_page, "/attention")
-    note = large_page.get_by_role("region", name="Possible shortcuts")
+    note = large_page.get_by_role("region", name="Classes with evidence at the edge")
     assert "class 59" in note.inner_text()
     assert "corners" in note.inner_text()
 

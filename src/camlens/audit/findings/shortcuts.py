@@ -34,7 +34,7 @@ KINDS: dict[Kind, str] = {"local": "region", "global": "property", "slice": "gro
 _SAME_FOR_ALL = {
     "blur": "Bring the images of all classes to the same sharpness",
     "noise": "Add noise to training images of all classes at random",
-    "JPEG quality": "Compress the images of all classes alike",
+    "JPEG compression": "Compress the images of all classes alike",
     "resolution": "Scale the images of all classes down to the same resolution",
     "aspect ratio": "Crop the images of all classes to the same proportions",
     "padding": "Crop the padding of all images",
@@ -266,7 +266,7 @@ def advice(shortcut: Shortcut, class_names: Sequence[str]) -> str:
         return f"Check the labels of these images, and add images like them to the training data of {names}."
     if shortcut.kind == "global":
         change = _SAME_FOR_ALL.get(what, f"Vary the {what} of all training images at random")
-        return f"{change}, or add images of {names} with another {what}. Then retrain and run the audit again."
+        return f"{change}, or add images of {names} that differ in {what}. Then retrain and run the audit again."
     if shortcut.region is None:
         change = f"Add images of {names} without the {what}, or paste it into training images of all classes"
     elif _at_border(shortcut.region):

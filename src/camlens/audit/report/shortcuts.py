@@ -21,7 +21,7 @@ from camlens.audit.report.evidence import TINY, webp
 from camlens.core.errors import CamlensError
 from camlens.data.decode import decode_image
 
-_MOST_CARDS, _MOST_EXAMPLES, _MOST_THUMBNAILS = 20, 3, 8
+_MOST_CARDS, _MOST_EXAMPLES, _MOST_THUMBNAILS, _MOST_ROWS = 20, 3, 8, 200
 _SIDE, _THUMBNAIL_SIDE = 224, 96
 _CHIPS = {"confirmed": "bad", "unused": "good", "object": "", "too-few": "warn"}
 
@@ -155,8 +155,10 @@ def _results(outcomes: Outcomes, shortcuts: Shortcuts) -> str:
         f'<td><span class="chip {_CHIPS[shortcut.status]}">{STATUSES[shortcut.status]}</span></td>'
         f'<td class="number">{shortcut.images:,}</td><td>{_effect(shortcut.effect, *shortcut.interval)}</td>'
         f'<td class="number">{escape(p_in_words(shortcut.p))}</td></tr>'
-        for shortcut in shortcuts.shortcuts
+        for shortcut in shortcuts.shortcuts[:_MOST_ROWS]
     )
+    rest = len(shortcuts.shortcuts) - _MOST_ROWS
+    more = f'<p class="note">{rest:,} more are in shortcuts.json.</p>' if rest > 0 else ""
     heads = (("Class", ""), ("What", ""), ("Result", ""), ("Images", "number"), ("Effect", ""), ("p", "number"))
     table = _table("Everything that was tested", _head(heads), rows) if rows else "<p>No candidate was found.</p>"
     note = (
@@ -164,7 +166,7 @@ def _results(outcomes: Outcomes, shortcuts: Shortcuts) -> str:
         " it, beyond a control, in percentage points with 95 % intervals. p-values are corrected for all tests; below"
         f" {shortcuts.alpha:g} counts as evidence."
     )
-    return f'<div class="panel"><h3>Everything that was tested</h3><p class="note">{note}</p>{table}</div>'
+    return f'<div class="panel"><h3>Everything that was tested</h3><p class="note">{note}</p>{table}{more}</div>'
 
 
 def _looked_for(shortcuts: Shortcuts) -> str:
