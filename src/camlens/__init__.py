@@ -6,6 +6,7 @@ from camlens.core.lazy import lazily as _lazily
 
 __version__ = "0.1.0"
 __all__ = [
+    "Calibration",
     "CamlensError",
     "Check",
     "ClassBlindWarning",
@@ -30,6 +31,7 @@ __all__ = [
     "TargetError",
     "UnknownArgumentError",
     "activations",
+    "calibrate",
     "compute_gradcam",
     "concepts",
     "explain",
@@ -52,6 +54,7 @@ _LATER = {
     **dict.fromkeys(_ERRORS.split(), "camlens.core.errors"),
     **dict.fromkeys(("compute_gradcam", "get_conv_layers", "get_top_predictions"), "camlens.gradcam"),
     **dict.fromkeys(("METHODS", "register_method"), "camlens.methods"),  # registers all methods
+    **dict.fromkeys(("Calibration", "calibrate"), "camlens.trust.calibrating"),
     "Check": "camlens.trust.checking",
     "Concepts": "camlens.methods.factorisation",
     "Explainer": "camlens.explainer",
@@ -97,6 +100,7 @@ if _typing.TYPE_CHECKING:
     from camlens.methods.factorisation import Concepts, concepts
     from camlens.metrics import METRICS
     from camlens.models import LoadedModel, load_model
+    from camlens.trust.calibrating import Calibration, calibrate
     from camlens.trust.checking import Check
     from camlens.trust.facts import Fact
     from camlens.trust.measuring import measure

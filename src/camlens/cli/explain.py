@@ -17,6 +17,11 @@ Checks = Annotated[
     bool, typer.Option("--check", help="Test each map against the effects of deleting patches of the image.")
 ]
 
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", metavar="FILE", help="Give verdicts by a file that `camlens calibrate` has written."),
+]
+
 
 @options.takes_model
 def explain(
@@ -31,6 +36,7 @@ def explain(
     force: options.Force = False,
     seed: options.Seed = 0,
     check: Checks = False,
+    calibration: CalibrationFile = None,
     gradients: options.Gradients = options.GradientsName.plain,
     segments: options.Segments = None,
     samples: options.Samples = None,
@@ -68,6 +74,7 @@ def explain(
     from camlens.cli.naming import class_index
     from camlens.core.store import check_writable
     from camlens.render.theme import Look
+    from camlens.trust.calibrating import Calibration
 
     check_writable(output)
     settings = options.method_options({"segments": segments, "samples": samples, "features": features}, option)
@@ -83,6 +90,7 @@ def explain(
             options=settings,
             progress=progress.within,
             checks=check,
+            calibration=None if calibration is None else Calibration.load(calibration),
         )
         explained = progress.each(explain_files(place, images, target=index, top_k=top_k))
         gallery = write_gallery(output, place, explained, look=Look(colormap.value, alpha, crop=crop), force=force)
@@ -108,8 +116,10 @@ def _print(gallery: "Gallery", task: str, *, json: bool) -> None:
 
 
 def _check_lines(entry: dict[str, Any]) -> list[str]:
-    check = entry.get("check")
-    return [] if check is None else [*(fact["text"] for fact in check["facts"]), check["sentence"]]
+    lines = [entry["verdict"]["text"]] if "verdict" in entry else []
+    if "check" in entry:
+        lines += [*(fact["text"] for fact in entry["check"]["facts"]), entry["check"]["sentence"]]
+    return lines
 
 
 def _summary(entry: dict[str, Any], task: str) -> str:

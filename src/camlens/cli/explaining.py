@@ -23,6 +23,7 @@ from camlens.gradcam import Prediction
 from camlens.models import LoadedModel
 from camlens.models.geometry import View
 from camlens.render.theme import Look
+from camlens.trust.calibrating import Calibration, Verdict
 from camlens.trust.checking import Check
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class ExplainedImage:
     loaded: LoadedModel
     class_names: Sequence[str]
     check: Check | None = None
+    verdict: Verdict | None = None
 
     @property
     def view(self) -> View:
@@ -108,11 +110,12 @@ class FailedImage:
 
 @dataclass(frozen=True, eq=False)
 class Workplace:
-    """A loaded model and its explainer, and whether each map is checked."""
+    """A loaded model and its explainer, whether each map is checked, and the calibration for verdicts."""
 
     loaded: LoadedModel
     explainer: Explainer[Explanation]
     checks: bool = False
+    calibration: Calibration | None = None
 
 
 def prepare(
@@ -125,6 +128,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     progress: Progress = silent,
     checks: bool = False,
+    calibration: Calibration | None = None,
 ) -> Workplace:
     """Build the explainer of a model. `layer` defaults to the best layer of the model."""
     explainer = Explainer(
@@ -136,7 +140,7 @@ def prepare(
         progress=progress,
         options=dict(options or {}),
     )
-    return Workplace(loaded, explainer, checks)
+    return Workplace(loaded, explainer, checks, calibration)
 
 
 def explain_files(
@@ -173,10 +177,11 @@ def explain_picture(
         explanation = place.explainer(picture, target=target)
     loaded, logits = place.loaded, explanation.logits
     check = explanation.check(loaded, seed=explanation.provenance["seed"]) if place.checks else None
+    verdict = None if place.calibration is None else place.calibration.verdicts(explanation)[0][0]
     if logits is None:
-        return ExplainedImage(path, explanation, [], loaded, loaded.class_names, check)
+        return ExplainedImage(path, explanation, [], loaded, loaded.class_names, check, verdict)
     names = loaded.names(logits.shape[1])
-    return ExplainedImage(path, explanation, most_likely(loaded, logits[0], top_k), loaded, names, check)
+    return ExplainedImage(path, explanation, most_likely(loaded, logits[0], top_k), loaded, names, check, verdict)
 
 
 def most_likely(loaded: LoadedModel, logits: Float[Tensor, " classes"], top_k: int) -> list[Prediction]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +99,7 @@ def description(image: ExplainedImage) -> dict[str, Any]:
         "warnings": image.warnings,
         **({"details": plain_details(image)} if explanation.details else {}),
         **({} if image.check is None else {"check": image.check.to_dict()}),
+        **({} if image.verdict is None else {"verdict": asdict(image.verdict)}),
     }
 
 

@@ -12,6 +12,7 @@ try:  # importing torch takes seconds; Ctrl-C must not show a traceback
     import typer
     from typer.core import TyperGroup
 
+    from camlens.cli.calibrate import calibrate
     from camlens.cli.compare import compare
     from camlens.cli.demo import demo
     from camlens.cli.explain import explain
@@ -86,7 +87,7 @@ def options(
     """Show where a PyTorch vision model looks."""
 
 
-for command in (explain, compare, layers, methods, predict, demo, plant):
+for command in (explain, calibrate, compare, layers, methods, predict, demo, plant):
     app.command(name=command.__name__)(command)
 
 

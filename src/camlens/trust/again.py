@@ -3,22 +3,18 @@
 import warnings
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import EvidenceWarning, InputError, MisfitError
 from camlens.core.probe import InputProbe
-from camlens.core.registry import METHODS, Entry
-from camlens.core.targets import Target, TargetLike, as_target
+from camlens.core.registry import Entry
+from camlens.core.targets import Target, TargetLike
 from camlens.core.types import Method, Pictures, SelectOutput, TargetMaps
 from camlens.explainer import Explainer, Result
 from camlens.explanation import Explanation
 from camlens.models.loading import LoadedModel
 from camlens.pictures import prepared
 from camlens.targets import ClassScore, Contrast
-from camlens.trust.deletion import DELETION
-
-_TOLERANCE = 0.02  # of scores in half precision, computed in batches of another size
 
 
 def _nothing(probe: InputProbe) -> TargetMaps:
@@ -84,7 +80,7 @@ def repeated(
         options=source["options"],
         output=output,
     )
-    return _explained(explainer, inputs, target)
+    return quietly(explainer, inputs, target)
 
 
 def scored(
@@ -92,45 +88,10 @@ def scored(
 ) -> Explanation:
     """Compute scores and logits of inputs, with the model left as it was."""
     explainer = Explainer(model, method=cast(list[Method], [_SCORES]), output=output)
-    return _explained(explainer, inputs, target)[_SCORES.name]
+    return quietly(explainer, inputs, target)[_SCORES.name]
 
 
-def deletion_effects(
-    explanation: Explanation,
-    model: nn.Module | LoadedModel,
-    inputs: Tensor,
-    patches: int,
-    *,
-    target: TargetLike = None,
-    output: SelectOutput | None = None,
-) -> Explanation:
-    """Measure the effect of deleting each patch on the explained scores.
-
-    Raises InputError if the model's scores are not those of the explanation: then the model, the inputs or the target
-    are others.
-    """
-    wanted: TargetLike = target if target is not None else targets_for(explanation, explanation.classes)
-    retarget = METHODS[explanation.method].retarget if explanation.method in METHODS else None
-    if retarget is not None:
-        wanted = retarget(as_target(wanted))
-    method = cast(list[Method], [DELETION])
-    explainer = Explainer(model, method=method, options={DELETION.name: {"patches": patches}}, output=output)
-    result = _explained(explainer, inputs, wanted)[DELETION.name]
-    expected = explanation.scores.to(result.scores)
-    allowed = _TOLERANCE * float(expected.abs().max())
-    same = result.scores.shape == expected.shape and torch.allclose(result.scores, expected, rtol=0, atol=allowed)
-    if not same:
-        raise InputError(
-            "the scores of these inputs are not those of the explanation: pass the explained inputs and model, and"
-            " target= and output= as to explain if they were given there",
-            code="check.other-scores",
-            expected=expected.tolist(),
-            given=result.scores.tolist(),
-        )
-    return result
-
-
-def _explained(explainer: Explainer[Result], inputs: Tensor, target: TargetLike) -> Result:
+def quietly(explainer: Explainer[Result], inputs: Tensor, target: TargetLike) -> Result:
     """Explain without warnings about empty maps, which are not shown."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EvidenceWarning)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.core.arguments import checked_count
@@ -17,10 +16,10 @@ from camlens.core.types import Pictures, Scores, SelectOutput, TargetMaps
 from camlens.explanation import Explanation
 from camlens.metrics.similarity import pearson
 from camlens.models.loading import LoadedModel
-from camlens.trust.again import deletion_effects, inputs_of, repeated, targets_for
-from camlens.trust.deletion import FILLS, patch_masks, patch_means
+from camlens.trust.again import inputs_of, repeated, targets_for
+from camlens.trust.deletion import patch_masks
+from camlens.trust.experiment import experiment
 from camlens.trust.facts import Fact, facts_of, same_map
-from camlens.trust.ranking import permutation_p_values, rank_correlation, symmetry_p_values
 
 _LIMITS = (
     "Not tested: details within a patch, patches in combination, and whether the evidence is a good reason for the"
@@ -133,48 +132,41 @@ def check(
     checked_count("seed", seed, least=0)
     explained = inputs_of(explanation, model, inputs)
     patch_masks(explanation.input_size, patches)
-    deletion = deletion_effects(explanation, model, explained, patches, target=target, output=output)
     name = explanation._layer(layer)
-    heat = _patch_heat(explanation, name, patches).flatten(0, 1)
-    drops = deletion.maps["input"].cpu()
-    effects = drops.flatten(2).flatten(0, 1)
-    shape = explanation.scores.shape
+    test = experiment(
+        explanation,
+        model,
+        explained,
+        patches=patches,
+        permutations=permutations,
+        seed=seed,
+        layer=name,
+        target=target,
+        output=output,
+    )
+    images, targets = explanation.scores.shape
     runner_up, runners = _runner_up(explanation, model, explained, name, output)
     facts = [
         [
             facts_of(explanation, name, image, index, patches)
             + same_map(float(runner_up[image, index]), runners[image][index])
-            for index in range(shape[1])
+            for index in range(targets)
         ]
-        for image in range(shape[0])
+        for image in range(images)
     ]
     return Check(
-        effect=rank_correlation(heat, effects).view(shape),
-        p_value=permutation_p_values(heat, effects, permutations, seed).view(shape),
-        symmetry_p_value=symmetry_p_values(heat, effects, patches, drops.ndim - 2).view(shape),
+        effect=test.effect,
+        p_value=test.p_value,
+        symmetry_p_value=test.symmetry_p_value,
         facts=facts,
-        effects=drops,
-        by_fill={fill: _correlation(heat, deletion.details[fill]).view(shape) for fill in FILLS},
+        effects=test.effects,
+        by_fill=test.by_fill,
         runner_up=runner_up,
-        labels=[[explanation.label(image, index) for index in range(shape[1])] for image in range(shape[0])],
+        labels=[[explanation.label(image, index) for index in range(targets)] for image in range(images)],
         patches=patches,
         permutations=permutations,
         seed=seed,
     )
-
-
-def _patch_heat(explanation: Explanation, layer: str, patches: int) -> Float[Tensor, "n t patches"]:
-    """Mean heat of each patch, as it is drawn: signed if the map is drawn with both signs."""
-    heatmaps, signed = explanation.heatmaps(layer), explanation.signedmaps(layer)
-    drawn = [
-        (signed if explanation.shows_both_signs(target) else heatmaps)[:, target] for target in range(heatmaps.shape[1])
-    ]
-    return torch.stack([patch_means(maps.double().cpu(), patches) for maps in drawn], dim=1)
-
-
-def _correlation(heat: Tensor, effects: object) -> Tensor:
-    assert isinstance(effects, Tensor)
-    return rank_correlation(heat, effects.cpu().flatten(2).flatten(0, 1))
 
 
 def _runner_up(
@@ -199,7 +191,10 @@ def _runner_up_classes(explanation: Explanation) -> Tensor | None:
     logits, classes = explanation.logits, explanation.classes
     if logits is None or classes is None or explanation.task == "regression":
         return None
-    taken = [classes.cpu()] if explanation.against is None else [classes.cpu(), explanation.against.cpu().clamp_min(0)]
+    taken = [classes.cpu()]
+    if explanation.against is not None:
+        rivals = explanation.against.cpu()
+        taken.append(torch.where(rivals < 0, taken[0], rivals))
     if logits.shape[1] <= len(taken):
         return None
     columns = [
