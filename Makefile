@@ -16,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 # Tests, demo and benchmarks never download weights.
-test fuzz demo bench bench-attributions bench-studio bench-audit: export CAMLENS_OFFLINE := 1
+test fuzz demo bench bench-attributions bench-studio bench-audit bench-shortcuts: export CAMLENS_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui browser demo test fuzz lint format docs bench bench-attributions bench-studio bench-audit wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test fuzz lint format docs bench bench-attributions bench-studio bench-audit bench-shortcuts wheel pins clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ bench-studio: setup browser ## time the studio in a browser
 bench-audit: setup browser ## time audits, and the pages over 100,000 rows
 	@$(BIN)/python -m benchmarks.audit $(ARGS)
 	@$(BIN)/python -m benchmarks.audit_pages
+
+bench-shortcuts: setup ## count planted shortcuts that audits find, and false alarms; ARGS=quick takes 20 minutes
+	@$(BIN)/python -m benchmarks.shortcuts $(ARGS)
 
 wheel: setup ## build wheel and sdist in dist/
 	@$(BIN)/python -m build --outdir dist . > dist.log 2>&1 || { cat dist.log; exit 1; }

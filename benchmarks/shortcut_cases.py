@@ -78,7 +78,8 @@ class Facts:
     Attributes:
         accuracy: per class, on the audited images (the audited labels).
         clean_accuracy: the same, without any artefact in the audited images.
-        drops: per audited plant, the accuracy of its class minus that without this artefact; for a decoy, per class.
+        drops: per audited plant (if there is none, per plant of the training images), the accuracy of its class minus
+            that without this artefact; for a decoy, per class.
         relied_on: per drop, whether it is at least `RELIED_ON`.
         carriers: per audited plant, which images carry it, bool (n,).
         boxes: per audited plant, the box of the mark in each image (left, top, right, bottom), or None.
@@ -110,26 +111,34 @@ def case(spec: Spec, folder: str | Path) -> Case:
     _, class_names = DATASETS[spec.data]
     model = _trained(spec, folder)
     clean, labels = _dataset(spec, "test", folder)
-    plants = spec.plants if spec.audited is None else spec.audited
-    images, carriers, boxes = _planted(clean, labels, plants, spec.decoy != "absent", spec.seed + 1)
-    accuracy, clean_accuracy = (_class_accuracy(model, shown, labels, len(class_names)) for shown in (images, clean))
-    drops = []
-    for index, planted in enumerate(plants):
-        others = plants[:index] + plants[index + 1 :]
-        without = _planted(clean, labels, others, spec.decoy != "absent", spec.seed + 1)[0]
-        drops.append(accuracy[planted.label] - _class_accuracy(model, without, labels, len(class_names))[planted.label])
-    if spec.decoy != "absent":
-        without = _planted(clean, labels, plants, False, spec.seed + 1)[0]
-        drops += list(accuracy - _class_accuracy(model, without, labels, len(class_names)))
+    shown = spec.plants if spec.audited is None else spec.audited
+    images, carriers, boxes = _planted(clean, labels, shown, spec.decoy != "absent", spec.seed + 1)
+    accuracy, clean_accuracy = (_class_accuracy(model, pixels, labels, len(class_names)) for pixels in (images, clean))
+    drops = _drops(model, clean, labels, shown or spec.plants, spec)
     facts = Facts(
         tuple(map(float, accuracy)),
         tuple(map(float, clean_accuracy)),
-        tuple(map(float, drops)),
-        tuple(bool(drop >= RELIED_ON) for drop in drops),
+        tuple(drops),
+        tuple(drop >= RELIED_ON for drop in drops),
         tuple(carriers),
         tuple(boxes),
     )
     return Case(spec, model, images, labels, class_names, facts)
+
+
+def _drops(model: nn.Module, clean: Images, labels: Labels, plants: tuple[Plant, ...], spec: Spec) -> list[float]:
+    """Return the loss of accuracy of the class of each plant without it, then that of all classes without the decoy."""
+    classes, decoy, seed = len(DATASETS[spec.data][1]), spec.decoy != "absent", spec.seed + 1
+
+    def accuracy(plants: tuple[Plant, ...], decoy: bool) -> NDArray[np.float64]:
+        return _class_accuracy(model, _planted(clean, labels, plants, decoy, seed)[0], labels, classes)
+
+    full = accuracy(plants, decoy)
+    drops = []
+    for index, item in enumerate(plants):
+        others = plants[:index] + plants[index + 1 :]
+        drops.append(float((full - accuracy(others, decoy))[item.label]))
+    return drops + ((full - accuracy(plants, False)).tolist() if decoy else [])
 
 
 def predict(model: nn.Module, images: Images, *, batch: int = 500) -> NDArray[np.float32]:
