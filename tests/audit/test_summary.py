@@ -169,4 +169,4 @@ def test_a_result_without_a_flag_is_printed_too(tmp_path: Path) -> None:
     lines = summarise(run).lines()
     (heading,) = [place for place, line in enumerate(lines) if line.startswith("Shortcuts ")]
     assert re.findall(r"\d+", lines[heading]) == []
-    assert re.findall(r"\d+", lines[heading + 1]) == ["3", "18", "1", "1", "1"]
+    assert re.findall(r"\d+", lines[heading + 1]) == ["3", "18", "0", "1", "1", "1"]

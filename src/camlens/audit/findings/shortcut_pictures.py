@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Int
+
 from camlens.audit.findings.shortcuts import Example, Region, Shortcut
 
 Which = Literal["with", "without", "other", "other_with"]
@@ -33,12 +36,12 @@ class ShortcutPicture:
 
 
 def pictures_of(
-    shortcut: Shortcut, example: Example, class_names: Sequence[str], labels: Sequence[int]
+    shortcut: Shortcut, example: Example, class_names: Sequence[str], labels: Int[np.ndarray, " n"]
 ) -> tuple[ShortcutPicture, ...]:
     """Return the two or four pictures of an example. `labels` are the true classes of all rows, -1 for none."""
 
     def name(row: int) -> str:
-        return class_names[labels[row]] if 0 <= row < len(labels) and labels[row] >= 0 else "another image"
+        return class_names[int(labels[row])] if row < len(labels) and labels[row] >= 0 else "another image"
 
     what = shortcut.property or "property"
     own, region = class_names[shortcut.classes[0]], example.region

@@ -243,7 +243,7 @@ def finding(shortcut: Shortcut) -> str:
         case _, "slice":
             return f"{images} look alike, but the model does not err on them much more often"
         case _:
-            return f"{images} have the {what} in common, but the model does not use it"
+            return f"{images} have the {what} in common, but the model was not found to use it"
 
 
 def described(shortcut: Shortcut) -> str:
@@ -280,13 +280,14 @@ def tested_in_words(shortcuts: Shortcuts) -> str:
     """Return what was tested and the number of results of each kind, in one line."""
     properties = list(dict.fromkeys(line.property for line in shortcuts.tested))
     classes = max((line.classes for line in shortcuts.tested), default=0)
+    too_few = max((line.too_few for line in shortcuts.tested), default=0)
     candidates = sum(line.candidates for line in shortcuts.tested)
     counts = Counter(shortcut.status for shortcut in shortcuts.shortcuts)
-    results = [f"{counts[status]:,} {words}" for status, words in STATUSES.items() if counts[status]]
+    results = [f"{counts[status]:,} {STATUSES[status]}" for status in ("confirmed", "unused", "object")]
     return (
         f"tested ({shortcuts.level}): {_joined(properties) or 'nothing'} in {classes:,} class"
-        f"{'' if classes == 1 else 'es'}, {candidates:,} candidate{'' if candidates == 1 else 's'}:"
-        f" {', '.join(results) or 'none confirmed'}"
+        f"{'' if classes == 1 else 'es'}; {candidates:,} candidate{'' if candidates == 1 else 's'},"
+        f" {', '.join(results)}; {too_few:,} class{'' if too_few == 1 else 'es'} with too few images"
     )
 
 
@@ -382,7 +383,15 @@ def _shortcut(facts: Mapping[str, Any]) -> Shortcut:
             "drop": _effect(facts["drop"]),
             "pull": _effect(facts["pull"]),
             "examples": tuple(
-                Example(**{**values, "region": _region(values["region"])}) for values in facts["examples"]
+                Example(
+                    **{
+                        **values,
+                        "region": _region(values["region"]),
+                        "before": _number(values["before"]),
+                        "after": _number(values["after"]),
+                    }
+                )
+                for values in facts["examples"]
             ),
             "rows": tuple(facts["rows"]),
         }

@@ -91,10 +91,9 @@ def _effect(value: float, low: float, high: float) -> str:
 
 
 def _examples(run: Run, outcomes: Outcomes, shortcut: Shortcut, names: Sequence[str]) -> str:
-    labels = outcomes.label.tolist()
     rows = ""
     for example in shortcut.examples[:_MOST_EXAMPLES]:
-        figures = [_figure(run, picture) for picture in pictures_of(shortcut, example, names, labels)]
+        figures = [_figure(run, picture) for picture in pictures_of(shortcut, example, names, outcomes.label)]
         pairs = "".join(f'<div class="pair">{"".join(pair)}</div>' for pair in (figures[:2], figures[2:]) if pair)
         rows += f"<li>{pairs}</li>"
     outlined = any(example.region is not None for example in shortcut.examples)

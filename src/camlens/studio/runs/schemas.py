@@ -291,7 +291,7 @@ class ShortcutPictureView(Frozen):
     which: Which
     row: int
     caption: str
-    probability: float
+    probability: float | None
     region: Region | None
     present: bool
 

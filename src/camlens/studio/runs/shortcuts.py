@@ -94,14 +94,14 @@ def _effect(effect: Effect | None) -> EffectView | None:
 
 
 def _example(run: OpenRun, shortcut: Shortcut, names: list[str], example: Example) -> ShortcutExample:
-    pictures = pictures_of(shortcut, example, names, run.outcomes.label.tolist())
+    pictures = pictures_of(shortcut, example, names, run.outcomes.label)
     return ShortcutExample(
         pictures=tuple(
             ShortcutPictureView(
                 which=picture.which,
                 row=picture.row,
                 caption=picture.caption,
-                probability=picture.probability,
+                probability=number(picture.probability),
                 region=picture.region,
                 present=picture.file is not None and picture_file(run.audit.path, picture.file) is not None,
             )
