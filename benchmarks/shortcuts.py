@@ -4,7 +4,8 @@
 
 Each case trains a small network on planted images (benchmarks/shortcut_cases.py) and audits it. Each case is appended
 to the results file as one JSON line when it is finished; run the same command again to resume. `quick` runs the first
-cases of each row, about 20 minutes. Delete the results file to measure again.
+cases of each row, about 20 minutes. The table and a list of every case are written beside the results file, as
+Markdown. Delete the results file to measure again.
 """
 
 import argparse
@@ -348,6 +349,37 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in cells) + "\n\n" + "; ".join(counts) + "."
 
 
+def every_case(results: Sequence[Mapping[str, Any]]) -> str:
+    """Format all cases as a Markdown table, in the order of the protocol."""
+    head = ["part", "data", "network", "planted", "drop without it", "found", "IoU", "innocent classes named"]
+    rows = [head, ["---"] * len(head)]
+    for result in sorted(results, key=lambda result: list(ROWS).index(result["row"])):
+        plants = [_plant_in_words(plant) for plant in result["plants"]]
+        if result["decoy"] != "absent":
+            plants = [f"decoy, shade {'tells the class' if result['decoy'] == 'class' else 'random'} in training"]
+        rows.append([
+            ROWS[result["row"]].title,
+            result["data"],
+            result["network"] + (", permuted labels" if result["labels"] == "permuted" else ""),
+            "; ".join(plants) or "nothing",
+            ", ".join(f"{drop:.2f}" for drop in result["drops"]),
+            ", ".join("yes" if hit else "no" for hit in result["hits"]),
+            ", ".join("" if iou is None else f"{iou:.2f}" for iou in result["ious"]).strip(", "),
+            ", ".join(map(str, result["innocent"])),
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _plant_in_words(plant: Mapping[str, Any]) -> str:
+    artefact = plant["artefact"]
+    size = "" if artefact["size"] is None else f", size {artefact['size']:g}"
+    elsewhere = f", {plant['elsewhere']:g} of the others" if plant["elsewhere"] else ""
+    return (
+        f"{artefact['kind']} {artefact['place'] or ''}".strip()
+        + f"{size}, strength {artefact['strength']:g}, {plant['share']:g} of class {plant['label']}{elsewhere}"
+    )
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """Read the finished cases; a last line that was cut off is ignored."""
     if not path.is_file():
@@ -363,18 +395,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("subset", nargs="?", choices=["quick"], help="Run the first cases of each row only.")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="Rows of the table.")
-    parser.add_argument("--level", choices=["quick", "full"], default="full", help="Level of the shortcut tests.")
+    parser.add_argument("--level", choices=["quick", "full"], default="quick", help="Level of the shortcut tests.")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="Where images and models are kept.")
     parser.add_argument("--results", type=Path, help="Results file (default: in benchmarks/).")
     chosen = parser.parse_args(arguments)
     quick = chosen.subset == "quick"
-    name = f"shortcuts-{'quick-' if quick else ''}{chosen.level}.jsonl"
+    name = f"shortcuts-{chosen.level}{'-subset' if quick else ''}.jsonl"
     path = chosen.results or Path(__file__).with_name(name)
-    print(
-        f"# Shortcuts: {'quick subset' if quick else 'full run'}, level {chosen.level}\n\n{conditions()}\n", flush=True
-    )
+    head = f"# Shortcuts: {'the first' if quick else 'all'} cases, level {chosen.level}\n\n{conditions()}"
+    print(f"{head}\n", flush=True)
     run(chosen.rows, path, chosen.folder, audited(chosen.level), quick=quick)
-    print(f"{table(read(path))}\n\nEvery case: {path}")
+    results = read(path)
+    print(f"\n{table(results)}\n\nEvery case: {path.with_suffix('.md')}")
+    page = f"{head}\n\n{table(results)}\n\n## Every case\n\n{every_case(results)}\n"
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
 
 
 def run(rows: Sequence[str], path: Path, folder: Path, detect: Detector, *, quick: bool) -> None:

@@ -1,6 +1,5 @@
 """The benchmark of shortcut tests: its cases rely on what is planted, and its table counts what was planted."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.shortcut_cases import Case, Facts, Plant, Spec, case, predict
-from benchmarks.shortcuts import ROWS, lines, outcome, overlap, read, run
+from benchmarks.shortcuts import ROWS, lines, main, outcome, overlap, read
 from camlens.audit.findings.shortcuts import Shortcut
 from camlens.data.planting import Artefact
 
@@ -131,20 +130,24 @@ def test_quick_cases_are_the_first_of_the_full_run() -> None:
         assert len({spec.key for spec in full}) == len(full) == row.full
 
 
-def test_run_resumes_case_by_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.shortcuts.case", lambda spec, _folder: _shown(spec, []))
+def test_benchmark_resumes_case_by_case_and_lists_all_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tested: list[str] = []
 
     def detect(shown: Case) -> list[Shortcut]:
         tested.append(shown.spec.key)
-        return []
+        return [_flag(2)]
 
+    monkeypatch.setattr("benchmarks.shortcuts.case", lambda spec, _folder: _shown(spec, [False] * len(spec.plants)))
+    monkeypatch.setattr("benchmarks.shortcuts.audited", lambda _level: detect)
     path = tmp_path / "results.jsonl"
-    run(["clean"], path, tmp_path, detect, quick=True)
+    words = ["quick", "--rows", "clean", "two", "--results", str(path)]
+    main(words)
     whole = read(path)
-    assert len(tested) == len(whole) == ROWS["clean"].quick
+    assert len(tested) == len(whole) == ROWS["clean"].quick + ROWS["two"].quick
     path.write_text("\n".join(path.read_text().split("\n")[:2]) + '\n{"row": "clean", "key": ')
-    run(["clean"], path, tmp_path, detect, quick=True)
-    assert len(tested) == 2 * ROWS["clean"].quick - 2
-    without_time = [{**json.loads(line), "seconds": 0} for line in path.read_text().splitlines()]
-    assert without_time == [{**result, "seconds": 0} for result in whole]
+    main(words)
+    assert len(tested) == 2 * len(whole) - 2
+    assert [{**result, "seconds": 0} for result in read(path)] == [{**result, "seconds": 0} for result in whole]
+    page = path.with_suffix(".md").read_text()
+    assert "| clean | classes named | 6 of 60 = 10.0 % |" in page
+    assert page.count("| two at once | ") == 1 + ROWS["two"].quick
