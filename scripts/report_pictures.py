@@ -17,7 +17,7 @@ import camlens.audit
 from camlens.audit.report import write_report
 from camlens.models import load_model
 
-VIEWS = {"gallery": "#gallery", "attention": "#attention"}
+VIEWS = {"shortcuts": "#shortcuts", "gallery": "#gallery", "attention": "#attention"}
 DESKTOP = {"width": 1280, "height": 900}
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 

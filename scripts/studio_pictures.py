@@ -39,6 +39,7 @@ AUDIT_VIEWS = {
     "embeddings": "/embeddings?cloud=tsne&points=1000&lasso=0000zz00zz9i009i",
     "attention": "/attention",
 }
+SHORTCUT_VIEWS = {"shortcuts": "/shortcuts", "shortcut": "/shortcuts?flag=0"}
 PATIENCE = 300_000  # milliseconds: the script is run on loaded machines too
 DESK, TELEPHONE = (1280, 900), (390, 844)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -53,10 +54,10 @@ def serve(settings: StudioSettings) -> str:
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
 
-def audited(room: str) -> StudioSettings:
-    """Start a studio for a run of the model that uses a watermark, on photographs with moved watermarks."""
-    data, model = "demo:watermark-moved", "demo:watermark"
-    run = camlens.audit.run(data, model, Path(room) / "run", limit=600, report=False)
+def audited(data: str, room: str) -> StudioSettings:
+    """Return the settings of a studio for a run of the model that uses a watermark."""
+    model = "demo:watermark"
+    run = camlens.audit.run(data, model, Path(room) / data.replace(":", "-"), limit=600, report=False)
     return StudioSettings(model=model, data=data, audit=str(run.path), port=0)
 
 
@@ -76,7 +77,7 @@ def settle(page: Page, path: str) -> None:
 def main(folder: Path, names: Sequence[str] = ()) -> None:
     """Write `studio-NAME.webp` and `studio-NAME-small.webp` of the views, and one in the dark theme."""
     path = os.environ.get("CAMLENS_CHROMIUM") or shutil.which("chromium")
-    wanted = names or (*VIEWS, *AUDIT_VIEWS)
+    wanted = names or (*VIEWS, *AUDIT_VIEWS, *SHORTCUT_VIEWS)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as room:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         if any(name in VIEWS for name in wanted):
@@ -85,9 +86,10 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
             page = browser.new_page(base_url=base, viewport=sized(DESK), color_scheme="dark")
             settle(page, VIEWS["explain"])
             save(page, folder / "studio-explain-dark.webp")
-        if any(name in AUDIT_VIEWS for name in wanted):
-            base = predicted(browser, serve(audited(room)))
-            draw(browser, base, {name: view for name, view in AUDIT_VIEWS.items() if name in wanted}, folder)
+        for data, views in (("demo:watermark-moved", AUDIT_VIEWS), ("demo:watermark", SHORTCUT_VIEWS)):
+            if any(name in views for name in wanted):
+                base = predicted(browser, serve(audited(data, room)))
+                draw(browser, base, {name: view for name, view in views.items() if name in wanted}, folder)
         browser.close()
 
 

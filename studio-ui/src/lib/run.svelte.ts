@@ -44,4 +44,4 @@ export const MEASURES = {
 export const shortcutAddress = (flag: number | null): string => addressOf("/shortcuts", { flag, row: null });
 
 /** The colors of the results of a shortcut test. */
-export const LOOKS = { confirmed: "bad", unused: "good", object: "", "too-few": "" } as const;
+export const LOOKS = { confirmed: "bad", unused: "", object: "", "too-few": "" } as const;

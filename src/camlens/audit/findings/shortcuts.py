@@ -22,9 +22,9 @@ Region = tuple[float, float, float, float]
 
 STATUSES: dict[Status, str] = {
     "confirmed": "confirmed",
-    "unused": "not used by the model",
+    "unused": "present, use not shown",
     "object": "on the object",
-    "too-few": "with too few images",
+    "too-few": "too few images",
 }
 """The results of a test, and their meaning."""
 
@@ -93,8 +93,8 @@ class Shortcut:
         classes: the classes whose images have the property.
         kind: "local" is a part of the image, "global" a property of the whole image such as its brightness, and
             "slice" a group of similar images.
-        status: "confirmed" if the model's predictions depend on it; "unused" if they do not; "object" if they do, but
-            it is a part of the object; "too-few" if there are not enough images for a test.
+        status: "confirmed" if the model's predictions depend on it; "object" if they do, but it is a part of the
+            object; "unused" if that was not shown; "too-few" if there are not enough images for a test.
         effect: the larger of `drop` and `pull`; for a slice, the difference between the error rate in the slice and in
             the rest of its class.
         interval: 95 % interval of the effect.
@@ -286,15 +286,15 @@ def tested_in_words(shortcuts: Shortcuts) -> str:
     results = [f"{counts[status]:,} {STATUSES[status]}" for status in ("confirmed", "unused", "object")]
     return (
         f"tested ({shortcuts.level}): {_joined(properties) or 'nothing'} in {classes:,} class"
-        f"{'' if classes == 1 else 'es'}; {candidates:,} candidate{'' if candidates == 1 else 's'},"
-        f" {', '.join(results)}; {too_few:,} class{'' if too_few == 1 else 'es'} with too few images"
+        f"{'' if classes == 1 else 'es'}, {candidates:,} candidate{'' if candidates == 1 else 's'}:"
+        f" {'; '.join(results)}; {too_few:,} class{'' if too_few == 1 else 'es'} with too few images"
     )
 
 
 def p_in_words(p: float) -> str:
-    """Format a p-value, such as "0.012" or "< 0.001"; "not tested" for NaN."""
+    """Format a p-value, such as "0.012" or "< 0.001"; a dash for NaN."""
     if p != p:
-        return "not tested"
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -23,7 +23,7 @@ from camlens.data.decode import decode_image
 
 _MOST_CARDS, _MOST_EXAMPLES, _MOST_THUMBNAILS, _MOST_ROWS = 20, 3, 8, 200
 _SIDE, _THUMBNAIL_SIDE = 224, 96
-_CHIPS = {"confirmed": "bad", "unused": "good", "object": "", "too-few": "warn"}
+_CHIPS = {"confirmed": "bad", "unused": "", "object": "", "too-few": "warn"}
 
 
 def shortcut_section(run: Run, outcomes: Outcomes, shortcuts: Shortcuts) -> str:
