@@ -30,6 +30,7 @@ class FakeRun:
             model="demo:photos",
             data="photos",
             method="gradcam",
+            method_reason="set by the user",
             layer="last",
             layer_reason="it is the last",
             weights="0" * 64,

@@ -35,6 +35,7 @@ class Summary:
         failures: some images with an error, as (id, error).
         shortcuts: what was tested as a shortcut; None if the tests were not run.
         comparison: this run compared with an earlier one, or None.
+        method, layer, method_reason: method and layer of the maps, and why the method was chosen.
     """
 
     images: int
@@ -50,7 +51,10 @@ class Summary:
     attention: Sequence[str]
     failures: Sequence[tuple[str, str]]
     shortcuts: Shortcuts | None
-    comparison: Comparison | None = None
+    comparison: Comparison | None
+    method: str
+    layer: str
+    method_reason: str
 
     @property
     def wrong(self) -> int:
@@ -81,6 +85,9 @@ class Summary:
             ],
             "ece": None if self.ece != self.ece else self.ece,
             "overconfidence": None if self.overconfidence != self.overconfidence else self.overconfidence,
+            "method": self.method,
+            "layer": self.layer,
+            "method_reason": self.method_reason,
             "attention": list(self.attention),
             "failures": [list(failure) for failure in self.failures],
             "shortcuts": (
@@ -159,7 +166,8 @@ class Summary:
 
     def _looks(self) -> list[str]:
         sentences = [f"  {sentence}" for sentence in self.attention]
-        return ["", "Attention", *(sentences or ["  no notable differences between classes"])]
+        method = f"  maps by {self.method} at layer {self.layer}: {self.method_reason}"
+        return ["", "Attention", method, *(sentences or ["  no notable differences between classes"])]
 
     def _failures(self) -> list[str]:
         if not self.failures:
@@ -192,6 +200,9 @@ def summarise(run: Run, overview: Overview | None = None, comparison: Comparison
         [(str(name), str(error)) for name, error in zip(names, errors, strict=True)],
         Shortcuts.read(RunDirectory(run.path).shortcuts_path),
         comparison,
+        run.manifest.method,
+        run.manifest.layer,
+        run.manifest.method_reason,
     )
 
 

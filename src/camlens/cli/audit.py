@@ -39,6 +39,10 @@ Embedding = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Layer whose output is the embedding (default: the input of the classifier)."),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Method of the maps; `camlens methods` lists them (default: fits the network)."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Audit a random sample of N images.")]
 Workers = Annotated[
     int | None,
@@ -79,7 +83,7 @@ def audit(
     output: Output = Path("camlens-audit"),
     layer: options.Layer = None,
     embedding: Embedding = None,
-    method: options.Method = "gradcam",
+    method: Method = None,
     limit: Limit = None,
     workers: Workers = None,
     batch_size: BatchSize = "auto",

@@ -117,7 +117,7 @@ def fact_list(run: Run) -> str:
         ("Model", facts.model or "passed as an object"),
         ("Weights", facts.weights[:23] + (f", from {facts.weights_file}" if facts.weights_file else "")),
         ("Data", facts.data or "passed as an object"),
-        ("Method", facts.method),
+        ("Method", f"{facts.method} ({facts.method_reason})"),
         ("Layer", f"{facts.layer} ({facts.layer_reason})"),
         ("Embedding", facts.embedding),
         ("Map", f"{run.grid[0]} × {run.grid[1]} cells"),

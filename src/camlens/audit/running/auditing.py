@@ -30,7 +30,7 @@ def run(
     compare: str | Path | None = None,
     progress: Progress = silent,
     engine: Engine | None = None,
-    method: str = "gradcam",
+    method: str | None = None,
     layer: str | None = None,
     embedding: str | None = None,
     batch_size: int | Literal["auto"] = "auto",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from camlens.core.probabilities import Activation, probabilities
 from camlens.core.registry import Entry
 from camlens.core.targets import Output, Scorer, Target
 from camlens.core.types import SelectOutput
+from camlens.methods import METHODS
 
 Values = dict[str, NDArray[Any]]
 
@@ -87,6 +88,7 @@ class Observer:
 
     def _observe(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         session = Session.of(self.model, images, output=self.output)
+        session = replace(session, gradients=self.method.gradients or "plain")
         with self.tap.open() as tapped:
             try:
                 captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
@@ -112,7 +114,9 @@ class Observer:
     def _maps(self, captured: Capture) -> list[Tensor]:
         """Return the map of every target (n, h, w), float32."""
         (record,) = captured.records.values()
-        maps = [self.method.function(record.activations, gradients) for gradients in record.gradients.unbind(1)]
+        # the method "balanced" is HiResCAM with balanced gradients, but its function takes a probe
+        method = METHODS["hirescam"] if self.method.name == "balanced" else self.method
+        maps = [method.function(record.activations, gradients) for gradients in record.gradients.unbind(1)]
         if maps[0].shape[1:] != torch.Size(self.grid):
             raise LayerError(
                 f"maps of layer {self.layer.label!r} have {tuple(maps[0].shape[1:])} cells, but that of the first image"

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.audit.running.choosing import fitting_method
 from camlens.audit.running.features import FeatureTap, find_tap
 from camlens.audit.running.loading import PlannedImages, loading_workers, one_line
 from camlens.audit.running.memory import fitting_batch
@@ -48,6 +49,8 @@ class _Survey:
     session: Session
     layer: LayerCall
     reason: str
+    method: str
+    method_reason: str
     tap: FeatureTap
     grid: tuple[int, int]
     width: int
@@ -69,7 +72,7 @@ def prepared(
     if before is not None and plan.fingerprint != before.fingerprint:
         plan, places = _continued(_earlier_plan(directory, before), plan, places)
     example = _first_readable(loaded, source, places)
-    survey = _survey(settings, loaded, example)
+    survey = _survey(settings, loaded, example, before)
     too_high = [image for image in plan.images if image.label is not None and image.label >= survey.classes]
     if too_high:
         raise DataError(
@@ -96,7 +99,7 @@ def prepared(
             survey.session.model,
             survey.layer,
             survey.tap,
-            METHODS[settings.method],
+            METHODS[survey.method],
             settings.top_k,
             survey.grid,
             loaded.reader,
@@ -181,7 +184,9 @@ def _first_readable(loaded: LoadedModel, source: Source, places: Sequence[int]) 
     )
 
 
-def _survey(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"]) -> _Survey:
+def _survey(
+    settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 c h w"], before: Manifest | None
+) -> _Survey:
     session = Session.of(loaded.model, image.to(loaded.device), output=loaded.reader)
     layer, reason = _layer(settings, loaded, session)
     tap = find_tap(session, settings.embedding)
@@ -200,7 +205,13 @@ def _survey(settings: RunSettings, loaded: LoadedModel, image: Float[Tensor, "1 
             layer=layer.label,
             axes=len(grid),
         )
-    return _Survey(session, layer, reason, tap, (grid[0], grid[1]), width, captured.logits.shape[1])
+    if settings.method is not None:
+        method, why = settings.method, "set by the user"
+    elif before is not None:
+        method, why = before.method, before.method_reason
+    else:
+        method, why = fitting_method(session, layer, captured)
+    return _Survey(session, layer, reason, method, why, tap, (grid[0], grid[1]), width, captured.logits.shape[1])
 
 
 def _layer(settings: RunSettings, loaded: LoadedModel, session: Session) -> tuple[LayerCall, str]:
@@ -234,7 +245,8 @@ def _manifest(
         transform=re.sub(
             r" at 0x[0-9a-f]+", "", repr(loaded.preprocess)
         ),  # addresses of objects differ from run to run
-        method=settings.method,
+        method=survey.method,
+        method_reason=survey.method_reason,
         layer=survey.layer.label,
         layer_reason=survey.reason,
         embedding=survey.tap.label,

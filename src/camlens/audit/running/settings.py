@@ -18,7 +18,8 @@ class RunSettings:
     """The settings of a run.
 
     Attributes:
-        method: a method that needs the activations and gradients of one layer; see `camlens methods`.
+        method: a method that needs the activations and gradients of one layer; see `camlens methods`. None is chosen
+            for the network, or is the method of the run that is resumed.
         layer: the layer of the maps; None is the default of the model family, or else the best layer.
         embedding: the layer whose output is the embedding; None is the input of the classifier.
         batch_size: images per forward pass; "auto" depends on the free memory.
@@ -33,7 +34,7 @@ class RunSettings:
             classes. None is by name if any name matches.
     """
 
-    method: str = "gradcam"
+    method: str | None = None
     layer: str | None = None
     embedding: str | None = None
     batch_size: int | Literal["auto"] = "auto"
@@ -62,7 +63,7 @@ class RunSettings:
                 code="input.labels-by",
                 value=self.labels_by,
             )
-        if not _fits(METHODS[self.method]):
+        if self.method is not None and not _fits(METHODS[self.method]):
             names = ", ".join(name for name, entry in METHODS.items() if _fits(entry))
             raise InputError(
                 f"method {self.method!r} needs more than the gradients of one layer: choose one of {names}",
@@ -72,4 +73,5 @@ class RunSettings:
 
 
 def _fits(entry: Entry) -> bool:
-    return entry.needs == "gradients" and entry.scope == "layer" and entry.retarget is None
+    one_layer = entry.needs == "gradients" and entry.scope == "layer" and entry.retarget is None
+    return one_layer or entry.name == "balanced"

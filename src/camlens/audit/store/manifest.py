@@ -22,7 +22,18 @@ from camlens.core.probabilities import Activation
 
 # may differ when a run is resumed, since the rows do not depend on them
 _INCIDENTAL = frozenset(
-    {"camlens", "torch", "created", "layer_reason", "batch_size", "model", "weights_file", "data", "earlier"}
+    {
+        "camlens",
+        "torch",
+        "created",
+        "layer_reason",
+        "method_reason",
+        "batch_size",
+        "model",
+        "weights_file",
+        "data",
+        "earlier",
+    }
 )
 # the images that are planned, which may differ when a run is extended
 _PLANNED = frozenset({"rows", "fingerprint", "limit", "seed"})
@@ -40,7 +51,7 @@ class Manifest:
         weights: hash of all parameters and buffers.
         weights_file: file from which the weights were read, "random", or None if they came with the model.
         transform: `repr` of the preprocessing.
-        method: attribution method.
+        method, method_reason: attribution method, and why it was chosen.
         layer, layer_reason: layer of the maps, and why it was chosen.
         embedding, embedding_width: layer input or output that is the embedding, and its number of features.
         grid, input_size: (height, width) of the maps and of the model's input.
@@ -87,6 +98,7 @@ class Manifest:
     activation: Activation | None = None
     output_key: str | None = None
     earlier: tuple[tuple[int, str], ...] = ()
+    method_reason: str = ""
 
     @property
     def identity(self) -> str:
