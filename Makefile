@@ -16,10 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
 
 # Tests, demo and benchmarks never download weights.
-test fuzz demo bench bench-attributions bench-studio bench-audit bench-shortcuts: export CAMLENS_OFFLINE := 1
+test fuzz demo bench bench-attributions bench-studio bench-audit bench-families bench-shortcuts: export CAMLENS_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup studio studio-ui browser demo test fuzz lint format docs bench bench-attributions bench-studio bench-audit bench-shortcuts wheel pins clean
+.PHONY: help setup studio studio-ui browser demo test fuzz lint format docs bench bench-attributions bench-studio bench-audit bench-families bench-shortcuts wheel pins clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-attributions: setup ## compare LIME and other methods with their libraries
 
 bench-studio: setup browser ## time the studio in a browser
 	@$(BIN)/python -m benchmarks.studio $(ARGS)
+
+bench-families: setup ## check the default layer of many architectures
+	@$(BIN)/python -m benchmarks.families $(ARGS)
 
 bench-audit: setup browser ## time audits, and the pages over 100,000 rows
 	@$(BIN)/python -m benchmarks.audit $(ARGS)
