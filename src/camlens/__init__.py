@@ -12,6 +12,7 @@ __all__ = [
     "ClassBlindWarning",
     "Concepts",
     "DataError",
+    "Evaluation",
     "EvidenceWarning",
     "Explainer",
     "Explanation",
@@ -34,6 +35,7 @@ __all__ = [
     "calibrate",
     "compute_gradcam",
     "concepts",
+    "evaluate",
     "explain",
     "filters",
     "get_conv_layers",
@@ -57,6 +59,7 @@ _LATER = {
     **dict.fromkeys(("Calibration", "calibrate"), "camlens.trust.calibrating"),
     "Check": "camlens.trust.checking",
     "Concepts": "camlens.methods.factorisation",
+    **dict.fromkeys(("Evaluation", "evaluate"), "camlens.trust.evaluating"),
     "Explainer": "camlens.explainer",
     "Explanation": "camlens.explanation",
     "Fact": "camlens.trust.facts",
@@ -102,6 +105,7 @@ if _typing.TYPE_CHECKING:
     from camlens.models import LoadedModel, load_model
     from camlens.trust.calibrating import Calibration, calibrate
     from camlens.trust.checking import Check
+    from camlens.trust.evaluating import Evaluation, evaluate
     from camlens.trust.facts import Fact
     from camlens.trust.measuring import measure
 

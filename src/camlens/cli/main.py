@@ -15,6 +15,7 @@ try:  # importing torch takes seconds; Ctrl-C must not show a traceback
     from camlens.cli.calibrate import calibrate
     from camlens.cli.compare import compare
     from camlens.cli.demo import demo
+    from camlens.cli.evaluate import evaluate
     from camlens.cli.explain import explain
     from camlens.cli.layers import layers
     from camlens.cli.methods import methods
@@ -87,7 +88,7 @@ def options(
     """Show where a PyTorch vision model looks."""
 
 
-for command in (explain, calibrate, compare, layers, methods, predict, demo, plant):
+for command in (explain, calibrate, evaluate, compare, layers, methods, predict, demo, plant):
     app.command(name=command.__name__)(command)
 
 

@@ -1,27 +1,12 @@
 """Tests of differences, and their correction for several comparisons."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from camlens.audit.findings.errors import wilson
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for the number of tests: the step-down procedure of Holm (1979).
-
-    The i-th smallest of m p-values is multiplied by m - i + 1. A corrected value is at least those of all smaller ones,
-    and at most 1. If the corrected values below 0.05 count as significant, the chance of any false one is at most 0.05.
-    """
-    corrected = np.ones(len(p_values))
-    largest = 0.0
-    for rank, place in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    values: list[float] = corrected.tolist()
-    return values
+from camlens.trust.comparing import holm as holm
 
 
 def mcnemar(fixed: int, broken: int) -> float:
