@@ -13,10 +13,9 @@ from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, get_args, ove
 import torch
 from torch import Tensor, nn
 
-from camlens.core.applying import found_by
+from camlens.core.applying import apply
 from camlens.core.arguments import suggesting
-from camlens.core.capture import Capture, LayerRecord, capture_session, score_session
-from camlens.core.details import settled
+from camlens.core.capture import Capture, LayerRecord, Request, capture_session
 from camlens.core.errors import InputError, LayerError, ModelError, TargetError
 from camlens.core.execution.balanced import Gradients
 from camlens.core.execution.harmless import harmless
@@ -31,7 +30,7 @@ from camlens.core.layouts import Kind
 from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
 from camlens.core.provenance import Provenance, origin, weights_hash
 from camlens.core.registry import DefaultLayers, Entry, entry_of
-from camlens.core.targets import Scorer, Target, TargetLike, as_target
+from camlens.core.targets import Target, TargetLike, as_target
 from camlens.core.types import Layer, Method, Pictures, SelectOutput
 from camlens.explanation import Explanation, joined
 from camlens.methods import METHODS
@@ -305,36 +304,29 @@ class Explainer(Generic[Result]):
         results = {}
         shared: dict[tuple[Gradients, tuple[str, ...]], Capture] = {}
         source = origin(session.model, session.inputs, session.modules)  # of the weights that are about to be used
-        sessions = {
-            gradients: session if gradients == session.gradients else replace(session, gradients=gradients)
-            for gradients in {entry.gradients or self.settings.gradients for entry in self.methods}
-        }
+        labels = {name: tuple(choice.layer.label for choice in choices) for name, choices in chosen.items()}
         # methods that need no layer come last: they need the scores only, which any capture has
         for entry in sorted(self.methods, key=lambda entry: not entry.uses_layers):
             gradients = entry.gradients or self.settings.gradients
-            session = sessions[gradients]
-            layers, key = [choice.layer for choice in chosen[entry.name]], (gradients, _labels(chosen[entry.name]))
+            own_session = session if gradients == session.gradients else replace(session, gradients=gradients)
+            key = gradients, labels[entry.name]
+            replays = any(other.replays for other in self.methods if labels[other.name] == key[1])
+            request = Request(
+                [choice.layer for choice in chosen[entry.name]],
+                target,
+                kind=self.settings.layout,
+                recorded=replays and len(key[1]) == 1 and session.images == 1,
+            )
             if entry.retarget is not None:
-                captured = self._capture(session, layers, as_target(entry.retarget(target)), replays=entry.replays)
-            elif not layers and shared:
+                captured = capture_session(own_session, replace(request, target=entry.retarget(target)))
+            elif not request.layers and shared:
                 captured = next(iter(shared.values()))
             else:
                 if key not in shared:
-                    replays = any(
-                        other.replays
-                        for other in self.methods
-                        if other.retarget is None and _labels(chosen[other.name]) == key[1]
-                    )
-                    shared[key] = self._capture(session, layers, target, replays=replays)
+                    shared[key] = capture_session(own_session, request)
                 captured = shared[key]
-            results[entry.name] = self._explanation(session, chosen[entry.name], captured, entry, source)
+            results[entry.name] = self._explanation(own_session, chosen[entry.name], captured, entry, source)
         return results
-
-    def _capture(self, session: Session, layers: list[LayerCall], target: Target, *, replays: bool) -> Capture:
-        if not layers:
-            return score_session(session, target)
-        recorded = replays and len(layers) == 1 and session.images == 1
-        return capture_session(session, layers, target, kind=self.settings.layout, recorded=recorded)
 
     def _explanation(
         self,
@@ -344,7 +336,7 @@ class Explainer(Generic[Result]):
         entry: Entry,
         source: Mapping[str, Any],
     ) -> Explanation:
-        options = self._options(entry)
+        options, scorer = self._options(entry), captured.scorer
         records: dict[str, LayerRecord | None]
         if entry.scope == "layer":
             records = {choice.layer.label: captured.records[choice.layer.label] for choice in chosen}
@@ -356,12 +348,9 @@ class Explainer(Generic[Result]):
         maps: dict[str, Tensor] = {}
         details: dict[str, object] = {}
         for name, record in records.items():
-            found = found_by(entry, self._probe(session, captured, record), options)
-            maps[name] = _without_ties(found.maps, captured.scorer)
-            for fact, value in settled(found.details).items():
+            maps[name], further = apply(entry, self._probe(session, captured, record), options)
+            for fact, value in further.items():
                 details[fact if len(records) == 1 else f"{fact}@{name}"] = value
-        scorer = captured.scorer
-        contrasts = scorer.against is not None and bool((scorer.against >= 0).any())
         provenance = {
             **source,
             "gradients": session.gradients,
@@ -372,6 +361,7 @@ class Explainer(Generic[Result]):
             "warnings": [],
             **self._facts,
         }
+        contrasts = scorer.against is not None and bool((scorer.against >= 0).any())
         return Explanation(
             maps=MappingProxyType(maps),
             scores=captured.scores,
@@ -510,18 +500,6 @@ def warn_user(warning: Warning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     warnings.warn(warning, stacklevel=level)
-
-
-def _without_ties(maps: Tensor, scorer: Scorer) -> Tensor:
-    """The maps (n, t, *grid), set to zero for the contrast of a class with itself."""
-    if scorer.against is None or scorer.classes is None:
-        return maps
-    ties = scorer.classes.to(maps.device) == scorer.against.to(maps.device)
-    return maps.masked_fill(ties.view(*ties.shape, *[1] * (maps.ndim - 2)), 0) if ties.any() else maps
-
-
-def _labels(choices: Sequence[Choice]) -> tuple[str, ...]:
-    return tuple(choice.layer.label for choice in choices)
 
 
 def _name_of_all(layers: Sequence[str]) -> str:

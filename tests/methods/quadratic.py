@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camlens.core.capture import score_session
+from camlens.core.capture import Request, capture_session
 from camlens.core.execution.session import Session
 from camlens.core.probe import InputProbe
 
@@ -51,4 +51,4 @@ def probe_of(model: nn.Module, inputs: Tensor, target: object, **settings: objec
     """A probe of `inputs`, as the explainer makes it."""
     session = Session(model, inputs)
     generator = torch.Generator().manual_seed(settings.pop("seed", 0))
-    return InputProbe(session, score_session(session, target), generator, **settings)
+    return InputProbe(session, capture_session(session, Request(target=target)), generator, **settings)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from camlens.core.errors import InputError, LayerError, invalid_argument
 from camlens.core.execution.frontier import Frontier
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, checked_model, resolve_layer, suggested_names
@@ -128,7 +127,7 @@ def activations(
     session = Session.of(inner, inputs, args=args, kwargs=kwargs)
     frontier = Frontier(list(calls.values()), session, graph=False)
     modules = list({id(call.module): call.module for call in calls.values()}.values())
-    with undisturbed(inner, session.inputs.device), observed(modules, frontier.observe):
+    with session.undisturbed(), observed(modules, frontier.observe):
         inner(session.inputs, *session.args, **session.kwargs)
     frontier.check()
     return MappingProxyType(

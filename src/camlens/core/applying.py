@@ -11,12 +11,16 @@ from camlens.core.details import Found
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe, Probe
 from camlens.core.registry import Entry
+from camlens.core.targets import Scorer
 
 _CHUNK_BYTES = 256 * 2**20
 
 
-def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]) -> Found:
-    """Return the maps (n, t, *grid) and details of a method; maps are float64 for float64 inputs, else float32."""
+def apply(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+    """Return the maps (n, t, *grid) and details of a method; maps are float64 for float64 inputs, else float32.
+
+    The map for the contrast of a class with itself is zero.
+    """
     maps: object
     if entry.needs == "probe" or isinstance(probe, InputProbe):
         maps = entry.function(probe, **options)
@@ -26,10 +30,11 @@ def found_by(entry: Entry, probe: InputProbe | Probe, options: Mapping[str, Any]
     else:
         maps = _each_target(probe.record, entry, options)
     details = maps.details if isinstance(maps, Found) else {}
-    maps = maps.maps if isinstance(maps, Found) else maps
     axes = probe.inputs.ndim if isinstance(probe, InputProbe) else probe.activations.ndim
+    checked = _checked(maps.maps if isinstance(maps, Found) else maps, probe.scores.shape, axes, entry)
     dtype = torch.float64 if probe.inputs.dtype == torch.float64 else torch.float32
-    return Found(_checked(maps, probe.scores.shape, axes, dtype, entry), details)
+    settled = {name: value.detach() if isinstance(value, Tensor) else value for name, value in details.items()}
+    return _without_ties(checked.detach().to(dtype).contiguous(), probe.captured.scorer), settled
 
 
 def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) -> Tensor:
@@ -56,7 +61,7 @@ def _each_target(record: LayerRecord, entry: Entry, options: Mapping[str, Any]) 
     return torch.stack(rows)
 
 
-def _checked(maps: object, expected: torch.Size, axes: int, dtype: torch.dtype, entry: Entry) -> Tensor:
+def _checked(maps: object, expected: torch.Size, axes: int, entry: Entry) -> Tensor:
     if not isinstance(maps, Tensor) or maps.shape[:2] != expected or maps.ndim != axes:
         returned = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
         raise InputError(
@@ -64,4 +69,12 @@ def _checked(maps: object, expected: torch.Size, axes: int, dtype: torch.dtype, 
             code="method.result",
             method=entry.name,
         )
-    return maps.detach().to(dtype).contiguous()
+    return maps
+
+
+def _without_ties(maps: Tensor, scorer: Scorer) -> Tensor:
+    """The maps (n, t, *grid), set to zero for the contrast of a class with itself."""
+    if scorer.against is None or scorer.classes is None:
+        return maps
+    ties = scorer.classes.to(maps.device) == scorer.against.to(maps.device)
+    return maps.masked_fill(ties.view(*ties.shape, *[1] * (maps.ndim - 2)), 0) if ties.any() else maps

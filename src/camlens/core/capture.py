@@ -7,7 +7,7 @@ works on frozen models and under no_grad.
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from camlens.core.errors import LayerError, NoGradientError
 from camlens.core.execution.frontier import NO_GRADIENTS, Frontier, GradKeptOn
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.hooks import fit_for_autograd, observed
 from camlens.core.execution.locality import altered
 from camlens.core.execution.replay import Recording
@@ -28,6 +28,26 @@ from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Scorer, as_target
 from camlens.core.types import Features, Scores, precise
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to compute in one pass through the model.
+
+    Attributes:
+        layers: the layers to record. Without any, there is no backward pass.
+        target: what to score, as in `explain`; not used if there is a scorer.
+        scorer: the scores of a target that is settled already, on the images `rows` (default: the inputs).
+        kind: the layout of the layers' outputs (default: detected).
+        recorded: whether to keep what the modules before the layer return, for a single layer and image.
+    """
+
+    layers: Sequence[LayerCall] = ()
+    target: object = None
+    scorer: Scorer | None = None
+    rows: Tensor | None = None
+    kind: Kind | None = None
+    recorded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,87 +87,96 @@ class Capture:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A forward pass with its graph: the layers' outputs by label, and the output to score."""
+    """A forward pass: the layers' outputs by label, the model's output, and scores (n, t) with their graph."""
 
-    kept: dict[str, Tensor]
+    kept: Mapping[str, Tensor]
+    places: Mapping[str, int]
     output: Output
+    scorer: Scorer
+    scores: Tensor
     recording: Recording | None = None
-    places: Mapping[str, int] = field(default_factory=dict)
 
 
-def _forward(session: Session, layers: Sequence[LayerCall], *, through_no_grad: bool, recorded: bool) -> ForwardPass:
-    """Run the session once and keep the layers' outputs. Must be called inside `undisturbed`.
+def pass_with_grad(guard: Guard, session: Session, request: Request) -> ForwardPass:
+    """Run the model with the graph from the layers to the scores.
 
-    `through_no_grad` also records what the model's own code runs under no_grad. It costs a Python call per operation,
-    so it is the second attempt. `recorded` also keeps what the modules before the first layer return.
+    What the model's own code runs under no_grad is recorded in a second attempt, because that costs a Python call per
+    operation. Raises NoGradientError if the score does not depend on the layers.
     """
-    modules = {id(layer.module): layer.module for layer in layers}.values()
+    for mode in (None, GradKeptOn):
+        frontier, output, recording = _forward(guard, session, request, mode)
+        with torch.enable_grad():
+            scorer = as_target(request.target).settle(output) if request.scorer is None else request.scorer
+            scores = scorer(output, request.rows)
+        if scores.requires_grad:
+            return ForwardPass(frontier.kept, frontier.places, output, scorer, scores, recording)
+    raise NoGradientError(
+        f"{NO_GRADIENTS} The score does not depend on {', '.join(repr(layer.label) for layer in request.layers)}",
+        code="layer.no-gradient",
+        layers=[layer.label for layer in request.layers],
+    )
+
+
+def _forward(
+    guard: Guard, session: Session, request: Request, mode: type[GradKeptOn] | None
+) -> tuple[Frontier, Output, Recording | None]:
+    """Run the model without grad up to the first layer; again if it writes to a tensor that was kept uncopied."""
+    modules = {id(layer.module): layer.module for layer in request.layers}.values()
     for shared in (True, False):
-        frontier = Frontier(layers, session, shared=shared)
-        mode = GradKeptOn(frontier) if through_no_grad else nullcontext()
-        recording = Recording.before(layers[0], session) if recorded else None
+        frontier = Frontier(request.layers, session, shared=shared)
+        recording = Recording.before(request.layers[0], session) if request.recorded else None
         listening = observed(modules, frontier.observe) if recording is None else recording.along(frontier.observe)
-        with torch.no_grad(), mode, listening:
-            output = session.run()
+        with torch.no_grad(), nullcontext() if mode is None else mode(frontier), listening:
+            output = session.run(guard)
         frontier.check()
         if not frontier.overwritten():
             break
-    return ForwardPass(frontier.kept, output, recording, frontier.places)
+    return frontier, output, recording
 
 
-def capture_session(
-    session: Session,
-    layers: Sequence[LayerCall],
-    target: object = None,
-    *,
-    kind: Kind | None = None,
-    scorer: Scorer | None = None,
-    rows: Tensor | None = None,
-    recorded: bool = False,
-) -> Capture:
-    """`capture` for resolved layers and, if `scorer` is given, settled targets.
-
-    `rows` (n,) are the scorer's images that the inputs belong to. `recorded` keeps what comes before the first
-    layer, for a single image.
-    """
-
-    def run() -> Capture:
-        passed, settled, scores = pass_with_grad(session, layers, target, scorer=scorer, rows=rows, recorded=recorded)
-        classes = settled.classes if settled.plain else None
-        if classes is not None and rows is not None:
-            classes = classes[rows]
-        logits = passed.output.logits_or_none()
-        gradients = gradients_of(scores, list(passed.kept.values()), logits, classes, session.modules)
-        by_label = {layer.label: layer for layer in layers}
-        records = {
-            name: _record(session, by_label[name], kept.detach(), gradient, kind, passed.places[name])
-            for (name, kept), gradient in zip(passed.kept.items(), gradients, strict=True)
-        }
-        for record in records.values():
-            _check_evidence(session, record, settled)
-        detached = None if logits is None else precise(logits.detach())
-        return Capture(records, precise(scores.detach()), detached, settled, passed.recording)
-
-    with undisturbed(session.model, session.inputs.device, session.modules):
-        captured = despite_writing(run)
-        if scorer is None:
+def capture_session(session: Session, request: Request) -> Capture:
+    """`capture` for resolved layers; without layers, scores and logits from one forward pass without grad."""
+    with session.undisturbed() as guard:
+        if not request.layers:
+            output = session.run(guard)
+            scorer = as_target(request.target).settle(output) if request.scorer is None else request.scorer
+            return _captured({}, output, scorer, scorer(output, request.rows), None)
+        captured = despite_writing(lambda: _with_gradients(guard, session, request))
+        if request.scorer is None:
             layouts = {record.layer: record.layout for record in captured.records.values()}
-            refuse_misread(session, layouts, target, kind=kind)
+            refuse_misread(session, layouts, request.target, kind=request.kind)
         return captured
 
 
-def score_session(session: Session, target: object = None) -> Capture:
-    """Scores and logits of a session without looking at a layer: one forward pass without grad."""
-    with undisturbed(session.model, session.inputs.device):
-        output = session.run()
-        scorer = as_target(target).settle(output)
-        scores = scorer(output, torch.arange(session.images, device=session.inputs.device))
-        logits = output.logits_or_none()
-        return Capture({}, precise(scores.detach()), None if logits is None else precise(logits.detach()), scorer)
+def _with_gradients(guard: Guard, session: Session, request: Request) -> Capture:
+    """Run forward and backward once, and arrange the layers' outputs and gradients."""
+    passed = pass_with_grad(guard, session, request)
+    classes = passed.scorer.classes if passed.scorer.plain else None
+    if classes is not None and request.rows is not None:
+        classes = classes[request.rows]
+    logits = passed.output.logits_or_none()
+    gradients = gradients_of(passed.scores, list(passed.kept.values()), logits, classes, session.modules)
+    by_label = {layer.label: layer for layer in request.layers}
+    records = {}
+    for (name, kept), gradient in zip(passed.kept.items(), gradients, strict=True):
+        record = _record(session, by_label[name], kept.detach(), gradient, request.kind, passed.places[name])
+        _check_evidence(guard, session, record, passed.scorer)
+        records[name] = record
+    return _captured(records, passed.output, passed.scorer, passed.scores, passed.recording)
 
 
-def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through_no_grad: bool = False) -> Tensor:
-    """Scores (m, t) with the graph back to the session's inputs. Must be called inside `undisturbed`.
+def _captured(
+    records: Mapping[str, LayerRecord], output: Output, scorer: Scorer, scores: Tensor, recording: Recording | None
+) -> Capture:
+    logits = output.logits_or_none()
+    detached = None if logits is None else precise(logits.detach())
+    return Capture(records, precise(scores.detach()), detached, scorer, recording)
+
+
+def scores_with_graph(
+    guard: Guard, session: Session, scorer: Scorer, rows: Tensor | None = None, *, through_no_grad: bool = False
+) -> Tensor:
+    """Scores (m, t) with the graph back to the session's inputs.
 
     `through_no_grad` records what the model's own code runs under no_grad from the first attempt on, for callers
     that hook the layers' outputs.
@@ -157,7 +186,7 @@ def scores_with_graph(session: Session, scorer: Scorer, rows: Tensor, *, through
     kept_on = GradKeptOn(Frontier((), started=True))
     for mode in (kept_on,) if through_no_grad else (nullcontext(), kept_on):
         with torch.enable_grad(), mode:
-            scores = scorer(session.run(), rows)
+            scores = scorer(session.run(guard), rows)
         if not session.inputs.requires_grad or _depends(scores, session.inputs):
             return scores
     raise NoGradientError("No gradients captured. The score does not depend on the inputs", code="input.no-gradient")
@@ -177,47 +206,19 @@ def _depends(scores: Tensor, inputs: Tensor) -> bool:
     return False
 
 
-def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor) -> tuple[Tensor, Tensor]:
+def gradients_at_inputs(session: Session, scorer: Scorer, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scores (m, t) and their gradients (m, t, c, *spatial) at the inputs."""
 
     def run() -> tuple[Tensor, Tensor | None]:
-        scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows)
+        scores = scores_with_graph(guard, replace(session, inputs=inputs), scorer, rows)
         return scores, one_by_one(scores, [inputs])[0]
 
-    with undisturbed(session.model, session.inputs.device, session.modules):
+    with session.undisturbed() as guard:
         inputs = session.inputs.detach().clone().requires_grad_()
         scores, gradients = despite_writing(run)
         if gradients is None:
             gradients = inputs.new_zeros(scores.shape[1], *inputs.shape)
         return precise(scores.detach()), precise(gradients.transpose(0, 1))
-
-
-def pass_with_grad(
-    session: Session,
-    layers: Sequence[LayerCall],
-    target: object = None,
-    *,
-    scorer: Scorer | None = None,
-    rows: Tensor | None = None,
-    recorded: bool = False,
-) -> tuple[ForwardPass, Scorer, Tensor]:
-    """Run forward: the pass, its scorer, and the scores (n, t) with the graph back to the layers.
-
-    Must be called inside `undisturbed`. Raises NoGradientError if the score does not depend on the layers.
-    """
-    rows = torch.arange(session.images, device=session.inputs.device) if rows is None else rows
-    for through_no_grad in (False, True):
-        passed = _forward(session, layers, through_no_grad=through_no_grad, recorded=recorded)
-        with torch.enable_grad():
-            scorer = as_target(target).settle(passed.output) if scorer is None else scorer
-            scores = scorer(passed.output, rows)
-        if scores.requires_grad:
-            return passed, scorer, scores
-    raise NoGradientError(
-        f"{NO_GRADIENTS} The score does not depend on {', '.join(repr(layer.label) for layer in layers)}",
-        code="layer.no-gradient",
-        layers=[layer.label for layer in layers],
-    )
 
 
 def _record(
@@ -244,12 +245,12 @@ def _record(
     return LayerRecord(layer, layout, precise(layout.features(native)), precise(gradients), native)
 
 
-def _check_evidence(session: Session, record: LayerRecord, scorer: Scorer) -> None:
+def _check_evidence(guard: Guard, session: Session, record: LayerRecord, scorer: Scorer) -> None:
     """Raise a NoGradientError if all gradients are zero, also for other images and other classes.
 
     An image that is dead at the layer, or a contrast that cancels, has a map that is zero everywhere.
     """
-    if _is_zero(record.gradients) and not _is_ever_read(session, record, scorer):
+    if _is_zero(record.gradients) and not _is_ever_read(guard, session, record, scorer):
         raise NoGradientError(
             f"{NO_GRADIENTS} The gradient at layer {record.layer.label!r} is exactly zero over its whole "
             f"{record.layout} grid: the score reads nothing there, as after a transformer's last attention",
@@ -258,7 +259,7 @@ def _check_evidence(session: Session, record: LayerRecord, scorer: Scorer) -> No
         )
 
 
-def _is_ever_read(session: Session, record: LayerRecord, scorer: Scorer) -> bool:
+def _is_ever_read(guard: Guard, session: Session, record: LayerRecord, scorer: Scorer) -> bool:
     """Whether the layer's grid has a gradient for another score of classes, or for an altered image."""
 
     def any_class(output: Output, _rows: Tensor) -> Tensor:
@@ -272,11 +273,11 @@ def _is_ever_read(session: Session, record: LayerRecord, scorer: Scorer) -> bool
     for inputs in (first.inputs, *altered(first.inputs)):
         for asked in scorers:
             with suppress(NoGradientError):
-                altered_session = replace(first, inputs=inputs)
-                passed, _, scores = pass_with_grad(altered_session, [record.layer], scorer=asked, rows=row)
+                request = Request([record.layer], scorer=asked, rows=row)
+                passed = pass_with_grad(guard, replace(first, inputs=inputs), request)
                 (kept,) = passed.kept.values()
                 with torch.enable_grad():
-                    total = scores.sum()
+                    total = passed.scores.sum()
                 (gradient,) = torch.autograd.grad(total, kept, allow_unused=True)
                 if gradient is not None and record.layout.features(gradient).any():
                     return True
@@ -318,6 +319,6 @@ def capture(
     if inner is not given:
         resolved = [resolve_layer(inner, layer.label) for layer in resolved]
     try:
-        return capture_session(session, resolved, targets, kind=layout)
+        return capture_session(session, Request(resolved, targets, kind=layout))
     except LayerError as error:
         raise with_candidates(error, session, targets, kind=layout) from error

@@ -25,11 +25,6 @@ class Found:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def settled(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Detach all tensors."""
-    return {name: value.detach() if isinstance(value, Tensor) else value for name, value in details.items()}
-
-
 def joined_details(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Concatenate the tensors of several batches, padded with zeros; take other values from the first batch."""
     return {

@@ -6,7 +6,6 @@ the perturbed image is classified otherwise.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -14,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from camlens.core.capture import Capture, LayerRecord, capture_session, gradients_at_inputs, scores_with_graph
+from camlens.core.capture import Capture, LayerRecord, Request, capture_session, gradients_at_inputs, scores_with_graph
 from camlens.core.errors import LayerError
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.outputs import tensors_in
 from camlens.core.execution.replay import Recording, keep_proof, proven_way, record, replay, same_scores, substitute
 from camlens.core.execution.session import Session
@@ -61,10 +60,10 @@ class InputProbe:
 
     def input_scores(self, inputs: Float[Tensor, "m c *spatial"], row: int) -> Float[Tensor, "m t"]:
         """Scores of the targets of image `row` for `inputs` in its place."""
-        with self.still():
-            if self._faster_channels_last:
-                inputs = inputs.contiguous(memory_format=torch.channels_last)
-            return self._scores(self.session.replaced(inputs, row).run(), row)
+        if self._faster_channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with self.still() as guard:
+            return self._scores(self.session.replaced(inputs, row).run(guard), row)
 
     def gradients_at(
         self, inputs: Float[Tensor, "m c *spatial"], row: int
@@ -76,25 +75,24 @@ class InputProbe:
     @cached_property
     def input_gradients(self) -> Float[Tensor, "n t c *spatial"]:
         """Gradients of the scores with respect to the images."""
-        rows = torch.arange(self.session.images, device=self.session.inputs.device)
-        return gradients_at_inputs(self.session, self.captured.scorer, rows)[1]
+        return gradients_at_inputs(self.session, self.captured.scorer)[1]
 
     def live_scores(
-        self, inputs: Float[Tensor, "m c *spatial"], row: int, model: nn.Module | None = None
+        self, guard: Guard, inputs: Float[Tensor, "m c *spatial"], row: int, model: nn.Module | None = None
     ) -> Float[Tensor, "m t"]:
         """`input_scores` with the graph back to `inputs`, for libraries that differentiate by themselves.
 
-        Must be called inside `still()`. `model` may be a copy to run instead of the model.
+        `guard` is the block `still()` in which the graph is used. `model` may be a copy to run instead of the model.
         """
         session = self.session.replaced(inputs, row)
         if model is not None:
             session = replace(session, model=model)
         rows = self._rows(len(inputs), row)
-        return scores_with_graph(session, self.captured.scorer, rows, through_no_grad=model is not None)
+        return scores_with_graph(guard, session, self.captured.scorer, rows, through_no_grad=model is not None)
 
-    def still(self) -> AbstractContextManager[object]:
+    def still(self) -> Guard:
         """A block in which the model runs in evaluation mode without grad, and after which it is as it was."""
-        return undisturbed(self.session.model, self.session.inputs.device, self.session.modules)
+        return self.session.undisturbed()
 
     @cached_property
     def _faster_channels_last(self) -> bool:
@@ -104,7 +102,7 @@ class InputProbe:
             return False
         try:
             turned = clean.contiguous(memory_format=torch.channels_last)
-            scores = self._scores(self.session.replaced(turned, 0).run(), 0)
+            scores = self._scores(self.session.replaced(turned, 0).predict(), 0)
         except RuntimeError:  # the model takes a view that needs contiguous inputs
             return False
         return same_scores(scores, self.scores[:1])
@@ -168,9 +166,9 @@ class Probe:
 
     def feature_scores(self, features: Float[Tensor, "m k *grid"], row: int) -> Float[Tensor, "m t"]:
         """Scores of the targets of image `row` for `features` as the layer's output; only what follows it runs."""
-        with self.at_input.still():
-            recording, way = self._recording(row)
-            return self._ask(features, row, recording, way)
+        with self.at_input.still() as guard:
+            recording, way = self._recording(guard, row)
+            return self._ask(guard, features, row, recording, way)
 
     def capture_inputs(
         self, inputs: Float[Tensor, "m c *spatial"], row: int
@@ -178,10 +176,12 @@ class Probe:
         """Activations and gradients of the targets of image `row` for `inputs` in its place."""
         again = capture_session(
             self.session.replaced(inputs, row),
-            [self.record.layer],
-            kind=self.record.layout.kind,
-            scorer=self.captured.scorer,
-            rows=self.at_input._rows(len(inputs), row),
+            Request(
+                [self.record.layer],
+                scorer=self.captured.scorer,
+                rows=self.at_input._rows(len(inputs), row),
+                kind=self.record.layout.kind,
+            ),
         )
         record = again.records[self.record.layer.label]
         return record.activations, record.gradients
@@ -203,40 +203,40 @@ class Probe:
     def _biases(self) -> BiasTerms:
         return bias_terms(self.session, self.captured.scorer)
 
-    def _recording(self, row: int) -> tuple[Recording, str]:
+    def _recording(self, guard: Guard, row: int) -> tuple[Recording, str]:
         """The recording of image `row`, and the fastest verified way to replay it."""
         if row not in self._recordings:
             session = self.session.part(row, row + 1)
             recording, clean = self.captured.recording, self.scores
             if recording is None or self.session.images > 1:
-                recording, output = record(session, self.record.layer)
+                recording, output = record(guard, session, self.record.layer)
                 clean = self.at_input._scores(output, row)
-            way = self._way(session, row, recording, clean)
+            way = self._way(guard, session, row, recording, clean)
             self._recordings.clear()  # one recording at a time: memory stays that of one forward pass
             self._recordings[row] = recording, way
         return self._recordings[row]
 
-    def _way(self, session: Session, row: int, recording: Recording, clean: Tensor) -> str:
+    def _way(self, guard: Guard, session: Session, row: int, recording: Recording, clean: Tensor) -> str:
         """The fastest way that reproduces this image's scores and, once, those of a full run for other features."""
         features = self.record.activations[row : row + 1].to(self.record.native.dtype)
         tried = torch.cat([features, features / 2])
         known = proven_way(session, self.record.layer)
-        if known == "whole" or (known and self._proven(tried, row, recording, known, clean)):
+        if known == "whole" or (known and self._proven(guard, tried, row, recording, known, clean)):
             return known
-        expected = self._ask(tried, row, recording, "whole")
+        expected = self._ask(guard, tried, row, recording, "whole")
         ways = ("expanded", "copied")
-        way = next((way for way in ways if self._proven(tried, row, recording, way, expected)), "whole")
+        way = next((way for way in ways if self._proven(guard, tried, row, recording, way, expected)), "whole")
         keep_proof(session, self.record.layer, way)
         return way
 
-    def _proven(self, tried: Tensor, row: int, recording: Recording, way: str, expected: Tensor) -> bool:
+    def _proven(self, guard: Guard, tried: Tensor, row: int, recording: Recording, way: str, expected: Tensor) -> bool:
         """Whether replaying `tried` this way gives the expected scores of the first features, or of all."""
         try:
-            return same_scores(self._ask(tried, row, recording, way)[: len(expected)], expected)
+            return same_scores(self._ask(guard, tried, row, recording, way)[: len(expected)], expected)
         except (RuntimeError, LayerError, IndexError, TypeError, ValueError, AttributeError):
             return False
 
-    def _ask(self, features: Tensor, row: int, recording: Recording, way: str) -> Tensor:
+    def _ask(self, guard: Guard, features: Tensor, row: int, recording: Recording, way: str) -> Tensor:
         session = self.session.part(row, row + 1)
         image = session.inputs.expand(len(features), *session.inputs.shape[1:])
         recording.place = self.record.layout.place
@@ -244,7 +244,7 @@ class Probe:
         native = self.record.layout.native(features.to(like.dtype), like).clone()
         many = session.replaced(image, 0)
         if way == "whole":
-            output = substitute(many, self.record.layer, native, recording.place)
+            output = substitute(guard, many, self.record.layer, native, recording.place)
         else:
-            output = replay(many, recording, native, copies=way == "copied")
+            output = replay(guard, many, recording, native, copies=way == "copied")
         return self.at_input._scores(output, row)

@@ -46,19 +46,19 @@ def integrated_gradients(probe: InputProbe, *, steps: int = 50, baseline: Baseli
     maps, starts, gaps = [], [], []
     for row, image in enumerate(probe.inputs):
         start = baseline_image(baseline, image)[None]
-        with probe.still():
-            start_scores = precise(probe.live_scores(start, row)[0].detach())
+        with probe.still() as guard:
+            start_scores = precise(probe.live_scores(guard, start, row)[0].detach())
         target_maps = []
         for target in range(targets):
 
             def score(inputs: Tensor, row: int = row, target: int = target) -> Tensor:
                 nonlocal done
-                scores = probe.live_scores(inputs, row)[:, target]
+                scores = probe.live_scores(guard, inputs, row)[:, target]
                 done += len(inputs)
                 probe.progress(min(done, total), total)
                 return scores
 
-            with probe.still():
+            with probe.still() as guard:
                 attributions = despite_writing(
                     partial(
                         captum.IntegratedGradients(score).attribute,
@@ -103,7 +103,7 @@ def smoothgrad(probe: InputProbe, *, samples: int = 25, noise: float = 0.15) -> 
 
 def _smoothed(probe: InputProbe, row: int, samples: int, noise: float) -> Float[Tensor, "t *spatial"]:
     captum, image, done = library("captum.attr"), probe.inputs[row], 0
-    saliency = captum.Saliency(probe.live_scores)
+    saliency = captum.Saliency(probe.input_scores)
     with probe.still(), SeededDraws(same_draws(probe.generator)) as draws:
 
         def gradients(_score: object, inputs: tuple[Tensor], *_: object) -> tuple[Tensor, ...]:

@@ -67,13 +67,14 @@ class PrivateCopy(nn.Module):
     """Scores (m, t) of one image of the probe, computed by a copy of its model that may be hooked.
 
     `rectifiers` has one nn.ReLU for each ReLU call of a forward pass, whether the model calls a module or a function.
-    Modules whose type is in `kinds` get one copy for each call.
+    Modules whose type is in `kinds` get one copy for each call. `guard` is the block `probe.still()` in which it runs.
     """
 
     def __init__(self, probe: InputProbe, kinds: tuple[type[nn.Module], ...] = ()) -> None:
         super().__init__()
         self._probe = probe
         self.row = 0
+        self.guard: Any = None
         with probe.still():  # outside inference mode, whose tensors no graph may hold
             self.twin = _bare_copy(probe.session.model)
             self._buffers_before = [
@@ -91,8 +92,8 @@ class PrivateCopy(nn.Module):
         handles = [module.register_forward_pre_hook(count) for module in self.twin.modules() if type(module) in kinds]
         routed = _Routed(None)
         try:
-            with probe.still(), routed:
-                probe.live_scores(probe.inputs[:1].clone().requires_grad_(), 0, self.twin)
+            with probe.still() as guard, routed:
+                probe.live_scores(guard, probe.inputs[:1].clone().requires_grad_(), 0, self.twin)
         finally:
             for handle in handles:
                 handle.remove()
@@ -104,7 +105,7 @@ class PrivateCopy(nn.Module):
         for buffers, name, buffer in self._buffers_before:  # other images may have changed them
             buffers[name] = buffer.clone()
         with _Routed(self.rectifiers):
-            return self._probe.live_scores(inputs, self.row, self.twin)
+            return self._probe.live_scores(self.guard, inputs, self.row, self.twin)
 
 
 def _bare_copy(model: nn.Module) -> nn.Module:

@@ -72,7 +72,7 @@ def _guided(hooked: PrivateCopy, probe: InputProbe, target: int) -> Tensor:
     try:
         # as attribute() does, without its warning, which cannot be silenced for one thread only
         hooked.apply(attribution._register_hooks)
-        with probe.still():
+        with probe.still() as hooked.guard:
             image = probe.inputs[hooked.row][None].clone().requires_grad_()
             gradients = despite_writing(lambda: attribution.gradient_func(hooked, (image,), target))
     finally:
@@ -150,7 +150,7 @@ def _lifted(attribution: Any, probe: InputProbe, image: Tensor, start: Tensor, t
         # as attribute() does, without its warning, which cannot be silenced for one thread only
         handles = attribution._hook_main_model()
         hooked.apply(attribution._register_hooks)
-        with probe.still():
+        with probe.still() as hooked.guard:
             inputs = image[None].clone().requires_grad_()
             score = attribution._construct_forward_func(hooked, ((inputs,), (start,)), target)
             gradients = despite_writing(lambda: attribution.gradient_func(score, (inputs,)))

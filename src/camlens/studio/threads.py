@@ -10,7 +10,6 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from torch import Tensor
 
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session
 from camlens.models import LoadedModel
 
@@ -57,9 +56,9 @@ def use_suitable_threads(loaded: LoadedModel, example: Tensor) -> int:
 def forward_seconds(session: Session) -> list[float]:
     """Measure a few plain forward passes."""
     seconds = []
-    with undisturbed(session.model, session.inputs.device), torch.no_grad():
+    with session.undisturbed() as guard:
         for _ in range(TIMED_RUNS):
             start = time.perf_counter()
-            session.run()
+            session.run(guard)
             seconds.append(time.perf_counter() - start)
     return seconds

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from camlens import Explainer
-from camlens.core.capture import capture_session
+from camlens.core.capture import Request, capture_session
 from camlens.core.execution.replay import proven_way
 from camlens.core.execution.session import Session
 from camlens.core.layers import resolve_layer
@@ -17,7 +17,7 @@ from tests.nets import ChannelsLast, ResidualNet, TinyVit, images, plain_cnn, se
 
 def probe_of(model: nn.Module, inputs: Tensor, layer: str) -> Probe:
     session = Session(model, inputs)
-    seen = capture_session(session, [resolve_layer(model, layer)], 1)
+    seen = capture_session(session, Request([resolve_layer(model, layer)], 1))
     return Probe(session, seen, seen.records[layer], torch.Generator().manual_seed(0))
 
 

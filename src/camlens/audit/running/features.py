@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.core.errors import LayerError
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import answered, observed
 from camlens.core.execution.outputs import describe, tensors_in
 from camlens.core.execution.session import Session
@@ -116,8 +115,8 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
         tensor = next(tensors_in(output), None)
         finished.append((module, () if tensor is None else tuple(tensor.shape)))
 
-    with undisturbed(session.model, session.inputs.device), observed(weighted, note):
-        classes = session.run().logits().shape[1]
+    with session.undisturbed() as guard, observed(weighted, note):
+        classes = session.run(guard).logits().shape[1]
     counts = {classes, 1} if classes == 2 else {classes}  # a binary classifier may have one logit
     for module, shape in reversed(finished):
         if len(shape) > 1 and counts & {shape[1], shape[-1]}:

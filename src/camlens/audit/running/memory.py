@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.outputs import tensors_in
 from camlens.core.execution.session import Session
@@ -40,8 +39,8 @@ def bytes_per_image(session: Session) -> int:
         counted += sum(tensor.nbytes for tensor in tensors_in(output))
 
     leaves = [module for module in single.model.modules() if not module._modules]
-    with undisturbed(single.model, single.inputs.device), observed(leaves, count):
-        single.run()
+    with single.undisturbed() as guard, observed(leaves, count):
+        single.run(guard)
     return counted
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 
 from camlens.audit.running.features import FeatureTap
 from camlens.audit.running.measures import map_measures
-from camlens.core.capture import Capture, capture_session
+from camlens.core.capture import Capture, Request, capture_session
 from camlens.core.errors import LayerError, ModelError, NoGradientError
 from camlens.core.execution.memory import OverBudgetError, in_parts
 from camlens.core.execution.session import Session
@@ -91,7 +91,7 @@ class Observer:
         session = replace(session, gradients=self.method.gradients or "plain")
         with self.tap.open() as tapped:
             try:
-                captured = capture_session(session, [self.layer], PredictedAndTrue(labels))
+                captured = capture_session(session, Request([self.layer], PredictedAndTrue(labels)))
                 logits, maps = captured.logits, self._maps(captured)
             except NoGradientError:  # the gradient is zero for the whole batch: the maps are zero
                 tapped.calls = 0

@@ -25,7 +25,7 @@ from camlens.audit.running.shard_work import ShardWork
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.audit.store.run_directory import RunDirectory
-from camlens.core.capture import capture_session
+from camlens.core.capture import Request, capture_session
 from camlens.core.errors import DataError, LayerError, ModelError, StoreError
 from camlens.core.execution.session import Session
 from camlens.core.execution.survey import choose_layer
@@ -191,7 +191,7 @@ def _survey(
     layer, reason = _layer(settings, loaded, session)
     tap = find_tap(session, settings.embedding)
     with tap.open() as tapped:
-        captured = capture_session(session, [layer])
+        captured = capture_session(session, Request([layer]))
         width = tapped.features(session).shape[1]
     grid = captured.records[layer.label].layout.grid
     if captured.logits is None:

@@ -105,14 +105,6 @@ def answered(modules: Iterable[nn.Module], answer: Answer) -> Any:
     return _Called("answer", modules, answer)
 
 
-def rewind() -> None:
-    """Restore the explained model to its state at the start, for another forward pass."""
-    now = roles.get()
-    guard = None if now is None or now.guard is None else now.guard()
-    if guard is not None:
-        guard.rewind()
-
-
 def refuse_lazy(weights: Iterable[Tensor]) -> None:
     """Raise a ModelError if one of these weights has no shape yet."""
     if any(map(nn.parameter.is_lazy, weights)):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.execution.frontier import Frontier
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
@@ -92,14 +92,14 @@ def _judged(session: Session, layouts: Mapping[LayerCall, Layout], kind: Kind | 
     orders: dict[LayerCall, list[float]] = {layer: [] for layer in layers}
     reacts: set[LayerCall] = set()
     moved: set[LayerCall] = set()
-    with undisturbed(session.model, session.inputs.device, session.modules):
-        clean = _outputs(session, layers)
+    with session.undisturbed() as guard:
+        clean = _outputs(guard, session, layers)
         for axis, size in enumerate(session.spatial):
             sides: list[dict[LayerCall, Tensor]] = []
             for start, stop in ((0, size // 2), (size // 2, size)) if size > 1 else ((0, size),):
                 inputs = session.inputs.clone()
                 inputs.narrow(2 + axis, start, stop - start).add_(change.narrow(2 + axis, start, stop - start))
-                outputs = _outputs(replace(session, inputs=inputs), layers)
+                outputs = _outputs(guard, replace(session, inputs=inputs), layers)
                 sides.append({})
                 for layer in layers:
                     before, after = clean.get(layer.label), outputs.get(layer.label)
@@ -123,11 +123,11 @@ def _judged(session: Session, layouts: Mapping[LayerCall, Layout], kind: Kind | 
     return verdicts
 
 
-def _outputs(session: Session, layers: Sequence[LayerCall]) -> dict[str, Tensor]:
+def _outputs(guard: Guard, session: Session, layers: Sequence[LayerCall]) -> dict[str, Tensor]:
     frontier = Frontier(layers, session, graph=False)
     modules = list({id(layer.module): layer.module for layer in layers}.values())
     with observed(modules, frontier.observe):
-        session.run()
+        session.run(guard)
     return frontier.kept
 
 

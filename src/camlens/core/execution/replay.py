@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.errors import LayerError
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.hooks import Observe, announced, answered, observed
 from camlens.core.execution.outputs import map_tensors, with_tensor
 from camlens.core.execution.session import Session
@@ -89,11 +90,11 @@ def _copied(structure: Any) -> Any:
     return map_tensors(structure, lambda tensor: tensor.detach().clone())
 
 
-def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
-    """Run a session of one image, and return the recording and the output. Must be called inside `undisturbed`."""
+def record(guard: Guard, session: Session, layer: LayerCall) -> tuple[Recording, Output]:
+    """Run a session of one image, and return the recording and the output."""
     recording = Recording.before(layer, session)
     with recording.along():
-        output = session.run()
+        output = session.run(guard)
     if recording.output is None:
         raise LayerError(
             f"layer {layer.label!r} did not run in the forward pass", code="layer.not-run", layer=layer.label
@@ -101,7 +102,7 @@ def record(session: Session, layer: LayerCall) -> tuple[Recording, Output]:
     return recording, output
 
 
-def replay(session: Session, recording: Recording, native: Tensor, *, copies: bool = False) -> Output:
+def replay(guard: Guard, session: Session, recording: Recording, native: Tensor, *, copies: bool = False) -> Output:
     """Run a session of m inputs with the layer's output replaced by `native`, its own layout, m images.
 
     `copies` gives every module's answer memory of its own, for models that write in place to what came
@@ -121,7 +122,7 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
         return _repeated(waiting.pop(0), count, copies) if waiting else forward(*args, **kwargs)
 
     with answered([*recording.modules, layer_module], answer):
-        output = session.run()
+        output = session.run(guard)
     if runs < wanted:
         raise LayerError(
             f"layer {recording.layer.label!r} did not run in the replay",
@@ -131,7 +132,7 @@ def replay(session: Session, recording: Recording, native: Tensor, *, copies: bo
     return output
 
 
-def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 0) -> Output:
+def substitute(guard: Guard, session: Session, layer: LayerCall, native: Tensor, place: int = 0) -> Output:
     """Run the whole model with the layer's output replaced: slower than `replay`, but without assumptions."""
     runs = 0
 
@@ -141,7 +142,7 @@ def substitute(session: Session, layer: LayerCall, native: Tensor, place: int = 
         return with_tensor(output, place, native) if runs == (layer.call or 1) else output
 
     with observed([layer.module], exchange):
-        output = session.run()
+        output = session.run(guard)
     if runs < (layer.call or 1):
         raise LayerError(
             f"layer {layer.label!r} did not run when its features were replaced",

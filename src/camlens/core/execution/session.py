@@ -13,8 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from camlens.core.errors import InputError
 from camlens.core.execution.balanced import Balanced, Gradients
-from camlens.core.execution.harmless import undisturbed
-from camlens.core.execution.hooks import rewind
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import checked_model, every_module
@@ -80,35 +79,32 @@ class Session:
         """Every module of the model. Cached, because the walk costs as much as a small layer."""
         return every_module(self.model)
 
-    @cached_property
-    def _is_fused(self) -> bool:
-        return any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules)
-
     @property
     def spatial(self) -> tuple[int, ...]:
         """The size of the input without batch and channels."""
         return tuple(self.inputs.shape[2:])
 
+    def undisturbed(self) -> Guard:
+        """A block in which the model runs in evaluation mode without grad, and is restored afterwards."""
+        return Guard(self.model, self.inputs.device, self.modules)
+
     def predict(self) -> Output:
         """The model's output in evaluation mode and without grad; the model is left as it was."""
-        with undisturbed(self.model, self.inputs.device, self.modules):
-            return self.run()
+        with self.undisturbed() as guard:
+            return self.run(guard)
 
-    def run(self) -> Output:
-        """The model's output. The model gets copies of the inputs, and starts from the state it had at first.
-
-        Must be called inside `undisturbed`.
-        """
+    def run(self, guard: Guard) -> Output:
+        """The model's output. The model gets copies of the inputs, and starts from the state that `guard` found."""
         given = (self.inputs, self.args, dict(self.kwargs))
         inputs, args, kwargs = map_tensors(given, _copy)
         try:
             try:
-                value = self._call(inputs, args, kwargs)
+                value = self._call(guard, inputs, args, kwargs)
             except RuntimeError as error:
                 if "refers to a single memory location" not in str(error):
                     raise
                 inputs, args, kwargs = map_tensors(given, Tensor.clone)
-                value = self._call(inputs, args, kwargs)
+                value = self._call(guard, inputs, args, kwargs)
         except Exception as error:
             reason = misfit(error, self.model, inputs, self.args, self.kwargs)
             if reason is None:
@@ -117,9 +113,10 @@ class Session:
         selected = value if self.output is None else self.output(value)
         return Output(selected, self.images, self.model if selected is value else None, self.task)
 
-    def _call(self, inputs: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        rewind()
-        unfused = Balanced() if self.gradients == "balanced" else _Unfused() if self._is_fused else nullcontext()
+    def _call(self, guard: Guard, inputs: Tensor, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        guard.rewind()
+        fused = any(isinstance(module, nn.TransformerEncoderLayer) for module in self.modules)
+        unfused = Balanced() if self.gradients == "balanced" else _Unfused() if fused else nullcontext()
         with unfused:
             return self.model(inputs, *args, **kwargs)
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from camlens.core.errors import CamlensError, LayerError, ModelError, TargetError
 from camlens.core.execution.frontier import Frontier
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.locality import ELSEWHERE, NOT_LOCAL, altered, excuse, objections
 from camlens.core.execution.outputs import find_logits
@@ -88,10 +87,10 @@ def survey_session(
     def run() -> tuple[Frontier, Gradients, list[Gradients], int | None, bool]:
         frontier = Frontier(layers, first)  # not checked: a layer that fails gets a status as well
         with torch.no_grad(), observed([layer.module for layer in layers], frontier.observe):
-            output = first.run()
+            output = first.run(guard)
         with torch.enable_grad():
             scorer = of_first.settle(output)
-            scores = scorer(output, torch.zeros(1, dtype=torch.long, device=first.inputs.device))
+            scores = scorer(output)
             dense = find_logits(output.value)
             detects = _detects(output.value)
             halves = [] if dense is None else _halves(dense)
@@ -99,9 +98,8 @@ def survey_session(
         classes = dense.shape[1] if dense is not None else None
         return frontier, _gradients(scores, frontier.kept), regions, classes, detects
 
-    with undisturbed(first.model, first.inputs.device):
-        with torch.no_grad():
-            of_first = for_first_image(as_target(target), session.images, session.run)
+    with first.undisturbed() as guard:
+        of_first = for_first_image(as_target(target), session.images, lambda: session.run(guard))
         frontier, gradients, regions, classes, detects = despite_writing(run)
     finished = {name: place for place, name in enumerate(frontier.kept)}
     layers.sort(key=lambda layer: finished.get(layer.label, len(finished)))

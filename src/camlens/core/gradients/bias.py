@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.capture import scores_with_graph
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.hooks import observed
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
@@ -57,15 +56,14 @@ def bias_terms(session: Session, scorer: Scorer) -> BiasTerms:
 
     def run() -> list[Tensor | None]:
         calls.clear()
-        rows = torch.arange(session.images, device=inputs.device)
-        scores = scores_with_graph(replace(session, inputs=inputs), scorer, rows, through_no_grad=True)
+        scores = scores_with_graph(guard, replace(session, inputs=inputs), scorer, through_no_grad=True)
         ran = list(calls)  # a checkpoint runs its part again during the backward pass
         gradients = one_by_one(scores, [inputs, *(output for _, output in ran)])
         calls[:] = ran
         return gradients
 
     modules = [module for module in session.modules if isinstance(module, _BIASED)]
-    with undisturbed(session.model, session.inputs.device, session.modules):
+    with session.undisturbed() as guard:
         inputs = session.inputs.detach().clone().requires_grad_()
         with torch.enable_grad(), observed(modules, keep):
             first, *others = despite_writing(run)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from camlens.core.capture import LayerRecord, pass_with_grad
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.capture import LayerRecord, Request, pass_with_grad
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
@@ -35,13 +34,13 @@ def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, direc
     """
 
     def run() -> list[Tensor]:
-        passed, _, scores = pass_with_grad(session, [record.layer], scorer=scorer)
+        passed = pass_with_grad(guard, session, Request([record.layer], scorer=scorer))
         kept = passed.kept[record.layer.label]
         with torch.enable_grad():
-            columns = scores.sum(dim=0).unbind()
+            columns = passed.scores.sum(dim=0).unbind()
             return [_product(column, kept, record, directions) for column in columns]
 
-    with undisturbed(session.model, session.inputs.device, session.modules), _PlainAttention():
+    with session.undisturbed() as guard, _PlainAttention():
         products = despite_writing(run)
     return torch.stack(products, dim=1)
 

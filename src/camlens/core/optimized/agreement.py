@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from camlens.core.capture import Capture, capture_session
+from camlens.core.capture import Capture, Request, capture_session
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
@@ -53,9 +53,8 @@ def rounding_error(
             args=map_tensors(session.args, widened),
             kwargs=map_tensors(dict(session.kwargs), widened),
         )
-        exact = capture_session(
-            wide, [resolve_layer(model, layer.label) for layer in layers], kind=kind, scorer=captured.scorer
-        )
+        wanted = [resolve_layer(model, layer.label) for layer in layers]
+        exact = capture_session(wide, Request(wanted, scorer=captured.scorer, kind=kind))
     except (RuntimeError, TypeError, ValueError):
         return None
     return disagreement(captured, exact)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from camlens.core.execution.harmless import undisturbed
 from camlens.core.execution.session import Session
 
 # exactly these types: subclasses may use their weights differently
@@ -67,9 +66,9 @@ def folding_pairs(session: Session, kept: Sequence[nn.Module]) -> list[Pair]:
     with ExitStack() as stack:
         for module in modules:
             stack.callback(module.register_forward_hook(partial(_Calls.note, calls)).remove)
-        stack.enter_context(undisturbed(first.model, first.inputs.device))
+        guard = stack.enter_context(first.undisturbed())
         stack.enter_context(readers)
-        first.run()
+        first.run(guard)
     pairs = []
     for norm, given in calls.given:
         convolution, returned = calls.returned.get(id(given), (None, None))

@@ -8,7 +8,7 @@ from subprocess import SubprocessError
 import torch
 from torch import nn
 
-from camlens.core.capture import Capture, capture_session
+from camlens.core.capture import Capture, Request, capture_session
 from camlens.core.errors import CamlensError
 from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
@@ -71,7 +71,7 @@ def optimize(
     folded or compiled.
     """
     example = session.part(0, min(_PROOF_IMAGES, session.images))
-    truth = capture_session(example, layers, kind=kind)
+    truth = capture_session(example, Request(layers, kind=kind))
     rounding = rounding_error(example, layers, truth, kind=kind)
     allowed = max(_LEAST, _SLACK * (rounding or 0.0))
     reasons = ["not folded, since the method reads the biases of all layers"] * reads_all_layers
@@ -111,7 +111,7 @@ def _attempt(
         folded = len(pairs)
     if "channels_last" in steps:
         model.to(memory_format=torch.channels_last)
-    again = capture_session(ours, wanted, kind=kind, scorer=truth.scorer)
+    again = capture_session(ours, Request(wanted, scorer=truth.scorer, kind=kind))
     taken = tuple(step for step in steps if step != "folding" or folded)
     return Optimized(model, taken, folded, disagreement(again, truth), None, "")
 
@@ -127,7 +127,7 @@ def _compiled(
     """Return the model compiled before the layers for the session's batch size, or the eager one with the reason."""
     if reads_all_layers:
         return eager, ["compiling is only available for methods that use single layers"]
-    truth = capture_session(session, layers, kind=kind)
+    truth = capture_session(session, Request(layers, kind=kind))
     try:
         model = copy.deepcopy(eager.model).eval().requires_grad_(False)
         ours = replace(session, model=model)
@@ -137,7 +137,7 @@ def _compiled(
             graph = compile_before(ours, layouts)
         again = replace(session, model=graph)
         wanted = [resolve_layer(graph, layer.label) for layer in layers]
-        error = disagreement(capture_session(again, wanted, kind=kind, scorer=truth.scorer), truth)
+        error = disagreement(capture_session(again, Request(wanted, scorer=truth.scorer, kind=kind)), truth)
     except (*_FAILURES, *_COMPILER_FAILURES) as failure:
         return eager, [f"compiling failed: {_first_line(failure)}"]
     if not error <= allowed:

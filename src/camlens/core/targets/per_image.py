@@ -90,7 +90,7 @@ def for_first_image(target: Target, images: int, run: Callable[[], Output]) -> T
     output = run()
     output = replace(output, value=map_tensors(output.value, leaf))
     with torch.enable_grad():
-        scores = target.settle(output)(output, torch.arange(images, device=leaves[0].device if leaves else None))
+        scores = target.settle(output)(output)
         first = scores[0].sum()
     slopes = torch.autograd.grad(first, leaves, allow_unused=True, materialize_grads=True)
     return _Slope(tuple(slope[:1] if slope.ndim and len(slope) == images else slope for slope in slopes))

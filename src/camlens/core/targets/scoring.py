@@ -94,8 +94,9 @@ class Scorer:
         """Return `against` (images, t), with -1 for targets that are not contrasts."""
         return torch.full((images, len(self.labels)), -1) if self.against is None else self.against.cpu()
 
-    def __call__(self, output: Output, rows: Tensor) -> Tensor:
-        return self.function(output, rows)
+    def __call__(self, output: Output, rows: Tensor | None = None) -> Tensor:
+        """Return the scores (m, t); the inputs in `output` are the images themselves unless `rows` is given."""
+        return self.function(output, torch.arange(output.images) if rows is None else rows)
 
 
 class Target(ABC):
