@@ -9,12 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from camlens.core.engine import Session, features_of
 from camlens.core.errors import InputError, LayerError, invalid_argument
-from camlens.core.execution.frontier import Frontier
-from camlens.core.execution.hooks import observed
-from camlens.core.execution.session import Session
-from camlens.core.layers import LayerCall, checked_model, resolve_layer, suggested_names
-from camlens.core.layouts import Kind, Layout, find_layout
+from camlens.core.layers import checked_model, resolve_layer, suggested_names
+from camlens.core.layouts import Kind, Layout
 from camlens.core.types import Features
 
 PerChannel = Float[Tensor, "n k"]
@@ -125,28 +123,18 @@ def activations(
         )
     calls = {call.label: call for call in (resolve_layer(inner, layer) for layer in wanted)}
     session = Session.of(inner, inputs, args=args, kwargs=kwargs)
-    frontier = Frontier(list(calls.values()), session, graph=False)
-    modules = list({id(call.module): call.module for call in calls.values()}.values())
-    with session.undisturbed(), observed(modules, frontier.observe):
-        inner(session.inputs, *session.args, **session.kwargs)
-    frontier.check()
-    return MappingProxyType(
-        {label: _read(session, call, frontier.kept[label], layout) for label, call in calls.items()}
-    )
-
-
-def _read(session: Session, call: LayerCall, kept: Tensor, kind: Kind | None) -> LayerActivations:
     try:
-        layout = find_layout(
-            call.module, kept, images=session.images, spatial=session.spatial, model=session.model, kind=kind
-        )
+        features = features_of(session, list(calls.values()), kind=layout)
     except LayerError as error:
-        hint = f"try one of {_examples(session.model)}"
-        raise LayerError(
-            f"layer {call.label!r} has no spatial grid: {error}; {hint}", code="layer.no-grid", layer=call.label
-        ) from None
-    features = layout.features(kept).to(torch.float32).contiguous()
-    return LayerActivations(call.label, layout, features)
+        if error.code != "layer.no-grid":
+            raise
+        raise LayerError(f"{error}; try one of {_examples(inner)}", code=error.code, **error.facts) from None
+    return MappingProxyType(
+        {
+            label: LayerActivations(label, read_as, values.to(torch.float32).contiguous())
+            for label, (read_as, values) in features.items()
+        }
+    )
 
 
 def _examples(model: nn.Module) -> str:

@@ -9,8 +9,7 @@ from camlens.cli import options
 from camlens.cli.terminal import print_json, table
 
 if TYPE_CHECKING:
-    from camlens.core.execution.session import Session
-    from camlens.core.execution.survey import LayerStatus
+    from camlens.core.engine import LayerStatus, Session
     from camlens.models import LoadedModel
 
 _NOISE_SIDE = 256
@@ -41,7 +40,7 @@ def layers(
 
       camlens layers --model resnet18 --input-size 320x480 --usable --json
     """
-    from camlens.core.execution.survey import survey_session
+    from camlens.core.engine import survey_session
 
     size = None if input_size is None else _size(input_size)
     loaded = model.load()
@@ -70,7 +69,7 @@ def _session(loaded: "LoadedModel", size: tuple[int, int] | None) -> "Session":
     import numpy as np
     import torch
 
-    from camlens.core.execution.session import Session
+    from camlens.core.engine import Session
 
     noise = np.random.default_rng(0).integers(0, 256, (_NOISE_SIDE, _NOISE_SIDE, 3), dtype=np.uint8)
     inputs = loaded.preprocess(noise)[None]
@@ -82,8 +81,8 @@ def _session(loaded: "LoadedModel", size: tuple[int, int] | None) -> "Session":
 
 def _default_layer(loaded: "LoadedModel", session: "Session") -> tuple[str | None, str]:
     """Return the layer that is explained by default, and why."""
+    from camlens.core.engine import choose_layer
     from camlens.core.errors import CamlensError
-    from camlens.core.execution.survey import choose_layer
 
     if loaded.default_layer is not None:
         return loaded.default_layer, "set by the model family"

@@ -60,8 +60,8 @@ def _predictions(
 ) -> Iterator[tuple[Path, "list[Prediction] | str"]]:
     """Yield each file with its most likely classes, or with the reason why it cannot be predicted."""
     from camlens.cli.explaining import most_likely
+    from camlens.core.engine import Session
     from camlens.core.errors import DataError, InputError
-    from camlens.core.execution.session import Session
     from camlens.data.decode import decode_image
 
     for path in paths:

@@ -26,7 +26,7 @@ from camlens.core.execution.survey import refuse_misread, with_candidates
 from camlens.core.gradients.backward import gradients_of, one_by_one
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
 from camlens.core.layouts import Kind, Layout, find_layout
-from camlens.core.targets import Output, Scorer, as_target
+from camlens.core.targets import Output, Rows, Scorer, as_target
 from camlens.core.types import Features, Scores, precise
 
 
@@ -140,7 +140,7 @@ def capture_session(session: Session, request: Request) -> Capture:
         if not request.layers:
             output = session.run(guard)
             scorer = as_target(request.target).settle(output) if request.scorer is None else request.scorer
-            return _captured({}, output, scorer, scorer(output, request.rows), None)
+            return _captured({}, output.logits_or_none(), scorer, scorer(output, request.rows))
         captured = despite_writing(lambda: _with_gradients(guard, session, request))
         if request.scorer is None:
             layouts = {record.layer: record.layout for record in captured.records.values()}
@@ -162,13 +162,16 @@ def _with_gradients(guard: Guard, session: Session, request: Request) -> Capture
         record = _record(session, by_label[name], kept.detach(), gradient, request.kind, passed.places[name])
         _check_evidence(guard, session, record, passed.scorer)
         records[name] = record
-    return _captured(records, passed.output, passed.scorer, passed.scores, passed.recording)
+    return _captured(records, logits, passed.scorer, passed.scores, passed.recording)
 
 
 def _captured(
-    records: Mapping[str, LayerRecord], output: Output, scorer: Scorer, scores: Tensor, recording: Recording | None
+    records: Mapping[str, LayerRecord],
+    logits: Tensor | None,
+    scorer: Scorer,
+    scores: Tensor,
+    recording: Recording | None = None,
 ) -> Capture:
-    logits = output.logits_or_none()
     detached = None if logits is None else precise(logits.detach())
     return Capture(records, precise(scores.detach()), detached, scorer, recording)
 
@@ -231,6 +234,12 @@ def _record(
             code="layer.no-gradient",
             layer=layer.label,
         )
+    layout = _layout(session, layer, native, kind, place)
+    gradients = layout.every_features(gradient).transpose(0, 1)
+    return LayerRecord(layer, layout, precise(layout.features(native)), precise(gradients), native)
+
+
+def _layout(session: Session, layer: LayerCall, native: Tensor, kind: Kind | None, place: int) -> Layout:
     try:
         layout = find_layout(
             layer.module, native, images=session.images, spatial=session.spatial, model=session.model, kind=kind
@@ -239,10 +248,22 @@ def _record(
         raise LayerError(
             f"layer {layer.label!r} has no spatial grid: {error}", code="layer.no-grid", layer=layer.label
         ) from None
-    if place:
-        layout = replace(layout, place=place)
-    gradients = layout.every_features(gradient).transpose(0, 1)
-    return LayerRecord(layer, layout, precise(layout.features(native)), precise(gradients), native)
+    return replace(layout, place=place) if place else layout
+
+
+def features_of(
+    session: Session, layers: Sequence[LayerCall], *, kind: Kind | None = None
+) -> dict[str, tuple[Layout, Features]]:
+    """The layout and the features (n, k, *grid) of layers by label, from one forward pass without gradients."""
+    frontier = Frontier(layers, session, graph=False)
+    session.predict([layer.module for layer in layers], frontier.observe)
+    frontier.check()
+    features = {}
+    for layer in layers:
+        kept = frontier.kept[layer.label]
+        layout = _layout(session, layer, kept, kind, frontier.places[layer.label])
+        features[layer.label] = layout, precise(layout.features(kept))
+    return features
 
 
 def _check_evidence(guard: Guard, session: Session, record: LayerRecord, scorer: Scorer) -> None:
@@ -262,7 +283,7 @@ def _check_evidence(guard: Guard, session: Session, record: LayerRecord, scorer:
 def _is_ever_read(guard: Guard, session: Session, record: LayerRecord, scorer: Scorer) -> bool:
     """Whether the layer's grid has a gradient for another score of classes, or for an altered image."""
 
-    def any_class(output: Output, _rows: Tensor) -> Tensor:
+    def any_class(output: Output, _rows: Rows) -> Tensor:
         logits = output.logits()
         weights = torch.arange(logits.shape[1], device=logits.device).add(1).cos()
         return (logits * weights.to(logits)).sum(dim=1, keepdim=True)

@@ -86,9 +86,7 @@ def _state(modules: Sequence[nn.Module]) -> tuple[object, ...]:
 def origin(model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None = None) -> dict[str, str]:
     """Return versions, the model with its weights, and the dtype and device of the inputs."""
     return {
-        "camlens": _installed_version(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        **_versions(),
         "model": type(model).__name__,
         "weights": weights_hash(model, modules),
         "dtype": str(inputs.dtype).removeprefix("torch."),
@@ -97,5 +95,5 @@ def origin(model: nn.Module, inputs: Tensor, modules: Sequence[nn.Module] | None
 
 
 @cache
-def _installed_version() -> str:
-    return version("camlens")
+def _versions() -> dict[str, str]:
+    return {"camlens": version("camlens"), "torch": torch.__version__, "python": platform.python_version()}

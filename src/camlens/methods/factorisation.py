@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from camlens.anatomy.activations import activations
 from camlens.core.arguments import checked_count
 from camlens.core.details import Found
+from camlens.core.engine import Session, choose_layer
 from camlens.core.errors import InputError
-from camlens.core.execution.session import Session
-from camlens.core.execution.survey import choose_layer
 from camlens.core.heatmaps import resized
 from camlens.core.layers import checked_model
 from camlens.core.layouts import Kind

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from camlens.core.arguments import checked_count, checked_strength
 from camlens.core.details import Found
-from camlens.core.execution.draws import SeededDraws
-from camlens.core.execution.saved_tensors import despite_writing
+from camlens.core.engine import SeededDraws, despite_writing
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from camlens.core.details import Found
+from camlens.core.engine import despite_writing
 from camlens.core.errors import ModelError
-from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.probe import InputProbe, Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from camlens.core.execution.draws import SeededDraws
+from camlens.core.engine import SeededDraws
 from camlens.methods.libraries import library
 
 _SELECTING = 0.01  # ridge of the fit that selects segments

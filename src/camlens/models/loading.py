@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camlens.core.arguments import suggesting
+from camlens.core.engine import describe, find_logits
 from camlens.core.errors import InputError, MissingExtraError, ModelError
-from camlens.core.execution.outputs import describe, find_logits
 from camlens.core.probabilities import Activation, Task, binary_logits, binary_names, probabilities
 from camlens.models.devices import chosen_device
 from camlens.models.geometry import Geometry

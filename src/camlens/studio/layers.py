@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from camlens.core.engine import LayerStatus, Session, choose_layer, survey_session
 from camlens.core.errors import CamlensError, LayerError, TargetError
-from camlens.core.execution.session import Session
-from camlens.core.execution.survey import LayerStatus, choose_layer, survey_session
 from camlens.core.layers import checked_model
 from camlens.core.types import SelectOutput
 from camlens.models import LoadedModel

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 from torch import Tensor
 
-from camlens.core.execution.session import Session
+from camlens.core.engine import Session
 from camlens.models import LoadedModel
 
 SLOW_REQUESTS = 2  # run at the same time, so that quick requests always find a free thread

@@ -9,10 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camlens.core.engine import Session, answered, describe, tensors_in
 from camlens.core.errors import LayerError
-from camlens.core.execution.hooks import answered, observed
-from camlens.core.execution.outputs import describe, tensors_in
-from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.layouts import find_layout
 
@@ -115,8 +113,7 @@ def find_tap(session: Session, layer: str | None = None) -> FeatureTap:
         tensor = next(tensors_in(output), None)
         finished.append((module, () if tensor is None else tuple(tensor.shape)))
 
-    with session.undisturbed() as guard, observed(weighted, note):
-        classes = session.run(guard).logits().shape[1]
+    classes = session.predict(weighted, note).logits().shape[1]
     counts = {classes, 1} if classes == 2 else {classes}  # a binary classifier may have one logit
     for module, shape in reversed(finished):
         if len(shape) > 1 and counts & {shape[1], shape[-1]}:

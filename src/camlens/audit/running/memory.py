@@ -6,9 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from camlens.core.execution.hooks import observed
-from camlens.core.execution.outputs import tensors_in
-from camlens.core.execution.session import Session
+from camlens.core.engine import Session, tensors_in
 
 _MOST_ON_CPU = 32
 _MOST_ON_ACCELERATOR = 128
@@ -39,8 +37,7 @@ def bytes_per_image(session: Session) -> int:
         counted += sum(tensor.nbytes for tensor in tensors_in(output))
 
     leaves = [module for module in single.model.modules() if not module._modules]
-    with single.undisturbed() as guard, observed(leaves, count):
-        single.run(guard)
+    single.predict(leaves, count)
     return counted
 
 

@@ -13,14 +13,12 @@ from torch.nn.functional import logsigmoid
 
 from camlens.audit.running.features import FeatureTap
 from camlens.audit.running.measures import map_measures
-from camlens.core.capture import Capture, Request, capture_session
+from camlens.core.engine import Capture, OverBudgetError, Request, Session, capture_session, in_parts
 from camlens.core.errors import LayerError, ModelError, NoGradientError
-from camlens.core.execution.memory import OverBudgetError, in_parts
-from camlens.core.execution.session import Session
 from camlens.core.layers import LayerCall
 from camlens.core.probabilities import Activation, probabilities
 from camlens.core.registry import Entry
-from camlens.core.targets import Output, Scorer, Target
+from camlens.core.targets import Output, Rows, Scorer, Target
 from camlens.core.types import SelectOutput
 from camlens.methods import METHODS
 
@@ -40,7 +38,7 @@ class PredictedAndTrue(Target):
         truth = torch.where(self.labels < 0, predicted, self.labels)
         classes = predicted[:, None] if torch.equal(truth, predicted) else torch.stack([predicted, truth], dim=1)
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             return output.logits().gather(1, classes[rows])
 
         return Scorer(scores, ("predicted class", "true class")[: classes.shape[1]], classes, plain=True)

@@ -25,10 +25,8 @@ from camlens.audit.running.shard_work import ShardWork
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.plan import Plan, PlannedImage
 from camlens.audit.store.run_directory import RunDirectory
-from camlens.core.capture import Request, capture_session
+from camlens.core.engine import Request, Session, capture_session, choose_layer
 from camlens.core.errors import DataError, LayerError, ModelError, StoreError
-from camlens.core.execution.session import Session
-from camlens.core.execution.survey import choose_layer
 from camlens.core.layers import LayerCall, resolve_layer
 from camlens.core.provenance import weights_hash
 from camlens.data.labels import Translation, translated

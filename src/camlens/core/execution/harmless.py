@@ -50,11 +50,11 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-def _locked(act: Callable[[], None]) -> None:
-    """Run `act` under the lock, and release the lock even if an interrupt comes between two of these lines."""
+def _locked(act: Callable[Arguments, None], *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+    """Call `act` under the lock, and release the lock even if an interrupt comes between two of these lines."""
     try:
         _lock.acquire()
-        act()
+        act(*args, **kwargs)
         _lock.release()
     finally:
         if _lock._is_owned():  # type: ignore[attr-defined]
@@ -62,7 +62,7 @@ def _locked(act: Callable[[], None]) -> None:
 
 
 class _Snapshot:
-    """The state of modules before the first of the captures that share them.
+    """The state of modules before the first of the captures that share them. It is taken under no_grad.
 
     Buffers are copied, and weights when a model is explained for the first time. A tensor is written back if its
     version has changed. For floating buffers, and for all tensors that first time, contents are compared as well:
@@ -110,10 +110,9 @@ class _Snapshot:
         self.wrote_weights = False
         uncompared = 0 if self.with_weights else len(self.tensors) - len(compared)
         self.compared = range(uncompared, len(self.tensors))
-        with torch.inference_mode(False), torch.no_grad():
-            kept = [one.detach().clone() for one in weights] if self.with_weights else [None] * len(weights)
-            self.packed = torch.cat(vectors) if vectors else None
-            unpacked = [one.detach().clone() for one in self.tensors[len(weights) + len(vectors) :]]
+        kept = [one.detach().clone() for one in weights] if self.with_weights else [None] * len(weights)
+        self.packed = torch.cat(vectors) if vectors else None
+        unpacked = [one.detach().clone() for one in self.tensors[len(weights) + len(vectors) :]]
         self.contents: list[Tensor | None] = [*kept, *[None] * len(vectors), *unpacked]
         self.linked = [entry for entry in self._tensors_kept() if entry[2].grad_fn is not None]
 
@@ -274,6 +273,10 @@ class Guard:
         if guards is not None:
             guards.append(self)
         try:
+            if torch.is_inference_mode_enabled():
+                self.normal = torch.inference_mode(False)
+                self.normal.__enter__()
+            torch._C._set_grad_enabled(False)
             _locked(self._share)
             self.before.forget_the_unended()
             known = self.before.roles or Roles()
@@ -285,10 +288,6 @@ class Guard:
                 self.random = self._random_state()
             else:  # other threads may draw meanwhile, so the global state must not be rewound
                 PrivateDraws(self).__enter__()  # type: ignore[no-untyped-call]
-            if torch.is_inference_mode_enabled():
-                self.normal = torch.inference_mode(False)
-                self.normal.__enter__()
-            torch._C._set_grad_enabled(False)
         except BaseException:
             self.leave()
             raise
@@ -323,19 +322,18 @@ class Guard:
 
     def relay(self, modules: Iterable[nn.Module]) -> None:
         """Send every call of these modules through a relay until the last capture of them ends."""
-
-        def relay() -> None:
-            for module in modules:
-                if id(module) in _held:
-                    _held[id(module)].relay([module])
-
-        _locked(relay)
+        _locked(self._relay, modules)
 
     def rewind(self) -> None:
         """Undo what a forward pass has changed, unless other captures share the modules."""
         if self.has_run:
             _locked(self._rewind)
         self.has_run = True
+
+    def _relay(self, modules: Iterable[nn.Module]) -> None:
+        for module in modules:
+            if id(module) in _held:
+                _held[id(module)].relay([module])
 
     def _share(self) -> None:
         for snapshot in list(dict.fromkeys(_held.values())):

@@ -8,9 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camlens.core.errors import ModelError
-
-_HOW_TO_SELECT = 'select it with explain(..., output=lambda out: out["logits"])'
 _LOGIT_KEYS = ("logits", "out")
 _CLASSIFIERS = ("fc", "head", "heads", "classifier", "last_linear")
 _FEATURE_KEYS = ("pooler_output", "image_embeds", "embeddings", "embedding", "features")
@@ -136,36 +133,3 @@ def describe(output: Any) -> str:
     if isinstance(output, list | tuple):
         return f"{type(output).__name__} ({', '.join(describe(value) for value in output[:6])})"
     return type(output).__name__
-
-
-def one_row_each(logits: Tensor, images: int) -> Tensor:
-    """(images,) and (images, k, 1, 1) as (images, k); anything else as it is."""
-    single = logits.ndim == 1 or (logits.ndim > 2 and logits[0, 0].numel() == 1)
-    return logits.reshape(images, -1) if single and len(logits) == images else logits
-
-
-def class_logits(output: Any, images: int) -> Tensor:
-    """Return the logits (n, classes) of a classifier, or raise a ModelError that shows how to select them."""
-    logits = find_logits(output)
-    if logits is None:
-        raise ModelError(
-            f"it is ambiguous which part of the output is the logits: {describe(output)}; {_HOW_TO_SELECT}",
-            code="model.output",
-            output=describe(output),
-        )
-    logits = one_row_each(logits, images)
-    if logits.ndim != 2 or len(logits) != images:
-        raise ModelError(
-            f"a class score needs logits of shape ({images}, classes), the model gave {tuple(logits.shape)}; "
-            f"{_HOW_TO_SELECT}, or use a target made for such outputs, such as InMask(mask, c)",
-            code="model.output",
-            shape=tuple(logits.shape),
-            images=images,
-        )
-    if not torch.is_floating_point(logits):
-        raise ModelError(
-            f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SELECT}",
-            code="model.output",
-            dtype=str(logits.dtype),
-        )
-    return logits

@@ -1,7 +1,7 @@
 """A model with its inputs and other arguments, and which part of its output is scored."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from camlens.core.errors import InputError
 from camlens.core.execution.balanced import Balanced, Gradients
 from camlens.core.execution.harmless import Guard
+from camlens.core.execution.hooks import Observe, observed
 from camlens.core.execution.misfit import misfit
 from camlens.core.execution.outputs import map_tensors
 from camlens.core.layers import checked_model, every_module
@@ -88,9 +89,12 @@ class Session:
         """A block in which the model runs in evaluation mode without grad, and is restored afterwards."""
         return Guard(self.model, self.inputs.device, self.modules)
 
-    def predict(self) -> Output:
-        """The model's output in evaluation mode and without grad; the model is left as it was."""
-        with self.undisturbed() as guard:
+    def predict(self, modules: Iterable[nn.Module] = (), observe: Observe | None = None) -> Output:
+        """The model's output in evaluation mode and without grad; the model is left as it was.
+
+        `observe(module, output)` is called after each of `modules`; a result other than None replaces the output.
+        """
+        with self.undisturbed() as guard, nullcontext() if observe is None else observed(modules, observe):
             return self.run(guard)
 
     def run(self, guard: Guard) -> Output:
@@ -186,10 +190,13 @@ def checked_inputs(inputs: object) -> Tensor:
             code="input.device",
             device="meta",
         )
+    if inputs.requires_grad:
+        inputs = inputs.detach()
     # the sum is finite only if all values are, and is cheaper to test; it may overflow although all are finite
-    if not math.isfinite(inputs.detach().sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
+    if not math.isfinite(inputs.sum(dtype=torch.float32).item()) and not torch.isfinite(inputs).all():
         raise InputError("inputs hold NaN or infinite values: check the preprocessing", code="input.not-finite")
-    with torch.inference_mode(False), torch.no_grad():
-        # outside inference mode, the clone of an inference tensor is a normal one, which autograd can save
-        inputs = inputs.clone() if inputs.is_inference() else inputs.detach()
-        return inputs.contiguous() if 0 in inputs.stride() else inputs  # a write to one image must not change others
+    if inputs.is_inference() or 0 in inputs.stride():
+        with torch.inference_mode(False), torch.no_grad():
+            # autograd can save a normal tensor only, and a write to one image must not change others
+            inputs = inputs.clone()
+    return inputs

@@ -16,7 +16,7 @@ from camlens.core.targets.classes import (
 )
 from camlens.core.targets.per_image import PerImage
 from camlens.core.targets.regions import Box, InMask, Similarity
-from camlens.core.targets.scoring import Output, Scorer, Target, TargetLike
+from camlens.core.targets.scoring import Output, Rows, Scorer, Target, TargetLike
 
 __all__ = [
     "AllClasses",
@@ -29,6 +29,7 @@ __all__ = [
     "PerImage",
     "Predicted",
     "Probability",
+    "Rows",
     "Scorer",
     "Similarity",
     "Target",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from camlens.core.errors import NoGradientError, TargetError
 from camlens.core.execution.outputs import tensors_in
-from camlens.core.targets.scoring import Output, Scorer, Target
+from camlens.core.targets.scoring import Output, Rows, Scorer, Target
 from camlens.core.types import precise
 
 
@@ -64,7 +64,7 @@ def checked_class(index: object, classes: int) -> int:
 def _logit_scorer(classes: Tensor, labels: tuple[str, ...]) -> Scorer:
     """Return a scorer of the logits of `classes` (n, t)."""
 
-    def scores(output: Output, rows: Tensor) -> Tensor:
+    def scores(output: Output, rows: Rows) -> Tensor:
         return output.logits().gather(1, classes[rows])
 
     return Scorer(scores, labels, classes, plain=True)
@@ -77,10 +77,9 @@ def _class_column(classes: int | Sequence[int] | None, output: Output) -> Tensor
     logits = output.logits()
     count = logits.shape[1]
     if isinstance(classes, int | np.integer | str):
-        indices = [checked_class(classes, count)] * len(logits)
-    else:
-        indices = [checked_class(index, count) for index in classes]
-        _check_count(indices, len(logits))
+        return torch.full((len(logits), 1), checked_class(classes, count), device=logits.device)
+    indices = [checked_class(index, count) for index in classes]
+    _check_count(indices, len(logits))
     return torch.tensor(indices, device=logits.device)[:, None]
 
 
@@ -171,7 +170,7 @@ class Contrast(Target):
             )
         ours, theirs = _class_column(self.a, output), _class_column(self.b, output)
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             logits = output.logits()
             return logits.gather(1, ours[rows]) - logits.gather(1, theirs[rows])
 
@@ -217,7 +216,7 @@ class Finer(Target):
         distance = distance.scatter(2, ours[:, :, None], torch.inf)
         nearest = distance.topk(min(self.similar, others), dim=2, largest=False).indices
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             logits = output.logits()
             similar = nearest[rows]
             own: Tensor = logits.gather(1, ours[rows])
@@ -241,7 +240,7 @@ class Probability(Target):
     def settle(self, output: Output) -> Scorer:
         classes = _class_column(self.c, output)
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             return precise(output.logits()).softmax(dim=1).gather(1, classes[rows])
 
         return Scorer(scores, (f"probability of class {self.c}",), classes)
@@ -260,7 +259,7 @@ class _Custom(Target):
     def settle(self, output: Output) -> Scorer:
         label = getattr(self.function, "__name__", type(self.function).__name__)
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             values = self.function(output.value)
             if not isinstance(values, Tensor) or values.shape not in ((output.images,), (output.images, 1)):
                 returned = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -301,8 +300,8 @@ class _Several(Target):
         scorers = [member.settle(output) for member in self.members]
         columns = [scorer.classes for scorer in scorers if scorer.classes is not None]
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
-            return torch.cat([precise(scorer(output, rows)) for scorer in scorers], dim=1)
+        def scores(output: Output, rows: Rows) -> Tensor:
+            return torch.cat([precise(scorer.function(output, rows)) for scorer in scorers], dim=1)
 
         labels = tuple(label for scorer in scorers for label in scorer.labels)
         known = len(columns) == len(scorers)

@@ -9,7 +9,7 @@ from torch import Tensor
 from camlens.core.errors import TargetError
 from camlens.core.execution.outputs import map_tensors, tensors_in
 from camlens.core.targets.classes import as_target
-from camlens.core.targets.scoring import Output, Scorer, Target, TargetFunction
+from camlens.core.targets.scoring import Output, Rows, Scorer, Target, TargetFunction
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class PerImage(Target):
                 counts=tuple(counts),
             )
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
-            places = [torch.nonzero(rows == image).flatten() for image in range(len(scorers))]
+        def scores(output: Output, rows: Rows) -> Tensor:
+            images = rows if isinstance(rows, Tensor) else torch.arange(len(scorers))[rows]
+            places = [torch.nonzero(images == image).flatten() for image in range(len(scorers))]
             parts = [
                 scorer(_rows_of(output, place), torch.zeros_like(place))
                 for scorer, place in zip(scorers, places, strict=True)
@@ -103,7 +104,7 @@ class _Slope(Target):
     slopes: tuple[Tensor, ...]
 
     def settle(self, output: Output) -> Scorer:
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             products = [
                 (tensor * slope).sum() for tensor, slope in zip(tensors_in(output.value), self.slopes, strict=True)
             ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from camlens.core.errors import TargetError
 from camlens.core.execution.outputs import find_logits
 from camlens.core.targets.classes import checked_class
-from camlens.core.targets.scoring import Output, Scorer, Target
+from camlens.core.targets.scoring import Output, Rows, Scorer, Target
 from camlens.core.types import precise
 
 
@@ -48,7 +48,7 @@ class Similarity(Target):
         if not wanted.any(dim=1).all():
             raise TargetError("embedding must not be zero: the cosine similarity is undefined", code="target.zero")
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             return torch.cosine_similarity(precise(output.logits()), wanted[rows], dim=1)[:, None]
 
         return Scorer(scores, ("similarity to the embedding",))
@@ -92,7 +92,7 @@ class InMask(Target):
                 images=torch.nonzero(cells == 0).flatten().tolist(),
             )
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             inside = self._dense(output)[:, index].flatten(1) * mask[rows].flatten(1)
             return (inside.sum(dim=1) / cells[rows])[:, None]
 
@@ -152,7 +152,7 @@ class Box(Target):
                 box=self.box,
             )
 
-        def scores(output: Output, rows: Tensor) -> Tensor:
+        def scores(output: Output, rows: Rows) -> Tensor:
             return self._scores(output)[:, None]
 
         return Scorer(scores, (f"label {self.label} in the box",))

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camlens.core.errors import TargetError
-from camlens.core.execution.outputs import class_logits, features_reason, find_logits, one_row_each
+from camlens.core.errors import ModelError, TargetError
+from camlens.core.execution.outputs import describe, features_reason, find_logits
 from camlens.core.probabilities import Task
+
+_HOW_TO_SELECT = 'select it with explain(..., output=lambda out: out["logits"])'
 
 
 def check_single_output(outputs: Tensor) -> None:
@@ -52,16 +55,49 @@ class Output:
         return logits
 
     def logits(self) -> Tensor:
-        """Return class logits (n, classes), or raise ModelError."""
-        return class_logits(self.value, self.images)
+        """Return class logits (n, classes), or raise a ModelError that shows how to select them."""
+        logits = self._logits
+        if logits is None:
+            raise ModelError(
+                f"it is ambiguous which part of the output is the logits: {describe(self.value)}; {_HOW_TO_SELECT}",
+                code="model.output",
+                output=describe(self.value),
+            )
+        if logits.ndim != 2 or len(logits) != self.images:
+            raise ModelError(
+                f"a class score needs logits of shape ({self.images}, classes), the model gave {tuple(logits.shape)}; "
+                f"{_HOW_TO_SELECT}, or use a target made for such outputs, such as InMask(mask, c)",
+                code="model.output",
+                shape=tuple(logits.shape),
+                images=self.images,
+            )
+        if not torch.is_floating_point(logits):
+            raise ModelError(
+                f"logits must be floating, the model gave {logits.dtype}; {_HOW_TO_SELECT}",
+                code="model.output",
+                dtype=str(logits.dtype),
+            )
+        return logits
 
     def logits_or_none(self) -> Tensor | None:
         """Return class logits (n, classes) if the output has them, else None."""
+        logits = self._logits
+        return logits if logits is not None and logits.ndim == 2 and len(logits) == self.images else None
+
+    @cached_property
+    def _logits(self) -> Tensor | None:
+        """The output's logits of any shape, with (n,) and (n, k, 1, 1) as (n, k); None if they are ambiguous."""
         logits = find_logits(self.value)
-        if logits is not None:
-            logits = one_row_each(logits, self.images)
-        fits = logits is not None and logits.ndim == 2 and len(logits) == self.images
-        return logits if fits else None
+        if logits is None or logits.ndim in (0, 2) or len(logits) != self.images:
+            return logits
+        if logits.ndim > 2 and logits[0, 0].numel() > 1:
+            return logits
+        with torch.enable_grad():  # the result is kept
+            return logits.reshape(self.images, -1)
+
+
+Rows = Tensor | slice
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +106,14 @@ class Scorer:
 
     Attributes:
         function: `function(output, rows)` returns the scores (m, t) of the m inputs in `output`, which are variants of
-            the images `rows` (m,).
+            the images `rows`: a tensor (m,), or a slice of all images.
         labels: a label for each target.
         classes: the class of each score (n, t), or None.
         plain: whether each score is the logit of its class.
         against: the classes whose logits are subtracted (n, t), -1 for none.
     """
 
-    function: Callable[[Output, Tensor], Tensor]
+    function: Callable[[Output, Rows], Tensor]
     labels: tuple[str, ...]
     classes: Tensor | None = None
     plain: bool = False
@@ -96,7 +132,7 @@ class Scorer:
 
     def __call__(self, output: Output, rows: Tensor | None = None) -> Tensor:
         """Return the scores (m, t); the inputs in `output` are the images themselves unless `rows` is given."""
-        return self.function(output, torch.arange(output.images) if rows is None else rows)
+        return self.function(output, _ALL if rows is None else rows)
 
 
 class Target(ABC):
