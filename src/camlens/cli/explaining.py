@@ -11,8 +11,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from camlens.core.engine import Gradients
 from camlens.core.errors import DataError, EvidenceWarning, InputError, MisfitError
-from camlens.core.execution.balanced import Gradients
 from camlens.core.layers import layer_in_words
 from camlens.core.probabilities import best_outputs, class_name
 from camlens.core.probe import Progress, silent

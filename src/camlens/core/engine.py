@@ -6,6 +6,7 @@ The modules in `core/execution/` are used by the engine only.
 """
 
 from camlens.core.capture import Capture, LayerRecord, Request, capture, capture_session, features_of
+from camlens.core.execution.balanced import Gradients
 from camlens.core.execution.draws import SeededDraws
 from camlens.core.execution.hooks import answered
 from camlens.core.execution.memory import OverBudgetError, in_parts
@@ -17,6 +18,7 @@ from camlens.core.execution.survey import Choice, LayerStatus, choose_layer, sur
 __all__ = [
     "Capture",
     "Choice",
+    "Gradients",
     "LayerRecord",
     "LayerStatus",
     "OverBudgetError",
