@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from camlens.core.arguments import check_choice
 from camlens.core.engine import Session, features_of
-from camlens.core.errors import InputError, LayerError, invalid_argument
+from camlens.core.errors import InputError, LayerError
 from camlens.core.layers import checked_model, resolve_layer, suggested_names
 from camlens.core.layouts import Kind, Layout
 from camlens.core.types import Features
@@ -78,8 +79,7 @@ class LayerActivations:
                 image=image,
                 images=len(self.features),
             )
-        if by not in _ORDERS:
-            raise invalid_argument("by", by, f"one of {', '.join(_ORDERS)}")
+        check_choice("by", by, _ORDERS)
         if by == "index":
             return list(range(self.features.shape[1]))
         values = self.mean if by == "mean" else self.maximum

@@ -17,6 +17,7 @@ from camlens.audit.store.arrow import arrow, parquet
 from camlens.audit.store.manifest import Manifest
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.audit.store.schema import ARRAYS, FLOATS, INTEGERS, LISTS, STRINGS, row_schema
+from camlens.core.arguments import check_choice
 from camlens.core.errors import DataError, InputError, StoreError, invalid_argument
 from camlens.data.decode import decode_image
 from camlens.data.places import is_url
@@ -146,8 +147,7 @@ class Audit:
         `which` is "predicted", or "label" for the true class of images whose prediction is wrong. `rows` is indices, a
         slice or a mask.
         """
-        if which not in ("predicted", "label"):
-            raise invalid_argument("which", which, '"predicted" or "label"')
+        check_choice("which", which, ("predicted", "label"))
         places = self._places(rows)
         height, width = self.grid
         maps = self._lists(f"map_{which}", places, height * width)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camlens.core.errors import EvidenceWarning
+from camlens.core.errors import EvidenceWarning, LayerError
 
 TargetMaps = Float[Tensor, "n t *grid"]
 _MOST_TEXTS = 5
@@ -43,14 +43,26 @@ def balanced(maps: TargetMaps) -> TargetMaps:
     return shares.clamp(-1, 1).view_as(maps)
 
 
+def interpolated(
+    maps: Float[Tensor, "m t *grid"], size: Sequence[int], *, align_corners: bool = False
+) -> Float[Tensor, "m t *size"]:
+    """Interpolate maps linearly to `size`, which must have as many axes as their grid."""
+    axes = maps.ndim - 2
+    if axes != len(size) or axes not in _MODES:
+        raise LayerError(
+            f"a map with grid {tuple(maps.shape[2:])} cannot be resized to {tuple(size)}: use a layer whose grid has "
+            f"as many axes (1, 2 or 3) as the input",
+            code="size.invalid",
+            size=tuple(size),
+        )
+    if maps.shape[2:] == tuple(size):
+        return maps
+    return torch.nn.functional.interpolate(maps, tuple(size), mode=_MODES[axes], align_corners=align_corners)
+
+
 def resized(maps: TargetMaps, size: Sequence[int]) -> Float[Tensor, "n t *size"]:
     """Resize maps in [-1, 1] linearly along every axis, with align_corners=False."""
-    if maps.shape[2:] == torch.Size(size):
-        return maps.float()
-    mode = _MODES[maps.ndim - 2]
-    flat = maps.float().flatten(0, 1)[:, None]
-    drawn = torch.nn.functional.interpolate(flat, size=tuple(size), mode=mode, align_corners=False)
-    return drawn.view(*maps.shape[:2], *size).clamp(-1, 1)
+    return interpolated(maps.float(), size).clamp(-1, 1)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.heatmaps import interpolated
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
-from camlens.methods.resizing import resized
 
 
 @register_method(
@@ -35,7 +35,7 @@ def fullgrad(probe: Probe) -> TargetMaps:
         if gradients.ndim == probe.inputs.ndim + 1:
             weight = bias.to(gradients).reshape(-1, *[1] * len(size))
             # resizing is linear, so one map per layer is resized instead of one per channel
-            total = total + resized(_rescaled(weight * gradients).sum(dim=2), size)
+            total = total + interpolated(_rescaled(weight * gradients).sum(dim=2), size)
     return total
 
 

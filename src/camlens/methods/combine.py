@@ -4,15 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from camlens.core.arguments import checked_count, checked_strength
-from camlens.core.errors import invalid_argument
+from camlens.core.arguments import check_choice, check_range, checked_count, checked_strength
+from camlens.core.heatmaps import interpolated
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
 from camlens.methods.draws import same_draws
 from camlens.methods.gradient import damping, layercam
 from camlens.methods.pooling import weighted_maps
-from camlens.methods.resizing import resized
 
 
 @register_method(
@@ -35,7 +34,7 @@ def fusion(probe: Probe, *, gamma: float = 2.0) -> TargetMaps:
     checked_strength("gamma", gamma)
     layers = [_layer_maps(*captured) for captured in probe.layer_captures.values()]
     finest = max((maps.shape[2:] for maps in layers), key=lambda grid: grid.numel())
-    scaled = [resized(torch.tanh(gamma * _unit(maps)), finest) for maps in layers]
+    scaled = [interpolated(torch.tanh(gamma * _unit(maps)), finest) for maps in layers]
     return torch.stack(scaled).amax(dim=0)
 
 
@@ -72,12 +71,9 @@ def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, imp
 
         explain(model, images, method="winsorcam", options={"percentile": 60})
     """
-    if importance not in ("mean", "max"):
-        raise invalid_argument("importance", importance, "'mean' or 'max'")
-    if not 0 <= checked_strength("percentile", percentile) <= 100:
-        raise invalid_argument("percentile", percentile, "from 0 to 100")
-    if not 0 <= checked_strength("floor", floor) <= 1:
-        raise invalid_argument("floor", floor, "from 0 to 1")
+    check_choice("importance", importance, ("mean", "max"))
+    check_range("percentile", percentile, 0, 100)
+    check_range("floor", floor, 0, 1)
     maps, importances = [], []
     for activations, gradients in probe.layer_captures.values():
         weights = gradients.flatten(3).mean(dim=3)
@@ -87,7 +83,7 @@ def winsorcam(probe: Probe, *, percentile: float = 90.0, floor: float = 0.1, imp
     finest = max((layer_maps.shape[2:] for layer_maps in maps), key=lambda grid: grid.numel())
     total = torch.zeros((), device=shares.device)
     for share, layer_maps in zip(shares, maps, strict=True):
-        total = total + share.reshape(*share.shape, *[1] * len(finest)) * resized(layer_maps, finest)
+        total = total + share.reshape(*share.shape, *[1] * len(finest)) * interpolated(layer_maps, finest)
     return total
 
 

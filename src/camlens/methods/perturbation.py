@@ -7,12 +7,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.core.arguments import checked_count, checked_strength
+from camlens.core.heatmaps import interpolated
 from camlens.core.probe import Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
 from camlens.methods.draws import same_draws
 from camlens.methods.pooling import weighted_maps
-from camlens.methods.resizing import resized
 
 Masks = Float[Tensor, "m *size"]
 Variant = Callable[[Tensor], Tensor]
@@ -143,7 +143,7 @@ def mask_weights(probe: Probe, variants: Sequence[Variant]) -> Float[Tensor, "n 
 
 def channel_masks(channels: Float[Tensor, "m *grid"], size: Sequence[int]) -> Masks:
     """Interpolate each channel to `size` with align_corners and scale it to [0, 1] by min-max."""
-    wide = resized(channels[:, None], size, align_corners=True).flatten(1)
+    wide = interpolated(channels[:, None], size, align_corners=True).flatten(1)
     low, high = torch.aminmax(wide, dim=1, keepdim=True)
     span = (high - low).where(high > low, high.new_ones(()))
     return ((wide - low) / span).reshape(-1, *size)

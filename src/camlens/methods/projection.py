@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from camlens.core.arguments import check_choice
 from camlens.core.errors import LayerError, invalid_argument
 from camlens.core.registry import register_method
 from camlens.core.types import Features, Maps
@@ -66,8 +67,7 @@ def kpcacam(activations: Features, *, kernel: str = "sigmoid", gamma: float | No
 
         explain(model, images, method="kpcacam", options={"kernel": "rbf"})
     """
-    if kernel not in _KERNELS:
-        raise invalid_argument("kernel", kernel, f"one of {', '.join(_KERNELS)}")
+    check_choice("kernel", kernel, _KERNELS)
     if gamma is not None and not 0 < gamma < float("inf"):
         raise invalid_argument("gamma", gamma, "a positive finite number or None (1 / channels)")
     grid = activations.shape[2:]

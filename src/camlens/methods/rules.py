@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from camlens.core.details import Found
 from camlens.core.engine import despite_writing
 from camlens.core.errors import ModelError
+from camlens.core.heatmaps import interpolated
 from camlens.core.probe import InputProbe, Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
@@ -16,7 +17,6 @@ from camlens.methods.baselines import Baseline, baseline_image
 from camlens.methods.gradient import gradcam
 from camlens.methods.libraries import library
 from camlens.methods.private_copy import PrivateCopy
-from camlens.methods.resizing import resized
 
 _COMPLETE = 0.05  # the relative error of DeepLIFT's sum above which an error is raised
 
@@ -100,7 +100,7 @@ def guidedgradcam(probe: Probe) -> TargetMaps:
     """
     maps = [gradcam(probe.activations, gradients) for gradients in probe.gradients.unbind(dim=1)]
     region = torch.stack(maps, dim=1).clamp_min(0)
-    return guided_backprop(probe.at_input) * resized(region, probe.inputs.shape[2:])
+    return guided_backprop(probe.at_input) * interpolated(region, probe.inputs.shape[2:])
 
 
 @register_method(

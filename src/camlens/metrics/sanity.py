@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from camlens.core.arguments import checked_count
-from camlens.core.errors import InputError, invalid_argument
+from camlens.core.arguments import check_choice, checked_count
+from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import PerImage, answer_of, draws, tensor_of
@@ -105,8 +105,7 @@ def randomisation_curve(
     By default a stage is one module with parameters of its own; `stages` limits their number. Parameters become
     normal random values of the same root mean square, and running statistics are reset.
     """
-    if order not in ("cascading", "independent"):
-        raise invalid_argument("order", order, "'cascading' or 'independent'")
+    check_choice("order", order, ("cascading", "independent"))
     copy, generator = copy_of(model), draws(generator)
     with recorded_uses(copy) as uses:
         before = answer_of("explain", explain, copy, inputs).detach().clone()

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from camlens.audit.findings.neighbours import Directions, Rows, usable
 from camlens.audit.findings.reading import NONE
+from camlens.core.arguments import check_choice
 from camlens.core.errors import InputError, MissingExtraError, invalid_argument
 from camlens.core.probe import Progress, silent
 
@@ -52,8 +53,7 @@ class LayoutChoice:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise invalid_argument("kind", self.kind, f"one of {', '.join(KINDS)}")
+        check_choice("kind", self.kind, KINDS)
         for name, least in (("samples", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise invalid_argument(name, getattr(self, name), f"at least {least}")
