@@ -22,7 +22,7 @@ from camlens.core.execution.harmless import harmless
 from camlens.core.execution.hooks import fit_for_autograd
 from camlens.core.execution.memory import in_parts
 from camlens.core.execution.misfit import not_a_batch
-from camlens.core.execution.session import Session
+from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import EmptyMap, empty_maps, evidence_warning
 from camlens.core.layers import LayerCall, checked_model, resolve_layer
@@ -272,7 +272,8 @@ class Explainer(Generic[Result]):
                 name="kwargs" if isinstance(args, list | tuple) else "args",
             )
         task = "classification" if self._loaded is None else self._loaded.task
-        return Session.of(self.model, inputs, args=args, kwargs=kwargs, output=self.settings.output, task=task)
+        output = self.settings.output
+        return Session(self.model, checked_inputs(inputs), tuple(args), dict(kwargs or {}), output, task)
 
     def _options(self, entry: Entry) -> Mapping[str, Any]:
         """The given options of one method."""

@@ -79,8 +79,8 @@ class EmptyMap:
 def empty_maps(maps: TargetMaps, layer: str, labels: Sequence[str], both_signs: Sequence[bool] = ()) -> list[EmptyMap]:
     """List the maps with an empty heat map. Negative maps are not empty if both signs of the target are shown."""
     empty = []
-    ranges = torch.aminmax(maps.flatten(2), dim=2)  # NaN if a cell is
-    for image, extremes in enumerate(zip(ranges.min.tolist(), ranges.max.tolist(), strict=True)):
+    cells = maps.flatten(2)  # the extremes are NaN if a cell is
+    for image, extremes in enumerate(zip(cells.amin(dim=2).tolist(), cells.amax(dim=2).tolist(), strict=True)):
         for target, (lowest, highest) in enumerate(zip(*extremes, strict=True)):
             if not (math.isfinite(lowest) and math.isfinite(highest)):
                 code, fault = "map.not-finite", "holds NaN or infinite values"

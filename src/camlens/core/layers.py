@@ -30,7 +30,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     A compiled graph does not run hooks that are added later, and replicas run in other threads.
     """
     while True:
-        inner = getattr(model, "_orig_mod", None)
+        inner = model._modules.get("_orig_mod")
         if not isinstance(inner, nn.Module) and isinstance(
             model, nn.DataParallel | nn.parallel.DistributedDataParallel
         ):
