@@ -72,7 +72,7 @@ class _Snapshot:
     def __init__(self, modules: Sequence[nn.Module], device: torch.device, *, with_weights: bool) -> None:
         self.modules = modules
         self.owners: dict[int, weakref.ref[Guard]] = {}
-        self.flags = [module.training for module in modules]
+        self.flags: list[bool] = []
         self.calls: dict[int, tuple[nn.Module, Any]] = {}
         self.tables: list[dict[str, Any]] = []
         self.attributes: list[dict[str, Any]] = []
@@ -80,13 +80,18 @@ class _Snapshot:
         vectors: list[Tensor] = []
         counters: list[Tensor] = []
         compared: list[Tensor] = []
+        of_torch = {kind for kind in set(map(type, modules)) if kind.__module__.startswith("torch.nn.modules.")}
+        self.compiled: list[nn.Module] = []
         for module in modules:
             attributes = module.__dict__
-            parameters, buffers = attributes["_parameters"], attributes["_buffers"]
-            self.tables += parameters, buffers, attributes["_modules"]
+            parameters, buffers, children = attributes["_parameters"], attributes["_buffers"], attributes["_modules"]
+            self.tables += parameters, buffers, children
+            self.flags.append(module.training)
+            if "_compiled_call_impl" in attributes or "_orig_mod" in children:
+                self.compiled.append(module)
             if parameters:
                 weights += [weight for weight in parameters.values() if weight is not None]
-            is_torchs = type(module).__module__.startswith("torch.nn.modules.")
+            is_torchs = type(module) in of_torch
             if not is_torchs:
                 self.attributes.append(attributes)
             for buffer in buffers.values() if buffers else ():
@@ -98,7 +103,7 @@ class _Snapshot:
                     vectors.append(buffer)  # batch norms have hundreds: one copy of all is faster than one of each
                 else:
                     (compared if buffer.is_floating_point() else counters).append(buffer)
-        self.copies = [table.copy() for table in self.tables]
+        self.copies = [table.copy() if table else {} for table in self.tables]
         self.entries = self._entries()
         if with_weights:
             refuse_lazy(weights)
@@ -120,12 +125,11 @@ class _Snapshot:
         return any(owner() is not None for owner in self.owners.values())
 
     def install(self) -> None:
-        for module in self.modules:
-            if module.training:
-                module.training = False
-        self.relay(
-            [one for one in self.modules if "_compiled_call_impl" in one.__dict__ or "_orig_mod" in one._modules]
-        )
+        if any(self.flags):
+            for module in self.modules:
+                if module.training:
+                    module.training = False
+        self.relay(self.compiled)
 
     def relay(self, modules: Iterable[nn.Module]) -> None:
         """Send every call of these modules through a relay."""
@@ -201,7 +205,7 @@ class _Snapshot:
             places = [
                 name
                 for name, value in islice(attributes.items(), len(_STANDARD), None)
-                if isinstance(value, Tensor | dict | list)
+                if isinstance(value, (dict, list, Tensor))
             ]
             for name in places:
                 yield from _tensors_at(attributes, name, depth=3)
@@ -340,8 +344,8 @@ class Guard:
             if not snapshot.is_owned():  # its captures were never left
                 _drop(snapshot)
         new = [module for module in self.modules if id(module) not in _held] if _held else self.modules
-        shared = dict.fromkeys(_held[id(module)] for module in self.modules if id(module) in _held)
-        self.snapshots = list(shared)
+        shared = [_held[id(module)] for module in self.modules if id(module) in _held] if _held else []
+        self.snapshots = list(dict.fromkeys(shared))
         if new:
             taken = _Snapshot(new, self.device, with_weights=_writes_weights.get(self.model, True))
             self.snapshots.append(taken)
