@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from camlens.core.capture import scores_with_graph
 from camlens.core.errors import LayerError, ModelError
-from camlens.core.execution.harmless import undisturbed
+from camlens.core.execution.harmless import Guard
 from camlens.core.execution.hooks import answered, observed
 from camlens.core.execution.outputs import tensors_in, with_tensor
 from camlens.core.execution.saved_tensors import despite_writing
@@ -174,7 +174,6 @@ def token_attention(session: Session, scorer: Scorer, wanted: Wanted) -> TokenAt
     pools the tokens, `layers` then holds that pooling for each layer. Raises ModelError if the model has no attention
     between all of its tokens.
     """
-    rows = torch.arange(session.images, device=session.inputs.device)
     outputs: dict[int, Any] = {}
 
     def keep(module: nn.Module, output: Any) -> Any:
@@ -188,7 +187,7 @@ def token_attention(session: Session, scorer: Scorer, wanted: Wanted) -> TokenAt
         outputs.clear()
         with_leaf = replace(session, inputs=inputs)
         with _Attended() as attended, observed(session.modules, keep):
-            scores = scores_with_graph(with_leaf, scorer, rows, through_no_grad=True)
+            scores = scores_with_graph(guard, with_leaf, scorer, through_no_grad=True)
         own, pooling = _split(attended.calls, session, outputs)
         layout = _layout(session, own[0].shape[-1])
         chain = own if pooling is None else [*own, pooling]
@@ -197,13 +196,13 @@ def token_attention(session: Session, scorer: Scorer, wanted: Wanted) -> TokenAt
         gradients = [None] * (len(chain) - len(found)) + found
         readout = _readout(chain[-1], gradients[-1])
         if wanted == "gradients by layer":
-            layers = _by_layer(with_leaf, scorer, rows, own, pooling, _blocks(session, own, outputs), outputs)
+            layers = _by_layer(guard, with_leaf, scorer, own, pooling, _blocks(session, own, outputs), outputs)
             return TokenAttention(own[0].shape[-1], layout, layers, None, readout)
         layers = [Attention(call, each, scores.shape[1]) for call, each in zip(chain, gradients, strict=True)]
         pooled = None if pooling is None else layers.pop()
         return TokenAttention(own[0].shape[-1], layout, layers, pooled, readout)
 
-    with undisturbed(session.model, session.inputs.device, session.modules):
+    with session.undisturbed() as guard:
         inputs = session.inputs.detach().clone().requires_grad_()
         with torch.enable_grad():
             return despite_writing(run)
@@ -218,9 +217,9 @@ def _readout(call: _Call, gradient: Tensor | None) -> Tensor:
 
 
 def _by_layer(
+    guard: Guard,
     session: Session,
     scorer: Scorer,
-    rows: Tensor,
     own: Sequence[_Call],
     pooling: _Call | None,
     blocks: Sequence[nn.Module],
@@ -237,7 +236,7 @@ def _by_layer(
             return with_tensor(outputs[last], 0, tokens.clone()) if id(module) == last else outputs[id(module)]
 
         with _Attended() as attended, answered(blocks, answer):
-            scores = scores_with_graph(session, scorer, rows, through_no_grad=True)
+            scores = scores_with_graph(guard, session, scorer, through_no_grad=True)
         wanted = call if pooling is None else attended.calls[-1]
         (gradient,) = one_by_one(scores, [wanted.output], again=True)
         layers.append(Attention(wanted, gradient, scores.shape[1]))
