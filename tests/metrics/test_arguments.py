@@ -3,9 +3,9 @@
 import torch
 from torch.testing import assert_close
 
+from camlens.core.baselines import baseline_image
 from camlens.core.errors import InputError
 from camlens.metrics.arguments import (
-    baseline_of,
     draws,
     probability,
     same_size,
@@ -31,10 +31,10 @@ def test_one_map_per_image_of_its_size_is_required() -> None:
 
 def test_a_baseline_is_a_number_or_broadcasts_to_the_images() -> None:
     images = torch.zeros(2, 3, 4)
-    assert_close(baseline_of(images, 0.5), torch.full((2, 3, 4), 0.5))
-    assert_close(baseline_of(images, torch.ones(3, 1)), torch.ones(2, 3, 4))
-    with refused("baseline.shape", InputError, shape=(2,), inputs=(2, 3, 4)):
-        baseline_of(images, torch.ones(2))
+    assert_close(baseline_image(0.5, images), torch.full((2, 3, 4), 0.5))
+    assert_close(baseline_image(torch.ones(3, 1), images), torch.ones(2, 3, 4))
+    with refused("baseline.shape", InputError, shape=(2,), image=(2, 3, 4)):
+        baseline_image(torch.ones(2), images)
 
 
 def test_draws_start_where_the_generator_stands_and_leave_it_there() -> None:

@@ -22,22 +22,26 @@ SIGNATURE = "written by camlens"
 
 
 @contextmanager
-def atomic_file(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to `path` after the block, or removed if the block raises."""
+def atomic_file(path: Path, *, force: bool = False, unfinished: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path that is renamed to `path` after the block, or removed if the block raises.
+
+    `unfinished` is the temporary path (default: a random hidden name in the same directory).
+    """
     if path.exists() and not force:
         raise StoreError(
             f"{path} already exists: choose another path, or pass force=True to replace it",
             code="output.exists",
             path=str(path),
         )
-    unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
+    if unfinished is None:
+        unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch(exist_ok=False)  # with the default permissions of the user
+        unfinished.touch()  # with the default permissions of the user
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # its directory may not exist
             unfinished.unlink(missing_ok=True)
@@ -55,12 +59,12 @@ def result_directory(directory: Path) -> Iterator[Path]:
         directory.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     except OSError as error:
-        raise _cannot_write(directory, error) from error
+        raise cannot_write(directory, error) from error
     try:
         yield staging
         _move_into(directory, staging)
     except OSError as error:
-        raise _cannot_write(directory, error) from error
+        raise cannot_write(directory, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -130,8 +134,13 @@ def _foreign(directory: Path, names: Sequence[str]) -> StoreError:
     )
 
 
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"cannot write {path}: {error}", code="output.not-writable", path=str(path))
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """Return the error for a file or directory that cannot be written."""
+    return StoreError(
+        f"cannot write {path}: {error.strerror or error}; free some space or choose another directory",
+        code="output.not-writable",
+        path=str(path),
+    )
 
 
 def write_bundle(

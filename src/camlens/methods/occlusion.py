@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from camlens.core.baselines import Baseline, baseline_image
 from camlens.core.errors import invalid_argument
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps
-from camlens.methods.baselines import Baseline, baseline_image
 
 Lengths = int | Sequence[int] | None
 

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from camlens.core.arguments import checked_count, checked_strength
+from camlens.core.baselines import Baseline, baseline_image
 from camlens.core.details import Found
 from camlens.core.engine import SeededDraws, despite_writing
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
-from camlens.methods.baselines import Baseline, baseline_image
 from camlens.methods.draws import same_draws
 from camlens.methods.libraries import library
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from camlens.core.baselines import Baseline, baseline_image
 from camlens.core.details import Found
 from camlens.core.engine import despite_writing
 from camlens.core.errors import ModelError
@@ -13,7 +14,6 @@ from camlens.core.heatmaps import interpolated
 from camlens.core.probe import InputProbe, Probe
 from camlens.core.registry import register_method
 from camlens.core.types import TargetMaps, precise
-from camlens.methods.baselines import Baseline, baseline_image
 from camlens.methods.gradient import gradcam
 from camlens.methods.libraries import library
 from camlens.methods.private_copy import PrivateCopy

@@ -12,11 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.core.arguments import checked_count, checked_strength
+from camlens.core.baselines import Baseline, baseline_image, segment_means
 from camlens.core.details import Found, padded_rows
 from camlens.core.errors import InputError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import register_method
-from camlens.methods.baselines import Baseline, baseline_image, segment_means
 from camlens.methods.draws import same_draws
 from camlens.methods.libraries import library
 from camlens.methods.segments import checked_segments, segmented

@@ -14,7 +14,6 @@ Maps = Float[Tensor, "n *size"]
 Masks = Bool[Tensor, "..."]
 PerImage = Float[Tensor, " n"]
 Cells = Float[Tensor, "n cells"]
-Baseline = Tensor | float | int
 Score = Callable[[Tensor, int], Tensor]
 """score(inputs (m, c, *spatial), row) -> (m,): scores of the class of image `row` for m variants of that image."""
 Explain = Callable[[Tensor, int], Tensor]
@@ -118,20 +117,6 @@ def within(name: str, value: float | int, low: float | int, high: float | int) -
     if not low < value < high:
         raise invalid_argument(name, value, f"above {low:g} and below {high:g}")
     return value
-
-
-def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
-    """Expand the values of removed pixels to the shape of the images."""
-    values = torch.as_tensor(baseline, dtype=inputs.dtype, device=inputs.device)
-    try:
-        return values.expand(inputs.shape)
-    except RuntimeError:
-        raise InputError(
-            f"a baseline of shape {tuple(values.shape)} does not broadcast to {tuple(inputs.shape)}",
-            code="baseline.shape",
-            shape=tuple(values.shape),
-            inputs=tuple(inputs.shape),
-        ) from None
 
 
 def draws(generator: torch.Generator | None) -> torch.Generator:

@@ -4,12 +4,10 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from camlens.core.errors import StoreError
-
-_FIX = "free some space or choose another directory, and run the same command again; finished files are kept"
+from camlens.core.store import atomic_file, cannot_write
 
 
 @contextmanager
@@ -19,20 +17,13 @@ def committed(path: Path) -> Iterator[Path]:
     The file and its directory are flushed to disk, so that a crash leaves either the old file or the new one.
     Raises StoreError if the file cannot be written, for example because the disk is full.
     """
-    unfinished = path.with_name(f".{path.name}.{_owner()}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path, force=True, unfinished=path.with_name(f".{path.name}.{_owner()}.unfinished")) as unfinished:
         yield unfinished
         _flush(unfinished)
-        os.replace(unfinished, path)
+    try:
         _flush(path.parent)
     except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; {_FIX}", code="output.not-writable", path=str(path)
-        ) from error
-    finally:
-        with suppress(OSError):  # if its directory cannot exist, neither does the file
-            unfinished.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
 
 
 def sweep(directory: Path) -> None:

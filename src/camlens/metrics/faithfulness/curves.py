@@ -13,16 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from camlens.core.arguments import checked_count
+from camlens.core.baselines import Baseline, baseline_image
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import (
     AT_ONCE,
     UNDEFINED,
-    Baseline,
     Maps,
     PerImage,
     Score,
-    baseline_of,
     cells_of,
     draws,
     per_image,
@@ -142,7 +141,7 @@ def insertion_curves(
     generator: torch.Generator | None = None,
 ) -> Curves:
     """Scores while cells are inserted into the blurred image or `baseline`, hottest first, as `flipping_curves`."""
-    empty = blurred(inputs) if baseline is None else baseline_of(inputs, baseline)
+    empty = blurred(inputs) if baseline is None else baseline_image(baseline, inputs)
     return _curves(score, (empty, inputs), heatmaps, steps, "most", generator)
 
 
@@ -156,7 +155,7 @@ def deletion_curves(
     generator: torch.Generator | None = None,
 ) -> Curves:
     """Scores while cells are replaced by `baseline`, hottest first, as `flipping_curves`."""
-    return _curves(score, (inputs, baseline_of(inputs, baseline)), heatmaps, steps, "most", generator)
+    return _curves(score, (inputs, baseline_image(baseline, inputs)), heatmaps, steps, "most", generator)
 
 
 def area(curves: Curves, cells: int) -> PerImage:
@@ -184,7 +183,7 @@ def flipping_curves(
 
     Maps of fewer cells than `steps` have one step per cell. Rows of constant maps are NaN.
     """
-    ends = (inputs, baseline_of(inputs, baseline))
+    ends = (inputs, baseline_image(baseline, inputs))
     return _curves(score, ends, maps, steps, order, generator)
 
 

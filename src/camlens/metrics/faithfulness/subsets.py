@@ -12,18 +12,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from camlens.core.arguments import checked_count
+from camlens.core.baselines import Baseline, baseline_image
 from camlens.core.errors import InputError
 from camlens.core.registry import register_metric
 from camlens.core.types import Images
 from camlens.metrics.arguments import (
     AT_ONCE,
     UNDEFINED,
-    Baseline,
     Maps,
     PerImage,
     Score,
     answer_of,
-    baseline_of,
     cells_of,
     draws,
     per_image,
@@ -100,7 +99,7 @@ def faithfulness_correlation(
     """
     cells = maps[0].numel()
     members = random_subsets(cells, _share_of(cells, share), samples, generator)
-    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_image(baseline, inputs))
     return pearson(sums, losses)
 
 
@@ -130,7 +129,7 @@ def mu_fidelity(
     patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid))
     count = int(patches.max()) + 1
     members = random_subsets(count, _share_of(count, share), samples, generator)[:, patches]
-    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_image(baseline, inputs))
     return spearman(sums, losses)
 
 
@@ -151,7 +150,7 @@ def single_deletion(score: Score, inputs: Images, maps: Maps, *, grid: int = 4, 
     """
     patches = patch_of_each_cell(maps.shape[1:], checked_count("grid", grid, least=2))
     members = patches == torch.arange(int(patches.max()) + 1)[:, None]
-    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_of(inputs, baseline))
+    sums, losses = _sums_and_losses(score, inputs, maps, members, baseline_image(baseline, inputs))
     return spearman(sums, losses)
 
 

@@ -1,6 +1,7 @@
-"""The `baseline` option: the values that replace removed parts of the image."""
+"""The `baseline` of methods and metrics: the values that replace removed parts of an image."""
 
 import math
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,8 @@ from camlens.core.errors import InputError, invalid_argument
 Baseline = float | int | Tensor
 
 
-def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Float[Tensor, "c *spatial"]:
-    """Return the baseline in the shape of the image, from a number or a tensor in the units of the model's inputs.
+def baseline_image(baseline: object, image: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the baseline in the shape of the image or images, from a number or a tensor in the units of the inputs.
 
     0 is the mean color of the training data if the preprocessing subtracts a mean, else black.
     """
@@ -26,7 +27,7 @@ def baseline_image(baseline: object, image: Float[Tensor, "c *spatial"]) -> Floa
                 shape=tuple(baseline.shape),
                 image=tuple(image.shape),
             ) from None
-    if isinstance(baseline, bool) or not isinstance(baseline, int | float) or not math.isfinite(baseline):
+    if isinstance(baseline, bool) or not isinstance(baseline, Real) or not math.isfinite(baseline):
         raise invalid_argument("baseline", baseline, "a finite number or a tensor (c, *spatial)")
     return torch.full_like(image, float(baseline))
 
