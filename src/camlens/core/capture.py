@@ -49,6 +49,10 @@ class Request:
     kind: Kind | None = None
     recorded: bool = False
 
+    def settled(self, output: Output) -> Scorer:
+        """The scorer, which fixes the classes of the target by this output if it is not settled already."""
+        return as_target(self.target).settle(output) if self.scorer is None else self.scorer
+
 
 @dataclass(frozen=True, eq=False)
 class LayerRecord:
@@ -106,7 +110,7 @@ def pass_with_grad(guard: Guard, session: Session, request: Request) -> ForwardP
     for mode in (None, GradKeptOn):
         frontier, output, recording = _forward(guard, session, request, mode)
         with torch.enable_grad():
-            scorer = as_target(request.target).settle(output) if request.scorer is None else request.scorer
+            scorer = request.settled(output)
             scores = scorer(output, request.rows)
         if scores.requires_grad:
             return ForwardPass(frontier.kept, frontier.places, output, scorer, scores, recording)
@@ -139,7 +143,7 @@ def capture_session(session: Session, request: Request) -> Capture:
     with session.undisturbed() as guard:
         if not request.layers:
             output = session.run(guard)
-            scorer = as_target(request.target).settle(output) if request.scorer is None else request.scorer
+            scorer = request.settled(output)
             return _captured({}, output.logits_or_none(), scorer, scorer(output, request.rows))
         captured = despite_writing(lambda: _with_gradients(guard, session, request))
         if request.scorer is None:
