@@ -91,7 +91,7 @@ class Capture:
 
 @dataclass(frozen=True, eq=False)
 class ForwardPass:
-    """A forward pass: the layers' outputs by label, the model's output, and scores (n, t) with their graph."""
+    """A forward pass: the layers' outputs by label, the model's output, and the scores (n, t) with their graph."""
 
     kept: Mapping[str, Tensor]
     places: Mapping[str, int]
@@ -101,18 +101,18 @@ class ForwardPass:
     recording: Recording | None = None
 
 
-def pass_with_grad(guard: Guard, session: Session, request: Request) -> ForwardPass:
-    """Run the model with the graph from the layers to the scores.
+def forward_pass(guard: Guard, session: Session, request: Request) -> ForwardPass:
+    """Run the model, with the graph from the layers to the scores if there are layers.
 
     What the model's own code runs under no_grad is recorded in a second attempt, because that costs a Python call per
     operation. Raises NoGradientError if the score does not depend on the layers.
     """
     for mode in (None, GradKeptOn):
         frontier, output, recording = _forward(guard, session, request, mode)
-        with torch.enable_grad():
+        with torch.set_grad_enabled(bool(request.layers)):
             scorer = request.settled(output)
             scores = scorer(output, request.rows)
-        if scores.requires_grad:
+        if scores.requires_grad or not request.layers:
             return ForwardPass(frontier.kept, frontier.places, output, scorer, scores, recording)
     raise NoGradientError(
         f"{NO_GRADIENTS} The score does not depend on {', '.join(repr(layer.label) for layer in request.layers)}",
@@ -141,43 +141,30 @@ def _forward(
 def capture_session(session: Session, request: Request) -> Capture:
     """`capture` for resolved layers; without layers, scores and logits from one forward pass without grad."""
     with session.undisturbed() as guard:
-        if not request.layers:
-            output = session.run(guard)
-            scorer = request.settled(output)
-            return _captured({}, output.logits_or_none(), scorer, scorer(output, request.rows))
-        captured = despite_writing(lambda: _with_gradients(guard, session, request))
+        captured = despite_writing(lambda: _capture(guard, session, request))
         if request.scorer is None:
             layouts = {record.layer: record.layout for record in captured.records.values()}
             refuse_misread(session, layouts, request.target, kind=request.kind)
         return captured
 
 
-def _with_gradients(guard: Guard, session: Session, request: Request) -> Capture:
-    """Run forward and backward once, and arrange the layers' outputs and gradients."""
-    passed = pass_with_grad(guard, session, request)
+def _capture(guard: Guard, session: Session, request: Request) -> Capture:
+    """Run forward and, if there are layers, backward, and arrange the layers' outputs and gradients."""
+    passed = forward_pass(guard, session, request)
+    logits = passed.output.logits_or_none()
     classes = passed.scorer.classes if passed.scorer.plain else None
     if classes is not None and request.rows is not None:
         classes = classes[request.rows]
-    logits = passed.output.logits_or_none()
-    gradients = gradients_of(passed.scores, list(passed.kept.values()), logits, classes, session.modules)
+    kept = list(passed.kept.values())
+    gradients = gradients_of(passed.scores, kept, logits, classes, session.modules) if kept else []
     by_label = {layer.label: layer for layer in request.layers}
     records = {}
-    for (name, kept), gradient in zip(passed.kept.items(), gradients, strict=True):
-        record = _record(session, by_label[name], kept.detach(), gradient, request.kind, passed.places[name])
+    for (name, output), gradient in zip(passed.kept.items(), gradients, strict=True):
+        record = _record(session, by_label[name], output.detach(), gradient, request.kind, passed.places[name])
         _check_evidence(guard, session, record, passed.scorer)
         records[name] = record
-    return _captured(records, logits, passed.scorer, passed.scores, passed.recording)
-
-
-def _captured(
-    records: Mapping[str, LayerRecord],
-    logits: Tensor | None,
-    scorer: Scorer,
-    scores: Tensor,
-    recording: Recording | None = None,
-) -> Capture:
     detached = None if logits is None else precise(logits.detach())
-    return Capture(records, precise(scores.detach()), detached, scorer, recording)
+    return Capture(records, precise(passed.scores.detach()), detached, passed.scorer, passed.recording)
 
 
 def scores_with_graph(
@@ -299,7 +286,7 @@ def _is_ever_read(guard: Guard, session: Session, record: LayerRecord, scorer: S
         for asked in scorers:
             with suppress(NoGradientError):
                 request = Request([record.layer], scorer=asked, rows=row)
-                passed = pass_with_grad(guard, replace(first, inputs=inputs), request)
+                passed = forward_pass(guard, replace(first, inputs=inputs), request)
                 (kept,) = passed.kept.values()
                 with torch.enable_grad():
                     total = passed.scores.sum()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from camlens.core.capture import LayerRecord, Request, pass_with_grad
+from camlens.core.capture import LayerRecord, Request, forward_pass
 from camlens.core.execution.saved_tensors import despite_writing
 from camlens.core.execution.session import Session
 from camlens.core.targets import Scorer
@@ -34,7 +34,7 @@ def hessian_product(session: Session, record: LayerRecord, scorer: Scorer, direc
     """
 
     def run() -> list[Tensor]:
-        passed = pass_with_grad(guard, session, Request([record.layer], scorer=scorer))
+        passed = forward_pass(guard, session, Request([record.layer], scorer=scorer))
         kept = passed.kept[record.layer.label]
         with torch.enable_grad():
             columns = passed.scores.sum(dim=0).unbind()
