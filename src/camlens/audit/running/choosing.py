@@ -2,8 +2,7 @@
 
 import torch
 
-from camlens.core.capture import Capture
-from camlens.core.execution.session import Session
+from camlens.core.engine import Capture, Session
 from camlens.core.layers import LayerCall
 from camlens.core.probe import Probe
 
