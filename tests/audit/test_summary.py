@@ -28,6 +28,14 @@ def test_the_summary_reports_a_class_that_relies_on_a_corner(tmp_path: Path) -> 
     (sentence, *rest) = summarise(cheating(tmp_path)).attention
     assert re.findall(r"\d+|fish|lower right", sentence) == ["fish", "79", "1", "16", "79", "lower right", "1", "22"]
     assert not [other for other in rest if "cat" in other or "dog" in other]
+    facts = summarise(cheating(tmp_path)).to_dict()
+    (lean,) = facts["leaning"]
+    assert (lean["class"], lean["measure"], lean["images"]) == ("fish", "corner_energy", 22)
+    assert lean["mean"] == pytest.approx(0.79, abs=0.01)
+    assert lean["uniform"] == pytest.approx(4 / 25)
+    measures = facts["measures"]["corner_energy"]
+    assert measures["incorrect"] > measures["correct"]
+    assert 0 < measures["p"] < 1
 
 
 def test_the_lines_contain_the_numbers(tmp_path: Path) -> None:

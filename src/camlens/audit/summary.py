@@ -1,13 +1,14 @@
 """The summary of a run as text and as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from camlens.audit.findings.attention import Distribution, Lean
 from camlens.audit.findings.comparison import Comparison
 from camlens.audit.findings.errors import ClassReport, Pair, Share, accuracy
 from camlens.audit.findings.overview import Overview, percent
@@ -32,6 +33,8 @@ class Summary:
         class_names: names of the classes.
         ece, overconfidence: expected calibration error, and mean confidence minus accuracy.
         attention: sentences on where the model looks.
+        leaning: classes whose evidence is concentrated in the corners or at the border.
+        distributions: measures of the maps of correct and incorrect predictions.
         failures: some images with an error, as (id, error).
         shortcuts: what was tested as a shortcut; None if the tests were not run.
         comparison: this run compared with an earlier one, or None.
@@ -49,6 +52,8 @@ class Summary:
     ece: float
     overconfidence: float
     attention: Sequence[str]
+    leaning: Sequence[Lean]
+    distributions: Mapping[str, Distribution]
     failures: Sequence[tuple[str, str]]
     shortcuts: Shortcuts | None
     comparison: Comparison | None
@@ -89,6 +94,12 @@ class Summary:
             "layer": self.layer,
             "method_reason": self.method_reason,
             "attention": list(self.attention),
+            "leaning": [
+                {"class": self.class_names[lean.index], "measure": lean.measure, "mean": lean.mean}
+                | {"others": lean.others, "uniform": lean.even, "images": lean.images}
+                for lean in self.leaning
+            ],
+            "measures": {name: _means(spread) for name, spread in self.distributions.items()},
             "failures": [list(failure) for failure in self.failures],
             "shortcuts": (
                 None if tested is None else [for_summary(shortcut, self.class_names) for shortcut in tested.shortcuts]
@@ -197,6 +208,8 @@ def summarise(run: Run, overview: Overview | None = None, comparison: Comparison
         overview.calibrated.ece,
         overview.calibrated.overconfidence,
         overview.sentences(),
+        overview.leaning,
+        overview.distributions,
         [(str(name), str(error)) for name, error in zip(names, errors, strict=True)],
         Shortcuts.read(RunDirectory(run.path).shortcuts_path),
         comparison,
@@ -204,6 +217,13 @@ def summarise(run: Run, overview: Overview | None = None, comparison: Comparison
         run.manifest.layer,
         run.manifest.method_reason,
     )
+
+
+def _means(spread: Distribution) -> dict[str, float | None]:
+    """Return the means of a measure and the test of their difference as values for JSON, with None for NaN."""
+    values = {"correct": spread.means["correct"], "incorrect": spread.means["incorrect"]}
+    values |= {"superiority": spread.superiority, "p": spread.p}
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def write_summary(summary: Summary, path: Path) -> Path:

@@ -94,7 +94,13 @@ def test_a_flipped_bit_in_a_column_is_an_error_when_it_is_read(tmp_path: Path) -
 def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
     path = synthetic_run(tmp_path / "run", rows=5).path / "manifest.json"
     facts = json.loads(path.read_text())
-    for damaged in ("[" * 100_000, json.dumps({**facts, "rows": "many"}), json.dumps({**facts, "grid": 3})):
+    for damaged in (
+        "[" * 100_000,
+        json.dumps({**facts, "rows": "many"}),
+        json.dumps({**facts, "grid": 3}),
+        json.dumps({**facts, "earlier": [[5, "sha256:0"]]}),
+        json.dumps({**facts, "earlier": 3}),
+    ):
         path.write_text(damaged)
         with pytest.raises(StoreError) as caught:
             Manifest.read(path)

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,9 @@ class Manifest:
             known[name] = tuple(known[name]) if isinstance(known[name], list | tuple) else ()
         try:
             known["earlier"] = tuple((int(rows), str(hashed)) for rows, hashed in known.get("earlier", ()))
+            lengths = [0, *(rows for rows, _ in known["earlier"]), int(known["rows"])]
+            if any(longer <= shorter for shorter, longer in pairwise(lengths)):
+                damaged.append("earlier")
         except (TypeError, ValueError):
             damaged.append("earlier")
         if damaged:
