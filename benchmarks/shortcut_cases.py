@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from camlens.data.demo import CLASS_NAMES, DemoPhotos
-from camlens.data.planting import Artefact, Box, plant, plant_decoy
+from camlens.data.planting import Artefact, plant, plant_decoy
+from camlens.data.samples import Box
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

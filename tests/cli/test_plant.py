@@ -92,7 +92,7 @@ def test_plant_reports_unreadable_images_and_copies_the_others(camlens: Any, pet
     [
         (("--class", "catt"), "target.unknown", {"suggestions": ["cat"]}),
         (("--class", "2"), "target.out-of-range", {"classes": 2}),
-        (("--class", "cat", "--artefact", "pach"), "argument.invalid", {"suggestions": ["patch"]}),
+        (("--class", "cat", "--artefact", "pach"), "argument.invalid", {"suggestion": "patch"}),
         (("--class", "cat", "--share", "1.5"), "argument.invalid", {"name": "share"}),
         (("--class", "cat", "--elsewhere", "-1"), "argument.invalid", {"name": "elsewhere"}),
         (("--class", "cat", "--strength", "0"), "argument.invalid", {"name": "strength"}),

@@ -133,7 +133,7 @@ def test_invalid_artefacts_are_refused(arguments: dict, name: str) -> None:
 def test_unknown_kind_suggests_the_right_one() -> None:
     with pytest.raises(InputError) as caught:
         Artefact("pach")
-    assert caught.value.facts["suggestions"] == ["patch"]
+    assert caught.value.facts["suggestion"] == "patch"
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 0, 3), np.uint8)])

@@ -15,8 +15,8 @@ from camlens.core.errors import DataError, StoreError, invalid_argument
 from camlens.core.store import result_directory
 
 if TYPE_CHECKING:
-    from camlens.data.planting import Artefact, Box
-    from camlens.data.samples import Source
+    from camlens.data.planting import Artefact
+    from camlens.data.samples import Box, Source
 
 PLANTED = "planted.csv"
 

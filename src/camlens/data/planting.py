@@ -4,7 +4,6 @@ An auditor that looks for shortcuts is tested by planting some. Everything is se
 and on the seed of the image only.
 """
 
-import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camlens.core.arguments import closest
 from camlens.core.errors import InputError, MissingExtraError, invalid_argument
+from camlens.data.decode import Pixels
+from camlens.data.samples import Box
 
 try:
     from PIL import Image, ImageFilter
 except ImportError as error:
     raise MissingExtraError.of("pillow", "vision") from error
-
-Pixels = NDArray[np.uint8]
-Box = tuple[int, int, int, int]
 
 _POSITIONS = {
     "upper-left": (0.0, 0.0),
@@ -144,14 +143,14 @@ def _check_image(image: Pixels) -> None:
 
 
 def _unknown(name: str, value: object, choices: tuple[str, ...]) -> InputError:
-    close = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f", did you mean {close[0]}?" if close else ""
+    suggestion = closest(str(value), choices)
+    hint = f", did you mean {suggestion}?" if suggestion else ""
     return InputError(
         f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}",
         code="argument.invalid",
         name=name,
         value=value,
-        suggestions=close,
+        suggestion=suggestion,
     )
 
 
