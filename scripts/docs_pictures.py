@@ -155,6 +155,19 @@ def cheat(clean: LoadedModel, cheating: LoadedModel) -> Image.Image:
     return sheet([pictures])
 
 
+def trust(clean: LoadedModel) -> Image.Image:
+    """Draw the measured effects of the patches beside a map that passes the test and one that fails."""
+    photo, maps = DemoPhotos(split="test", seed=0)[2], []
+    for method in ("gradcam", "random"):
+        explanation = explain(clean, photo.image, method=method)
+        check = explanation.check(clean)
+        label = f"{method}: p = {float(check.symmetry_p_value[0, 0]):.3f}"
+        maps.append((label, Image.fromarray(explanation.overlay()[0]).resize((SIDE, SIDE))))
+    drops = check.effects[0, 0].clamp_min(0)
+    drawn = overlay(photo.image, np.kron((drops / drops.max()).numpy(), np.ones((32, 32))), alpha=0.5)
+    return sheet([[("photograph", enlarged(photo.image)), ("measured effects", enlarged(drawn)), *maps]])
+
+
 def questions(loaded: LoadedModel) -> Image.Image:
     """Draw one photograph with one method for each kind of question."""
     photo = photograph("motorcycle-front")
@@ -219,6 +232,7 @@ def main(folder: Path, names: Sequence[str] = ()) -> None:
         "contrast": lambda: contrast(imagenet),
         "reading": lambda: reading(imagenet),
         "patterns": lambda: patterns(clean, cheating),
+        "trust": lambda: trust(clean),
         "cheat": lambda: cheat(clean, cheating),
         "beyond-questions": lambda: questions(imagenet),
         "beyond-segments": lambda: segments(imagenet),
