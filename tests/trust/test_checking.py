@@ -136,6 +136,22 @@ def test_empty_maps_have_no_p_value_but_facts() -> None:
     json.dumps(check.to_dict(), allow_nan=False)
 
 
+def test_maps_and_effects_that_are_not_finite_are_json() -> None:
+    model, inputs = seeded(plain_cnn), images()
+
+    def broken(activations: Tensor) -> Tensor:
+        return activations.sum(dim=1) * torch.inf
+
+    with pytest.warns(UserWarning, match="NaN"):
+        explanation = explain(model, inputs, method=broken, layers="5")
+    check = explanation.check(model, inputs)
+    assert [fact.code for (facts,) in check.facts for fact in facts] == ["map.not-finite"] * 2
+    check.effects[0, 0, 0, 0] = torch.nan
+    written = json.loads(json.dumps(check.to_dict(), allow_nan=False))
+    assert written["effects"][0][0] is None
+    assert written["facts"][0]["value"] is None
+
+
 @pytest.mark.parametrize(("shape", "patches"), [((32,), 4), ((8, 8, 8), 2)])
 def test_inputs_may_have_one_or_three_axes(shape: tuple[int, ...], patches: int) -> None:
     conv = {1: nn.Conv1d, 3: nn.Conv3d}[len(shape)]

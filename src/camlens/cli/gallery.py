@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from camlens.cli.explaining import ExplainedImage, FailedImage, Workplace
 from camlens.cli.naming import free_stem
-from camlens.core.details import finite
+from camlens.core.details import finite, json_values
 from camlens.core.errors import StoreError
 from camlens.core.store import MANIFEST, SIGNATURE, atomic_file, earlier_manifest, own_files, result_directory
 from camlens.render.theme import Look
@@ -128,7 +127,7 @@ def detail_arrays(image: ExplainedImage) -> dict[str, np.ndarray[Any, Any]]:
 def plain_details(image: ExplainedImage) -> dict[str, Any]:
     """Return the other details of the only image and target, as JSON values."""
     return {
-        name: _plain(detail[0]) if isinstance(detail, Tensor) else detail
+        name: json_values(detail[0]) if isinstance(detail, Tensor) else detail
         for name, detail in image.explanation.details.items()
         if not (isinstance(detail, Tensor) and _is_large(detail, image))
     }
@@ -137,12 +136,6 @@ def plain_details(image: ExplainedImage) -> dict[str, Any]:
 def _is_large(detail: Tensor, image: ExplainedImage) -> bool:
     size = image.explanation.input_size
     return tuple(detail.shape[1:][-len(size) :]) == size or detail[0].numel() > _MOST_IN_MANIFEST
-
-
-def _plain(detail: Tensor) -> Any:
-    if detail.is_floating_point() and not torch.isfinite(detail).all():
-        return [_plain(row) for row in detail] if detail.ndim else finite(float(detail))
-    return detail.tolist()
 
 
 def signed_map(image: ExplainedImage) -> np.ndarray[Any, np.dtype[np.float32]]:

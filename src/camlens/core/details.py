@@ -57,3 +57,10 @@ def described(details: Mapping[str, Any]) -> dict[str, Any]:
 def finite(value: float | None) -> float | None:
     """Return the number, or None if JSON cannot hold it."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def json_values(tensor: Tensor) -> Any:
+    """Return the numbers of a tensor as nested lists, with None for those that JSON cannot hold."""
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        return [json_values(row) for row in tensor] if tensor.ndim else finite(float(tensor))
+    return tensor.tolist()

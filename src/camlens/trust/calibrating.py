@@ -108,23 +108,23 @@ class Calibration:
 
     def _verdict(self, margin: float, empty: bool) -> Verdict:
         shifted = not self.lowest <= margin <= self.highest
-        reason = (
-            "the heat map is empty"
-            if empty
-            else "it is not the predicted class"
-            if margin < 0
-            else "no map of this model and method could be certified"
-            if self.threshold == math.inf
-            else f"the margin of the class, {margin:.3g}, is not above {self.threshold:.3g}"
-            if not margin > self.threshold
-            else None
-        )
-        if reason is not None:
+        reason = self._objection(margin, empty)
+        if reason:
             return Verdict("no-verdict", margin, shifted, f"No verdict: {reason}.")
         text = f"Faithful (calibrated: at most {self.alpha:.0%} of such maps are not)."
         if shifted:
             text += " The image is unlike the calibration images, so that this may not hold."
         return Verdict("faithful", margin, shifted, text)
+
+    def _objection(self, margin: float, empty: bool) -> str:
+        """Return why a map gets no verdict, or ""."""
+        if empty:
+            return "the heat map is empty"
+        if margin < 0:
+            return "another class than the predicted one is explained"
+        if self.threshold == math.inf:
+            return "no maps of this model and method could be certified"
+        return "" if margin > self.threshold else f"the margin of the class, {margin:.3g}, is too low"
 
     def text(self) -> str:
         """Return the guarantee in a sentence."""

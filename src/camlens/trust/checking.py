@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from camlens.core.arguments import checked_count
-from camlens.core.details import finite
+from camlens.core.details import finite, json_values
 from camlens.core.probabilities import class_name
 from camlens.core.registry import METHODS
 from camlens.core.targets import TargetLike
@@ -97,9 +97,10 @@ class Check:
             "symmetry_p_value": finite(float(self.symmetry_p_value[image, target])),
             "by_fill": {name: finite(float(values[image, target])) for name, values in self.by_fill.items()},
             "runner_up": finite(float(self.runner_up[image, target])),
-            "effects": self.effects[image, target].tolist(),
+            "effects": json_values(self.effects[image, target]),
             "facts": [
-                {"code": fact.code, "value": fact.value, "text": fact.text} for fact in self.facts[image][target]
+                {"code": fact.code, "value": finite(fact.value), "text": fact.text}
+                for fact in self.facts[image][target]
             ],
             "sentence": self.sentence(image, target),
             "patches": self.patches,

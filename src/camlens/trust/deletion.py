@@ -23,16 +23,15 @@ _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 def patch_effects(probe: InputProbe, *, patches: int = 4) -> Found:
     """Drop of each score if one of `patches` per axis is filled: the mean over both fills, and each as a detail."""
-    axes = probe.inputs.ndim - 2
-    members = patch_masks(probe.inputs.shape[2:], patches)
+    masks = patch_masks(probe.inputs.shape[2:], patches).to(probe.inputs.device)[:, None]
     rows = []
     for row, image in enumerate(probe.inputs):
-        variants = torch.cat(
-            [torch.where(members[:, None].to(image.device), fill, image) for fill in fills(image, patches)]
-        )
-        scores = torch.cat([probe.input_scores(part, row) for part in variants.split(probe.batch_size)])
-        drops = (probe.scores[row] - scores).T
-        rows.append(drops.reshape(-1, len(FILLS), *[patches] * axes))
+        filled, scores = torch.stack(fills(image, patches)), []
+        for numbers in torch.arange(len(FILLS) * len(masks), device=masks.device).split(probe.batch_size):
+            variants = torch.where(masks[numbers % len(masks)], filled[numbers // len(masks)], image)
+            scores.append(probe.input_scores(variants, row))
+        drops = (probe.scores[row] - torch.cat(scores)).T
+        rows.append(drops.reshape(-1, len(FILLS), *[patches] * (image.ndim - 1)))
         probe.progress(row + 1, len(probe.inputs))
     effects = torch.stack(rows)
     return Found(effects.mean(dim=2), {name: effects[:, :, index] for index, name in enumerate(FILLS)})
