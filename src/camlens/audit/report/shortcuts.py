@@ -32,7 +32,7 @@ def shortcut_section(run: Run, outcomes: Outcomes, shortcuts: Shortcuts) -> str:
     if flags:
         lead = (
             "The model relies on the properties below, which are not the object. Each was removed from the images that"
-            " have it and added to images of other classes, and the model predicted both."
+            " have it and added to images of other classes, and the model was run on both."
         )
     else:
         lead = (
