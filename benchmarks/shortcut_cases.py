@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from benchmarks.garments import GARMENTS, garments
 from camlens.data.demo import CLASS_NAMES, DemoPhotos
 from camlens.data.planting import Artefact, plant, plant_decoy
 from camlens.data.samples import Box
@@ -27,7 +28,12 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 DIGITS = "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
-DATASETS = {"photos32": (32, CLASS_NAMES), "photos64": (64, CLASS_NAMES), "digits": (28, DIGITS)}
+DATASETS = {
+    "photos32": (32, CLASS_NAMES),
+    "photos64": (64, CLASS_NAMES),
+    "digits": (28, DIGITS),
+    "garments": (28, GARMENTS),
+}
 RELIED_ON = 0.10
 _TRAIN, _AUDITED = 1500, 1000
 
@@ -48,7 +54,8 @@ class Spec:
 
     Attributes:
         data: one of `DATASETS`. "photos32" and "photos64" are composed photographs of 32 and 64 pixels; "digits" are
-            scikit-learn's digits, with missing parts, enlarged to 28 pixels: aligned on a black background.
+            scikit-learn's digits, with missing parts, enlarged to 28 pixels; "garments" are drawn, 28 pixels. Both are
+            gray and aligned on a black background.
         network: one of `NETWORKS`.
         plants: the artefacts in the training images.
         audited: the artefacts in the audited images (default: `plants`).
@@ -175,6 +182,10 @@ def _photos(split: str, size: int) -> tuple[Images, Labels]:
     return np.stack([photo.image for photo in photos]), np.arange(len(photos)) % len(CLASS_NAMES)
 
 
+def _garments(split: str, size: int) -> tuple[Images, Labels]:
+    return garments(_TRAIN // 2 if split == "train" else _AUDITED, size, seed=int(split == "train"))
+
+
 def _digits(split: str, size: int) -> tuple[Images, Labels]:
     from sklearn.datasets import load_digits
 
@@ -191,6 +202,7 @@ _SOURCES: dict[str, Callable[[str, int], tuple[Images, Labels]]] = {
     "photos32": _photos,
     "photos64": _photos,
     "digits": _digits,
+    "garments": _garments,
 }
 
 

@@ -69,8 +69,8 @@ def _model(draws: Draws, index: int) -> dict[str, Any]:
     """Return data, network and seed; datasets and networks alternate, so that a few cases cover all of them."""
     data, networks = list(DATASETS), list(NETWORKS)
     return {
-        "data": data[index % 3],
-        "network": networks[(index + index // 3) % 3],
+        "data": data[index % len(data)],
+        "network": networks[index % len(networks)],
         "seed": int(draws.integers(1000)),
     }
 
