@@ -85,8 +85,8 @@ def _mark(draws: Draws, index: int) -> Artefact:
     return Artefact(kind, place, _pick(draws, SIZES[kind]), _pick(draws, STRENGTHS), look=int(draws.integers(1000)))
 
 
-def _wandering(draws: Draws, index: int) -> Artefact:
-    return Artefact("glyph", "wandering", SIZES["glyph"][1:][index % 3], look=int(draws.integers(1000)))
+def _wandering(draws: Draws, _index: int) -> Artefact:
+    return Artefact("glyph", "wandering", _pick(draws, SIZES["glyph"][1:]), look=int(draws.integers(1000)))
 
 
 def _global(draws: Draws, index: int) -> Artefact:
@@ -95,7 +95,7 @@ def _global(draws: Draws, index: int) -> Artefact:
 
 
 def _any(draws: Draws, index: int) -> Artefact:
-    return (_mark, _global, _mark, _wandering)[index % 4](draws, index // 4)
+    return _pick(draws, (_mark, _mark, _global, _wandering))(draws, index)
 
 
 def _planted(draws: Draws, artefact: Artefact) -> Plant:
@@ -115,15 +115,14 @@ def _non_local(draws: Draws, index: int) -> Spec:
 
 
 def _two(draws: Draws, index: int) -> Spec:
-    """A mark and, in turn, a global artefact of another class, a mark of the same class, or a mark of another class."""
-    first, second = draws.permutation(10)[:2]
-    mark = Artefact("patch", "upper-left", _pick(draws, SIZES["patch"]), look=int(draws.integers(1000)))
-    other = (
-        _global(draws, index) if index % 3 == 0 else Artefact("glyph", "lower-right", look=int(draws.integers(1000)))
+    """A mark and a global artefact of another class, a mark of the same class, or a mark of another class."""
+    first, second = map(int, draws.permutation(10)[:2])
+    mark, other = (
+        Artefact(kind, place, look=int(draws.integers(1000)))
+        for kind, place in (("patch", "upper-left"), ("glyph", "lower-right"))
     )
-    labels = (int(first), int(first if index % 3 == 1 else second))
-    plants = tuple(Plant(artefact, label) for artefact, label in zip((mark, other), labels, strict=True))
-    return Spec(**_model(draws, index), plants=plants)
+    pair = _pick(draws, [(_global(draws, index), second), (other, first), (other, second)])
+    return Spec(**_model(draws, index), plants=(Plant(mark, first), Plant(*pair)))
 
 
 def _train_only(draws: Draws, index: int) -> Spec:
@@ -136,12 +135,12 @@ def _unused(draws: Draws, index: int) -> Spec:
     return Spec(
         **_model(draws, index),
         plants=(Plant(planted.artefact, planted.label, 0.5, 0.5),),
-        audited=(planted if index % 4 != 3 else Plant(planted.artefact, planted.label, 0.5, 0.5),),
+        audited=None if index % 5 == 4 else (planted,),
     )
 
 
 def _clean(draws: Draws, index: int) -> Spec:
-    return Spec(**_model(draws, index), labels="permuted" if index % 4 == 3 else "true")
+    return Spec(**_model(draws, index), labels="permuted" if index % 5 == 3 else "true")
 
 
 def _decoy(draws: Draws, index: int) -> Spec:
