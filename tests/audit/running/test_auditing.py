@@ -434,6 +434,14 @@ def test_a_report_that_cannot_be_written_is_a_warning(run: Run, monkeypatch: pyt
     assert not (audit.path / "report.html").exists()
 
 
+def test_a_run_is_not_compared_with_itself(run: Run) -> None:
+    audit = run()
+    with pytest.raises(InputError) as caught:
+        run(compare=audit.path, force=True)
+    assert caught.value.code == "compare.same-run"
+    assert camlens.audit.open(audit.path).complete
+
+
 def test_an_output_below_a_file_is_refused(tmp_path: Path, data: Path) -> None:
     (tmp_path / "file").write_text("kept")
     with pytest.raises(StoreError) as caught:

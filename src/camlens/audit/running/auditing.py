@@ -11,7 +11,7 @@ from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.arguments import suggesting
-from camlens.core.errors import ModelError
+from camlens.core.errors import InputError, ModelError
 from camlens.core.probe import Progress, silent
 from camlens.data.labels import LabelsBy
 from camlens.data.samples import Source
@@ -81,6 +81,12 @@ def run(
     settings = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
+    if compare is not None and Path(compare).expanduser().resolve() == directory.path.resolve():
+        raise InputError(
+            f"{directory.path} cannot be compared with itself: choose another output directory",
+            code="compare.same-run",
+            path=str(directory.path),
+        )
     earlier = None if compare is None else open_run(compare)
     source = data if isinstance(data, Source) else open_source(data)
     loaded = load_model(model) if isinstance(model, str) else model
