@@ -10,7 +10,7 @@ without biases.
 import argparse
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,7 +238,8 @@ def _run(model: nn.Module, inputs: Tensor, layer: str, layout: Layout) -> tuple[
 
     def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):
-            output = [value for value in output if isinstance(value, Tensor)][layout.place]
+            values = output.values() if isinstance(output, Mapping) else output
+            output = [value for value in values if isinstance(value, Tensor)][layout.place]
         outputs.append(output)
         return None
 

@@ -81,6 +81,25 @@ def test_an_attention_matrix_is_not_a_picture() -> None:
     assert forced.maps["softmax"].shape == (1, 1, 49, 49)
 
 
+class ConvolutionalAttention(nn.Module):
+    """Attention whose queries, keys and values are convolutions, as in CvT."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        query, key, value = (each(features).flatten(2) for each in (self.query, self.key, self.value))
+        return ((query.transpose(1, 2) @ key).softmax(-1) @ value.transpose(1, 2)).mean(dim=1)
+
+
+def test_queries_keys_and_values_are_not_chosen() -> None:
+    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), ConvolutionalAttention(8), nn.Linear(8, 5)))
+    assert explain(model, images(1), target=1).layers == ("0",)
+    alone = seeded(lambda: nn.Sequential(ConvolutionalAttention(3), nn.Linear(3, 5)))
+    assert explain(alone, images(1, size=(8, 8)), target=1).layers == ("0.value",)
+
+
 class Squeezed(nn.Module):
     """Convolutions whose last block is scaled by what it sees of the whole image, twice as strongly as needed."""
 

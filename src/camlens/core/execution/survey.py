@@ -239,12 +239,15 @@ def _objection(layer: LayerCall, layout: Layout, gradient: Tensor | None, runs: 
 def choose_layer(session: Session, target: object = HIGHEST, *, kind: Kind | None = None) -> Choice:
     """Choose the last layer whose output has a spatial grid and a gradient that is not zero.
 
-    Linear layers are skipped: in a transformer they are projections inside a block, while the normalization or the
-    block itself returns the residual stream. In a model with a dense output, such as a segmentation, layers whose
-    channels have the same weights for every region are skipped too, and so is the module that computes the scores.
+    Linear layers, and what is inside a module of attention, are skipped: in a transformer these are projections such as
+    queries, keys and values, while the normalization or the block itself returns the residual stream. In a model with a
+    dense output, such as a segmentation, layers whose channels have the same weights for every region are skipped too,
+    and so is the module that computes the scores.
     """
     for statuses in _surveys(session, target, kind):
         usable = [status for status in statuses if status.usable and status.type != "Linear"]
+        attention = [f"{status.name}." for status in statuses if status.type.endswith(("Attention", "Attn"))]
+        usable = [status for status in usable if not status.name.startswith(tuple(attention))] or usable
         if usable:
             break
     else:
