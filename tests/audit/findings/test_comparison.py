@@ -52,6 +52,15 @@ def test_images_are_matched_by_id_and_classes_by_name(tmp_path: Path) -> None:
     assert [image.id for image in comparison.fixed] == [image.id for image in wanted.fixed]
 
 
+def test_classes_with_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    names = ("crane", "crane", "fish")
+    before = fake_run(tmp_path / "before", [0, 0, 1], [0, 0, 1], class_names=names)
+    after = fake_run(tmp_path / "after", [0, 0, 1], [0, 1, 1], class_names=names)
+    comparison = compare(before, after)
+    assert (comparison.overall.both, comparison.overall.broken) == (2, 1)
+    assert len(comparison.classes) == 2
+
+
 def test_other_images_are_counted_and_left_out(tmp_path: Path) -> None:
     before = fake_run(tmp_path / "before", [0, 0, 1, -1, 1], [0, 0, 1, 1, -1])
     after = fake_run(tmp_path / "after", [0, 1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 0, 0])

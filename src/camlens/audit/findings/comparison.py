@@ -1,5 +1,6 @@
 """Two runs on the same images compared: what changed after retraining."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -266,7 +267,13 @@ def points(difference: float) -> str:
 
 
 def _names(run: Run, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the names of the true and of the predicted class of some rows; an empty name if it is unknown."""
+    """Return the names of the true and of the predicted class of some rows; an empty name if it is unknown.
+
+    Classes with the same name, such as the two cranes of ImageNet, are told apart by their number.
+    """
     outcomes = outcomes_of(run)
-    names = np.array([*(outcomes.name(index) for index in range(outcomes.classes)), ""], object)
-    return names[outcomes.label[rows]], names[outcomes.predicted[rows]]
+    names = [outcomes.name(index) for index in range(outcomes.classes)]
+    shared = Counter(names)
+    unique = [name if shared[name] == 1 else f"{name} (class {index})" for index, name in enumerate(names)]
+    known = np.array([*unique, ""], object)  # -1 is the last
+    return known[outcomes.label[rows]], known[outcomes.predicted[rows]]
