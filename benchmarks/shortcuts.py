@@ -354,6 +354,9 @@ def every_case(results: Sequence[Mapping[str, Any]]) -> str:
     rows = [head, ["---"] * len(head)]
     for result in sorted(results, key=lambda result: list(ROWS).index(result["row"])):
         plants = [_plant_in_words(plant) for plant in result["plants"]]
+        if result["audited"] is not None:
+            shown = [_plant_in_words(plant) for plant in result["audited"]] or ["nothing"]
+            plants = [f"in training: {'; '.join(plants)}; in the audited images: {'; '.join(shown)}"]
         if result["decoy"] != "absent":
             plants = [f"decoy, shade {'tells the class' if result['decoy'] == 'class' else 'random'} in training"]
         rows.append([
