@@ -172,6 +172,16 @@ def test_clicking_a_prediction_explains_its_class(page: Any) -> None:
     assert name in page.get_by_role("region", name="About this map").inner_text()
 
 
+def test_a_map_can_be_checked_and_another_choice_hides_the_result(page: Any) -> None:
+    explained(page)
+    page.get_by_role("button", name="Check this map").click()
+    page.get_by_text("Not tested").wait_for()
+    panel = page.get_by_role("region", name="Check")
+    assert "p = " in panel.inner_text()
+    page.get_by_label("Contrast with another class").check()
+    panel.get_by_role("button", name="Check this map").wait_for()
+
+
 def test_the_url_restores_the_view(page: Any) -> None:
     path = "/?image=s5&layer=stage3&method=hirescam&target=c4&opacity=0.8&threshold=0.25&colors=inferno&contour=1"
     explained(page, path)

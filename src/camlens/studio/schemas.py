@@ -120,6 +120,24 @@ class ExplanationResult(Frozen):
     shell: str
 
 
+class MapFact(Frozen):
+    """A fact about a map, such as that it is the same for another class, with the number behind it."""
+
+    code: str
+    value: float | None
+    text: str
+
+
+class MapCheck(Frozen):
+    """Facts about a map, and its rank correlation with the measured effects of deleting patches."""
+
+    effect: float | None
+    p_value: float | None
+    symmetry_p_value: float | None
+    facts: tuple[MapFact, ...]
+    sentence: str
+
+
 class JobView(Frozen, Generic[Result]):
     """The queue position and progress of a job, and its result once `state` is "done".
 

@@ -10,6 +10,7 @@ export type MethodInfo = Schemas["MethodInfo"];
 export type ClassInfo = Schemas["ClassInfo"];
 export type SampleList = Schemas["SampleList"];
 export type Explanations = Schemas["ExplanationResult"];
+export type MapCheck = Schemas["MapCheck"];
 export type MapResult = Schemas["MapResult"];
 export type Examples = Schemas["Examples"];
 export type RunSummary = Schemas["RunSummary"];

@@ -71,6 +71,10 @@ export interface Wanted {
   readonly target: Schemas["TargetChoice"];
 }
 
+export function checkQuestion(wanted: Wanted): Question {
+  return { path: "/api/checks", body: wanted };
+}
+
 export function explanationQuestion(wanted: Wanted): Question {
   return { path: "/api/explanations", body: wanted };
 }
