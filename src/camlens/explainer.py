@@ -25,7 +25,7 @@ from camlens.core.execution.misfit import not_a_batch
 from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import Choice, choose_convolutions, choose_layer, with_candidates
 from camlens.core.heatmaps import EmptyMap, empty_maps, evidence_warning
-from camlens.core.layers import LayerCall, checked_model, resolve_layer
+from camlens.core.layers import checked_model, resolve_layer, resolve_layers
 from camlens.core.layouts import Kind
 from camlens.core.probe import InputProbe, Probe, Progress, Watcher, silent
 from camlens.core.provenance import Provenance, origin, weights_hash
@@ -136,10 +136,7 @@ class Explainer(Generic[Result]):
         self._check_names_and_options()
         self._chosen: dict[DefaultLayers, list[Choice]] = {}
         if layers is not None:
-            resolved = _resolved(given, layers)
-            if self.model is not given:
-                resolved = [resolve_layer(self.model, layer.label) for layer in resolved]
-            choices = [Choice(layer, "asked for") for layer in resolved]
+            choices = [Choice(layer, "asked for") for layer in resolve_layers(given, layers, self.model)]
             self._chosen = dict.fromkeys(DEFAULT_LAYERS, choices)
         elif self._loaded is not None and self._loaded.default_layer is not None:
             default = resolve_layer(self.model, self._loaded.default_layer)
@@ -506,15 +503,3 @@ def warn_user(warning: Warning) -> None:
 def _name_of_all(layers: Sequence[str]) -> str:
     """A name for the map of several layers; `provenance["layout"]` lists all of them."""
     return "+".join(layers if len(layers) < 5 else [layers[0], f"{len(layers) - 2} more", layers[-1]])
-
-
-def _resolved(model: nn.Module, layers: Layer | Sequence[Layer]) -> list[LayerCall]:
-    wanted = [layers] if isinstance(layers, str | nn.Module) or not isinstance(layers, Iterable) else list(layers)
-    if not wanted:
-        raise LayerError(
-            "layers must not be empty: name a layer, or pass None for the best one",
-            code="argument.empty",
-            name="layers",
-        )
-    resolved = [resolve_layer(model, layer) for layer in wanted]
-    return list({layer.label: layer for layer in resolved}.values())

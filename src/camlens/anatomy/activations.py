@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from camlens.core.arguments import check_choice
 from camlens.core.engine import Session, features_of
 from camlens.core.errors import InputError, LayerError
-from camlens.core.layers import checked_model, resolve_layer, suggested_names
+from camlens.core.layers import checked_model, resolve_layers, suggested_names
 from camlens.core.layouts import Kind, Layout
 from camlens.core.types import Features
 
@@ -114,28 +114,18 @@ def activations(
         activations(model, images, ["layer1", "layer4"])["layer4"].ranked()[:8]
     """
     inner = checked_model(model)
-    wanted = [layers] if isinstance(layers, str | nn.Module) and not isinstance(layers, list) else list(layers)
-    if not wanted:
-        raise LayerError(
-            f"layers must not be empty: pass names such as {_examples(inner)}",
-            code="argument.empty",
-            name="layers",
-        )
-    calls = {call.label: call for call in (resolve_layer(inner, layer) for layer in wanted)}
+    calls = resolve_layers(inner, layers)
     session = Session.of(inner, inputs, args=args, kwargs=kwargs)
     try:
-        features = features_of(session, list(calls.values()), kind=layout)
+        features = features_of(session, calls, kind=layout)
     except LayerError as error:
         if error.code != "layer.no-grid":
             raise
-        raise LayerError(f"{error}; try one of {_examples(inner)}", code=error.code, **error.facts) from None
+        hint = f"try one of {', '.join(suggested_names(inner))}"
+        raise LayerError(f"{error}; {hint}", code=error.code, **error.facts) from None
     return MappingProxyType(
         {
             label: LayerActivations(label, read_as, values.to(torch.float32).contiguous())
             for label, (read_as, values) in features.items()
         }
     )
-
-
-def _examples(model: nn.Module) -> str:
-    return ", ".join(suggested_names(model))

@@ -21,10 +21,10 @@ from camlens.core.execution.hooks import fit_for_autograd, observed
 from camlens.core.execution.locality import altered
 from camlens.core.execution.replay import Recording
 from camlens.core.execution.saved_tensors import despite_writing
-from camlens.core.execution.session import Session
+from camlens.core.execution.session import Session, checked_inputs
 from camlens.core.execution.survey import refuse_misread, with_candidates
 from camlens.core.gradients.backward import gradients_of, one_by_one
-from camlens.core.layers import LayerCall, checked_model, resolve_layer
+from camlens.core.layers import LayerCall, checked_model, resolve_layers
 from camlens.core.layouts import Kind, Layout, find_layout
 from camlens.core.targets import Output, Rows, Scorer, as_target
 from camlens.core.types import Features, Scores, precise
@@ -324,12 +324,9 @@ def capture(
     NoGradientError for a layer on which the score does not depend.
     """
     given = checked_model(model)
-    wanted = [layers] if isinstance(layers, str | nn.Module) else list(layers)
     inner = fit_for_autograd(given)
-    session = Session.of(inner, inputs, args=args, kwargs=kwargs, output=output)
-    resolved = [resolve_layer(given, layer) for layer in wanted]
-    if inner is not given:
-        resolved = [resolve_layer(inner, layer.label) for layer in resolved]
+    session = Session(inner, checked_inputs(inputs), args, dict(kwargs or {}), output)
+    resolved = resolve_layers(given, layers, inner)
     try:
         return capture_session(session, Request(resolved, targets, kind=layout))
     except LayerError as error:

@@ -1,13 +1,14 @@
 """Resolution of layers: from a name, a module or a call such as "relu#2" to a module and a call."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from camlens.core.errors import LayerError, ModelError
+from camlens.core.types import Layer
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,21 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> LayerCall:
         layer=layer,
         candidates=hint,
     )
+
+
+def resolve_layers(model: nn.Module, layers: Layer | Sequence[Layer], copy: nn.Module | None = None) -> list[LayerCall]:
+    """Return each layer of the model once, or those of the same name of its `copy`."""
+    wanted = [layers] if isinstance(layers, str | nn.Module) or not isinstance(layers, Iterable) else list(layers)
+    if not wanted:
+        raise LayerError(
+            "layers must not be empty: name a layer, or pass None for the best one",
+            code="argument.empty",
+            name="layers",
+        )
+    resolved = {layer.label: layer for layer in (resolve_layer(model, layer) for layer in wanted)}
+    if copy is None or copy is model:
+        return list(resolved.values())
+    return [resolve_layer(copy, label) for label in resolved]
 
 
 def _resolve_module(model: nn.Module, wanted: nn.Module) -> LayerCall:
