@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from benchmarks.harness import Plan, Row, race, ratios
-from benchmarks.networks import CLASS, FORWARD, bare_hook, network, peers, pictures, plain_forward
+from benchmarks.networks import CLASS, FORWARD, bare_hook, network, peers, pictures, plain_forward, two_convolutions
 from camlens import Explainer
 from camlens.core.layers import conv_layers
 from camlens.targets import AllClasses, ClassScore
 
 OURS = "camlens"
+CALLS = 40  # at once, since a single call of the smallest network is too short to be timed
 CONVOLUTIONAL = ("resnet18", "resnet50", "vgg16", "mobilenet_v3_large", "densenet121", "convnext_tiny")
 TRANSFORMERS = ("vit_b_16", "swin_t")
 GRADIENT_METHODS = ("gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcam-elementwise")
@@ -21,6 +22,7 @@ def run(plan: Plan) -> Iterator[Row]:
             yield from one_class(plan, name, batch)
     yield from many_maps(plan)
     yield from many_layers(plan)
+    yield from fixed_cost(plan)
 
 
 def one_class(plan: Plan, name: str, batch: int) -> list[Row]:
@@ -73,3 +75,24 @@ def many_layers(plan: Plan) -> list[Row]:
     explainer = Explainer(model, layers=[convolution for convolution, _ in conv_layers(model)])
     candidates = {FORWARD: plain_forward(model, inputs), "all convolutions": lambda: explainer(inputs, target=CLASS)}
     return ratios(race(candidates, plan.rounds), FORWARD, {}, f"{name}, batch {batch}")
+
+
+def fixed_cost(plan: Plan) -> list[Row]:
+    """What a call costs beyond a bare hook, relative to a whole call of torchcam, on a very small network."""
+    model, layer, inputs = two_convolutions(), "2", pictures(1, 32)
+    explainer = Explainer(model, layers=layer)
+    others = {name: call for name, call in peers(model, layer, inputs).items() if name == "torchcam"}
+    if not others:
+        return []
+    calls = {OURS: lambda: explainer(inputs, target=CLASS), "bare hook": bare_hook(model, layer, inputs), **others}
+    candidates = {name: lambda call=call: [call() for _ in range(CALLS)] for name, call in calls.items()}
+    timings = race(candidates, plan.single_rounds)
+    value, best = (
+        (getattr(timings[OURS], measure) - getattr(timings["bare hook"], measure))
+        / getattr(timings["torchcam"], measure)
+        for measure in ("median", "minimum")
+    )
+    note = f"{timings[OURS].minimum / CALLS * 1e6:.0f} microseconds per call"
+    return [
+        Row("fixed cost on two convolutions, 32 x 32: camlens", "x torchcam's whole call", value, best, 1.0, note=note)
+    ]
