@@ -80,7 +80,9 @@ def interrupted(model: nn.Module, method: str, at: int | None, budget: int | Non
     return False, injector.count
 
 
-CASES = [(method, None) for method in ("gradcam", "fullgrad", "shapleycam", "ablationcam", "saliency", "rise")]
+CASES = [
+    (method, None) for method in ("gradcam", "balanced", "fullgrad", "shapleycam", "ablationcam", "saliency", "rise")
+]
 
 
 @pytest.mark.parametrize(("method", "budget"), [*CASES, ("gradcam", 2**30)])

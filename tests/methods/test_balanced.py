@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
-from camlens import Explainer, InputError, explain
+from camlens import Explainer, InputError, ModelError, explain
 from tests.methods import reference
 from tests.nets import TinyVit, images, seeded
 from tests.refusals import refused
@@ -220,6 +221,20 @@ def test_nothing_of_the_mode_is_left_after_an_exception(error: type[BaseExceptio
     with pytest.raises(error):
         explain(model, images(1), layers="0", target=1, gradients="balanced")
     assert torch.overrides._get_current_function_mode_stack() == []
+
+
+def test_checkpointing_is_refused_because_its_second_run_has_plain_gradients() -> None:
+    class Checkpointed(Transformer):
+        def forward(self, inputs: Tensor) -> Tensor:
+            tokens = self.patches(inputs).flatten(2).transpose(1, 2)
+            for block in self.blocks:
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            return self.head(self.norm(tokens).mean(dim=1))
+
+    model = seeded(lambda: Checkpointed("fused"))
+    with refused("model.checkpoint-differs", ModelError):
+        explain(model, images(1), method="balanced", layers="blocks.0", target=1)
+    assert explain(model, images(1), method="hirescam", layers="blocks.0", target=1).maps["blocks.0"].any()
 
 
 def test_an_unknown_rule_is_refused() -> None:

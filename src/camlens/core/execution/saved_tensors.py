@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from camlens.core.errors import ModelError
 
@@ -25,6 +26,12 @@ def despite_writing(run: Callable[[], Result]) -> Result:
                 "the model uses reentrant checkpointing, through which no gradient of a layer passes: "
                 "set use_reentrant=False in its torch.utils.checkpoint.checkpoint calls",
                 code="model.reentrant-checkpoint",
+            ) from error
+        if isinstance(error, CheckpointError):
+            raise ModelError(
+                "a checkpointed part of the model computes something else when it runs again for the backward pass, "
+                "as it does with balanced gradients: disable checkpointing, or pass gradients='plain'",
+                code="model.checkpoint-differs",
             ) from error
         if "modified by an inplace operation" not in str(error):
             raise
