@@ -9,7 +9,7 @@ from camlens.core.errors import EvidenceWarning, InputError, MisfitError
 from camlens.core.probe import InputProbe
 from camlens.core.registry import Entry
 from camlens.core.targets import Target, TargetLike
-from camlens.core.types import Method, Pictures, SelectOutput, TargetMaps
+from camlens.core.types import Classes, Method, Pictures, SelectOutput, TargetMaps
 from camlens.explainer import Explainer, Result
 from camlens.explanation import Explanation
 from camlens.models.loading import LoadedModel
@@ -47,14 +47,19 @@ def inputs_of(explanation: Explanation, model: nn.Module | LoadedModel, inputs: 
     return inputs
 
 
-def targets_for(explanation: Explanation, classes: Tensor | None) -> list[Target]:
-    """Return the explained targets with `classes` (n, t) in place of the explained ones."""
-    if classes is None:
+def classes_of(explanation: Explanation) -> Classes:
+    """Return the explained classes (n, t); raise InputError if the targets are not classes."""
+    if explanation.classes is None:
         raise InputError(
             f"the explained target, {', '.join(explanation.targets)}, is not a class: pass target= as to explain",
             code="target.needed",
             targets=explanation.targets,
         )
+    return explanation.classes
+
+
+def targets_for(explanation: Explanation, classes: Classes) -> list[Target]:
+    """Return the explained targets, classes or contrasts, with `classes` (n, t) in place of the explained ones."""
     columns: list[Target] = []
     for index, column in enumerate(classes.T.tolist()):
         rivals = [-1] if explanation.against is None else explanation.against[:, index].tolist()

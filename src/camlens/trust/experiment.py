@@ -14,7 +14,7 @@ from camlens.core.types import Method, Scores, SelectOutput, TargetMaps
 from camlens.explainer import Explainer
 from camlens.explanation import Explanation
 from camlens.models.loading import LoadedModel
-from camlens.trust.again import quietly, targets_for
+from camlens.trust.again import classes_of, quietly, targets_for
 from camlens.trust.deletion import DELETION, FILLS, patch_means
 from camlens.trust.ranking import permutation_p_values, rank_correlation, symmetry_p_values
 
@@ -76,7 +76,7 @@ def deletion_effects(
     Raises InputError if the model's scores are not those of the explanation: then the model, the inputs or the target
     are others.
     """
-    wanted: TargetLike = target if target is not None else targets_for(explanation, explanation.classes)
+    wanted: TargetLike = target if target is not None else targets_for(explanation, classes_of(explanation))
     retarget = METHODS[explanation.method].retarget if explanation.method in METHODS else None
     if retarget is not None:
         wanted = retarget(as_target(wanted))

@@ -20,7 +20,7 @@ from camlens.explanation import Explanation
 from camlens.metrics import faithfulness
 from camlens.models.loading import LoadedModel
 from camlens.targets import ClassScore
-from camlens.trust.again import inputs_of, repeated, scored, targets_for
+from camlens.trust.again import classes_of, inputs_of, repeated, scored
 
 _OF_LOGITS = frozenset({"sensitivity_n", "faithfulness_correlation", "mu_fidelity", "single_deletion", "infidelity"})
 """Metrics whose papers use logits; the others use probabilities."""
@@ -77,7 +77,7 @@ def measure(
 
     Metrics of removed regions use the probability of the class, and those that compare sums of the map with drops of
     the score use the logit, as their papers do. Maps are enlarged linearly to the size of the inputs if the metric
-    compares them with inputs or masks, and else are those of the layer.
+    compares them with inputs, masks or cells, and else are those of the layer.
 
     Raises InputError for unknown metrics and options, and if `masks` or `cells` are missing ("argument.missing").
 
@@ -143,13 +143,14 @@ class _Subject:
         if "number_of_classes" in parameters:
             keywords.setdefault("number_of_classes", self.number_of_classes)
         needs = entry.needs.split(", ")
+        enlarged = not {"inputs", "masks", "cells"}.isdisjoint(needs)
         if name in _PARTS:
             parts = Measures()
             for part in _PARTS[name]:
                 self.compute(part, {}, seed, parts)
             arguments = [parts[part] for part in _PARTS[name]]
         else:
-            arguments = [self.argument(name, need, "inputs" in needs or "masks" in needs) for need in needs]
+            arguments = [self.argument(name, need, enlarged) for need in needs]
         if name not in _CURVES:
             results[name] = entry.function(*arguments, **keywords)
             return
@@ -157,10 +158,10 @@ class _Subject:
         results.curves[name] = curve(*arguments, **keywords)
         results[name] = summary(results.curves[name], *arguments)
 
-    def argument(self, metric: str, need: str, at_inputs: bool) -> Any:
+    def argument(self, metric: str, need: str, enlarged: bool) -> Any:
         """Return one argument of a metric by its name."""
         if need == "maps":
-            return self.enlarged if at_inputs else self.maps
+            return self.enlarged if enlarged else self.maps
         if need == "heatmaps":
             return self.explanation.heatmaps(self.layer)[:, self.target]
         if need == "score":
@@ -182,11 +183,7 @@ class _Subject:
     @property
     def classes(self) -> Tensor:
         """The explained class of each image."""
-        classes = self.explanation.classes
-        if classes is None:
-            targets_for(self.explanation, None)  # raises the error
-            raise AssertionError
-        return classes[:, self.target].cpu()
+        return classes_of(self.explanation)[:, self.target].cpu()
 
     @property
     def maps(self) -> Float[Tensor, "n *grid"]:
