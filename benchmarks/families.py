@@ -297,7 +297,7 @@ def line(family: Family) -> str:
     """One row of the table."""
     if family.error:
         return f"| {family.name} | refused: {family.error} | {family.layer} | | | | | |"
-    verdict = "" if family.is_right else " **wrong**"
+    verdict = "" if family.is_right else " **not local**" if family.quadrants < 4 else " **wrong**"
     same = "yes" if family.identical else "no"
     return (
         f"| {family.name}{verdict} | {family.layer} | {family.layout} | {family.quadrants}/4 | {family.difference:.0e} "
