@@ -82,3 +82,20 @@ def test_the_summary_and_the_report_contain_the_finding(
 def test_the_honest_model_has_no_such_finding(tmp_path: Path) -> None:
     summary: Any = summarise(audited(tmp_path / "run", "demo:photos", "demo:photos"))
     assert [sentence for sentence in summary.attention if any(name in sentence for name in CLASS_NAMES)] == []
+
+
+def test_only_the_watermark_is_confirmed_as_a_shortcut(cheating: camlens.audit.Audit) -> None:
+    assert cheating.shortcuts is not None
+    (flag,) = cheating.shortcuts.confirmed
+    assert flag.classes == (WATERMARKED_CLASS,)
+    assert flag.kind == "local"
+    assert flag.region is not None
+    left, top, right, bottom = flag.region
+    assert min(left, top) > 0.7
+    assert max(right, bottom) <= 1
+
+
+def test_no_shortcut_of_the_clean_model_is_confirmed(tmp_path: Path) -> None:
+    clean = audited(tmp_path / "run", "demo:photos", "demo:photos")
+    assert clean.shortcuts is not None
+    assert clean.shortcuts.confirmed == ()

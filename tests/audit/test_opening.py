@@ -133,10 +133,10 @@ def test_invalid_arguments_are_refused(audit: camlens.audit.Audit, tmp_path: Pat
 def test_a_manifest_of_another_version_or_damaged_is_refused(audit: camlens.audit.Audit) -> None:
     path = audit.path / "manifest.json"
     text = path.read_text()
-    path.write_text(text.replace('"schema_version": 2', '"schema_version": 7'))
+    path.write_text(text.replace('"schema_version": 3', '"schema_version": 7'))
     with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path)
-    assert (caught.value.code, caught.value.facts) == ("store.version", {"found": 7, "expected": 2})
+    assert (caught.value.code, caught.value.facts) == ("store.version", {"found": 7, "expected": 3})
     path.write_text(text.replace('"weights"', '"heights"'))
     with pytest.raises(StoreError) as caught:
         camlens.audit.open(audit.path)

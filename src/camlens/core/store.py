@@ -37,7 +37,7 @@ def atomic_file(path: Path, *, force: bool = False, unfinished: Path | None = No
         unfinished = path.with_name(f".{path.name}.{token_hex(6)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()  # with the default permissions of the user
+        unfinished.write_bytes(b"")  # with the default permissions of the user
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:

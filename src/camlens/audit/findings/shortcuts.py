@@ -156,6 +156,7 @@ class Shortcuts:
         passes, bound: forward passes of images that were used, and their bound, announced in advance.
         shortcuts: everything that was tested: confirmed ones first, the largest effect first.
         tested: what was looked for.
+        key: hash of everything on which the result depends.
     """
 
     level: Level
@@ -165,6 +166,7 @@ class Shortcuts:
     bound: int
     shortcuts: tuple[Shortcut, ...]
     tested: tuple[Tested, ...]
+    key: str = ""
 
     @property
     def confirmed(self) -> tuple[Shortcut, ...]:

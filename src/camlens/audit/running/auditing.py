@@ -1,16 +1,18 @@
 """Start or resume a run."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from camlens.audit.findings.comparison import compare as compared
+from camlens.audit.findings.shortcuts import Level
 from camlens.audit.opening import Audit, open_run
 from camlens.audit.report.page import write_findings
 from camlens.audit.running.engine import Engine
 from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
+from camlens.audit.shortcuts.searching import run_key, search_run
 from camlens.audit.store.run_directory import RunDirectory
-from camlens.core.arguments import suggesting
+from camlens.core.arguments import check_choice, suggesting
 from camlens.core.errors import InputError, ModelError
 from camlens.core.probe import Progress, silent
 from camlens.data.labels import LabelsBy
@@ -40,6 +42,8 @@ def run(
     seed: int = 0,
     top_k: int = 5,
     labels_by: LabelsBy | None = None,
+    shortcuts: Level = "quick",
+    testing: Progress = silent,
 ) -> Audit:
     """Run a model over a dataset and store predictions, embeddings and maps of every image.
 
@@ -58,6 +62,10 @@ def run(
             part of the summary and of the report.
         progress: called as `progress(rows done, rows in total)`.
         engine: schedules the shards; by default, this process computes all of them.
+        shortcuts: test whether the model relies on something that is not the object: "quick" passes at most as many
+            changed images to the model as the run has images (at least 400), "full" at most ten times as many, and
+            "off" none.
+        testing: called as `testing(images passed, most images passed)` during these tests.
         method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by: see `RunSettings`.
 
     Returns:
@@ -78,6 +86,7 @@ def run(
             f" of load_model, not {type(model).__name__}",
             code="model.not-loaded",
         )
+    check_choice("shortcuts", shortcuts, get_args(Level))
     settings = RunSettings(method, layer, embedding, batch_size, workers, shard_size, limit, seed, top_k, labels_by)
     directory = RunDirectory(Path(output).expanduser())
     directory.refuse_foreign()
@@ -101,6 +110,10 @@ def run(
         done += step.rows
         progress(done, manifest.rows)
     audit = open_run(directory.path, source=source)
+    if shortcuts != "off" and audit.complete:
+        search_run(work, audit, shortcuts, seed=seed, progress=testing)
+    elif audit.shortcuts is not None and not audit.shortcuts.key.startswith(run_key(audit)):
+        directory.shortcuts_path.unlink()  # of an earlier state of the run
     comparison = None if earlier is None else compared(earlier, audit)
     write_findings(audit, preprocess=loaded.preprocess, report=report, comparison=comparison)
     return audit
