@@ -11,8 +11,8 @@ from torch import Tensor
 
 from camlens.audit.running.loading import PlannedImages
 from camlens.audit.running.observing import Observer
+from camlens.core.engine import Session
 from camlens.core.errors import InputError
-from camlens.core.execution.session import Session
 from camlens.core.probabilities import probabilities
 
 Pixels = Float[Tensor, "_ 3 _ _"]
