@@ -146,7 +146,8 @@ def test_off_runs_no_tests(data: Path, tmp_path: Path) -> None:
 def test_small_classes_are_listed_as_too_few(tmp_path: Path) -> None:
     audit = run(folder(tmp_path / "images", each=12, marked=12), model(), tmp_path / "run")
     assert audit.shortcuts is not None
-    assert audit.shortcuts.shortcuts == ()
+    statuses = [(item.classes, item.status, item.images) for item in audit.shortcuts.shortcuts]
+    assert statuses == [((index,), "too-few", 12) for index in range(3)]
     assert {(line.classes, line.too_few) for line in audit.shortcuts.tested} == {(0, 3)}
 
 

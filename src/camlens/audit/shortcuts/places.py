@@ -13,6 +13,7 @@ from camlens.audit.shortcuts.images import Pixels
 
 LONGEST_SIDE = 72
 _FLOOR = 4 / 255
+_DIFFERS = 0.6
 _ALIKE, _PEAK, _CARRIES = 0.3, 0.35, 0.5
 _FEWEST_PIXELS, _STRONGEST = 3, 6
 _FEWEST_CARRIERS = 6
@@ -25,7 +26,9 @@ class Place:
     """A place in the images of a class that looks the same in most of them, and different in other classes.
 
     Attributes:
-        mask: the place, at the size of the model's input.
+        mask: the part of the place with fine structure, at the size of the model's input.
+        whole: the place with its interior, which has no fine structure. Where objects are aligned, it may contain parts
+            of them.
         carries: which of the class's images have it.
         sameness: share of the fine structure of these images that is common to all of them, from 0 to 1. It is close
             to 1 for something that was added to the images, and lower for parts of objects, whose edges vary.
@@ -33,6 +36,7 @@ class Place:
     """
 
     mask: Bool[np.ndarray, "h w"]
+    whole: Bool[np.ndarray, "h w"]
     carries: Bool[np.ndarray, " n"]
     sameness: float
     shape: str
@@ -48,8 +52,10 @@ def common_places(images: Pixels, others: Pixels) -> list[Place]:
     Images are compared after a high-pass filter, because smooth content is alike in any two images.
     """
     size = images.shape[2:]
-    fine, fine_others = (_high_pass(_reduced(batch)) for batch in (images, others))
+    reduced, reduced_others = _reduced(images), _reduced(others)
+    fine, fine_others = _high_pass(reduced), _high_pass(reduced_others)
     alike = _sameness(fine, fine_others)
+    flat = _differing(reduced, reduced_others) > _DIFFERS
     labels, count = ndimage.label(ndimage.binary_dilation(alike > _ALIKE, iterations=_GAP), np.ones((3, 3)))
     places = []
     for label in range(1, count + 1):
@@ -60,7 +66,9 @@ def common_places(images: Pixels, others: Pixels) -> list[Place]:
         if carries.sum() < _FEWEST_CARRIERS:
             continue
         sameness = _peak(_sameness(fine[torch.from_numpy(carries)], fine_others), core)
-        places.append(Place(_at_size(_filled(core), size), carries, sameness, _shape(core)))
+        whole = ndimage.binary_propagation(core, mask=core | flat)
+        mask, filled = (_at_size(_boxed(part), size) for part in (core, whole))
+        places.append(Place(mask, filled, carries, sameness, _shape(core)))
     return sorted(places, key=lambda place: -place.sameness)
 
 
@@ -83,6 +91,16 @@ def _sameness(fine: Pixels, others: Pixels) -> Float[np.ndarray, "h w"]:
     return share
 
 
+def _differing(images: Pixels, others: Pixels) -> Float[np.ndarray, "h w"]:
+    """Return the share of each pixel's deviation from the mean of the others that is common to all images.
+
+    It is high inside a patch or a line, which has no fine structure.
+    """
+    shift = (images.mean(0) - others.mean(0)).square().sum(0)
+    share: Float[np.ndarray, "h w"] = (shift / (shift + images.var(0).sum(0) + _FLOOR**2)).numpy()
+    return share
+
+
 def _peak(alike: Float[np.ndarray, "h w"], core: Bool[np.ndarray, "h w"]) -> float:
     """Return a high value of a place that does not depend on one pixel."""
     values = np.sort(alike[core])
@@ -97,8 +115,8 @@ def _correlations(fine: Pixels, core: Bool[np.ndarray, "h w"]) -> Float[np.ndarr
     return np.asarray(correlations.numpy())
 
 
-def _filled(core: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Return the place with its flat interior, unless that is most of the image, as inside a frame."""
+def _boxed(core: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Return the bounding box of the place, unless that is most of the image, as of a frame."""
     rows, columns = np.nonzero(core)
     box = np.zeros_like(core)
     box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True

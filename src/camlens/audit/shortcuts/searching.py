@@ -50,10 +50,10 @@ FEWEST = 20
 
 _SAME, _SAME_UNALIGNED, _ROUGHLY_ALIKE = 0.9, 0.6, 0.8
 _MATTERS = 0.1
-_LARGEST_PART = 0.12
+_LARGEST_PART, _LARGEST_PATCH = 0.12, 0.15
 _WANDERS, _MORE_ALIKE = 0.12, 0.015
 _ASSOCIATED = 0.8
-_SAMPLE = {"quick": 48, "full": 150}
+_SAMPLE = {"quick": 80, "full": 200}
 _OTHERS = {"quick": 120, "full": 240}
 _FIRST = {"quick": 8, "full": 24}
 _MOST = {"quick": 100, "full": 200}
@@ -115,14 +115,16 @@ class Search:
             self._shortcut(place, candidate, *results[place], float(p_values[place]))
             for place, candidate in enumerate(candidates)
         ]
-        order = {"confirmed": 0, "object": 1, "unused": 2, "too-few": 3}
+        order = {"confirmed": 0, "object": 1, "unused": 2}
+        shortcuts.sort(key=lambda shortcut: (order[shortcut.status], -shortcut.effect))
+        small = [(int(index), int(count)) for index, count in zip(classes, counts, strict=True) if count < FEWEST]
         return Shortcuts(
             level=self.level,
             seed=self.seed,
             alpha=ALPHA,
             passes=spent,
             bound=self.bound,
-            shortcuts=tuple(sorted(shortcuts, key=lambda shortcut: (order[shortcut.status], -shortcut.effect))),
+            shortcuts=(*shortcuts, *(_too_few(index, count) for index, count in small)),
             tested=tuple(_tested(candidates, len(classes), len(large))),
             key=self.key,
         )
@@ -139,7 +141,7 @@ class Search:
             images = self.seen.pixels(self._sampled(index))
             others = pool[torch.from_numpy(self.groups[reference] != index)][: _OTHERS[self.level]]
             places[index] = common_places(images, others)[:_PLACES]
-            patches[index] = recurring_patches(images, others, self._random(_SEARCH, index, 1))[:1]
+            patches[index] = recurring_patches(images, others, self._random(_SEARCH, index, 1))
             shared: list[Place | Recurring] = [*places[index][:1], *patches[index]]
             for found in shared:
                 # so that a patch is not reported as a difference in sharpness or brightness, too
@@ -172,6 +174,7 @@ class Search:
         others = [found[0].sameness for other, found in places.items() if other != index and found]
         aligned = any(sameness < _ROUGHLY_ALIKE for sameness in others)
         limit = _SAME if aligned else _SAME_UNALIGNED
+        shown = places[index] if aligned else [replace(place, mask=place.whole) for place in places[index]]
         candidates = [
             LocalCandidate(
                 index=index,
@@ -183,8 +186,9 @@ class Search:
                 priority=place.sameness if place.sameness >= limit else place.sameness / 2,
                 find=place.masks,
             )
-            for place in places[index]
-            if place.sameness >= limit or place.mask.mean() <= _LARGEST_PART
+            for place in shown
+            if place.mask.mean() <= (_LARGEST_PATCH if place.sameness >= limit else _LARGEST_PART)
+            or (place.sameness >= limit and place.shape != "patch")
         ]
         if any(candidate.drop_counts for candidate in candidates):
             return candidates
@@ -368,6 +372,12 @@ def _tested(candidates: Sequence[Candidate], classes: int, large: int) -> list[T
     kinds: list[tuple[Kind, str]] = [("local", fixed), ("local", "wandering patch")]
     kinds += [("global", prop.name) for prop in PROPERTIES]
     return [Tested(kind, name, large, classes - large, names.count(name)) for kind, name in kinds]
+
+
+def _too_few(index: int, images: int) -> Shortcut:
+    """Return the entry of a class that has too few images for any test."""
+    unknown = float("nan")
+    return Shortcut((index,), "local", "too-few", unknown, (unknown, unknown), unknown, None, None, images)
 
 
 def _passes(effects: tuple[Effect, Effect]) -> int:
