@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, int]] = {
     "smoothgrad": {"samples": 2},
 }
 # methods that never walk backwards cannot be struck there
-FORWARD_ONLY = {"lime", "kernelshap", "occlusion", "rise"}
+FORWARD_ONLY = {"lime", "kernelshap", "occlusion", "rise", "rollout"}
 POINTS = ("model", "hook", "target", "backward", "method")
 ERRORS = (RuntimeError, KeyboardInterrupt)
 
