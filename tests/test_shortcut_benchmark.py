@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.shortcut_cases import Case, Facts, Plant, Spec, case, predict
-from benchmarks.shortcuts import ROWS, lines, main, outcome, overlap, read
+from benchmarks.shortcuts import ROWS, audited, lines, main, outcome, overlap, read
 from camlens.audit.findings.shortcuts import Shortcut
 from camlens.data.planting import Artefact
 
@@ -151,3 +151,23 @@ def test_benchmark_resumes_case_by_case_and_lists_all_cases(tmp_path: Path, monk
     page = path.with_suffix(".md").read_text()
     assert "| clean | classes named | 6 of 60 = 10.0 % |" in page
     assert page.count("| two at once | ") == 1 + ROWS["two"].quick
+
+
+TINT = Plant(Artefact("tint", look=8), label=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        (Spec("digits", "flat", (PATCH,)), [3]),
+        (Spec("digits", "pooled", (TINT,)), [4]),
+        (Spec("digits", "flat", (Plant(PATCH.artefact, 3, 0.5, 0.5),), audited=(PATCH,)), []),
+        (Spec("digits", "flat"), []),
+    ],
+    ids=["patch", "tint", "not-used", "clean"],
+)
+def test_audit_confirms_the_planted_shortcuts_only(cases: Path, spec: Spec, named: list[int]) -> None:
+    shown = case(spec, cases)
+    assert any(shown.facts.relied_on) == bool(named)
+    assert outcome(shown, audited("quick")(shown))["named"] == named

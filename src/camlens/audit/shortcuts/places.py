@@ -1,5 +1,6 @@
 """Places where the images of a class are alike pixel by pixel, as they are under a stamp, a line or a frame."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from camlens.audit.shortcuts.images import Pixels
 
 LONGEST_SIDE = 72
+LARGEST_PATCH = 0.15
+"""The largest share of the image that a patch covers."""
 _FLOOR = 4 / 255
 _DIFFERS = 0.6
-_ALIKE, _PEAK, _CARRIES = 0.3, 0.35, 0.5
+_NEARLY_SAME, _ALIKE, _PEAK, _CARRIES = 0.6, 0.3, 0.35, 0.5
 _FEWEST_PIXELS, _STRONGEST = 3, 6
 _FEWEST_CARRIERS = 6
 _GAP = 2
@@ -56,10 +59,8 @@ def common_places(images: Pixels, others: Pixels) -> list[Place]:
     fine, fine_others = _high_pass(reduced), _high_pass(reduced_others)
     alike = _sameness(fine, fine_others)
     flat = _differing(reduced, reduced_others) > _DIFFERS
-    labels, count = ndimage.label(ndimage.binary_dilation(alike > _ALIKE, iterations=_GAP), np.ones((3, 3)))
     places = []
-    for label in range(1, count + 1):
-        core = (labels == label) & (alike > _ALIKE)
+    for core in _cores(alike):
         if core.sum() < _FEWEST_PIXELS or _peak(alike, core) < _PEAK:
             continue
         carries = _correlations(fine, core) > _CARRIES
@@ -70,6 +71,26 @@ def common_places(images: Pixels, others: Pixels) -> list[Place]:
         mask, filled = (_at_size(_boxed(part), size) for part in (core, whole))
         places.append(Place(mask, filled, carries, sameness, _shape(core)))
     return sorted(places, key=lambda place: -place.sameness)
+
+
+def _cores(alike: Float[np.ndarray, "h w"]) -> Iterator[Bool[np.ndarray, "h w"]]:
+    """Yield the connected parts that are alike; if one is too large for a patch, its parts that are nearly the same.
+
+    A patch that touches an aligned object is thus separated from it.
+    """
+    for part in _connected(alike > _ALIKE):
+        if _shape(part) != "patch" or _boxed(part).mean() <= LARGEST_PATCH:
+            yield part
+        else:
+            for same in _connected(part & (alike > _NEARLY_SAME)):
+                yield ndimage.binary_dilation(same, iterations=_GAP) & (alike > _ALIKE)
+
+
+def _connected(mask: Bool[np.ndarray, "h w"]) -> Iterator[Bool[np.ndarray, "h w"]]:
+    """Yield the connected parts of a mask, across small gaps."""
+    labels, count = ndimage.label(ndimage.binary_dilation(mask, iterations=_GAP), np.ones((3, 3)))
+    for label in range(1, count + 1):
+        yield (labels == label) & mask
 
 
 def _reduced(pixels: Pixels) -> Pixels:

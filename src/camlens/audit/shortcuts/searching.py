@@ -36,7 +36,7 @@ from camlens.audit.shortcuts.candidates import (
 )
 from camlens.audit.shortcuts.effects import holm, paired_effect
 from camlens.audit.shortcuts.images import Pixels, SeenImages
-from camlens.audit.shortcuts.places import Place, common_places
+from camlens.audit.shortcuts.places import LARGEST_PATCH, Place, common_places
 from camlens.audit.shortcuts.properties import PROPERTIES, GlobalCandidate, Values
 from camlens.audit.shortcuts.wandering import Recurring, recurring_patches
 from camlens.audit.store.commit import committed
@@ -50,7 +50,7 @@ FEWEST = 20
 
 _SAME, _SAME_UNALIGNED, _ROUGHLY_ALIKE = 0.9, 0.6, 0.8
 _MATTERS = 0.1
-_LARGEST_PART, _LARGEST_PATCH = 0.12, 0.15
+_LARGEST_PART = 0.12
 _WANDERS, _MORE_ALIKE = 0.12, 0.015
 _ASSOCIATED = 0.8
 _SAMPLE = {"quick": 80, "full": 200}
@@ -187,7 +187,7 @@ class Search:
                 find=place.masks,
             )
             for place in shown
-            if place.mask.mean() <= (_LARGEST_PATCH if place.sameness >= limit else _LARGEST_PART)
+            if place.mask.mean() <= (LARGEST_PATCH if place.sameness >= limit else _LARGEST_PART)
             or (place.sameness >= limit and place.shape != "patch")
         ]
         if any(candidate.drop_counts for candidate in candidates):
