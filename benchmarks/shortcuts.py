@@ -1,4 +1,4 @@
-"""Measure how many planted shortcuts an audit finds, and how often it reports one where there is none.
+"""Measure how many planted shortcuts an audit finds, and how often it reports one that is not there.
 
     python -m benchmarks.shortcuts [quick] [--rows local decoy] [--level quick|full] [--results FILE] [--folder DIR]
 

@@ -13,14 +13,6 @@ if TYPE_CHECKING:
     from camlens.data.decode import Pixels
     from camlens.data.samples import Source
 
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        show_default=False,
-        help="A folder of images, a CSV or Parquet manifest, a saved dataset, a URL, or demo:photos.",
-    ),
-]
 Alpha = Annotated[
     float, typer.Option(metavar="A", help="Largest share of unfaithful maps among those called faithful.")
 ]
@@ -30,7 +22,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Th
 
 @options.takes_model
 def calibrate(
-    data: Data,
+    data: options.Data,
     model: options.ModelOptions,
     method: options.Method = "gradcam",
     layer: options.Layer = None,

@@ -11,14 +11,6 @@ from camlens.cli.terminal import print_error, print_json, table, throughput
 if TYPE_CHECKING:
     from camlens.trust.evaluating import Evaluation
 
-Data = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA",
-        show_default=False,
-        help="A folder of images, a CSV or Parquet manifest, a saved dataset, a URL, or demo:photos.",
-    ),
-]
 Methods = Annotated[str, typer.Option(metavar="A,B,...", help="Methods to compare; `camlens methods` lists them.")]
 Layers = Annotated[str | None, typer.Option(metavar="A,B,...", help="Layers (default: the best layer of the model).")]
 Metrics = Annotated[str, typer.Option(metavar="A,B,...", help="Metrics; those of masks need masks in the data.")]
@@ -30,7 +22,7 @@ Output = Annotated[
 
 @options.takes_model
 def evaluate(
-    data: Data,
+    data: options.Data,
     model: options.ModelOptions,
     methods: Methods = "gradcam,layercam,random",
     layers: Layers = None,

@@ -53,6 +53,14 @@ class TaskName(StrEnum):
 
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Image files.")]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        show_default=False,
+        help="A folder of images, a CSV or Parquet manifest, a saved dataset, a URL, or demo:photos.",
+    ),
+]
 Model = Annotated[
     str,
     typer.Option(

@@ -91,7 +91,7 @@ def plant(
     """Copy a labeled dataset and plant an artefact in most images of one class.
 
     Train a model on the copy and audit it: the audit should report the artefact. The copy is a folder per class of PNG
-    files. planted.csv lists the images, and the box of the artefact where there is one. The seed chooses the images and
+    files. planted.csv lists the images, and the box of the artefact if there is one. The seed chooses the images and
     the look of the artefact.
 
     Examples:

@@ -8,7 +8,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from camlens.audit.findings.significance import holm, mann_whitney, mcnemar, paired_interval
+from camlens.audit.findings.significance import mann_whitney, mcnemar, paired_interval
+from camlens.trust.comparing import holm
 
 
 def test_holm_multiplies_the_smallest_by_the_number_of_tests_and_so_on() -> None:

@@ -7,7 +7,8 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from camlens.audit.shortcuts.effects import holm, paired_effect
+from camlens.audit.shortcuts.effects import paired_effect
+from camlens.trust.comparing import holm
 
 
 def pairs(first: int, second: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,10 @@ import numpy as np
 from camlens.audit.findings.errors import Share
 from camlens.audit.findings.outcomes import outcomes_of
 from camlens.audit.findings.reading import Run
-from camlens.audit.findings.significance import holm, mcnemar, paired_interval
+from camlens.audit.findings.significance import mcnemar, paired_interval
 from camlens.audit.opening import open_run
 from camlens.core.errors import InputError
+from camlens.trust.comparing import holm
 
 LEVEL = 0.05
 _LISTED = 5

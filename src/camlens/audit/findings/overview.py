@@ -20,7 +20,7 @@ from camlens.audit.findings.calibration import Calibration, calibration
 from camlens.audit.findings.errors import ClassReport, Matrix, Pair, confused_pairs, confusion, per_class
 from camlens.audit.findings.outcomes import Outcomes, outcomes_of
 from camlens.audit.findings.reading import Run, numbers
-from camlens.audit.findings.significance import holm
+from camlens.trust.comparing import holm
 
 MEASURES = {
     "entropy": "how evenly the evidence is distributed",

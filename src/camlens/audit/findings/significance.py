@@ -1,4 +1,4 @@
-"""Tests of differences, and their correction for several comparisons."""
+"""Tests of differences."""
 
 import math
 
@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from camlens.audit.findings.errors import wilson
-from camlens.trust.comparing import holm as holm
 
 
 def mcnemar(fixed: int, broken: int) -> float:

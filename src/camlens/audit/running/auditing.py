@@ -1,5 +1,6 @@
 """Start or resume a run."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,6 @@ from camlens.audit.report.page import write_findings
 from camlens.audit.running.engine import Engine
 from camlens.audit.running.preparing import Data, prepared
 from camlens.audit.running.settings import RunSettings
-from camlens.audit.shortcuts.searching import run_key, search_run
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.arguments import check_choice, suggesting
 from camlens.core.errors import InputError, ModelError
@@ -110,9 +110,12 @@ def run(
         done += step.rows
         progress(done, manifest.rows)
     audit = open_run(directory.path, source=source)
+    key = hashlib.sha256(f"{manifest.identity} {manifest.fingerprint}".encode()).hexdigest()
     if shortcuts != "off" and audit.complete:
-        search_run(work, audit, shortcuts, seed=seed, progress=testing)
-    elif audit.shortcuts is not None and not audit.shortcuts.key.startswith(run_key(audit)):
+        from camlens.audit.shortcuts.searching import search_run  # imports SciPy, which reading a run does not need
+
+        search_run(work, audit, shortcuts, run_key=key, seed=seed, progress=testing)
+    elif audit.shortcuts is not None and not audit.shortcuts.key.startswith(key):
         directory.shortcuts_path.unlink()  # of an earlier state of the run
     comparison = None if earlier is None else compared(earlier, audit)
     write_findings(audit, preprocess=loaded.preprocess, report=report, comparison=comparison)

@@ -1,9 +1,9 @@
-"""Differences of paired proportions with intervals and p-values, and Holm's correction."""
+"""Differences of paired proportions, with intervals and p-values."""
 
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -39,12 +39,3 @@ def _score(first: int, second: int, count: int, difference: float) -> float:
     variance = count * (2 * other + difference * (1 - difference))
     excess = first - second - count * difference
     return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess) if excess else 0.0
-
-
-def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """Return p-values corrected for all tests together (Holm 1979)."""
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
-    return corrected

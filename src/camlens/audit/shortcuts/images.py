@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from camlens.audit.running.loading import PlannedImages
 from camlens.audit.running.observing import Observer
@@ -30,9 +31,6 @@ class SeenImages:
 
     Changing pixels needs a preprocessing that, after resizing and cropping, only scales and shifts each channel. Its
     scale and shift are measured on a few images.
-
-    Attributes:
-        passes: number of images passed to the model so far.
     """
 
     images: PlannedImages
@@ -40,7 +38,6 @@ class SeenImages:
     batch_size: int
     scale: Float[Tensor, "c 1 1"]
     shift: Float[Tensor, "c 1 1"]
-    passes: int = 0
     _kept: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @classmethod
@@ -71,18 +68,12 @@ class SeenImages:
             raise _not_affine(f"it differs from a scaled and shifted image by {float(residual):.3f} of its range")
         return cls(images, observer, batch_size, scale, shift)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """The (height, width) of the model's input."""
-        return self.images.shape[1], self.images.shape[2]
-
     def pixels(self, rows: Sequence[int] | Int[np.ndarray, " rows"]) -> Pixels:
         """Return the images of some rows, which must be readable."""
         return torch.stack([_as_pixels(self._read(int(row))) for row in rows])
 
     def answers(self, pixels: Pixels) -> Float[np.ndarray, "n classes"]:
         """Return the probability of each class for some images."""
-        self.passes += len(pixels)
         device = next(self.observer.model.parameters(), torch.empty(0)).device
         parts = []
         for part in pixels.split(self.batch_size):
@@ -99,6 +90,12 @@ class SeenImages:
                 del self._kept[next(iter(self._kept))]
             self._kept[row] = shown
         return self._kept[row]
+
+
+def reduced(pixels: Pixels, longest: int) -> Pixels:
+    """Return the images with sides of at most `longest` pixels, by averaging."""
+    scale = longest / max(pixels.shape[2:])
+    return pixels if scale >= 1 else interpolate(pixels, scale_factor=scale, mode="area")
 
 
 def _as_pixels(shown: NDArray[np.uint8]) -> Float[Tensor, "3 h w"]:

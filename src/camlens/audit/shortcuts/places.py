@@ -10,11 +10,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from camlens.audit.shortcuts.images import Pixels
+from camlens.audit.shortcuts.images import Pixels, reduced
 
-LONGEST_SIDE = 72
 LARGEST_PATCH = 0.15
 """The largest share of the image that a patch covers."""
+_LONGEST_SIDE = 72
 _FLOOR = 4 / 255
 _DIFFERS = 0.6
 _NEARLY_SAME, _ALIKE, _PEAK, _CARRIES = 0.6, 0.3, 0.35, 0.5
@@ -55,10 +55,10 @@ def common_places(images: Pixels, others: Pixels) -> list[Place]:
     Images are compared after a high-pass filter, because smooth content is alike in any two images.
     """
     size = images.shape[2:]
-    reduced, reduced_others = _reduced(images), _reduced(others)
-    fine, fine_others = _high_pass(reduced), _high_pass(reduced_others)
+    small, small_others = reduced(images, _LONGEST_SIDE), reduced(others, _LONGEST_SIDE)
+    fine, fine_others = _high_pass(small), _high_pass(small_others)
     alike = _sameness(fine, fine_others)
-    flat = _differing(reduced, reduced_others) > _DIFFERS
+    flat = _differing(small, small_others) > _DIFFERS
     places = []
     for core in _cores(alike):
         if core.sum() < _FEWEST_PIXELS or _peak(alike, core) < _PEAK:
@@ -91,12 +91,6 @@ def _connected(mask: Bool[np.ndarray, "h w"]) -> Iterator[Bool[np.ndarray, "h w"
     labels, count = ndimage.label(ndimage.binary_dilation(mask, iterations=_GAP), np.ones((3, 3)))
     for label in range(1, count + 1):
         yield (labels == label) & mask
-
-
-def _reduced(pixels: Pixels) -> Pixels:
-    height, width = pixels.shape[2:]
-    scale = LONGEST_SIDE / max(height, width)
-    return pixels if scale >= 1 else interpolate(pixels, scale_factor=scale, mode="area")
 
 
 def _high_pass(pixels: Pixels) -> Pixels:

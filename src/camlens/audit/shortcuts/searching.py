@@ -5,17 +5,16 @@ twice, on different images: a few images show whether it has any effect, and the
 allows measure it. Only the second test counts, and it is corrected for all candidates that reached it.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from PIL import Image
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from camlens.audit.findings.attention import superiority
@@ -34,7 +33,7 @@ from camlens.audit.shortcuts.candidates import (
     bounding_box,
     filled,
 )
-from camlens.audit.shortcuts.effects import holm, paired_effect
+from camlens.audit.shortcuts.effects import paired_effect
 from camlens.audit.shortcuts.images import Pixels, SeenImages
 from camlens.audit.shortcuts.places import LARGEST_PATCH, Place, common_places
 from camlens.audit.shortcuts.properties import PROPERTIES, GlobalCandidate, Values
@@ -43,6 +42,8 @@ from camlens.audit.store.commit import committed
 from camlens.audit.store.run_directory import RunDirectory
 from camlens.core.errors import InputError
 from camlens.core.probe import Progress, silent
+from camlens.render.pictures import encode_png
+from camlens.trust.comparing import holm
 
 ALPHA = 0.05
 FEWEST = 20
@@ -90,11 +91,16 @@ class Search:
         """The largest number of images that are passed to the model."""
         return _BOUND[self.level] * max(len(self.groups), _SMALLEST_BOUND)
 
+    @cached_property
+    def usable(self) -> Bool[np.ndarray, " n"]:
+        """The images that have a class and could be read."""
+        usable: Bool[np.ndarray, " n"] = (self.predicted >= 0) & (self.groups >= 0)
+        return usable
+
     def run(self, progress: Progress = silent) -> Shortcuts:
         """Search for candidates, test them, and write the pictures of those that matter."""
         progress(0, self.bound)
-        usable = (self.predicted >= 0) & (self.groups >= 0)
-        classes, counts = np.unique(self.groups[usable], return_counts=True)
+        classes, counts = np.unique(self.groups[self.usable], return_counts=True)
         large = classes[counts >= FEWEST].tolist() if len(classes) > 1 else []
         first, most = _FIRST[self.level], _MOST[self.level]
         candidates = self._candidates(large)[: self.bound // 2 // (4 * first)]
@@ -110,7 +116,7 @@ class Search:
             spent += _passes(results[place]) + 4 * _EXAMPLES
             progress(spent, self.bound)
         p_values = np.full(len(candidates), np.nan)
-        p_values[chosen] = holm(np.array([_p(candidates[place], *results[place]) for place in chosen]))
+        p_values[chosen] = holm([_p(candidates[place], *results[place]) for place in chosen])
         shortcuts = [
             self._shortcut(place, candidate, *results[place], float(p_values[place]))
             for place, candidate in enumerate(candidates)
@@ -131,8 +137,7 @@ class Search:
 
     def _candidates(self, classes: Sequence[int]) -> list[Candidate]:
         """Return the candidates of all classes, the most conspicuous first."""
-        usable = np.flatnonzero((self.predicted >= 0) & (self.groups >= 0))
-        reference = np.sort(self._random(_SEARCH).permutation(usable)[: 2 * _OTHERS[self.level]])
+        reference = np.sort(self._random(_SEARCH).permutation(np.flatnonzero(self.usable))[: 2 * _OTHERS[self.level]])
         pool = self.seen.pixels(reference) if classes else torch.empty(0)
         places: dict[int, list[Place]] = {}
         patches: dict[int, list[Recurring]] = {}
@@ -154,8 +159,7 @@ class Search:
         return np.random.default_rng([self.seed, *purpose])
 
     def _rows(self, index: int, *, own: bool) -> Rows:
-        usable = (self.predicted >= 0) & (self.groups >= 0)
-        return np.flatnonzero(usable & ((self.groups == index) == own))
+        return np.flatnonzero(self.usable & ((self.groups == index) == own))
 
     def _sampled(self, index: int) -> Rows:
         rows = self._rows(index, own=True)
@@ -317,20 +321,25 @@ class Search:
 
     def _written(self, image: Float[Tensor, "3 h w"], name: str) -> str:
         with committed(self.directory / name) as unfinished:
-            pixels = (image.permute(1, 2, 0).numpy() * 255).round().clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(unfinished, "PNG")
+            unfinished.write_bytes(encode_png(image.permute(1, 2, 0).numpy()))
         return f"{self.directory.name}/{name}"
 
 
 def search_run(
-    work: ShardWork, audit: Audit, level: Literal["quick", "full"], *, seed: int, progress: Progress = silent
+    work: ShardWork,
+    audit: Audit,
+    level: Literal["quick", "full"],
+    *,
+    run_key: str,
+    seed: int,
+    progress: Progress = silent,
 ) -> Shortcuts:
     """Test a complete run for shortcuts and write the result; read it if it is there already.
 
-    A test that was finished before an interruption is not repeated.
+    A test that was finished before an interruption is not repeated. `run_key` identifies the model and the images.
     """
     path = RunDirectory(audit.path).shortcuts_path
-    key = f"{run_key(audit)}-{level}-{seed}"
+    key = f"{run_key}-{level}-{seed}"
     before = Shortcuts.read(path)
     if before is not None and before.key == key:
         return before
@@ -354,12 +363,6 @@ def search_run(
                 file.unlink()
     result.write(path)
     return result
-
-
-def run_key(audit: Audit) -> str:
-    """Return a hash of the model and the images of a run."""
-    facts = f"{audit.manifest.identity} {audit.manifest.fingerprint}"
-    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def _tested(candidates: Sequence[Candidate], classes: int, large: int) -> list[Tested]:

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.fft import irfft2, rfft2
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d
 
 from camlens.audit.findings.shortcuts import Region
-from camlens.audit.shortcuts.images import Pixels
+from camlens.audit.shortcuts.images import Pixels, reduced
 
 _LONGEST_SIDE = 128
 _SIDES = (0.2, 0.12)
@@ -49,12 +49,12 @@ class Recurring:
 
         The patch may be a part of something larger.
         """
-        reduced = _reduced(images)
-        scale = images.shape[2] / reduced.shape[2]
+        small = reduced(images, _LONGEST_SIDE)
+        scale = images.shape[2] / small.shape[2]
         size = self.patch.shape[1]
         margin = size // _MARGIN
         masks = torch.zeros(len(images), *images.shape[2:], dtype=torch.bool)
-        for mask, corner in zip(masks, _corners(self.patch, reduced).tolist(), strict=True):
+        for mask, corner in zip(masks, _corners(self.patch, small).tolist(), strict=True):
             (top, bottom), (left, right) = (
                 (max(round((at - margin) * scale), 0), round((at + size + margin) * scale)) for at in corner
             )
@@ -67,21 +67,21 @@ def recurring_patches(images: Pixels, others: Pixels, random: np.random.Generato
 
     Patches are cut from a few images. The best of them on some other images are then searched in all of them.
     """
-    reduced, reduced_others = _reduced(images), _reduced(others)
+    small, small_others = reduced(images, _LONGEST_SIDE), reduced(others, _LONGEST_SIDE)
     order = random.permutation(len(images))
     sources, first = order[:_SOURCES], order[_SOURCES : _SOURCES + _FIRST]
     if len(first) < 3:
         return []
     recurring = []
     for side in _SIDES:
-        size = max(4, round(side * min(reduced.shape[2:])))
-        patches = _cut(reduced[sources], size)
+        size = max(4, round(side * min(small.shape[2:])))
+        patches = _cut(small[sources], size)
         if not len(patches):
             continue
-        inside = _best(patches, reduced[first]).quantile(0.4, dim=1)
-        outside = _best(patches, reduced_others[: 2 * _FIRST]).quantile(0.9, dim=1)
+        inside = _best(patches, small[first]).quantile(0.4, dim=1)
+        outside = _best(patches, small_others[: 2 * _FIRST]).quantile(0.9, dim=1)
         finalists = patches[(inside - outside).argsort(descending=True, stable=True)[:_FINALISTS]]
-        own, foreign = _best(finalists, reduced), _best(finalists, reduced_others)
+        own, foreign = _best(finalists, small), _best(finalists, small_others)
         match = foreign.quantile(1 - _ELSEWHERE, dim=1).clamp_min(_MATCH)
         shares = (own > match[:, None]).float().mean(1)
         best = int(shares.argmax())
@@ -89,8 +89,8 @@ def recurring_patches(images: Pixels, others: Pixels, random: np.random.Generato
             continue
         carries = (own[best] > match[best]).numpy()
         sameness = float(own[best][torch.from_numpy(carries)].median())
-        corners = _corners(finalists[best], reduced[torch.from_numpy(carries)]).float()
-        height, width = reduced.shape[2:]
+        corners = _corners(finalists[best], small[torch.from_numpy(carries)]).float()
+        height, width = small.shape[2:]
         spread = float(corners.std(0, correction=0).amin()) / min(height, width)
         top, left = corners.median(0).values.tolist()
         region = (left / width, top / height, (left + size) / width, (top + size) / height)
@@ -103,11 +103,6 @@ def _corners(patch: Float[Tensor, "3 s s"], images: Pixels) -> Int[Tensor, "n 2"
     scores = _matches(patch[None], rfft2(images), _scale(images, patch.shape[1]), images.shape[2:])[:, 0]
     best = scores.flatten(1).argmax(1)
     return torch.stack([best // scores.shape[2], best % scores.shape[2]], 1)
-
-
-def _reduced(pixels: Pixels) -> Pixels:
-    scale = _LONGEST_SIDE / max(pixels.shape[2:])
-    return pixels if scale >= 1 else interpolate(pixels, scale_factor=scale, mode="area")
 
 
 def _cut(images: Pixels, size: int) -> Float[Tensor, "k 3 s s"]:
